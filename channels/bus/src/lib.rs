@@ -1,0 +1,1 @@
+//! The carrier of committed events: trait Bus and its embedded form.

@@ -1,0 +1,1 @@
+//! The conversation standard: log records, events, identifiers and ownership.

@@ -1,0 +1,1 @@
+//! The log of record: trait Store and its SQLite form.

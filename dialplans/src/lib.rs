@@ -1,0 +1,1 @@
+//! Dialplans as data: the TOML language, its proofs, and the pure stepper.

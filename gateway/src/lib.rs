@@ -1,0 +1,1 @@
+//! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.

@@ -1,0 +1,1 @@
+//! Proofs over the whole house: layering, tidiness, scenarios, corpora, fuzzers and real peers.
