@@ -1,1 +1,3 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
+
+pub mod media;
