@@ -1,1 +1,3 @@
 //! Proofs over the whole house: layering, tidiness, scenarios, corpora, fuzzers and real peers.
+
+pub mod fuzz;

@@ -1,0 +1,36 @@
+# What a newcomer types. Each target installs what it needs and is missing (Debian and Ubuntu), shows what it does, and
+# says plainly what it could not do.
+
+CONFIG ?= ark.toml
+SECONDS_EACH ?= 60
+FUZZ ?=
+
+.PHONY: help run test lint fuzz bench
+
+help:
+	@echo 'make run     build the gateway and start it with the demo hotline ($(CONFIG))'
+	@echo 'make test    everything that .ci/run checks: format, lints, tests, fuzz smoke, plans, real phones'
+	@echo 'make lint    format and lints only'
+	@echo 'make fuzz    every fuzzer for SECONDS_EACH=$(SECONDS_EACH) seconds; FUZZ=name for one, ARK_SEED=n to replay'
+	@echo 'make bench   the measurements, with units'
+
+run:
+	@scripts/setup.sh run
+	cargo run --profile fast --package ark --bin ark -- serve --config $(CONFIG)
+
+test:
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint:
+	@scripts/setup.sh lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fuzz:
+	@scripts/setup.sh lint
+	cargo run --profile fast --package ark-tests --bin fuzz -- --seconds $(SECONDS_EACH) $(FUZZ)
+
+bench:
+	@scripts/setup.sh run
+	@scripts/bench.sh

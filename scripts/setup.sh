@@ -1,0 +1,78 @@
+#!/bin/sh
+# Installs what is missing for `run`, `lint` or `test`, and nothing else: a second run changes nothing and takes no time.
+# Exit 1 only when the gateway cannot be built without the missing thing.
+set -u
+want=${1:-run}
+
+say() { printf 'setup: %s\n' "$*"; }
+
+# The rustup installer adds this folder to the login shell only.
+if ! command -v cargo >/dev/null 2>&1; then
+  if [ -x "$HOME/.cargo/bin/cargo" ]; then
+    say "cargo is in $HOME/.cargo/bin and not in PATH; run: . \"\$HOME/.cargo/env\""
+  else
+    say "Rust is missing; install it from https://rustup.rs and run make again"
+  fi
+  exit 1
+fi
+
+# command:package pairs. The first group is needed to build, the second makes more of Ark work.
+needed="cc:build-essential"
+useful=""
+case $want in
+  run) useful="espeak-ng:espeak-ng" ;;
+  test) useful="espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git" ;;
+esac
+
+packages=""
+for pair in $needed $useful; do
+  command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair#*:}"
+done
+
+if [ -n "$packages" ]; then
+  say "missing:$packages"
+  root=""
+  [ "$(id -u)" = 0 ] || root="sudo"
+  if ! command -v apt-get >/dev/null 2>&1; then
+    say "this machine has no apt-get; install the equivalents of:$packages"
+  elif [ -n "$root" ] && ! command -v sudo >/dev/null 2>&1; then
+    say "not root and no sudo; ask an administrator for: apt-get install$packages"
+  else
+    say "installing$packages with apt-get"
+    # Package lists of a bare machine are empty or old; a failing update is not yet a failing install.
+    $root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed; trying with the lists at hand"
+    # shellcheck disable=SC2086 # the list is meant to be split
+    if ! $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; then
+      # One package that a mirror lacks must not keep the others away.
+      for package in $packages; do
+        $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package" ||
+          say "could not install $package"
+      done
+    fi
+  fi
+fi
+
+for pair in $useful; do
+  command -v "${pair%%:*}" >/dev/null 2>&1 && continue
+  case ${pair%%:*} in
+    espeak-ng) say "without espeak-ng, prompts that have no recording are silent" ;;
+    sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
+    *) say "without ${pair%%:*}, some tests are skipped" ;;
+  esac
+done
+
+if [ "$want" != run ]; then
+  for component in rustfmt clippy; do
+    tool=$component
+    [ $component = rustfmt ] && tool=fmt
+    if ! cargo $tool --version >/dev/null 2>&1; then
+      say "adding the Rust component $component"
+      rustup component add $component || say "could not add $component; its check is skipped"
+    fi
+  done
+fi
+
+if ! command -v cc >/dev/null 2>&1; then
+  say "no C compiler: SQLite cannot be built; install build-essential and run make again"
+  exit 1
+fi

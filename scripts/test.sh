@@ -1,0 +1,80 @@
+#!/bin/bash
+# Everything that has to hold, in one go; the last line is `N passed, N failed, N skipped`.
+# With ARK_CI=1 a missing peer or tool is a failure instead of a skip.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+logs=target/test-logs
+rm -rf "$logs" && mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+failures=() skips=()
+began=$SECONDS
+
+# run NAME COMMAND...: shows the output and keeps it in $logs/NAME.log.
+run() {
+  local name=$1
+  shift
+  printf '\n==== %s: %s\n' "$name" "$*"
+  local since=$SECONDS
+  "$@" 2>&1 | tee "$logs/$name.log"
+  local code=${PIPESTATUS[0]}
+  printf '==== %s: %s after %d s\n' "$name" "$([ "$code" = 0 ] && echo done || echo FAILED)" $((SECONDS - since))
+  return "$code"
+}
+
+# step NAME COMMAND...: counts as one.
+step() {
+  if run "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)) && failures+=("$1"); fi
+}
+
+# suite NAME COMMAND...: counts each test that cargo reports, and what the tests say that they skipped.
+suite() {
+  local code=0 log="$logs/$1.log"
+  run "$@" || code=$?
+  local ok bad out
+  ok=$(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' "$log" | paste -sd+ | bc_sum)
+  bad=$(sed -nE 's/^test result: .* ([0-9]+) failed; .*/\1/p' "$log" | paste -sd+ | bc_sum)
+  out=$(grep -cE 'SKIPPED [a-z_0-9]+: ' "$log")
+  passed=$((passed + ok - out)) failed=$((failed + bad)) skipped=$((skipped + out))
+  while read -r line; do [ -n "$line" ] && skips+=("$line"); done < <(grep -oE 'SKIPPED [a-z_0-9]+: .*' "$log")
+  while read -r line; do [ -n "$line" ] && failures+=("$1: $line"); done < <(
+    sed -nE 's/^test (.*) \.\.\. FAILED$/\1/p' "$log" | sort -u
+  )
+  # It did not compile, or a test process died: no result line tells it.
+  if [ "$code" != 0 ] && [ "$bad" = 0 ]; then failed=$((failed + 1)) && failures+=("$1 (see $log)"); fi
+}
+bc_sum() { local sum; read -r sum || true; echo $((${sum:-0})); }
+
+# skip NAME REASON
+skip() {
+  if [ "${ARK_CI:-}" = 1 ]; then
+    failed=$((failed + 1)) && failures+=("$1: $2")
+  else
+    skipped=$((skipped + 1)) && skips+=("SKIPPED $1: $2")
+  fi
+}
+
+if cargo fmt --version >/dev/null 2>&1; then step format cargo fmt --all --check; else skip format "no rustfmt"; fi
+if cargo clippy --version >/dev/null 2>&1; then
+  step lint cargo clippy --workspace --all-targets -- -D warnings
+else
+  skip lint "no clippy"
+fi
+# The tests find this binary, so that all of them call the same gateway and none builds it while another waits.
+step gateway cargo build --package ark --bins
+suite tests cargo test --workspace --no-fail-fast
+
+target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')
+ark="$target/debug/ark"
+if [ -x "$ark" ]; then
+  for plan in dialplans/plans/*.toml; do
+    [ -e "$plan" ] || continue
+    step "check-$(basename "$plan" .toml)" "$ark" dialplan check "$plan"
+    step "plan-$(basename "$plan" .toml)" "$ark" dialplan test "$plan"
+  done
+fi
+
+printf '\n==== summary after %d s\n' $((SECONDS - began))
+for line in "${skips[@]+"${skips[@]}"}"; do printf '%s\n' "$line"; done
+for line in "${failures[@]+"${failures[@]}"}"; do printf 'FAILED %s\n' "$line"; done
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]
