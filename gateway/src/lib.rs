@@ -1,3 +1,5 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
 
+pub mod config;
+pub mod control;
 pub mod media;

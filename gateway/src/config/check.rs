@@ -1,0 +1,450 @@
+//! Sense checks: what TOML and types cannot say about a site. Every finding is put at the value that caused it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::nearest;
+use super::{BUILTIN, Config, Finding, Severity};
+
+/// One step of a path into the file.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    At(usize),
+}
+
+use Step::{At, Key};
+
+struct Checker<'a> {
+    source: &'a str,
+    root: Option<Spanned<DeTable<'a>>>,
+    findings: Vec<Finding>,
+}
+
+/// Everything that is wrong or worth a word in a parsed configuration.
+pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
+    let mut checker = Checker { source, root: DeTable::parse(source).ok(), findings: Vec::new() };
+    checker.gateway(config);
+    checker.sip(config);
+    checker.rtp(config);
+    checker.web(config);
+    checker.urls(config);
+    checker.prompts(config);
+    checker.hotlines(config);
+    checker.queues(config);
+    checker.targets(config);
+    checker.actions(config);
+    checker.trunks(config);
+    checker.routes(config);
+    checker.findings.sort_by_key(|finding| (finding.line, finding.column));
+    checker.findings
+}
+
+impl Checker<'_> {
+    fn error(&mut self, path: &[Step<'_>], message: impl Into<String>, help: impl Into<String>) {
+        self.say(Severity::Error, path, message.into(), help.into());
+    }
+
+    fn warn(&mut self, path: &[Step<'_>], message: impl Into<String>, help: impl Into<String>) {
+        self.say(Severity::Warning, path, message.into(), help.into());
+    }
+
+    fn say(&mut self, severity: Severity, path: &[Step<'_>], message: String, help: String) {
+        let span = self.locate(path);
+        self.findings.push(Finding::at(severity, self.source, span, message, Some(help)));
+    }
+
+    /// The bytes of the value at `path`, or of the nearest thing above it that the file holds.
+    fn locate(&self, path: &[Step<'_>]) -> Option<Range<usize>> {
+        let mut table = self.root.as_ref()?.get_ref();
+        let mut found: Option<&Spanned<DeValue<'_>>> = None;
+        for step in path {
+            let next = match (step, found.map(Spanned::get_ref)) {
+                (Key(key), None) => table.get(*key),
+                (Key(key), Some(DeValue::Table(inner))) => {
+                    table = inner;
+                    table.get(*key)
+                }
+                (At(index), Some(DeValue::Array(items))) => items.get(*index),
+                _ => None,
+            };
+            match next {
+                Some(value) => found = Some(value),
+                None => break,
+            }
+        }
+        found.map(Spanned::span)
+    }
+
+    fn gateway(&mut self, config: &Config) {
+        let id = &config.gateway.id;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if id.is_empty() || id.len() > 32 || !id.chars().all(plain) {
+            self.error(
+                &[Key("gateway"), Key("id")],
+                format!("`{id}` cannot be a gateway's id: it stands in SIP headers and metrics"),
+                "use 1 to 32 letters, digits, `-`, `_` or `.`",
+            );
+        }
+    }
+
+    fn sip(&mut self, config: &Config) {
+        let sip = &config.sip;
+        if sip.listen.is_empty() {
+            self.error(&[Key("sip"), Key("listen")], "no socket hears SIP", "listen = [\"udp:0.0.0.0:5060\"]");
+        }
+        for (index, listen) in sip.listen.iter().enumerate() {
+            if sip.listen[..index].contains(listen) {
+                self.error(
+                    &[Key("sip"), Key("listen"), At(index)],
+                    format!("`{listen}` is listed twice"),
+                    "remove one of them",
+                );
+            }
+        }
+        if let Some(address) = sip.advertise
+            && (address.is_unspecified() || address.is_multicast())
+        {
+            self.error(
+                &[Key("sip"), Key("advertise")],
+                format!("nobody can send to {address}"),
+                "write the address that callers reach this machine by, or leave `advertise` out",
+            );
+        }
+        for (key, value) in [
+            ("calls_max", sip.calls_max),
+            ("calls_per_second_max", sip.calls_per_second_max as usize),
+            ("messages_per_second_max", sip.messages_per_second_max as usize),
+        ] {
+            if value == 0 {
+                self.error(&[Key("sip"), Key(key)], format!("`{key} = 0` would refuse every call"), "use at least 1");
+            }
+        }
+        self.at_least_a_second(&[Key("sip"), Key("ring_timeout")], sip.ring_timeout);
+    }
+
+    fn at_least_a_second(&mut self, path: &[Step<'_>], span: super::Span) {
+        if span.0.as_secs() == 0 {
+            self.error(path, format!("{span} is too short for a person to answer"), "use \"15s\" or more");
+        }
+    }
+
+    fn rtp(&mut self, config: &Config) {
+        let ports = config.rtp.ports;
+        let path = [Key("rtp"), Key("ports")];
+        if ports.pairs() == 0 {
+            self.error(
+                &path,
+                format!("{ports} holds no pair of an even port and the next one"),
+                "a leg takes two ports, the first even: \"20000-29999\" carries 5,000 legs",
+            );
+        } else if ports.pairs() < config.sip.calls_max {
+            self.warn(
+                &path,
+                format!("{ports} carries {} legs, fewer than sip.calls_max = {}", ports.pairs(), config.sip.calls_max),
+                "callers above that number hear busy; widen the range (a bridged call takes two legs)",
+            );
+        }
+        if ports.first < 1024 {
+            self.warn(
+                &path,
+                format!("{ports} begins below 1024"),
+                "such ports need special rights; use \"20000-29999\"",
+            );
+        }
+        for listen in &config.sip.listen {
+            if listen.transport == super::SipTransport::Udp && ports.range().contains(&listen.address.port()) {
+                self.error(
+                    &path,
+                    format!("the range {ports} contains the SIP port {}", listen.address.port()),
+                    "move the range away from it",
+                );
+            }
+        }
+        if config.rtp.address.is_multicast() {
+            self.error(
+                &[Key("rtp"), Key("address")],
+                format!("{} is a multicast address", config.rtp.address),
+                "use \"0.0.0.0\", \"::\" or an address of this machine",
+            );
+        }
+    }
+
+    fn web(&mut self, config: &Config) {
+        let web = &config.web;
+        if let Some(url) = &web.public_url {
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            if host.is_none_or(|host| host.is_empty() || host.trim_end_matches('/').contains('/')) {
+                self.error(
+                    &[Key("web"), Key("public_url")],
+                    format!("`{url}` is not an origin"),
+                    "write scheme and host only: \"https://cs.example.com\"",
+                );
+            }
+        }
+        if let Some(tls) = &web.tls {
+            for (key, path) in [("cert", &tls.cert), ("key", &tls.key)] {
+                if let Err(error) = std::fs::File::open(path) {
+                    self.error(
+                        &[Key("web"), Key("tls"), Key(key)],
+                        format!("{} cannot be read: {error}", path.display()),
+                        "relative paths are relative to the working directory",
+                    );
+                }
+            }
+        }
+        if web.tls.is_none() && web.public_url.is_none() && !web.listen.ip().is_loopback() {
+            self.warn(
+                &[Key("web"), Key("listen")],
+                format!(
+                    "{} is reachable from other machines without encryption: the token would travel in the clear",
+                    web.listen
+                ),
+                "set `tls`, or listen on 127.0.0.1 with a proxy in front and name it in `public_url`",
+            );
+        }
+    }
+
+    fn urls(&mut self, config: &Config) {
+        for (section, url, known, later) in [
+            ("store", &config.store.url, "sqlite:", &["postgres:", "postgresql:"][..]),
+            ("files", &config.files.url, "file:", &["s3:"][..]),
+            ("bus", &config.bus.url, "embedded:", &["amqp:", "amqps:"][..]),
+        ] {
+            let path = [Key(section), Key("url")];
+            if later.iter().any(|scheme| url.starts_with(scheme)) {
+                self.error(&path, format!("`{url}` is not available in this release"), format!("use \"{known}...\""));
+            } else if !url.starts_with(known) {
+                self.error(&path, format!("`{url}` is not a {section} url"), format!("it begins with \"{known}\""));
+            } else if section != "bus" && url.len() == known.len() {
+                self.error(&path, format!("`{url}` names no place"), format!("for example \"{known}data/...\""));
+            }
+        }
+    }
+
+    fn prompts(&mut self, config: &Config) {
+        if !(80..=450).contains(&config.prompts.speed) {
+            self.error(
+                &[Key("prompts"), Key("speed")],
+                format!("{} words a minute cannot be understood", config.prompts.speed),
+                "use 80 to 450; 160 is calm",
+            );
+        }
+        for (key, voice) in [("voice_zh", &config.prompts.voice_zh), ("voice_en", &config.prompts.voice_en)] {
+            if voice.is_empty() || voice.starts_with('-') {
+                self.error(
+                    &[Key("prompts"), Key(key)],
+                    format!("`{voice}` is not a voice"),
+                    "`espeak-ng --voices` lists them",
+                );
+            }
+        }
+        if let Some(dir) = &config.prompts.dir
+            && !dir.is_dir()
+        {
+            self.error(
+                &[Key("prompts"), Key("dir")],
+                format!("{} is not a folder", dir.display()),
+                "relative paths are relative to the working directory",
+            );
+        }
+    }
+
+    fn hotlines(&mut self, config: &Config) {
+        if config.hotline.is_empty() {
+            self.warn(
+                &[],
+                "no [[hotline]]: every caller hears that the number does not exist",
+                "add one with `number` and `dialplan`",
+            );
+        }
+        self.unique("hotline", "number", config.hotline.iter().map(|hotline| hotline.number.as_str()));
+        for (index, hotline) in config.hotline.iter().enumerate() {
+            let at = [Key("hotline"), At(index)];
+            if hotline.number.is_empty() || hotline.number.contains(|c: char| c.is_whitespace() || c == '@') {
+                self.error(
+                    &[at[0], at[1], Key("number")],
+                    format!("`{}` is not a number that can be dialled", hotline.number),
+                    "write the part before the @: \"95188\", or \"*\" for every other number",
+                );
+            }
+            let path = [at[0], at[1], Key("dialplan")];
+            match hotline.dialplan.strip_prefix(BUILTIN) {
+                Some(name) if name != "hotline-95188" => {
+                    self.error(
+                        &path,
+                        format!("no plan `{name}` is part of the program"),
+                        "there is \"builtin:hotline-95188\"",
+                    );
+                }
+                None if !Path::new(&hotline.dialplan).is_file() => self.error(
+                    &path,
+                    format!("the plan {} is not there", hotline.dialplan),
+                    "relative paths are relative to the working directory",
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    fn queues(&mut self, config: &Config) {
+        self.unique("queue", "name", config.queue.iter().map(|queue| queue.name.as_str()));
+        for (index, queue) in config.queue.iter().enumerate() {
+            for (nth, operator) in queue.operators.iter().enumerate() {
+                if !is_sip_uri(operator) {
+                    self.error(
+                        &[Key("queue"), At(index), Key("operators"), At(nth)],
+                        format!("`{operator}` is not a SIP address"),
+                        "write \"sip:1001@127.0.0.1:5080\"",
+                    );
+                }
+            }
+            self.at_least_a_second(&[Key("queue"), At(index), Key("ring")], queue.ring);
+        }
+    }
+
+    fn targets(&mut self, config: &Config) {
+        self.unique("target", "name", config.target.iter().map(|target| target.name.as_str()));
+        for (index, target) in config.target.iter().enumerate() {
+            let path = [Key("target"), At(index), Key("to")];
+            let number = target.to.strip_prefix('+').unwrap_or(&target.to);
+            if !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()) {
+                if config.route_for(&target.to).is_none() {
+                    self.error(
+                        &path,
+                        format!("no [[route]] carries `{}`", target.to),
+                        "add a route whose prefix begins that number, or write a SIP address",
+                    );
+                }
+            } else if !is_sip_uri(&target.to) {
+                self.error(
+                    &path,
+                    format!("`{}` is neither a SIP address nor a number", target.to),
+                    "write \"sip:2001@10.0.0.5\" or \"+861012345678\"",
+                );
+            }
+        }
+    }
+
+    fn actions(&mut self, config: &Config) {
+        self.unique("action", "name", config.action.iter().map(|action| action.name.as_str()));
+        for (index, action) in config.action.iter().enumerate() {
+            if !(action.url.starts_with("http://") || action.url.starts_with("https://")) {
+                self.error(
+                    &[Key("action"), At(index), Key("url")],
+                    format!("`{}` is not an http url", action.url),
+                    "write \"http://127.0.0.1:9000/lookup\"",
+                );
+            }
+        }
+    }
+
+    fn trunks(&mut self, config: &Config) {
+        self.unique("trunk", "name", config.trunk.iter().map(|trunk| trunk.name.as_str()));
+        for (index, trunk) in config.trunk.iter().enumerate() {
+            for (nth, peer) in trunk.peers.iter().enumerate() {
+                let path = [Key("trunk"), At(index), Key("peers"), At(nth)];
+                if peer.has_host_bits() {
+                    self.warn(
+                        &path,
+                        format!("{peer} has bits right of its mask"),
+                        "they are ignored; is the mask right?",
+                    );
+                }
+                if peer.bits == 0 {
+                    self.warn(&path, format!("{peer} lets the whole internet call"), "name the carrier's networks");
+                }
+            }
+            if let Some(proxy) = &trunk.proxy
+                && !is_sip_uri(proxy)
+            {
+                self.error(
+                    &[Key("trunk"), At(index), Key("proxy")],
+                    format!("`{proxy}` is not a SIP address"),
+                    "write \"sip:sbc.example.net:5060\"",
+                );
+            }
+            if trunk.password.is_some() != trunk.username.is_some() {
+                self.error(
+                    &[Key("trunk"), At(index)],
+                    format!("trunk `{}` has only one of `username` and `password`", trunk.name),
+                    "digest needs both",
+                );
+            }
+            if let Some(Err(error)) = trunk.password.as_ref().map(super::Secret::read) {
+                self.error(&[Key("trunk"), At(index), Key("password")], error, "see `file` and `env` of a secret");
+            }
+        }
+    }
+
+    fn routes(&mut self, config: &Config) {
+        self.unique("route", "prefix", config.route.iter().map(|route| route.prefix.as_str()));
+        for (index, route) in config.route.iter().enumerate() {
+            let path = [Key("route"), At(index), Key("trunk")];
+            let Some(trunk) = config.trunk.iter().find(|trunk| trunk.name == route.trunk) else {
+                let help = match nearest(&route.trunk, config.trunk.iter().map(|trunk| trunk.name.as_str())) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "add a [[trunk]] of that name".to_owned(),
+                };
+                self.error(&path, format!("there is no trunk `{}`", route.trunk), help);
+                continue;
+            };
+            if trunk.proxy.is_none() && trunk.peers.iter().all(|peer| !is_one_address(*peer)) {
+                self.error(
+                    &path,
+                    format!("trunk `{}` does not say where outbound calls go", trunk.name),
+                    "give it `proxy`, or one peer that is a single address",
+                );
+            }
+            if route.strip > route.prefix.len() {
+                self.error(
+                    &[Key("route"), At(index), Key("strip")],
+                    format!("`strip = {}` drops more than the prefix `{}`", route.strip, route.prefix),
+                    "drop at most the prefix",
+                );
+            }
+        }
+    }
+
+    /// Names within one table array are not empty and differ.
+    fn unique<'n>(&mut self, section: &str, key: &str, names: impl Iterator<Item = &'n str>) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, name) in names.enumerate() {
+            if name.is_empty() && key == "name" {
+                self.error(&[Key(section), At(index), Key(key)], format!("a {section} without a name"), "give it one");
+            } else if let Some(first) = seen.insert(name, index) {
+                let line = self
+                    .locate(&[Key(section), At(first), Key(key)])
+                    .map_or(0, |span| self.source.get(..span.start).unwrap_or("").matches('\n').count() + 1);
+                self.error(
+                    &[Key(section), At(index), Key(key)],
+                    format!("{key} `{name}` is taken by another [[{section}]]"),
+                    format!("the first is on line {line}"),
+                );
+            }
+        }
+    }
+}
+
+fn is_one_address(peer: super::Cidr) -> bool {
+    peer.bits == if peer.address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether a text is a SIP URI with a host. The parser proper is ark-sip's; this is the shape that a slip of the pen breaks.
+fn is_sip_uri(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("sip:") else { return false };
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = host.split([';', '?']).next().unwrap_or("");
+    let (host, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((inside, after)) if inside.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", after.strip_prefix(':')),
+        Some(_) => return false,
+        None => host.split_once(':').map_or((host, None), |(host, port)| (host, Some(port))),
+    };
+    !host.is_empty()
+        && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-'))
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+}

@@ -1,0 +1,478 @@
+//! The site's configuration: one TOML file, every key of which is described on the field that holds it.
+//!
+//! `ark config print --docs` prints these descriptions, and `docs/config.md` is generated from them. Unknown keys are refused with their
+//! place and the nearest known name; values are checked for sense before anything starts ([`Config::load`]).
+
+mod check;
+mod error;
+mod reference;
+mod values;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, Finding, Severity};
+pub use reference::reference;
+pub use values::{Cidr, Ports, Secret, SipListen, SipTransport, Span};
+
+/// The file that `ark` reads when `--config` is not given and it exists.
+pub const FILE_DEFAULT: &str = "ark.toml";
+
+/// A dialplan path that begins with this names a plan that is part of the program.
+pub const BUILTIN: &str = "builtin:";
+
+/// A whole site.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who this gateway is.
+    pub gateway: Gateway,
+    /// Where SIP is heard and how much of it is taken.
+    pub sip: Sip,
+    /// Where voice is heard.
+    pub rtp: Rtp,
+    /// The threads that carry voice.
+    pub media: Media,
+    /// The page, the API, health and metrics.
+    pub web: Web,
+    /// The log of record.
+    pub store: Store,
+    /// Recordings, attachments and the prompt cache.
+    pub files: Files,
+    /// The carrier of committed events.
+    pub bus: Bus,
+    /// How prompts without a recording are spoken.
+    pub prompts: Prompts,
+    /// What Ark writes to standard error.
+    pub log: Log,
+    /// The numbers that callers dial.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hotline: Vec<Hotline>,
+    /// Where callers wait for a person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queue: Vec<Queue>,
+    /// Named places that a plan's `transfer` may send a caller to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<Target>,
+    /// Named HTTP requests that a plan's `http` may make.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub action: Vec<Action>,
+    /// Carriers and PBXs. Without any, only loopback and private addresses may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trunk: Vec<Trunk>,
+    /// Which trunk carries an outbound number. The longest prefix wins. For agents, callbacks and plans' named targets only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<Route>,
+}
+
+/// `[gateway]`: who this gateway is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gateway {
+    /// A short name, unique among the gateways of a site. It stands in logs, metrics and SIP's User-Agent.
+    pub id: String,
+    /// The folder of what Ark keeps beside the store: the API token `ark.token` and lock files.
+    pub data: PathBuf,
+    /// How long calls that are up may go on after SIGTERM before they are hung up.
+    pub drain: Span,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { id: "gw1".into(), data: "data".into(), drain: Span::from_secs(30) }
+    }
+}
+
+/// `[sip]`: where SIP is heard and how much of it is taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sip {
+    /// The sockets: `"udp:0.0.0.0:5060"`, `"tcp:0.0.0.0:5060"`, IPv6 as `"udp:[::]:5060"`.
+    pub listen: Vec<SipListen>,
+    /// The address that others reach this gateway by, put into Contact and SDP. Left out: the local address of the road to each peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<IpAddr>,
+    /// Calls at once. One more is answered 503 with Retry-After. A call bridged to an operator counts as one and uses two port pairs.
+    pub calls_max: usize,
+    /// New calls a second that one source address may begin, after a burst of twice that number.
+    pub calls_per_second_max: u32,
+    /// SIP messages a second that are read from one source address; what is above is dropped unread.
+    pub messages_per_second_max: u32,
+    /// How long Ark rings before it gives up on a person or a target that it dials.
+    pub ring_timeout: Span,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+        Self {
+            listen: vec![
+                SipListen { transport: SipTransport::Udp, address: any },
+                SipListen { transport: SipTransport::Tcp, address: any },
+            ],
+            advertise: None,
+            calls_max: 2_000,
+            calls_per_second_max: 50,
+            messages_per_second_max: 2_000,
+            ring_timeout: Span::from_secs(20),
+        }
+    }
+}
+
+/// `[rtp]`: where voice is heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtp {
+    /// The address that RTP and RTCP sockets are bound to.
+    pub address: IpAddr,
+    /// The UDP ports, both ends included. A leg takes an even port and the next one, so 20000-29999 carries 5,000 legs.
+    pub ports: Ports,
+    /// Hang up when no RTP came from a caller for this long. `"0s"`: never.
+    pub timeout: Span,
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Self {
+            address: Ipv4Addr::UNSPECIFIED.into(),
+            ports: Ports { first: 20_000, last: 29_999 },
+            timeout: Span::from_secs(60),
+        }
+    }
+}
+
+/// `[media]`: the threads that carry voice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// How many threads. `0`: one for each core but one, and at least one.
+    pub threads: usize,
+    /// Cores to pin the threads to, one each. Empty: the kernel places them.
+    pub cores: Vec<usize>,
+}
+
+/// `[web]`: the page, the API, health and metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// The address and port. Behind anything but loopback, set `tls` or put a proxy in front.
+    pub listen: SocketAddr,
+    /// The address that browsers use, when it is not `listen` (a proxy in front). Its origin may change state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Certificate and key, PEM. Left out: plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), public_url: None, tls: None }
+    }
+}
+
+/// `tls = { cert = "...", key = "..." }`: PEM files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, PEM, the server's own first.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// `[store]`: the log of record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// `"sqlite:PATH"`. The file and its folder are made when they are missing.
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "sqlite:data/ark.db".into() }
+    }
+}
+
+impl Store {
+    /// The database file of a `sqlite:` url.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        self.url.strip_prefix("sqlite:").map(Path::new)
+    }
+}
+
+/// `[files]`: recordings, attachments and the prompt cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// `"file:FOLDER"`. Below it: `recordings/`, `prompts/`.
+    pub url: String,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { url: "file:data/files".into() }
+    }
+}
+
+impl Files {
+    /// The folder of a `file:` url; the default folder when the url names another kind, which [`Config::load`] refuses.
+    pub fn folder(&self) -> &Path {
+        Path::new(self.url.strip_prefix("file:").unwrap_or("data/files"))
+    }
+
+    /// Where recordings are kept.
+    pub fn recordings(&self) -> PathBuf {
+        self.folder().join("recordings")
+    }
+
+    /// Where synthesised prompts are kept.
+    pub fn prompts(&self) -> PathBuf {
+        self.folder().join("prompts")
+    }
+}
+
+/// `[bus]`: the carrier of committed events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bus {
+    /// `"embedded:"`: inside this process.
+    pub url: String,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { url: "embedded:".into() }
+    }
+}
+
+/// `[prompts]`: how prompts without a recording are spoken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Prompts {
+    /// A folder of recordings, looked into after the plan's own folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// The speech synthesiser: a program that takes espeak-ng's arguments.
+    pub espeak: PathBuf,
+    /// espeak-ng's voice for Mandarin. `cmn` reads pinyin as English; this one does not.
+    pub voice_zh: String,
+    /// espeak-ng's voice for English.
+    pub voice_en: String,
+    /// Words a minute.
+    pub speed: u16,
+    /// How long one text may take to synthesise.
+    pub timeout: Span,
+}
+
+impl Default for Prompts {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            espeak: "espeak-ng".into(),
+            voice_zh: "cmn-latn-pinyin".into(),
+            voice_en: "en-us".into(),
+            speed: 160,
+            timeout: Span::from_secs(20),
+        }
+    }
+}
+
+/// `[log]`: what Ark writes to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What to write: a level (`"info"`) or tracing's filter (`"info,ark::call=debug"`). The environment variable `ARK_LOG` wins.
+    pub filter: String,
+    /// `"text"` for people, `"json"` for programs.
+    pub format: LogFormat,
+    /// Write phone numbers in full. Off: `+86 138****12`.
+    pub numbers: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text, numbers: false }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line a reader can follow.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[[hotline]]`: a number that callers dial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hotline {
+    /// The user part of the dialled address: `"95188"` hears `sip:95188@...`. `"*"`: every number that no other hotline names.
+    pub number: String,
+    /// The plan's file, or `"builtin:hotline-95188"` for the one that is part of the program.
+    pub dialplan: String,
+    /// Record every call of this hotline from answer to end: two channels, the caller left, Ark right.
+    #[serde(default)]
+    pub record: bool,
+}
+
+/// `[[queue]]`: where callers wait for a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// The name that plans use.
+    pub name: String,
+    /// SIP addresses that are dialled, the longest idle first, until the desk comes: `"sip:1001@127.0.0.1:5080"`.
+    #[serde(default)]
+    pub operators: Vec<String>,
+    /// How long one operator is rung before the next.
+    #[serde(default = "queue_ring")]
+    pub ring: Span,
+}
+
+fn queue_ring() -> Span {
+    Span::from_secs(15)
+}
+
+/// `[[target]]`: a named place that a plan's `transfer` may send a caller to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The name that plans use.
+    pub name: String,
+    /// A SIP address (`"sip:2001@10.0.0.5"`), or a number (`"+861012345678"`) that a `[[route]]` carries.
+    pub to: String,
+}
+
+/// `[[action]]`: a named HTTP request that a plan's `http` may make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// The name that plans use.
+    pub name: String,
+    /// Where the plan's variables are POSTed as a JSON object. The answer, a JSON object of strings, becomes variables.
+    pub url: String,
+    /// Sent as `Authorization: Bearer ...`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Secret>,
+}
+
+/// `[[trunk]]`: a carrier or a PBX.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    /// The name that routes and logs use.
+    pub name: String,
+    /// The networks that may call in by this trunk.
+    #[serde(default)]
+    pub peers: Vec<Cidr>,
+    /// Where outbound calls are sent: `"sip:sbc.example.net:5060"` or `"sip:203.0.113.5:5060;transport=tcp"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// The number shown to whom Ark calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Digest user name, when the carrier asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Digest password: `{ file = "..." }` or `{ env = "..." }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+}
+
+/// `[[route]]`: which trunk carries an outbound number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// How the number begins. The longest prefix wins; `""` carries every number.
+    pub prefix: String,
+    /// The trunk's name.
+    pub trunk: String,
+    /// How many leading characters to drop before dialling.
+    #[serde(default)]
+    pub strip: usize,
+}
+
+/// A configuration that passed its checks, with where it came from and what was only worth a warning.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The site.
+    pub config: Config,
+    /// The file, `None` for the built-in site.
+    pub file: Option<PathBuf>,
+    /// What is allowed and deserves a word.
+    pub warnings: Vec<Finding>,
+}
+
+impl Config {
+    /// The site that runs with no file at all: hotline 95188 with the plan that is part of the program, on the default ports.
+    pub fn builtin() -> Self {
+        Self {
+            hotline: vec![Hotline {
+                number: "95188".into(),
+                dialplan: format!("{BUILTIN}hotline-95188"),
+                record: false,
+            }],
+            queue: vec![Queue { name: "general".into(), operators: Vec::new(), ring: queue_ring() }],
+            ..Self::default()
+        }
+    }
+
+    /// Reads and checks a configuration. `file`: the path given by the user; `None`: [`FILE_DEFAULT`] when it exists, else the built-in site.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not TOML, has an unknown key or a wrong value (with line, column and advice), or does not make sense.
+    pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+        let file = match file {
+            Some(file) => file,
+            None if Path::new(FILE_DEFAULT).exists() => Path::new(FILE_DEFAULT),
+            None => return Ok(Loaded { config: Self::builtin(), file: None, warnings: Vec::new() }),
+        };
+        let source = std::fs::read_to_string(file).map_err(|error| ConfigError::unreadable(file, &error))?;
+        let (config, warnings) = Self::parse(&source, &file.display().to_string())?;
+        Ok(Loaded { config, file: Some(file.to_owned()), warnings })
+    }
+
+    /// Parses and checks a configuration's text; `name` stands in messages. Returns the warnings beside it.
+    ///
+    /// # Errors
+    /// As [`Config::load`], but for the file itself.
+    pub fn parse(source: &str, name: &str) -> Result<(Self, Vec<Finding>), ConfigError> {
+        let config: Self = toml::from_str(source).map_err(|error| ConfigError::syntax(name, source, &error))?;
+        let findings = check::check(&config, source);
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(ConfigError { file: name.to_owned(), text: source.to_owned(), findings });
+        }
+        Ok((config, findings))
+    }
+
+    /// The hotline that a dialled number reaches: the one that names it, else the one for every number.
+    pub fn hotline_for(&self, number: &str) -> Option<&Hotline> {
+        self.hotline
+            .iter()
+            .find(|hotline| hotline.number == number)
+            .or_else(|| self.hotline.iter().find(|hotline| hotline.number == "*"))
+    }
+
+    /// The route with the longest prefix of `number`, with its trunk and the number as it is to be dialled.
+    pub fn route_for<'a>(&'a self, number: &'a str) -> Option<(&'a Trunk, &'a str)> {
+        let route = self
+            .route
+            .iter()
+            .filter(|route| number.starts_with(&route.prefix))
+            .max_by_key(|route| route.prefix.len())?;
+        let trunk = self.trunk.iter().find(|trunk| trunk.name == route.trunk)?;
+        Some((trunk, number.get(route.strip..)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use super::*;
+
+const SITE: &str = r#"
+[gateway]
+id = "gw1"
+[sip]
+listen = ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]
+advertise = "203.0.113.7"          # optional
+[rtp]
+address = "0.0.0.0"
+ports = "20000-29999"
+[web]
+listen = "127.0.0.1:8080"
+public_url = "https://cs.example.com"
+[store]
+url = "sqlite:data/ark.db"
+[files]
+url = "file:data/files"
+[bus]
+url = "embedded:"
+[[hotline]]
+number = "95188"
+dialplan = "builtin:hotline-95188"
+[[queue]]
+name = "general"
+operators = ["sip:1001@127.0.0.1:5080"]
+[[trunk]]
+name = "carrier"
+peers = ["198.51.100.10/32"]
+[[route]]
+prefix = "+86"
+trunk = "carrier"
+"#;
+
+fn refused(source: &str) -> String {
+    Config::parse(source, "ark.toml").unwrap_err().to_string()
+}
+
+#[test]
+fn the_site_of_the_manual_is_read_without_a_word() {
+    let (config, findings) = Config::parse(SITE, "ark.toml").unwrap();
+    assert_eq!(findings, []);
+    assert_eq!(config.sip.listen.len(), 2);
+    assert_eq!(config.sip.advertise, Some("203.0.113.7".parse().unwrap()));
+    assert_eq!(config.rtp.ports.pairs(), 5_000);
+    assert_eq!(config.store.sqlite_path(), Some(Path::new("data/ark.db")));
+    assert_eq!(config.files.recordings(), Path::new("data/files/recordings"));
+    assert_eq!(config.hotline_for("95188").unwrap().number, "95188");
+    assert!(config.hotline_for("1").is_none());
+    let (trunk, number) = config.route_for("+8613800000000").unwrap();
+    assert_eq!((trunk.name.as_str(), number), ("carrier", "+8613800000000"));
+}
+
+#[test]
+fn an_empty_file_and_no_file_are_sensible_sites() {
+    let (config, findings) = Config::parse("", "ark.toml").unwrap();
+    assert_eq!(config, Config::default());
+    assert!(findings.iter().all(|finding| finding.severity == Severity::Warning));
+    assert!(Config::builtin().hotline_for("95188").is_some());
+}
+
+#[test]
+fn what_is_printed_is_read_back_the_same() {
+    let (config, _) = Config::parse(SITE, "ark.toml").unwrap();
+    let printed = toml::to_string(&config).unwrap();
+    assert_eq!(Config::parse(&printed, "printed").unwrap().0, config, "{printed}");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_the_nearest_name() {
+    let message = refused("[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\nadvertize = \"203.0.113.7\"\n");
+    assert_eq!(
+        message,
+        "ark.toml:3:1: error: unknown key `advertize`\n 3 | advertize = \"203.0.113.7\"\n   | ^^^^^^^^^\n  help: did you mean `advertise`?"
+    );
+    assert!(refused("[spi]\n").contains("did you mean `sip`?"));
+}
+
+#[test]
+fn a_wrong_value_is_refused_where_it_stands() {
+    let message = refused("[rtp]\nports = \"29999-20000\"\n");
+    assert!(message.starts_with("ark.toml:2:9: error: `29999-20000` is empty"), "{message}");
+    let message = refused("[rtp]\ntimeout = 30\n");
+    assert!(message.starts_with("ark.toml:2:11: error: invalid type"), "{message}");
+    let message = refused("[log]\nformat = \"jason\"\n");
+    assert!(message.contains("did you mean `json`?"), "{message}");
+    let message = refused("[sip\n");
+    assert!(message.starts_with("ark.toml:1:"), "{message}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_a_sentence() {
+    let cases = [
+        ("[gateway]\nid = \"a b\"\n", "2:6", "gateway's id"),
+        ("[sip]\nlisten = []\n", "2:10", "no socket hears SIP"),
+        ("[sip]\nlisten = [\"udp:0.0.0.0:5060\", \"udp:0.0.0.0:5060\"]\n", "2:31", "listed twice"),
+        ("[sip]\nadvertise = \"0.0.0.0\"\n", "2:13", "nobody can send to"),
+        ("[rtp]\nports = \"20001-20001\"\n", "2:9", "no pair"),
+        ("[rtp]\nports = \"5000-6000\"\n", "2:9", "contains the SIP port 5060"),
+        ("[web]\npublic_url = \"cs.example.com\"\n", "2:14", "not an origin"),
+        ("[web]\ntls = { cert = \"/nowhere/c.pem\", key = \"/nowhere/k.pem\" }\n", "2:16", "cannot be read"),
+        ("[store]\nurl = \"postgres://db/ark\"\n", "2:7", "not available in this release"),
+        ("[files]\nurl = \"/data\"\n", "2:7", "not a files url"),
+        ("[[hotline]]\nnumber = \"1\"\ndialplan = \"/nowhere.toml\"\n", "3:12", "is not there"),
+        (
+            "[[hotline]]\nnumber = \"1\"\ndialplan = \"builtin:hotline-95188\"\n[[hotline]]\nnumber = \"1\"\ndialplan = \"builtin:hotline-95188\"\n",
+            "5:10",
+            "taken by another [[hotline]]",
+        ),
+        ("[[queue]]\nname = \"q\"\noperators = [\"1001\"]\n", "3:14", "not a SIP address"),
+        ("[[queue]]\nname = \"q\"\noperators = [\"sip:1001@127.0.0.1:99999\"]\n", "3:14", "not a SIP address"),
+        ("[[target]]\nname = \"t\"\nto = \"+861012345678\"\n", "3:6", "no [[route]] carries"),
+        ("[[action]]\nname = \"a\"\nurl = \"ftp://x\"\n", "3:7", "not an http url"),
+        ("[[trunk]]\nname = \"c\"\npeers = [\"198.51.100.10/33\"]\n", "3:9", "not a network"),
+        ("[[trunk]]\nname = \"carrier\"\n[[route]]\nprefix = \"\"\ntrunk = \"carier\"\n", "5:9", "no trunk `carier`"),
+    ];
+    for (source, place, sentence) in cases {
+        let message = refused(source);
+        assert!(message.contains(&format!("ark.toml:{place}: error:")), "{source}\n{message}");
+        assert!(message.contains(sentence), "{source}\n{message}");
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_its_absence_is_said() {
+    let message = refused(
+        "[[trunk]]\nname = \"c\"\nusername = \"u\"\npassword = { env = \"ARK_TEST_SECRET_THAT_IS_NOT_SET\" }\n",
+    );
+    assert!(message.contains("ARK_TEST_SECRET_THAT_IS_NOT_SET"), "{message}");
+    let message = refused("[[trunk]]\nname = \"c\"\npassword = \"hunter2\"\n");
+    assert!(message.starts_with("ark.toml:3:12"), "{message}");
+}
+
+#[test]
+fn the_manual_is_the_structs_own_words() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/config.md");
+    let now = reference();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &now).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == now, "docs/config.md is not what the structs say: UPDATE=1 cargo test -p ark config");
+    assert!(!now.contains("|  |"), "a key without a description:\n{now}");
+}

@@ -1,0 +1,329 @@
+//! The small types of the configuration file: durations, addresses, port ranges, networks, secrets.
+//!
+//! Each is written in the file as one string, so that the file reads like a sentence and a mistake has one place.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Makes a type that is a string in the file: serde and JSON Schema through `FromStr` and `Display`.
+macro_rules! written_as_string {
+    ($type:ty, $pattern:literal, $description:literal) => {
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "format": $pattern, "description": $description })
+            }
+        }
+    };
+}
+
+/// A duration, written as a number and a unit: `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+written_as_string!(Span, "duration", "A number and a unit: ms, s, m, h or d.");
+
+impl Span {
+    /// `seconds` seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("`{text}` is not a duration: write a number and a unit, such as \"250ms\", \"30s\", \"5m\", \"2h\"")
+        };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        let ms = number.checked_mul(unit_ms).ok_or_else(|| format!("`{text}` is longer than Ark can count"))?;
+        Ok(Self(Duration::from_millis(ms)))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        if ms == 0 {
+            return f.write_str("0s");
+        }
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+        match units.iter().find(|(unit_ms, _)| ms.is_multiple_of(*unit_ms)) {
+            Some((unit_ms, unit)) => write!(f, "{}{unit}", ms / unit_ms),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How SIP bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SipTransport {
+    /// Datagrams, RFC 3261 18.
+    Udp,
+    /// A stream, RFC 3261 18.
+    Tcp,
+}
+
+impl fmt::Display for SipTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// One socket that hears SIP, written `"udp:0.0.0.0:5060"` or `"tcp:[::]:5060"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SipListen {
+    /// Datagram or stream.
+    pub transport: SipTransport,
+    /// Where to bind.
+    pub address: SocketAddr,
+}
+
+written_as_string!(SipListen, "transport:address:port", "udp: or tcp:, an address and a port.");
+
+impl FromStr for SipListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a SIP address: write \"udp:0.0.0.0:5060\" or \"tcp:[::]:5060\"");
+        let (transport, address) = text.split_once(':').ok_or_else(wrong)?;
+        let transport = match transport {
+            "udp" => SipTransport::Udp,
+            "tcp" => SipTransport::Tcp,
+            "tls" | "ws" | "wss" => {
+                return Err(format!("`{transport}` is not available in this release: Ark hears SIP over udp and tcp"));
+            }
+            _ => return Err(wrong()),
+        };
+        Ok(Self { transport, address: address.parse().map_err(|_| wrong())? })
+    }
+}
+
+impl fmt::Display for SipListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport, self.address)
+    }
+}
+
+/// A range of UDP ports, both ends included, written `"20000-29999"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Ports {
+    /// The first port, which is part of the range.
+    pub first: u16,
+    /// The last port, which is part of the range.
+    pub last: u16,
+}
+
+written_as_string!(Ports, "first-last", "The first and the last port, both included.");
+
+impl Ports {
+    /// The range as Rust writes it.
+    pub const fn range(self) -> RangeInclusive<u16> {
+        self.first..=self.last
+    }
+
+    /// How many even/odd pairs lie within the range: one pair carries one leg's RTP and RTCP.
+    pub const fn pairs(self) -> usize {
+        let first_even = self.first.next_multiple_of(2) as usize;
+        let end = self.last as usize + 1;
+        if end > first_even { (end - first_even) / 2 } else { 0 }
+    }
+}
+
+impl FromStr for Ports {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is not a port range: write the first and the last port, such as \"20000-29999\"");
+        let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+        let first: u16 = first.trim().parse().map_err(|_| wrong())?;
+        let last: u16 = last.trim().parse().map_err(|_| wrong())?;
+        if first == 0 || first > last {
+            return Err(format!("`{text}` is empty: the first port must be at least 1 and not above the last"));
+        }
+        Ok(Self { first, last })
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// A network, written `"198.51.100.0/24"`; an address alone means that address only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr {
+    /// The network's address.
+    pub address: IpAddr,
+    /// How many leading bits must be equal.
+    pub bits: u8,
+}
+
+written_as_string!(Cidr, "address/bits", "A network in CIDR form, or one address.");
+
+impl Cidr {
+    /// Whether `address` lies in this network. An IPv4 address that came mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether bits right of the mask are set, which is nearly always a slip of the pen.
+    pub fn has_host_bits(&self) -> bool {
+        match self.address {
+            IpAddr::V4(own) => own.to_bits() & !u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0) != 0,
+            IpAddr::V6(own) => own.to_bits() & !u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0) != 0,
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{text}` is not a network: write \"198.51.100.0/24\", \"2001:db8::/32\" or one address");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or_else(wrong)?,
+        };
+        Ok(Self { address, bits })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// A secret, named by where it is kept: never written into the file itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Secret {
+    /// `{ file = "secrets/carrier" }`: the file's content without the line end.
+    File(PathBuf),
+    /// `{ env = "CARRIER_PASSWORD" }`: an environment variable.
+    Env(String),
+}
+
+impl Secret {
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// A sentence that names the file or the variable and what is wrong with it.
+    pub fn read(&self) -> Result<String, String> {
+        match self {
+            Self::File(path) => std::fs::read_to_string(path)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|error| format!("the secret file {} cannot be read: {error}", path.display())),
+            Self::Env(name) => std::env::var(name)
+                .map_err(|_| format!("the environment variable {name} that holds a secret is not set")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        assert_eq!("250ms".parse::<Span>().unwrap().0, Duration::from_millis(250));
+        assert_eq!("2h".parse::<Span>().unwrap().to_string(), "2h");
+        assert_eq!("90s".parse::<Span>().unwrap().to_string(), "90s");
+        for wrong in ["", "3", "s", "3 s", "-1s", "3sec", "99999999999999999999s", "18446744073709551615d"] {
+            assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn listen_addresses_name_their_transport() {
+        assert_eq!("tcp:[::]:5060".parse::<SipListen>().unwrap().to_string(), "tcp:[::]:5060");
+        assert!("tls:0.0.0.0:5061".parse::<SipListen>().unwrap_err().contains("not available"));
+        assert!("0.0.0.0:5060".parse::<SipListen>().is_err());
+    }
+
+    #[test]
+    fn port_pairs_begin_on_an_even_port() {
+        assert_eq!("20000-29999".parse::<Ports>().unwrap().pairs(), 5_000);
+        assert_eq!("20001-20004".parse::<Ports>().unwrap().pairs(), 1);
+        assert_eq!("20001-20001".parse::<Ports>().unwrap().pairs(), 0);
+        assert!("30000-20000".parse::<Ports>().is_err());
+    }
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let net: Cidr = "198.51.100.0/24".parse().unwrap();
+        assert!(net.contains("198.51.100.77".parse().unwrap()));
+        assert!(net.contains("::ffff:198.51.100.77".parse().unwrap()));
+        assert!(!net.contains("198.51.101.1".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Cidr>().unwrap().contains("8.8.8.8".parse().unwrap()));
+        assert!("198.51.100.1/24".parse::<Cidr>().unwrap().has_host_bits());
+        assert!("198.51.100.1/33".parse::<Cidr>().is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! What the faces (HTTP, page, CLI) ask of the running gateway: one trait, so that they can be tested without one.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+
+/// A future that a trait object can return.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A call that is up, as programs and people see it. Numbers are masked unless `[log] numbers = true`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallView {
+    /// The call's id, which `hangup` takes: the ULID of its conversation's leg.
+    pub id: String,
+    /// The conversation's ULID.
+    pub conversation: String,
+    /// Whether the other side called us or we it.
+    pub direction: CallDirection,
+    /// How far it is.
+    pub state: CallState,
+    /// Who called, masked.
+    pub from: String,
+    /// What was dialled.
+    pub to: String,
+    /// When it began, RFC 3339, UTC.
+    pub started_at: String,
+    /// When it was answered, RFC 3339, UTC.
+    pub answered_at: Option<String>,
+    /// The plan that guides it, `name@version`.
+    pub plan: Option<String>,
+    /// The plan's state the caller is in.
+    pub plan_state: Option<String>,
+    /// The other leg's description while two people talk.
+    pub bridged_to: Option<String>,
+    /// Whether audio is being recorded.
+    pub recording: bool,
+}
+
+/// Who began a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallDirection {
+    /// The other side called this gateway.
+    In,
+    /// This gateway called.
+    Out,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallState {
+    /// Not answered yet.
+    Ringing,
+    /// A plan speaks and listens.
+    Ivr,
+    /// Waiting for a person.
+    Queued,
+    /// Two people talk.
+    Talking,
+}
+
+/// Asks the gateway to call somebody and to guide them through a hotline's plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceRequest {
+    /// A SIP address (`sip:1001@127.0.0.1:5080`), or a number that a `[[route]]` carries.
+    pub to: String,
+    /// The hotline whose plan speaks to them, and whose number is shown to them. Left out: the first hotline.
+    #[serde(default)]
+    pub hotline: Option<String>,
+}
+
+/// A call that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The call's id.
+    pub id: String,
+    /// The conversation's ULID.
+    pub conversation: String,
+}
+
+/// A plan as it is known to the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// The plan's name.
+    pub name: String,
+    /// The version that new calls begin with; `None` when none could be published yet.
+    pub live: Option<u64>,
+    /// Every version in the store, the oldest first.
+    pub versions: Vec<PlanVersion>,
+    /// The hotlines that use it.
+    pub hotlines: Vec<String>,
+    /// Calls that are up, by the version they began with.
+    pub calls: Vec<(u64, u64)>,
+    /// Why the configured file is not live, when it is not.
+    pub refused: Option<String>,
+}
+
+/// One published version of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanVersion {
+    /// Counts from 1.
+    pub version: u64,
+    /// When it was published, RFC 3339, UTC.
+    pub published_at: String,
+    /// SHA-256 of its source, hexadecimal.
+    pub digest: String,
+}
+
+/// A plan that went live.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The plan's name.
+    pub name: String,
+    /// The version that new calls begin with from now on.
+    pub version: u64,
+}
+
+/// One thing that must be well for the gateway to take calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What: `sip`, `media`, `store`, `bus`, `plan hotline-95188`, `disk` ...
+    pub name: String,
+    /// Whether it is well.
+    pub ok: bool,
+    /// How it is, in a sentence.
+    pub detail: String,
+}
+
+/// Why the gateway did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such call or plan.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be done as asked; the sentence says why and what to do. For plans: the diagnostics as `ark dialplan check` prints them.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now: full, draining, the store is away.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The running gateway, as its faces see it. Every method answers within seconds and never waits for a caller.
+pub trait Control: Send + Sync + 'static {
+    /// The calls that are up, the oldest first.
+    fn calls(&self) -> Reply<'_, Vec<CallView>>;
+    /// Begins a call. The answer comes when the INVITE is on its way, not when somebody answers.
+    fn place(&self, request: PlaceRequest) -> Reply<'_, Result<Placed, ControlError>>;
+    /// Hangs a call up, whatever state it is in.
+    fn hangup<'a>(&'a self, id: &'a str) -> Reply<'a, Result<(), ControlError>>;
+    /// Every plan that a hotline uses.
+    fn plans(&self) -> Reply<'_, Vec<PlanView>>;
+    /// Checks, tests and prepares a plan and makes it live for new calls. `source`: the plan's text; `None`: read the configured file again.
+    fn publish<'a>(&'a self, name: &'a str, source: Option<String>) -> Reply<'a, Result<Published, ControlError>>;
+    /// Makes an older version live again. `version`: which; `None`: the one before the live one.
+    fn rollback<'a>(&'a self, name: &'a str, version: Option<u64>) -> Reply<'a, Result<Published, ControlError>>;
+    /// Whether calls can be taken, item by item.
+    fn readiness(&self) -> Reply<'_, Vec<Ready>>;
+}
