@@ -1,0 +1,238 @@
+//! Bytes of a header value: blanks, quotes, commas, tokens. Folds (CRLF + blank) count as blanks, so nothing is copied to
+//! unfold; nothing here asks for UTF-8.
+
+use std::borrow::Cow;
+
+/// SP, HT, and the CR and LF of a fold.
+pub(crate) const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// `token` of RFC 3261 25.1.
+pub(crate) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+}
+
+pub(crate) fn all_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| is_token(*byte))
+}
+
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && is_blank(*first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_blank(*last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+pub(crate) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).is_some_and(|byte| is_blank(*byte)) {
+        at += 1;
+    }
+    at
+}
+
+/// A decimal number of any length; larger than `u64` counts as `u64::MAX`. None: not only digits, or no digit.
+pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
+    if bytes.is_empty() {
+        return None;
+    }
+    bytes.iter().try_fold(0_u64, |sum, byte| {
+        byte.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+    })
+}
+
+/// Reads over one header value, knowing quotes. In GB18030 the second byte of a character may be a backslash, so what is
+/// not UTF-8 is stepped over in pairs (asked once for each value, and only when a byte above 127 stands in quotes).
+pub(crate) struct Quotes<'a> {
+    value: &'a [u8],
+    pairs: Option<bool>,
+}
+
+impl<'a> Quotes<'a> {
+    pub(crate) const fn new(value: &'a [u8]) -> Self {
+        Self { value, pairs: None }
+    }
+
+    /// How many bytes the character at `at` takes, when it is above 127.
+    pub(crate) fn wide(&mut self, at: usize) -> usize {
+        let value = self.value;
+        let pairs = *self.pairs.get_or_insert_with(|| std::str::from_utf8(value).is_err());
+        match (pairs, value.get(at + 1)) {
+            (true, Some(0x40..=0x7e | 0x80..=0xfe)) => 2,
+            (true, Some(0x30..=0x39)) if matches!(value.get(at + 3), Some(0x30..=0x39)) => 4,
+            _ => 1,
+        }
+    }
+
+    /// `at` stands on an opening quote: the place after the closing one, or None when it never closes.
+    pub(crate) fn skip(&mut self, at: usize) -> Option<usize> {
+        let mut at = at + 1;
+        loop {
+            match self.value.get(at)? {
+                b'"' => return Some(at + 1),
+                b'\\' => at += 2,
+                0x80.. => at += self.wide(at),
+                _ => at += 1,
+            }
+        }
+    }
+}
+
+/// The values of one line, split at commas that stand outside quotes and outside `<>`; blanks trimmed, empty ones left out.
+pub(crate) struct List<'a> {
+    quotes: Quotes<'a>,
+    at: usize,
+    split: bool,
+}
+
+impl<'a> List<'a> {
+    pub(crate) const fn new(value: &'a [u8], split: bool) -> Self {
+        Self { quotes: Quotes::new(value), at: 0, split }
+    }
+
+    fn end_of_value(&mut self) -> usize {
+        let value = self.quotes.value;
+        let (mut at, mut angle) = (self.at, false);
+        if !self.split {
+            return value.len();
+        }
+        while let Some(byte) = value.get(at) {
+            match byte {
+                b'"' if !angle => match self.quotes.skip(at) {
+                    Some(after) => at = after - 1,
+                    None => return value.len(),
+                },
+                b'<' => angle = true,
+                b'>' => angle = false,
+                b',' if !angle => return at,
+                _ => {}
+            }
+            at += 1;
+        }
+        value.len()
+    }
+}
+
+impl<'a> Iterator for List<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while self.at < self.quotes.value.len() {
+            let end = self.end_of_value();
+            let value = trim(&self.quotes.value[self.at..end]);
+            self.at = end + 1;
+            if !value.is_empty() {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+/// The value without its folds: each CRLF and the blanks around it become one space. Copies only when there is a fold.
+pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\n') {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut at = 0;
+    while let Some(&byte) = value.get(at) {
+        if is_blank(byte) {
+            let end = skip_blanks(value, at);
+            let blanks = &value[at..end];
+            if blanks.contains(&b'\n') {
+                out.push(b' ');
+            } else {
+                out.extend_from_slice(blanks);
+            }
+            at = end;
+        } else {
+            out.push(byte);
+            at += 1;
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A parameter's value without its quotes and escapes; a token as it is.
+pub fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
+    let [b'"', inner @ .., b'"'] = value else { return Cow::Borrowed(value) };
+    if !inner.contains(&b'\\') {
+        return unfold(inner);
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut quotes = Quotes::new(inner);
+    let mut at = 0;
+    while let Some(&byte) = inner.get(at) {
+        let take = match byte {
+            b'\\' if at + 1 < inner.len() => {
+                at += 1;
+                1
+            }
+            0x80.. => quotes.wide(at),
+            _ => 1,
+        };
+        let end = (at + take).min(inner.len());
+        out.extend_from_slice(&inner[at..end]);
+        at = end;
+    }
+    Cow::Owned(out)
+}
+
+/// Text of a peer as Unicode: UTF-8 if it is that, else GB18030 (what Chinese PBXs send; GBK and GB2312 are parts of it).
+/// What neither reads becomes U+FFFD.
+pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => encoding_rs::GB18030.decode_without_bom_handling(bytes).0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(value: &[u8]) -> Vec<&[u8]> {
+        List::new(value, true).collect()
+    }
+
+    #[test]
+    fn commas_in_quotes_and_angles_do_not_split() {
+        assert_eq!(
+            list(b"\"Li, Wei\" <sip:a,b@ark.test> ,, <sip:c@ark.test>;x=\"1,2\""),
+            [&b"\"Li, Wei\" <sip:a,b@ark.test>"[..], b"<sip:c@ark.test>;x=\"1,2\""]
+        );
+    }
+
+    #[test]
+    fn a_gbk_character_that_ends_in_a_backslash_does_not_hide_the_closing_quote() {
+        // 0x81 0x5C is one GBK character.
+        assert_eq!(list(b"\"\x81\x5c\" <sip:a@ark.test>, <sip:b@ark.test>").len(), 2);
+        assert_eq!(unquote(b"\"\x81\x5c\\\"\""), &b"\x81\x5c\""[..]);
+    }
+
+    #[test]
+    fn a_utf8_character_before_an_escaped_quote_keeps_the_escape() {
+        assert_eq!(list("\"é\\\", x\" <sip:a@ark.test>, b".as_bytes()).len(), 2);
+    }
+
+    #[test]
+    fn a_fold_becomes_one_space_and_other_blanks_stay() {
+        assert_eq!(unfold(b"a  b \r\n\t c\n d"), &b"a  b c d"[..]);
+    }
+
+    #[test]
+    fn numbers_too_large_for_any_type_are_still_numbers() {
+        assert_eq!(decimal(b"0068"), Some(68));
+        assert_eq!(decimal(b"99999999999999999999999999"), Some(u64::MAX));
+        assert_eq!(decimal(b"-999"), None);
+        assert_eq!(decimal(b""), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Header names: a small number for every known one, compact forms included, case-insensitive.
+
+/// Bytes of the longest known name; longer names are `Other` without being looked at.
+const KNOWN_BYTES_MAX: usize = 32;
+
+macro_rules! header_names {
+    ($($variant:ident $text:literal [$($key:literal)|+] $kind:ident;)*) => {
+        /// The name of a header field: known ones by variant (whatever their case or compact form), all else as it came.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum HeaderName<'a> {
+            $(#[doc = concat!("`", $text, "`")] $variant,)*
+            /// Any other name, as written (compare without case).
+            Other(&'a [u8]),
+        }
+
+        /// A known name as one byte for the header table; the name's text stays in the message.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum NameId { $($variant,)* Other }
+
+        impl NameId {
+            pub(crate) fn of(name: &[u8]) -> Self {
+                let mut lower = [0_u8; KNOWN_BYTES_MAX];
+                let Some(lower) = lower.get_mut(..name.len()) else { return Self::Other };
+                for (to, from) in lower.iter_mut().zip(name) {
+                    *to = from.to_ascii_lowercase();
+                }
+                match &*lower {
+                    $($($key)|+ => Self::$variant,)*
+                    _ => Self::Other,
+                }
+            }
+
+            pub(crate) fn name(self, written: &[u8]) -> HeaderName<'_> {
+                match self {
+                    $(Self::$variant => HeaderName::$variant,)*
+                    Self::Other => HeaderName::Other(written),
+                }
+            }
+        }
+
+        impl<'a> HeaderName<'a> {
+            /// The name for these bytes: compact forms and any case are known (RFC 3261 7.3.1, 7.3.3).
+            pub fn from_bytes(name: &'a [u8]) -> Self {
+                NameId::of(name).name(name)
+            }
+
+            /// The usual long spelling; of an unknown name, what was written.
+            pub fn as_bytes(self) -> &'a [u8] {
+                match self {
+                    $(Self::$variant => $text.as_bytes(),)*
+                    Self::Other(name) => name,
+                }
+            }
+
+            pub(crate) fn id(self) -> NameId {
+                match self {
+                    $(Self::$variant => NameId::$variant,)*
+                    Self::Other(_) => NameId::Other,
+                }
+            }
+
+            /// Whether several values may share one line, with commas between them (RFC 3261 7.3.1 and the header's own grammar).
+            pub fn is_list(self) -> bool {
+                match self {
+                    $(Self::$variant => header_names!(@list $kind),)*
+                    Self::Other(_) => false,
+                }
+            }
+        }
+    };
+    (@list list) => { true };
+    (@list $other:ident) => { false };
+}
+
+header_names! {
+    Accept "Accept" [b"accept"] list;
+    AcceptContact "Accept-Contact" [b"accept-contact" | b"a"] list;
+    AcceptEncoding "Accept-Encoding" [b"accept-encoding"] list;
+    AcceptLanguage "Accept-Language" [b"accept-language"] list;
+    AlertInfo "Alert-Info" [b"alert-info"] list;
+    Allow "Allow" [b"allow"] list;
+    AllowEvents "Allow-Events" [b"allow-events" | b"u"] list;
+    AuthenticationInfo "Authentication-Info" [b"authentication-info"] plain;
+    Authorization "Authorization" [b"authorization"] plain;
+    CallId "Call-ID" [b"call-id" | b"i"] plain;
+    CallInfo "Call-Info" [b"call-info"] list;
+    Contact "Contact" [b"contact" | b"m"] list;
+    ContentDisposition "Content-Disposition" [b"content-disposition"] plain;
+    ContentEncoding "Content-Encoding" [b"content-encoding" | b"e"] list;
+    ContentLanguage "Content-Language" [b"content-language"] list;
+    ContentLength "Content-Length" [b"content-length" | b"l"] plain;
+    ContentType "Content-Type" [b"content-type" | b"c"] plain;
+    CSeq "CSeq" [b"cseq"] plain;
+    Date "Date" [b"date"] plain;
+    Diversion "Diversion" [b"diversion"] list;
+    ErrorInfo "Error-Info" [b"error-info"] list;
+    Event "Event" [b"event" | b"o"] plain;
+    Expires "Expires" [b"expires"] plain;
+    From "From" [b"from" | b"f"] plain;
+    HistoryInfo "History-Info" [b"history-info"] list;
+    Identity "Identity" [b"identity" | b"y"] plain;
+    InReplyTo "In-Reply-To" [b"in-reply-to"] list;
+    MaxForwards "Max-Forwards" [b"max-forwards"] plain;
+    MimeVersion "MIME-Version" [b"mime-version"] plain;
+    MinExpires "Min-Expires" [b"min-expires"] plain;
+    MinSe "Min-SE" [b"min-se"] plain;
+    Organization "Organization" [b"organization"] plain;
+    PAccessNetworkInfo "P-Access-Network-Info" [b"p-access-network-info"] list;
+    PAssertedIdentity "P-Asserted-Identity" [b"p-asserted-identity"] list;
+    PAssociatedUri "P-Associated-URI" [b"p-associated-uri"] list;
+    Path "Path" [b"path"] list;
+    PChargingVector "P-Charging-Vector" [b"p-charging-vector"] plain;
+    PEarlyMedia "P-Early-Media" [b"p-early-media"] list;
+    PPreferredIdentity "P-Preferred-Identity" [b"p-preferred-identity"] list;
+    Priority "Priority" [b"priority"] plain;
+    Privacy "Privacy" [b"privacy"] plain;
+    ProxyAuthenticate "Proxy-Authenticate" [b"proxy-authenticate"] plain;
+    ProxyAuthorization "Proxy-Authorization" [b"proxy-authorization"] plain;
+    ProxyRequire "Proxy-Require" [b"proxy-require"] list;
+    RAck "RAck" [b"rack"] plain;
+    Reason "Reason" [b"reason"] list;
+    RecordRoute "Record-Route" [b"record-route"] list;
+    ReferTo "Refer-To" [b"refer-to" | b"r"] plain;
+    ReferredBy "Referred-By" [b"referred-by" | b"b"] plain;
+    RemotePartyId "Remote-Party-ID" [b"remote-party-id"] list;
+    Replaces "Replaces" [b"replaces"] plain;
+    ReplyTo "Reply-To" [b"reply-to"] plain;
+    Require "Require" [b"require"] list;
+    RetryAfter "Retry-After" [b"retry-after"] plain;
+    Route "Route" [b"route"] list;
+    RSeq "RSeq" [b"rseq"] plain;
+    Server "Server" [b"server"] plain;
+    ServiceRoute "Service-Route" [b"service-route"] list;
+    SessionExpires "Session-Expires" [b"session-expires" | b"x"] plain;
+    Subject "Subject" [b"subject" | b"s"] plain;
+    SubscriptionState "Subscription-State" [b"subscription-state"] plain;
+    Supported "Supported" [b"supported" | b"k"] list;
+    Timestamp "Timestamp" [b"timestamp"] plain;
+    To "To" [b"to" | b"t"] plain;
+    Unsupported "Unsupported" [b"unsupported"] list;
+    UserAgent "User-Agent" [b"user-agent"] plain;
+    UserToUser "User-to-User" [b"user-to-user"] list;
+    Via "Via" [b"via" | b"v"] list;
+    Warning "Warning" [b"warning"] list;
+    WwwAuthenticate "WWW-Authenticate" [b"www-authenticate"] plain;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_and_odd_cases_name_the_same_header() {
+        for (written, name) in [
+            (&b"v"[..], HeaderName::Via),
+            (b"VIA", HeaderName::Via),
+            (b"cOnTeNt-LeNgTh", HeaderName::ContentLength),
+            (b"L", HeaderName::ContentLength),
+            (b"k", HeaderName::Supported),
+            (b"x", HeaderName::SessionExpires),
+        ] {
+            assert_eq!(HeaderName::from_bytes(written), name);
+        }
+    }
+
+    #[test]
+    fn an_escaped_or_unknown_name_stays_what_it_is() {
+        assert_eq!(HeaderName::from_bytes(b"C%6Fntact"), HeaderName::Other(b"C%6Fntact"));
+        let long = [b'x'; 200];
+        assert_eq!(HeaderName::from_bytes(&long), HeaderName::Other(&long));
+    }
+
+    #[test]
+    fn every_long_name_is_known_by_its_own_spelling() {
+        for name in [HeaderName::PAccessNetworkInfo, HeaderName::WwwAuthenticate, HeaderName::MimeVersion] {
+            assert_eq!(HeaderName::from_bytes(name.as_bytes()), name);
+        }
+    }
+}

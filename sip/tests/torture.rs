@@ -1,0 +1,137 @@
+//! The torture messages of RFC 4475 and RFC 5118, every value of each, as datagram and as stream. The files are not part of
+//! this project: they are looked for beside it, or where `ARK_TORTURE_DIR` says.
+
+use std::path::{Path, PathBuf};
+
+use ark_sip::wire::{StreamFramer, parse_datagram};
+use ark_sip::{ParseFailure, Report, ReportStart, parse_report};
+
+#[expect(clippy::print_stdout, reason = "a test that skips says so")]
+fn corpus() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/sip/torture");
+    let directory = std::env::var_os("ARK_TORTURE_DIR").map_or(beside, PathBuf::from);
+    if directory.join("expect.tsv").is_file() {
+        return Some(directory);
+    }
+    assert!(std::env::var_os("ARK_CI").is_none_or(|ci| ci != "1"), "no torture messages at {}", directory.display());
+    println!("SKIPPED torture: no messages at {} (set ARK_TORTURE_DIR)", directory.display());
+    None
+}
+
+fn columns(report: &Report) -> [String; 10] {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    [
+        match &report.start {
+            ReportStart::Request(method) => method.clone(),
+            ReportStart::Response(status) => status.to_string(),
+        },
+        report.vias.to_string(),
+        text(&report.top_branch),
+        text(&report.from_tag),
+        text(&report.to_tag),
+        text(&report.call_id),
+        report.cseq.map(|number| number.to_string()).unwrap_or_default(),
+        text(&report.cseq_method),
+        report.contacts.to_string(),
+        report.body_bytes.to_string(),
+    ]
+}
+
+#[test]
+fn every_value_of_every_valid_message_is_right_on_datagram_and_stream() {
+    let Some(corpus) = corpus() else { return };
+    let table = std::fs::read_to_string(corpus.join("expect.tsv")).unwrap();
+    let (mut wrong, mut read, mut streamed) = (Vec::new(), 0, 0);
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let (name, expected) = (fields[0], &fields[1..]);
+        let bytes = std::fs::read(corpus.join(format!("{name}.sip"))).unwrap();
+        read += 1;
+        match parse_report(&bytes, false) {
+            Ok(report) if columns(&report) == expected => {}
+            other => wrong.push(format!("{name} as datagram: {other:?}")),
+        }
+        let stream = parse_report(&bytes, true);
+        match name.trim_start_matches("valid/") {
+            // Without, or with two differing Content-Lengths, a stream has no message boundary.
+            "inv2543" | "mcl01" => assert_eq!(stream.map_err(|failure| failure.code), Err(400), "{name}"),
+            _ => match stream {
+                Ok(report) if columns(&report) == expected => streamed += 1,
+                // A few of the set carry no Content-Length.
+                Err(ParseFailure { code: 400, message: "no Content-Length on a stream", .. }) => {}
+                other => wrong.push(format!("{name} as stream: {other:?}")),
+            },
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!((read, streamed >= 36), (41, true), "{streamed} on a stream");
+}
+
+#[test]
+fn what_is_broken_is_refused_with_its_code_or_repaired_as_the_rfc_allows() {
+    let Some(corpus) = corpus() else { return };
+    // None: a liberal element may read it, and this one does. `lwsruri` may be repaired too; a blank in a Request-URI is refused.
+    let expected: [(&str, Option<u16>); 20] = [
+        ("badinv01", Some(400)),
+        ("clerr", Some(400)),
+        ("ncl", Some(400)),
+        ("scalar02", Some(400)),
+        ("scalarlg", Some(0)),
+        ("quotbal", Some(400)),
+        ("ltgtruri", Some(400)),
+        ("badvers", Some(505)),
+        ("mismatch01", Some(400)),
+        ("mismatch02", Some(400)),
+        ("bigcode", Some(0)),
+        ("5118-ipv6-bad", Some(400)),
+        ("lwsruri", Some(400)),
+        ("lwsstart", None),
+        ("trws", None),
+        ("escruri", None),
+        ("baddate", None),
+        ("regbadct", None),
+        ("badaspec", None),
+        ("baddn", None),
+    ];
+    assert_eq!(std::fs::read_dir(corpus.join("invalid")).unwrap().count(), expected.len());
+    for (name, code) in expected {
+        let bytes = std::fs::read(corpus.join(format!("invalid/{name}.sip"))).unwrap();
+        let refused = parse_report(&bytes, false).err();
+        assert_eq!(refused.as_ref().map(|failure| failure.code), code, "{name}: {refused:?}");
+        let streamed = parse_report(&bytes, true).err();
+        let on_stream = if name == "clerr" { Some(0) } else { code };
+        assert_eq!(streamed.as_ref().map(|failure| failure.code), on_stream, "{name} as stream: {streamed:?}");
+    }
+}
+
+#[test]
+fn a_length_beyond_the_bytes_waits_on_a_stream() {
+    let Some(corpus) = corpus() else { return };
+    let mut framer = StreamFramer::new();
+    framer.push(&std::fs::read(corpus.join("invalid/clerr.sip")).unwrap());
+    assert!(framer.next_message().is_none() && framer.is_midway() && !framer.is_broken());
+}
+
+#[test]
+fn of_two_messages_in_a_datagram_the_first_counts_and_on_a_stream_both() {
+    let Some(corpus) = corpus() else { return };
+    let bytes = std::fs::read(corpus.join("valid/dblreq.sip")).unwrap();
+    let first = parse_datagram(&bytes).unwrap();
+    assert!(first.raw().len() < bytes.len());
+    let mut framer = StreamFramer::new();
+    framer.push(&bytes);
+    assert_eq!(framer.next_message().unwrap().unwrap().raw(), first.raw());
+    assert!(framer.next_message().unwrap().unwrap().is_request());
+}
+
+#[test]
+fn what_cannot_be_answered_for_is_told_by_validate_request() {
+    let Some(corpus) = corpus() else { return };
+    for (name, reason) in
+        [("insuf", "Missing From"), ("multi01", "Duplicate From"), ("mcl01", "Conflicting Content-Length")]
+    {
+        let bytes = std::fs::read(corpus.join(format!("valid/{name}.sip"))).unwrap();
+        let rejection = parse_datagram(&bytes).unwrap().validate_request().unwrap_err();
+        assert_eq!((rejection.status, rejection.reason), (400, reason), "{name}");
+    }
+}
