@@ -74,6 +74,7 @@ pub enum Command {
         negotiated: Negotiated,
     },
     /// Play the items one after the other, without a gap. Replaces what is being played (which ends as `Stopped`).
+    /// No items at all end at once, as `End`.
     Play {
         /// Comes back in [`Event::PlayFinished`].
         id: u64,
@@ -81,6 +82,8 @@ pub enum Command {
         items: Vec<Arc<EncodedPrompt>>,
         /// Whether a digit stops it.
         barge_in: bool,
+        /// Begin again at the end: music for those who wait.
+        repeat: bool,
     },
     /// Stop that play, if it is still the one being played.
     StopPlay {
@@ -133,6 +136,10 @@ pub enum PlayEnd {
     Stopped,
     /// The leg was closed.
     Closed,
+    /// A re-INVITE changed the codec, and the prompts are of the old one: play them again in the new one.
+    CodecChanged,
+    /// The prompts are of another codec than the leg, or the leg has not begun: nothing was sent.
+    Refused,
 }
 
 /// Why a recording ended.
