@@ -1,1 +1,18 @@
 //! Voice as a value: RTP, RTCP, SDP, codecs, DTMF, prompts and recordings. No sockets, no clock, no runtime.
+//!
+//! The road of a packet: [`session::Session::receive_rtp`] checks where it comes from, counts it and hands back its
+//! audio for a bridge or a tap; [`session::Session::next_frame`] writes the packet of each 20 ms tick.
+//! [`sdp::Negotiator`] agrees on what a session speaks, [`prompt`] makes what it plays, [`record`] keeps what it heard.
+//! Time is always an argument (`now: Instant`), so that every loss, delay and race is an ordinary test.
+
+pub mod codec;
+pub mod dtmf;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod limits;
+pub mod prompt;
+pub mod quality;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdp;
+pub mod session;

@@ -1,0 +1,43 @@
+//! Every bound of this crate, by name.
+
+use std::time::Duration;
+
+/// Largest datagram a session reads or writes, bytes: an Ethernet frame without fragmentation.
+pub const DATAGRAM_BYTES_MAX: usize = 1500;
+/// Bytes of an RTP header without CSRCs and extensions (RFC 3550 5.1).
+pub const RTP_HEADER_BYTES: usize = 12;
+/// Packet time of the engine's tick. Every packet Ark sends holds a multiple of it.
+pub const TICK: Duration = Duration::from_millis(20);
+/// Longest packet time Ark sends.
+pub const PTIME_MAX: Duration = Duration::from_millis(60);
+/// Pieces of one playlist.
+pub const PLAYLIST_ITEMS_MAX: usize = 512;
+/// Digits waiting to be sent as telephone-events on one leg.
+pub const DIGIT_QUEUE_MAX: usize = 32;
+/// Events a session keeps for its driver between two polls; the oldest is dropped (and counted) beyond it.
+pub const SESSION_EVENTS_MAX: usize = 16;
+/// Digits that the merger remembers while it waits for their twin from the other road.
+pub const MERGER_PENDING_MAX: usize = 16;
+/// A digit seen by RFC 4733 and by SIP INFO within this time is one key press.
+pub const MERGE_WINDOW: Duration = Duration::from_millis(400);
+/// In-sequence packets from one source before a learning session locks to it.
+pub const LEARN_PACKETS: u32 = 3;
+/// RTCP packets read from one compound datagram.
+pub const RTCP_PACKETS_MAX: usize = 16;
+/// Mean time between RTCP reports (RFC 3550 6.2).
+pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+/// Bytes of one SDP body. Browsers' offers with many candidates stay under 8 KiB.
+pub const SDP_BYTES_MAX: usize = 32 * 1024;
+/// Lines of one SDP body.
+pub const SDP_LINES_MAX: usize = 1024;
+/// Media lines of one SDP body.
+pub const SDP_MEDIA_MAX: usize = 16;
+/// Formats on one media line.
+pub const SDP_FORMATS_MAX: usize = 64;
+/// Bytes of one SDP token that Ark copies into an answer (media kind, protocol, format).
+pub const SDP_TOKEN_BYTES_MAX: usize = 32;
+/// Longest CNAME sent in SDES, bytes (RFC 3550 6.5: the length is one octet).
+pub const CNAME_BYTES_MAX: usize = 64;
+
+const _: () = assert!(PTIME_MAX.as_millis().is_multiple_of(TICK.as_millis()));
+const _: () = assert!(RTP_HEADER_BYTES + (PTIME_MAX.as_millis() as usize) * 8 < DATAGRAM_BYTES_MAX);

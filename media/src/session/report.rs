@@ -1,0 +1,138 @@
+//! RTCP of a leg: reports each five seconds, and what the peer's reports say.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::{Session, SessionEvent};
+use crate::limits::RTCP_INTERVAL;
+use crate::quality::Quality;
+use crate::rtcp::{self, Report, ReportBlock, Rtcp, SenderInfo};
+
+#[derive(Debug)]
+pub(super) struct Reporter {
+    ssrc: u32,
+    cname: String,
+    /// Our NTP time runs from here; RFC 3550 4 allows any epoch when there is no wall clock.
+    epoch: Instant,
+    due: Instant,
+    /// State of the intervals' spread.
+    spread: u32,
+    sent_before: u64,
+    /// Middle of the peer's last SR, and when it came.
+    peer_sr: Option<(u32, Instant)>,
+    round_trip: Option<Duration>,
+    peer_lost: Option<(i32, f32)>,
+}
+
+impl Reporter {
+    pub(super) fn new(now: Instant, ssrc: u32, cname: String) -> Self {
+        let mut reporter = Self {
+            ssrc,
+            cname,
+            epoch: now,
+            due: now,
+            spread: ssrc | 1,
+            sent_before: 0,
+            peer_sr: None,
+            round_trip: None,
+            peer_lost: None,
+        };
+        // RFC 3550 6.2: the first comes after half the time.
+        reporter.due = now + reporter.interval() / 2;
+        reporter
+    }
+
+    /// Between half and one and a half times the mean, so that the reports of many calls do not march in step.
+    fn interval(&mut self) -> Duration {
+        self.spread ^= self.spread << 13;
+        self.spread ^= self.spread >> 17;
+        self.spread ^= self.spread << 5;
+        RTCP_INTERVAL / 2 + RTCP_INTERVAL * (self.spread % 1024) / 1024
+    }
+
+    fn ntp(&self, now: Instant) -> u64 {
+        // One second up: an LSR of 0 would mean "none".
+        rtcp::ntp(now.saturating_duration_since(self.epoch) + Duration::from_secs(1))
+    }
+
+    pub(super) fn measure(&self, quality: &mut Quality) {
+        quality.round_trip = self.round_trip;
+        quality.peer_lost = self.peer_lost;
+    }
+}
+
+impl Session {
+    /// Takes a datagram from the RTCP socket.
+    pub fn receive_rtcp(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        if !self.receive.accepts_rtcp(&self.negotiated, from) {
+            self.quality.wrong_source += 1;
+            return;
+        }
+        for packet in rtcp::parse(bytes) {
+            match packet {
+                Ok(Rtcp::SenderReport { info, reports, .. }) => {
+                    self.report.peer_sr = Some((rtcp::middle(info.ntp), now));
+                    reports.for_each(|block| self.peer_report(now, &block));
+                }
+                Ok(Rtcp::ReceiverReport { reports, .. }) => reports.for_each(|block| self.peer_report(now, &block)),
+                Ok(Rtcp::Bye { .. }) => self.note(SessionEvent::PeerLeft),
+                Ok(Rtcp::SourceDescription { .. } | Rtcp::Other { .. }) => {}
+                Err(_) => self.quality.garbage += 1,
+            }
+        }
+    }
+
+    fn peer_report(&mut self, now: Instant, block: &ReportBlock) {
+        if block.ssrc != self.report.ssrc {
+            return;
+        }
+        self.report.peer_lost = Some((block.lost, f32::from(block.fraction_lost) / 256.0));
+        if let Some(round_trip) = rtcp::round_trip(self.report.ntp(now), block) {
+            self.report.round_trip = Some(round_trip);
+        }
+    }
+
+    /// Writes the report that is due, about every five seconds; `None` when none is, or nobody may be sent to.
+    /// It goes to [`Session::remote_rtcp`], from the RTP socket when RTCP is multiplexed.
+    pub fn rtcp_report(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        if now < self.report.due {
+            return None;
+        }
+        let interval = self.report.interval();
+        self.report.due = now + interval;
+        self.report_now(now, out, false)
+    }
+
+    /// Writes the last report of this leg, with BYE.
+    pub fn rtcp_bye(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        self.report_now(now, out, true)
+    }
+
+    fn report_now(&mut self, now: Instant, out: &mut [u8], bye: bool) -> Option<usize> {
+        if self.remote_rtcp().ip().is_unspecified() || self.remote_rtcp().port() == 0 {
+            return None;
+        }
+        let (packets, bytes) = self.send.sent();
+        let sender = (packets > self.report.sent_before).then(|| SenderInfo {
+            ntp: self.report.ntp(now),
+            rtp_timestamp: self.send.clock(now, self.negotiated.codec.rtp_clock_hz()),
+            packets: packets as u32,
+            bytes: bytes as u32,
+        });
+        self.report.sent_before = packets;
+        let (last_sr, delay_since_sr) = self.report.peer_sr.map_or((0, 0), |(middle, at)| {
+            let delay = now.saturating_duration_since(at).as_micros() as u64 * 65_536 / 1_000_000;
+            (middle, delay as u32)
+        });
+        let block = self.stream().map(|(ssrc, stream)| ReportBlock {
+            ssrc,
+            fraction_lost: stream.sequence.fraction_lost(),
+            lost: stream.sequence.lost().min(0x7F_FFFF) as i32,
+            highest_sequence: stream.sequence.highest(),
+            jitter: stream.jitter.clock_units(),
+            last_sr,
+            delay_since_sr,
+        });
+        Report { ssrc: self.report.ssrc, sender, block, cname: &self.report.cname, bye }.write(out)
+    }
+}

@@ -1,0 +1,417 @@
+//! The way out: one packet each packet time, from a key, a playlist, a bridge or silence, on one continuous clock.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::receive::{Kind, Media};
+use super::{PlayCause, PlayEnded, Playlist, Session, SessionConfig, SessionEvent};
+use crate::dtmf::{Digit, Sender};
+use crate::limits::{DIGIT_QUEUE_MAX, PTIME_MAX, RTP_HEADER_BYTES, TICK};
+use crate::prompt::EncodedPrompt;
+use crate::quality::Quality;
+use crate::rtp::Header;
+use crate::sdp::Negotiated;
+
+/// Bytes of the longest silence frame of any codec: 60 ms at one byte a sample.
+const SILENCE_BYTES_MAX: usize = PTIME_MAX.as_millis() as usize * 8;
+/// Packet times of pause after each key, so that the same key twice is heard twice.
+const PAUSE_AFTER_KEY: u32 = 3;
+/// A relayed timestamp further than this from the last one (in seconds) begins a new stretch.
+const RELAY_JUMP_SECONDS: u32 = 10;
+
+#[derive(Debug)]
+struct Playing {
+    list: Playlist,
+    item: usize,
+    offset: usize,
+    /// Clock units sent.
+    heard: u64,
+}
+
+/// Where the last packet came from; a change of it may need the marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Nothing,
+    Silence,
+    Playlist,
+    Key,
+    Relay,
+}
+
+/// How the numbers of a relayed stream map to ours.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    ssrc: u32,
+    their_timestamp: u32,
+    our_timestamp: u32,
+    their_sequence: u64,
+    our_sequence: u16,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Relay {
+    keys: bool,
+    anchor: Option<Anchor>,
+}
+
+#[derive(Debug)]
+pub(super) struct Send {
+    ssrc: u32,
+    /// Of the next packet.
+    sequence: u16,
+    /// Of the next tick.
+    timestamp: u32,
+    /// When `timestamp` was current.
+    ticked: Instant,
+    /// Ticks since the last packet time.
+    phase: u32,
+    ticks_per_packet: u32,
+    /// Clock units of one packet.
+    step: u32,
+    /// Timestamp of the newest packet sent.
+    newest: Option<u32>,
+    from: From,
+    playing: Option<Playing>,
+    digits: VecDeque<(Digit, Duration)>,
+    key: Option<Sender>,
+    pause: u32,
+    relay: Option<Relay>,
+    comfort_silence: bool,
+    silence: [u8; SILENCE_BYTES_MAX],
+    silence_bytes: usize,
+    packets: u64,
+    bytes: u64,
+    skipped: u64,
+}
+
+/// Whether a prompt can be played on this leg without touching its bytes.
+pub(super) fn fits(prompt: &EncodedPrompt, negotiated: &Negotiated) -> bool {
+    prompt.codec() == negotiated.codec && (negotiated.codec.concatenates() || prompt.frame() == negotiated.ptime)
+}
+
+fn later(a: u32, b: u32) -> u32 {
+    if (a.wrapping_sub(b) as i32) > 0 { a } else { b }
+}
+
+impl Send {
+    pub(super) fn new(now: Instant, config: &SessionConfig) -> Self {
+        Self {
+            ssrc: config.ssrc,
+            sequence: config.sequence,
+            timestamp: config.timestamp,
+            ticked: now,
+            phase: 0,
+            ticks_per_packet: 1,
+            step: 0,
+            newest: None,
+            from: From::Nothing,
+            playing: None,
+            digits: VecDeque::with_capacity(DIGIT_QUEUE_MAX),
+            key: None,
+            pause: 0,
+            relay: None,
+            comfort_silence: config.comfort_silence,
+            silence: [0; SILENCE_BYTES_MAX],
+            silence_bytes: 0,
+            packets: 0,
+            bytes: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Sets codec and packet time; a playlist that no longer fits ends.
+    pub(super) fn adopt(&mut self, negotiated: &Negotiated) -> Option<PlayEnded> {
+        self.ticks_per_packet = (negotiated.ptime.as_millis() / TICK.as_millis()).max(1) as u32;
+        self.step = negotiated.codec.clock_units(TICK * self.ticks_per_packet);
+        self.silence_bytes = negotiated.codec.silence(TICK * self.ticks_per_packet, &mut self.silence);
+        self.phase = self.phase.min(self.ticks_per_packet - 1);
+        if negotiated.dtmf_payload_type.is_none() {
+            self.digits.clear();
+            self.key = None;
+        }
+        if self.playing.as_ref().is_some_and(|p| !p.list.items.iter().all(|item| fits(item, negotiated))) {
+            return self.stop(None, PlayCause::CodecChanged);
+        }
+        None
+    }
+
+    pub(super) fn play(&mut self, list: Playlist) -> Option<PlayEnded> {
+        let replaced = self.stop(None, PlayCause::Replaced);
+        self.playing = Some(Playing { list, item: 0, offset: 0, heard: 0 });
+        replaced
+    }
+
+    pub(super) fn playing(&self) -> Option<u64> {
+        self.playing.as_ref().map(|p| p.list.id)
+    }
+
+    pub(super) fn stop(&mut self, id: Option<u64>, cause: PlayCause) -> Option<PlayEnded> {
+        let playing = self.playing.take_if(|p| id.is_none_or(|id| id == p.list.id))?;
+        let codec = playing.list.items.first()?.codec();
+        Some(PlayEnded { id: playing.list.id, heard: codec.duration_of(playing.heard), cause })
+    }
+
+    pub(super) fn barge(&mut self, digit: Digit) -> Option<PlayEnded> {
+        if self.playing.as_ref().is_some_and(|p| p.list.barge_in) {
+            return self.stop(None, PlayCause::Barge(digit));
+        }
+        None
+    }
+
+    pub(super) fn queue_digit(&mut self, digit: Digit, duration: Duration) -> bool {
+        let room = self.digits.len() < DIGIT_QUEUE_MAX;
+        if room {
+            self.digits.push_back((digit, duration));
+        }
+        room
+    }
+
+    pub(super) fn digits_waiting(&self) -> usize {
+        self.digits.len() + usize::from(self.key.is_some())
+    }
+
+    /// Packets and payload bytes sent.
+    pub(super) fn sent(&self) -> (u64, u64) {
+        (self.packets, self.bytes)
+    }
+
+    pub(super) fn measure(&self, quality: &mut Quality) {
+        quality.packets_out = self.packets;
+        quality.bytes_out = self.bytes;
+        quality.skipped_ticks = self.skipped;
+    }
+
+    /// The RTP time of this instant.
+    pub(super) fn clock(&self, now: Instant, clock_hz: u32) -> u32 {
+        let since = now.saturating_duration_since(self.ticked).as_micros() as u64;
+        self.timestamp.wrapping_add((since * u64::from(clock_hz) / 1_000_000) as u32)
+    }
+
+    /// Copies the next stretch of the playlist to `out`, over the seams of its items, and fills up with silence after
+    /// the last one. Returns whether more follows.
+    fn fill(playing: &mut Playing, step: u32, silence: &[u8], out: &mut [u8]) -> bool {
+        let mut filled = 0;
+        while filled < out.len() {
+            let Some(item) = playing.list.items.get(playing.item) else { break };
+            let rest = &item.payload()[playing.offset..];
+            let count = rest.len().min(out.len() - filled);
+            out[filled..filled + count].copy_from_slice(&rest[..count]);
+            filled += count;
+            playing.offset += count;
+            if playing.offset == item.payload().len() {
+                playing.offset = 0;
+                playing.item += 1;
+                if playing.item == playing.list.items.len() && playing.list.repeat {
+                    playing.item = 0;
+                }
+            }
+        }
+        let end = out.len();
+        out[filled..].copy_from_slice(&silence[filled..end]);
+        playing.heard += u64::from(step) * filled as u64 / out.len().max(1) as u64;
+        playing.item < playing.list.items.len()
+    }
+
+    /// Writes the header and counts the packet whose payload already stands in `out`.
+    fn seal(&mut self, header: Header, payload_bytes: usize, from: From, out: &mut [u8]) -> usize {
+        out[..RTP_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        self.newest = Some(self.newest.map_or(header.timestamp, |newest| later(header.timestamp, newest)));
+        self.packets += 1;
+        self.bytes += payload_bytes as u64;
+        self.from = from;
+        RTP_HEADER_BYTES + payload_bytes
+    }
+
+    fn header(&mut self, marker: bool, payload_type: u8, timestamp: u32) -> Header {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        Header { marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
+    }
+
+    /// The key packet of this packet time, if a key is being sent or waits.
+    fn next_key(&mut self, timestamp: u32, number: u8, clock_hz: u32, out: &mut [u8]) -> Option<usize> {
+        if self.key.is_none() {
+            if self.pause > 0 {
+                self.pause -= 1;
+                return None;
+            }
+            let (digit, duration) = self.digits.pop_front()?;
+            self.key = Some(Sender::new(digit, duration, timestamp, clock_hz));
+        }
+        let next = self.key.as_mut()?.next(self.step);
+        if next.last {
+            self.key = None;
+            self.pause = PAUSE_AFTER_KEY;
+        }
+        out[RTP_HEADER_BYTES..RTP_HEADER_BYTES + 4].copy_from_slice(&next.payload);
+        let header = self.header(next.marker, number, next.timestamp);
+        Some(self.seal(header, 4, From::Key, out))
+    }
+}
+
+/// Whether `out` can hold any packet of this session.
+fn holds_any_packet(out: &[u8]) -> bool {
+    out.len() >= RTP_HEADER_BYTES + SILENCE_BYTES_MAX
+}
+
+impl Session {
+    /// One tick of 20 ms: writes the packet that is due to `out` (at least [`RTP_HEADER_BYTES`] + 480 bytes) and
+    /// returns its length. `None`: nothing is due in this tick, a bridge speaks, or the peer must not be sent to.
+    ///
+    /// A key that waits goes first, then the playlist, then what [`Session::forward`] relays, then silence. While
+    /// the peer holds the call the playlist waits and the clock runs on. After a stall call it up to three times at
+    /// once and [`Session::skip`] the rest.
+    pub fn next_frame(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
+        self.expire_event(now);
+        let send = &mut self.send;
+        send.ticked = now;
+        send.phase += 1;
+        if send.phase < send.ticks_per_packet || !holds_any_packet(out) {
+            return None;
+        }
+        send.phase = 0;
+        if send.from == From::Relay
+            && let Some(newest) = send.newest
+        {
+            send.timestamp = later(send.timestamp, newest.wrapping_add(send.step));
+        }
+        let timestamp = send.timestamp;
+        send.timestamp = timestamp.wrapping_add(send.step);
+        if !self.may_send() {
+            self.send.from = From::Nothing;
+            return None;
+        }
+        if let Some(number) = self.negotiated.dtmf_payload_type {
+            let clock_hz = self.negotiated.codec.rtp_clock_hz();
+            if let Some(length) = self.send.next_key(timestamp, number, clock_hz, out) {
+                return Some(length);
+            }
+        }
+        self.next_audio(timestamp, out)
+    }
+
+    fn next_audio(&mut self, timestamp: u32, out: &mut [u8]) -> Option<usize> {
+        let send = &mut self.send;
+        let bytes = send.silence_bytes;
+        let payload = &mut out[RTP_HEADER_BYTES..RTP_HEADER_BYTES + bytes];
+        let from = if let Some(playing) = &mut send.playing {
+            if !Send::fill(playing, send.step, &send.silence, payload)
+                && let Some(ended) = send.stop(None, PlayCause::End)
+            {
+                self.note(SessionEvent::PlayEnded(ended));
+            }
+            From::Playlist
+        } else if send.relay.is_some() {
+            // The relay speaks; if it falls silent its next packet begins a new stretch.
+            return None;
+        } else if send.comfort_silence {
+            payload.copy_from_slice(&send.silence[..bytes]);
+            From::Silence
+        } else {
+            send.from = From::Nothing;
+            return None;
+        };
+        let send = &mut self.send;
+        // A talkspurt begins: after nothing, after a relay, and where a prompt follows silence.
+        let marker =
+            matches!(send.from, From::Nothing | From::Relay) || (from == From::Playlist && send.from == From::Silence);
+        let header = send.header(marker, self.negotiated.payload_type, timestamp);
+        Some(send.seal(header, bytes, from, out))
+    }
+
+    /// Whether the peer listens and there is an address to send to.
+    pub fn may_send(&self) -> bool {
+        let remote = self.remote();
+        self.negotiated.direction.sends() && !remote.ip().is_unspecified() && remote.port() != 0
+    }
+
+    /// So many ticks were missed and are not made up for: the timestamp jumps over them, and the next packet has the
+    /// marker.
+    pub fn skip(&mut self, ticks: u32) {
+        let send = &mut self.send;
+        let units = self.negotiated.codec.clock_units(TICK).wrapping_mul(ticks);
+        send.timestamp = send.timestamp.wrapping_add(units);
+        send.skipped += u64::from(ticks);
+        send.from = From::Nothing;
+    }
+
+    /// Begins to relay what [`Session::forward`] is given, or ends it. `keys`: telephone-events are passed on too.
+    pub fn set_relay(&mut self, relay: Option<RelayKeys>) {
+        self.send.relay = relay.map(|keys| Relay { keys: keys == RelayKeys::Pass, anchor: None });
+    }
+
+    /// Whether this leg relays.
+    pub fn is_relaying(&self) -> bool {
+        self.send.relay.is_some()
+    }
+
+    /// Writes a packet that the other leg of a bridge received, with this leg's payload type, SSRC, and continuous
+    /// sequence numbers and timestamps; distances in both are kept, so that loss and reordering stay visible to the
+    /// peer. `None`: nothing to send (not relaying, held, a playlist or a key speaks, another codec, or a key that is
+    /// not passed on).
+    pub fn forward(&mut self, now: Instant, media: &Media<'_>, out: &mut [u8]) -> Option<usize> {
+        let mut relay = self.send.relay?;
+        let number = match media.kind {
+            Kind::Audio => (media.codec == self.negotiated.codec).then_some(self.negotiated.payload_type),
+            Kind::Event => self.negotiated.dtmf_payload_type.filter(|_| relay.keys),
+        };
+        let busy = self.send.playing.is_some() || self.send.key.is_some() || !self.may_send();
+        let payload_out = out.get_mut(RTP_HEADER_BYTES..RTP_HEADER_BYTES + media.payload.len());
+        let (Some(number), false, Some(payload_out)) = (number, busy, payload_out) else {
+            // What is kept back is no loss: the numbers close up over it.
+            if let Some(anchor) = &mut relay.anchor {
+                anchor.our_sequence = anchor.our_sequence.wrapping_sub(1);
+            }
+            if busy {
+                relay.anchor = None;
+            }
+            self.send.relay = Some(relay);
+            return None;
+        };
+        let clock_hz = self.negotiated.codec.rtp_clock_hz();
+        let send = &mut self.send;
+        let jump = clock_hz * RELAY_JUMP_SECONDS;
+        let known = relay.anchor.filter(|a| a.ssrc == media.ssrc && send.from == From::Relay).filter(|a| {
+            let ours = a.our_timestamp.wrapping_add(media.timestamp.wrapping_sub(a.their_timestamp));
+            let ahead = ours.wrapping_sub(send.newest.unwrap_or(ours)) as i32;
+            let steps = media.sequence.wrapping_sub(a.their_sequence) as i64;
+            ahead.unsigned_abs() < jump && (-100..1 << 40).contains(&steps)
+        });
+        let fresh = known.is_none();
+        let anchor = known.unwrap_or_else(|| {
+            let clock = send.clock(now, clock_hz);
+            let our_timestamp = send.newest.map_or(clock, |newest| later(clock, newest.wrapping_add(send.step)));
+            Anchor {
+                ssrc: media.ssrc,
+                their_timestamp: media.timestamp,
+                our_timestamp,
+                their_sequence: media.sequence,
+                our_sequence: send.sequence,
+            }
+        });
+        relay.anchor = Some(anchor);
+        send.relay = Some(relay);
+        payload_out.copy_from_slice(media.payload);
+        let sequence = anchor.our_sequence.wrapping_add(media.sequence.wrapping_sub(anchor.their_sequence) as u16);
+        if (sequence.wrapping_sub(send.sequence) as i16) >= 0 {
+            send.sequence = sequence.wrapping_add(1);
+        }
+        let header = Header {
+            marker: media.marker || fresh,
+            payload_type: number,
+            sequence,
+            timestamp: anchor.our_timestamp.wrapping_add(media.timestamp.wrapping_sub(anchor.their_timestamp)),
+            ssrc: send.ssrc,
+        };
+        Some(send.seal(header, media.payload.len(), From::Relay, out))
+    }
+}
+
+/// What a relay does with telephone-events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayKeys {
+    /// They go on to the peer, under its own payload type.
+    Pass,
+    /// They are for Ark alone.
+    Keep,
+}
