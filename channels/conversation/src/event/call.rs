@@ -1,0 +1,384 @@
+//! Calls, their legs, queues, transfers and recordings.
+
+use crate::event::{data, words};
+use crate::id::LegId;
+use crate::owner::Owner;
+use crate::pii::Pii;
+
+words! {
+    /// Who called whom.
+    pub enum Direction {
+        /// They called Ark.
+        Inbound = "inbound",
+        /// Ark called them.
+        Outbound = "outbound",
+    }
+
+    /// Who is at the other end of a leg.
+    pub enum Role {
+        /// The one whose conversation it is.
+        Customer = "customer",
+        /// A person of the house, or an operator's phone.
+        Agent = "agent",
+        /// Somebody else: a transfer's target.
+        External = "external",
+    }
+
+    /// Which end let go.
+    pub enum EndedBy {
+        /// The other end of the leg.
+        Remote = "remote",
+        /// Ark: the plan, an operator's command, a cascade from another leg.
+        Ark = "ark",
+    }
+
+    /// Why a leg ended.
+    pub enum EndCause {
+        /// It was answered and somebody hung up.
+        Hangup = "hangup",
+        /// Given up before it was answered.
+        Cancelled = "cancelled",
+        /// Refused with a final response that is none of the others.
+        Rejected = "rejected",
+        /// 486 or 600.
+        Busy = "busy",
+        /// It rang for as long as it may.
+        NoAnswer = "no_answer",
+        /// No such number, or no way to it.
+        Unreachable = "unreachable",
+        /// The answer was never acknowledged (RFC 3261 13.3.1.4).
+        NoAck = "no_ack",
+        /// No answer to a request within its timers (RFC 3261 17).
+        Timeout = "timeout",
+        /// No audio came for as long as it may.
+        MediaLost = "media_lost",
+        /// The connection that carried it is gone.
+        TransportLost = "transport_lost",
+        /// The two sides have no codec in common, or the offer could not be used.
+        NoCodec = "no_codec",
+        /// Ark had no room for it.
+        Overload = "overload",
+        /// Ark is going down.
+        Shutdown = "shutdown",
+        /// Anything else; `reason` says more.
+        Failed = "failed",
+    }
+
+    /// How digits came.
+    pub enum DtmfHow {
+        /// Telephone events in RTP (RFC 4733).
+        Rfc4733 = "rfc4733",
+        /// SIP INFO (`application/dtmf-relay`, `application/dtmf`).
+        Info = "info",
+        /// Tones in the audio.
+        Inband = "inband",
+    }
+
+    /// Why a recording stopped.
+    pub enum RecordingCause {
+        /// The caller pressed the finishing key.
+        Key = "key",
+        /// The caller said nothing for long enough.
+        Silence = "silence",
+        /// As long as it may be.
+        Limit = "limit",
+        /// The leg ended.
+        Hangup = "hangup",
+        /// The plan or an operator stopped it.
+        Stopped = "stopped",
+    }
+
+    /// How waiting ended.
+    pub enum QueueOutcome {
+        /// A person answered.
+        Answered = "answered",
+        /// The caller hung up.
+        Abandoned = "abandoned",
+        /// The plan's limit came first.
+        Timeout = "timeout",
+        /// The caller chose another way by key.
+        Left = "left",
+        /// Nobody can answer: no operators, or none could be reached.
+        Failed = "failed",
+    }
+
+    /// How a transfer ended.
+    pub enum TransferOutcome {
+        /// The target answered and was joined.
+        Answered = "answered",
+        /// The target was busy.
+        Busy = "busy",
+        /// The target did not answer in time.
+        NoAnswer = "no_answer",
+        /// The target refused.
+        Rejected = "rejected",
+        /// The target could not be reached.
+        Failed = "failed",
+        /// The caller hung up meanwhile.
+        Abandoned = "abandoned",
+    }
+
+    /// What a recording is for.
+    pub enum RecordingPurpose {
+        /// A message that the caller left.
+        Voicemail = "voicemail",
+        /// The call, both sides.
+        Call = "call",
+    }
+}
+
+data! {
+    /// A leg rings: an INVITE came and will be dealt with, or one was sent. The first one of a conversation opens it.
+    pub struct CallRinging {
+        /// The new leg.
+        pub leg: LegId,
+        /// Who is there.
+        pub role: Role,
+        /// Who called whom.
+        pub direction: Direction,
+        /// The caller's number or SIP user.
+        pub from: Pii,
+        /// The caller's display name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from_display: Option<Pii>,
+        /// The number or SIP user called.
+        pub to: Pii,
+        /// The trunk that it came by or goes by.
+        pub trunk: String,
+        /// The SIP Call-ID.
+        pub call_id: String,
+        /// Who owns the conversation from here on.
+        pub owner: Owner,
+        /// The plan that the call runs, where it runs one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub plan: Option<String>,
+        /// The plan's version, which the call keeps to its end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub plan_version: Option<u32>,
+        /// `udp`, `tcp`, `tls` or `ws`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub transport: Option<String>,
+        /// Address and port of the other end's signalling.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub remote: Option<String>,
+    }
+
+    /// A leg was answered: audio flows.
+    pub struct CallAnswered {
+        /// The leg.
+        pub leg: LegId,
+        /// The codec by its SDP name: `PCMA`.
+        pub codec: String,
+        /// How its digits will come, as far as was agreed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub dtmf: Option<DtmfHow>,
+        /// From ringing to answer, in milliseconds.
+        pub ringing_ms: u64,
+    }
+
+    /// A leg ended. The conversation has ended when all its legs have.
+    pub struct CallEnded {
+        /// The leg.
+        pub leg: LegId,
+        /// Which end let go.
+        pub by: EndedBy,
+        /// Why.
+        pub cause: EndCause,
+        /// The final SIP status, where one decided it: 486, 487, 503.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sip_status: Option<u16>,
+        /// For the operator: what exactly happened, a plan's state, a Reason header.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+        /// From ringing to answer or end, in milliseconds.
+        pub ringing_ms: u64,
+        /// From answer to end, in milliseconds; 0 when it was not answered.
+        pub talk_ms: u64,
+    }
+
+    /// Ark lost what it knew of a leg (a crash, a gateway that died) and ends it after the fact.
+    pub struct CallLost {
+        /// The leg; none: every leg that was alive.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub leg: Option<LegId>,
+        /// The gateway that had it.
+        pub gateway: String,
+        /// What happened, for the operator.
+        pub reason: String,
+    }
+
+    /// How a leg sounded, written when it ends.
+    pub struct CallQuality {
+        /// The leg.
+        pub leg: LegId,
+        /// The codec by its SDP name.
+        pub codec: String,
+        /// RTP packets received.
+        pub received_packets: u64,
+        /// RTP packets sent.
+        pub sent_packets: u64,
+        /// Packets lost on the way to Ark (RFC 3550 A.3).
+        pub lost_packets: u64,
+        /// Of the packets that should have come, the share that did not: 0 to 1.
+        pub loss_ratio: f64,
+        /// Packets dropped for a wrong source or because they were not RTP.
+        #[serde(default)]
+        pub refused_packets: u64,
+        /// Interarrival jitter at the end (RFC 3550 6.4.1), in microseconds.
+        pub jitter_us: u64,
+        /// The largest jitter seen, in microseconds.
+        #[serde(default)]
+        pub jitter_max_us: u64,
+        /// Round trip by RTCP, in microseconds, when the other end reports.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rtt_us: Option<u64>,
+        /// Share lost on the way from Ark, by the other end's reports: 0 to 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub remote_loss_ratio: Option<f64>,
+        /// Mean opinion score by the E-model (ITU-T G.107), 1 to 4.5; none before anything was received.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mos: Option<f64>,
+    }
+
+    /// Two legs hear each other.
+    pub struct LegBridged {
+        /// One leg: the customer's.
+        pub leg: LegId,
+        /// The other.
+        pub with: LegId,
+    }
+
+    /// Two legs do not hear each other any more.
+    pub struct LegUnbridged {
+        /// One leg: the customer's.
+        pub leg: LegId,
+        /// The other.
+        pub with: LegId,
+        /// For how long they did, in milliseconds.
+        pub bridged_ms: u64,
+    }
+
+    /// The other end put Ark on hold.
+    pub struct LegHeld {
+        /// The leg.
+        pub leg: LegId,
+    }
+
+    /// The other end took Ark off hold.
+    pub struct LegResumed {
+        /// The leg.
+        pub leg: LegId,
+        /// For how long it was held, in milliseconds.
+        pub held_ms: u64,
+    }
+
+    /// A recording began.
+    pub struct RecordingStarted {
+        /// The leg that is recorded: left channel the leg, right channel Ark.
+        pub leg: LegId,
+        /// Its name within the site: the same in started, finished and failed.
+        pub recording: String,
+        /// Where it will be fetched: `ark-media:` and a name, or a path below `[files]`.
+        #[serde(rename = "ref")]
+        pub reference: String,
+        /// What it is for.
+        pub purpose: RecordingPurpose,
+    }
+
+    /// A recording is complete and on disk.
+    pub struct RecordingFinished {
+        /// The leg.
+        pub leg: LegId,
+        /// Its name.
+        pub recording: String,
+        /// Where it is fetched.
+        #[serde(rename = "ref")]
+        pub reference: String,
+        /// Length in milliseconds.
+        pub duration_ms: u64,
+        /// Size of the file in bytes.
+        pub bytes: u64,
+        /// SHA-256 of the file, 64 lower-case hex digits, when it was computed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+        pub sha256: Option<String>,
+        /// Why it stopped.
+        pub cause: RecordingCause,
+    }
+
+    /// A recording could not be made or finished; the call goes on.
+    pub struct RecordingFailed {
+        /// The leg.
+        pub leg: LegId,
+        /// Its name.
+        pub recording: String,
+        /// What happened and what to do, for the operator.
+        pub error: String,
+    }
+
+    /// A caller waits for a person.
+    pub struct QueueJoined {
+        /// The leg that waits.
+        pub leg: LegId,
+        /// The queue.
+        pub queue: String,
+        /// Place in line, 1 is next.
+        pub position: u32,
+        /// Higher goes first.
+        #[serde(default)]
+        pub priority: u8,
+    }
+
+    /// A waiting caller's place was told or has changed.
+    pub struct QueuePosition {
+        /// The leg that waits.
+        pub leg: LegId,
+        /// The queue.
+        pub queue: String,
+        /// Place in line, 1 is next.
+        pub position: u32,
+        /// Expected wait in milliseconds, when it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wait_ms: Option<u64>,
+    }
+
+    /// A caller waits no longer.
+    pub struct QueueLeft {
+        /// The leg that waited.
+        pub leg: LegId,
+        /// The queue.
+        pub queue: String,
+        /// How it ended.
+        pub outcome: QueueOutcome,
+        /// For how long it waited, in milliseconds.
+        pub waited_ms: u64,
+        /// The leg that answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub answered_by: Option<LegId>,
+    }
+
+    /// A transfer to a named target began.
+    pub struct TransferStarted {
+        /// The leg that is transferred.
+        pub leg: LegId,
+        /// The target's name in the plan or the desk.
+        pub target: String,
+        /// The number or address dialled.
+        pub to: Pii,
+    }
+
+    /// A transfer ended one way or another.
+    pub struct TransferFinished {
+        /// The leg that was transferred.
+        pub leg: LegId,
+        /// The target's name.
+        pub target: String,
+        /// How it ended.
+        pub outcome: TransferOutcome,
+        /// The final SIP status of the target's leg.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sip_status: Option<u16>,
+        /// How long it took, in milliseconds.
+        pub took_ms: u64,
+    }
+}

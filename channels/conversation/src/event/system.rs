@@ -1,0 +1,73 @@
+//! What concerns no single customer: written to [`crate::ConversationId::SYSTEM`].
+
+use jiff::Timestamp;
+
+use crate::event::data;
+
+data! {
+    /// A version of a plan went live: new calls run it.
+    pub struct PlanPublished {
+        /// The plan's name.
+        pub plan: String,
+        /// The version that is live now.
+        pub version: u32,
+        /// SHA-256 of its source, 64 lower-case hex digits.
+        #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+        pub sha256: String,
+        /// The version that was live before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub previous: Option<u32>,
+        /// Who did it: `start`, `file`, `api`, a user's name.
+        pub by: String,
+        /// What they wrote to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub note: Option<String>,
+    }
+
+    /// An earlier version of a plan went live again.
+    pub struct PlanRolledBack {
+        /// The plan's name.
+        pub plan: String,
+        /// The version that is live now.
+        pub version: u32,
+        /// The version that was live before.
+        pub previous: u32,
+        /// Who did it.
+        pub by: String,
+        /// What they wrote to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub note: Option<String>,
+    }
+
+    /// A plan did not pass its check or its tests; what was live stays live.
+    pub struct PlanRefused {
+        /// The plan's name, or its file's when it could not be read that far.
+        pub plan: String,
+        /// SHA-256 of the source that was refused.
+        #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+        pub sha256: String,
+        /// The version that stays live.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub live: Option<u32>,
+        /// The first finding, with file, line and column.
+        pub reason: String,
+        /// How many findings there are.
+        pub findings: u32,
+        /// Who tried.
+        pub by: String,
+    }
+
+    /// Events that were never accepted by the log: the store was away for longer than the queue before it holds out.
+    pub struct LogGap {
+        /// How many are missing.
+        pub dropped_events: u64,
+        /// When the first was dropped.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        pub from: Timestamp,
+        /// When the last was dropped.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        pub until: Timestamp,
+        /// The store's error at that time.
+        pub reason: String,
+    }
+}

@@ -1,0 +1,229 @@
+//! One event of every type, for the tests of this crate and of those that carry or keep events.
+
+use jiff::Timestamp;
+
+use crate::event::*;
+use crate::{ConversationId, Event, EventId, LegId, NewEvent, Owner, Pii, Tenant, source};
+
+const L1: LegId = LegId(1);
+const L2: LegId = LegId(2);
+const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+/// 2026-11-24T10:30:00Z and `ms` milliseconds.
+#[must_use]
+pub fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_795_516_200_000 + ms).expect("a time of this century")
+}
+
+/// The first event of a call.
+#[must_use]
+pub fn ringing(leg: LegId, role: Role) -> CallRinging {
+    CallRinging {
+        leg,
+        role,
+        direction: if role == Role::Customer { Direction::Inbound } else { Direction::Outbound },
+        from: Pii::new("+8613800001212"),
+        from_display: Some(Pii::new("陈")),
+        to: Pii::new("95188"),
+        trunk: "carrier".to_owned(),
+        call_id: "a84b4c76e66710@pc33.example.net".to_owned(),
+        owner: Owner::Bot("hotline-95188".to_owned()),
+        plan: Some("hotline-95188".to_owned()),
+        plan_version: Some(3),
+        transport: Some("udp".to_owned()),
+        remote: Some("198.51.100.10:5060".to_owned()),
+    }
+}
+
+/// The end of a leg.
+#[must_use]
+pub fn ended(leg: LegId) -> CallEnded {
+    CallEnded {
+        leg,
+        by: EndedBy::Remote,
+        cause: EndCause::Hangup,
+        sip_status: None,
+        reason: Some("state bye".to_owned()),
+        ringing_ms: 120,
+        talk_ms: 41_320,
+    }
+}
+
+/// One event of every type, in the order in which a call with everything could bring them.
+#[must_use]
+pub fn story() -> Vec<Event> {
+    let mut events = vec![
+        ringing(L1, Role::Customer).into(),
+        CallAnswered { leg: L1, codec: "PCMA".to_owned(), dtmf: Some(DtmfHow::Rfc4733), ringing_ms: 120 }.into(),
+    ];
+    events.extend(plan_story());
+    events.extend(person_story());
+    events.extend([
+        RecordingFinished {
+            leg: L1,
+            recording: "r1".to_owned(),
+            reference: "ark-media:01JABCDEF0".to_owned(),
+            duration_ms: 12_000,
+            bytes: 384_044,
+            sha256: Some(SHA256.to_owned()),
+            cause: RecordingCause::Hangup,
+        }
+        .into(),
+        RecordingFailed {
+            leg: L1,
+            recording: "r2".to_owned(),
+            error: "data/files is full: free some space".to_owned(),
+        }
+        .into(),
+        CallEnded { leg: L2, by: EndedBy::Ark, ..ended(L2) }.into(),
+        ended(L1).into(),
+        quality().into(),
+        CallLost { leg: None, gateway: "gw1".to_owned(), reason: "the gateway was started again".to_owned() }.into(),
+    ]);
+    events.extend(system_story());
+    events
+}
+
+fn plan_story() -> [Event; 9] {
+    let state = || "main_menu".to_owned();
+    [
+        IvrEntered {
+            leg: L1,
+            plan: "hotline-95188".to_owned(),
+            version: 3,
+            state: state(),
+            verb: "menu".to_owned(),
+            lang: Some("zh".to_owned()),
+        }
+        .into(),
+        PromptStarted {
+            leg: L1,
+            play: 1,
+            prompts: vec!["welcome".to_owned()],
+            lang: "zh".to_owned(),
+            length_ms: Some(4_200),
+            barge_in: true,
+            text: Some("欢迎致电。".to_owned()),
+        }
+        .into(),
+        Dtmf { leg: L1, digit: Some('1'), masked: false, how: DtmfHow::Rfc4733, duration_ms: Some(120) }.into(),
+        PromptFinished { leg: L1, play: 1, heard_ms: 1_980, cause: PromptCause::BargeIn }.into(),
+        IvrStrike { leg: L1, state: state(), kind: StrikeKind::Silence, strikes: 1 }.into(),
+        Dtmf { leg: L1, digit: None, masked: true, how: DtmfHow::Info, duration_ms: None }.into(),
+        GatherFinished {
+            leg: L1,
+            state: "card".to_owned(),
+            var: "card".to_owned(),
+            outcome: GatherOutcome::Complete,
+            digits: 16,
+            value: None,
+            masked: true,
+        }
+        .into(),
+        IvrSet { leg: L1, var: "lang".to_owned(), value: Some("zh".to_owned()), masked: false }.into(),
+        HttpFinished {
+            leg: L1,
+            action: "balance".to_owned(),
+            outcome: HttpOutcome::Ok,
+            status: Some(200),
+            took_ms: 87,
+        }
+        .into(),
+    ]
+}
+
+fn person_story() -> [Event; 12] {
+    let queue = || "general".to_owned();
+    [
+        QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
+        QueuePosition { leg: L1, queue: queue(), position: 1, wait_ms: Some(30_000) }.into(),
+        ringing(L2, Role::Agent).into(),
+        CallAnswered { leg: L2, codec: "PCMA".to_owned(), dtmf: None, ringing_ms: 2_300 }.into(),
+        QueueLeft {
+            leg: L1,
+            queue: queue(),
+            outcome: QueueOutcome::Answered,
+            waited_ms: 31_000,
+            answered_by: Some(L2),
+        }
+        .into(),
+        LegBridged { leg: L1, with: L2 }.into(),
+        LegHeld { leg: L2 }.into(),
+        LegResumed { leg: L2, held_ms: 9_000 }.into(),
+        LegUnbridged { leg: L1, with: L2, bridged_ms: 60_000 }.into(),
+        TransferStarted { leg: L1, target: "branch".to_owned(), to: Pii::new("02188886666") }.into(),
+        TransferFinished {
+            leg: L1,
+            target: "branch".to_owned(),
+            outcome: TransferOutcome::NoAnswer,
+            sip_status: Some(480),
+            took_ms: 20_000,
+        }
+        .into(),
+        RecordingStarted {
+            leg: L1,
+            recording: "r1".to_owned(),
+            reference: "ark-media:01JABCDEF0".to_owned(),
+            purpose: RecordingPurpose::Voicemail,
+        }
+        .into(),
+    ]
+}
+
+fn quality() -> CallQuality {
+    CallQuality {
+        leg: L1,
+        codec: "PCMA".to_owned(),
+        received_packets: 2_066,
+        sent_packets: 2_070,
+        lost_packets: 6,
+        loss_ratio: 0.0029,
+        refused_packets: 0,
+        jitter_us: 310,
+        jitter_max_us: 2_400,
+        rtt_us: Some(41_000),
+        remote_loss_ratio: Some(0.0),
+        mos: Some(4.31),
+    }
+}
+
+fn system_story() -> [Event; 4] {
+    let (plan, sha256, by) = (|| "hotline-95188".to_owned(), || SHA256.to_owned(), || "file".to_owned());
+    [
+        PlanPublished { plan: plan(), version: 4, sha256: sha256(), previous: Some(3), by: by(), note: None }.into(),
+        PlanRolledBack {
+            plan: plan(),
+            version: 3,
+            previous: 4,
+            by: "api".to_owned(),
+            note: Some("wrong hours".to_owned()),
+        }
+        .into(),
+        PlanRefused {
+            plan: plan(),
+            sha256: sha256(),
+            live: Some(3),
+            reason: "hotline-95188.toml:12:3: state 'cards' is not reachable".to_owned(),
+            findings: 1,
+            by: by(),
+        }
+        .into(),
+        LogGap { dropped_events: 17, from: at(0), until: at(4_000), reason: "disk full".to_owned() }.into(),
+    ]
+}
+
+/// An event on its way into conversation `conversation` as number `n` of its kind: the id is made of both.
+#[must_use]
+pub fn new_event(conversation: ConversationId, n: u64, event: Event) -> NewEvent {
+    let time = at(i64::try_from(n).expect("a small number") * 20);
+    let unix_ms = u64::try_from(time.as_millisecond()).expect("a time after 1970");
+    let id = EventId::new(unix_ms, u128::from_be_bytes(conversation.to_bytes()) << 24 | u128::from(n));
+    let source = source::call(&Tenant::MAIN, "carrier", format!("{conversation}@pc33.example.net").as_bytes());
+    NewEvent {
+        tenant: Tenant::MAIN,
+        conversation,
+        epoch: 1,
+        at: time,
+        event: crate::CloudEvent::new(id.to_string(), source, time, event),
+    }
+}

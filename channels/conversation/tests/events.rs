@@ -1,0 +1,55 @@
+//! Events and envelopes as they are read and written.
+
+use ark_conversation::{CloudEvent, Event, samples};
+use serde_json::json;
+
+#[test]
+fn every_event_reads_as_it_was_written() {
+    for event in samples::story() {
+        let data = serde_json::to_string(&event).unwrap();
+        assert_eq!(Event::from_json(event.type_name(), &data).unwrap(), event, "{data}");
+    }
+}
+
+#[test]
+fn an_event_of_a_later_version_is_carried_as_it_came() {
+    let json = json!({
+        "specversion": "1.0", "id": "dt:msg1==", "source": "/ark/t1/dingtalk/dingrobot/cidAAA==", "type": "ark.message.in.v1",
+        "time": "2026-11-22T10:30:00Z", "datacontenttype": "application/json", "sequence": "00000000000000000001",
+        "data": { "thread": "t", "parts": [] },
+    });
+    let event: CloudEvent = serde_json::from_value(json.clone()).unwrap();
+    assert!(matches!(&event.event, Event::Other(other) if other.type_name == "ark.message.in.v1"));
+    assert_eq!(serde_json::to_value(&event).unwrap(), json);
+}
+
+#[test]
+fn an_envelope_that_is_not_cloudevents_1_is_refused() {
+    let good = json!({
+        "specversion": "1.0", "id": "1", "source": "/ark/main/sip/carrier/x", "type": "ark.leg.held.v1",
+        "time": "2026-11-22T10:30:00Z", "data": { "leg": "L1" },
+    });
+    assert!(serde_json::from_value::<CloudEvent>(good.clone()).is_ok());
+    for (name, value) in [
+        ("specversion", json!("0.3")),
+        ("id", json!("")),
+        ("id", json!("x".repeat(129))),
+        ("source", json!("")),
+        ("time", json!("yesterday")),
+        ("datacontenttype", json!("text/xml")),
+        ("data", json!({ "leg": 1 })),
+        ("data", json!(null)),
+    ] {
+        let mut bad = good.clone();
+        bad[name] = value;
+        assert!(serde_json::from_value::<CloudEvent>(bad.clone()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_number_never_shows_in_debug_output() {
+    for event in samples::story() {
+        let debug = format!("{event:?}");
+        assert!(!debug.contains("13800001212") && !debug.contains("02188886666"), "{debug}");
+    }
+}

@@ -1,0 +1,101 @@
+//! What can go wrong with a store, and what to do about it.
+
+use std::path::PathBuf;
+
+use ark_conversation::cloud_event::EnvelopeError;
+
+/// Why a store did not do what it was asked. Every message says where and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Too much waits already. Nothing was written; try again in a moment.
+    #[error("the store is busy: {waiting} jobs wait already; try again in a moment")]
+    Busy {
+        /// How many jobs wait.
+        waiting: usize,
+    },
+    /// What was given can never be stored.
+    #[error("the store refuses this: {0}")]
+    Refused(String),
+    /// There is no such version of a plan.
+    #[error("there is no version {version} of plan '{name}'; `ark dialplan diff` and the page list what there is")]
+    NoSuchPlan {
+        /// The plan.
+        name: String,
+        /// The version asked for.
+        version: u32,
+    },
+    /// No space is left.
+    #[error(
+        "{path}: no space left; free some on this disk (the log needs about 1 kB an event), nothing acknowledged is lost"
+    )]
+    Full {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The file or its folder cannot be written.
+    #[error("{path}: cannot be written ({detail}); check owner, mode and mount, then try again")]
+    ReadOnly {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// Another process has it.
+    #[error(
+        "{path}: in use by another process{holder}; a log has one writer: stop that process, or give this one its own [store] url"
+    )]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+        /// ` (pid 123)`, when it is known.
+        holder: String,
+    },
+    /// The file is damaged, or no database of Ark's.
+    #[error(
+        "{path}: damaged or not a store of Ark's ({detail}); keep the file, restore a backup or move it away to begin anew"
+    )]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+    /// The file was written by a later version of Ark.
+    #[error(
+        "{path}: its layout is version {found}, this Ark knows up to {known}; run the later Ark, or restore a backup of before"
+    )]
+    TooNew {
+        /// The database file.
+        path: PathBuf,
+        /// The layout found.
+        found: i64,
+        /// The latest one known.
+        known: i64,
+    },
+    /// The system refused a read or a write.
+    #[error("{path}: {detail}; look at the system's log for this disk")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// The store was closed, or its thread has ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody's help or with some: everything but a refusal.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        !matches!(self, Self::Refused(_) | Self::NoSuchPlan { .. } | Self::TooNew { .. } | Self::Closed)
+    }
+}
+
+impl From<EnvelopeError> for StoreError {
+    fn from(error: EnvelopeError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}

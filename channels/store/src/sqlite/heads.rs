@@ -1,0 +1,68 @@
+//! What the writer remembers of the conversations that it wrote to last.
+
+use std::collections::HashMap;
+
+use ark_conversation::{ConversationId, ConversationState, Tenant};
+
+use crate::limits::{APPEND_EVENTS_MAX, COMMIT_EVENTS_MAX, HEADS_MAX};
+
+pub(super) type Key = (Tenant, ConversationId);
+
+/// The end of a conversation's log, and whether its row must be written in this transaction.
+pub(super) struct Head {
+    pub(super) state: ConversationState,
+    pub(super) dirty: bool,
+}
+
+/// The most recently used heads, in two generations: when the young one is full, the old one is forgotten and they change places.
+/// Never more than [`HEADS_MAX`], no list to keep in order, and nothing used since the last change is forgotten.
+#[derive(Default)]
+pub(super) struct Heads {
+    young: HashMap<Key, Head>,
+    old: HashMap<Key, Head>,
+}
+
+// What one transaction touches survives one change of places, so that its dirty heads can still be written at its end.
+const _: () = assert!(COMMIT_EVENTS_MAX + APPEND_EVENTS_MAX < HEADS_MAX / 2);
+
+impl Heads {
+    pub(super) fn get(&mut self, key: &Key) -> Option<&mut Head> {
+        if !self.young.contains_key(key) {
+            let head = self.old.remove(key)?;
+            self.put(key.clone(), head);
+        }
+        self.young.get_mut(key)
+    }
+
+    pub(super) fn put(&mut self, key: Key, head: Head) {
+        if self.young.len() >= HEADS_MAX / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, head);
+    }
+
+    /// Forgets everything: what is remembered may belong to a transaction that was rolled back.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_conversation::samples;
+
+    #[test]
+    fn heads_stay_within_their_bound_and_the_ones_in_use_stay() {
+        let mut heads = Heads::default();
+        let key = |n: usize| (Tenant::MAIN, ConversationId::new(n as u64, 0));
+        let record = samples::new_event(key(0).1, 1, samples::story()[0].clone()).into_record(1);
+        let state = ConversationState::begin(&record);
+        for n in 0..3 * HEADS_MAX {
+            heads.put(key(n), Head { state: state.clone(), dirty: false });
+            assert!(heads.get(&key(0)).is_some(), "used all the time, forgotten at {n}");
+            assert!(heads.young.len() + heads.old.len() <= HEADS_MAX);
+        }
+        assert!(heads.get(&key(1)).is_none());
+    }
+}

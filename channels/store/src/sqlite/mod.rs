@@ -1,0 +1,411 @@
+//! The embedded store: one SQLite file, one writer thread, a few readers.
+
+mod fail;
+mod heads;
+mod lock;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ark_conversation::{ConversationId, ConversationState, NewEvent, Record, Tenant};
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+use crate::error::StoreError;
+use crate::health::{Health, HealthState};
+use crate::limits::{
+    APPEND_EVENTS_MAX, EVENT_BYTES_MAX, PLAN_BYTES_MAX, PLAN_NAME_BYTES_MAX, READER_QUEUE_JOBS, READERS,
+    WRITER_QUEUE_JOBS,
+};
+use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
+use crate::sqlite::fail::Place;
+use crate::sqlite::writer::{Job, Pending, Writer};
+use crate::{Answer, Appended, ListFilter, LivePlan, Page, Store};
+
+/// How long a statement waits for a lock that somebody else holds on the file (an SQLite shell, a backup).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The write-ahead log is folded into the file every so many pages of 4 KiB: 16 MiB, a second or so of full load.
+const CHECKPOINT_PAGES: u32 = 4_096;
+
+/// After a fold the write-ahead log is cut to this many bytes.
+const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
+
+/// How an SQLite store is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The database file; it and its folder are made when they are missing.
+    pub path: PathBuf,
+    /// The largest size of the database file in bytes; a write beyond it is [`StoreError::Full`]. None: the disk decides.
+    pub bytes_max: Option<u64>,
+}
+
+/// The log of record in one SQLite file (WAL, `synchronous = FULL`): durable when answered, group commit, one process.
+///
+/// Cheap calls: appends go over a bounded queue to the writer's thread, reads to one of a few readers' threads. Dropping the last
+/// handle writes and answers what waits, then releases the file.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    store_id: String,
+    threads: Option<Threads>,
+    _lock: lock::StoreLock,
+}
+
+/// The senders whose end ends the threads, and the threads.
+struct Threads {
+    jobs: SyncSender<Job>,
+    reads: SyncSender<Read>,
+    writer: JoinHandle<()>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// What the handle and the writer both see.
+struct Shared {
+    place: Place,
+    waiting_jobs: AtomicUsize,
+    committed_events: AtomicU64,
+    commits: AtomicU64,
+    failed_commits: AtomicU64,
+    /// Why the last transaction failed, until one goes well.
+    failing: Mutex<Option<StoreError>>,
+}
+
+impl Shared {
+    fn taken(&self, jobs: usize) {
+        self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
+    }
+
+    fn committed(&self, events: u64) {
+        self.committed_events.fetch_add(events, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let was = self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if was.is_some() {
+            tracing::info!(path = %self.place.path.display(), "the store writes again");
+        }
+    }
+
+    fn failed(&self, error: &StoreError) {
+        self.failed_commits.fetch_add(1, Ordering::Relaxed);
+        let before = self.failing.lock().unwrap_or_else(PoisonError::into_inner).replace(error.clone());
+        if before.as_ref() != Some(error) {
+            tracing::error!(path = %self.place.path.display(), %error, "the store cannot write");
+        }
+    }
+
+    fn failing(&self) -> Option<StoreError> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store in a file, making it (mode 0600) when it is missing. Blocks for as long as that takes: some milliseconds,
+    /// longer after a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it, [`StoreError::TooNew`], [`StoreError::Corrupt`], or what the disk said.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(&Options { path: path.as_ref().to_owned(), bytes_max: None })
+    }
+
+    /// [`SqliteStore::open`] with everything that can be chosen.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open_with(options: &Options) -> Result<Self, StoreError> {
+        let path = &options.path;
+        let file_said = |error: std::io::Error| fail::file_said(&error, path.clone());
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(file_said)?;
+        }
+        let lock = lock::take(path)?;
+        // SQLite gives its own files beside it the same mode.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        drop(file.map_err(file_said)?);
+
+        let place = Place { path: path.clone() };
+        let said = |error: rusqlite::Error| fail::said(&error, &place);
+        let mut db = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE)).map_err(said)?;
+        prepare_writer(&db, options.bytes_max).map_err(said)?;
+        schema::migrate(&mut db, &place)?;
+        let store_id = db
+            .query_row("select value from meta where key = 'store_id'", [], |row| row.get::<_, String>(0))
+            .map_err(said)?;
+        let readers: Vec<Connection> =
+            (0..READERS).map(|_| open_reader(path)).collect::<Result<_, _>>().map_err(said)?;
+
+        let shared = Arc::new(Shared {
+            place,
+            waiting_jobs: AtomicUsize::new(0),
+            committed_events: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            failed_commits: AtomicU64::new(0),
+            failing: Mutex::new(None),
+        });
+        let threads = Threads::start(db, readers, &shared).map_err(file_said)?;
+        Ok(Self { shared, store_id, threads: Some(threads), _lock: lock })
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.place.path
+    }
+
+    /// Hands a job to the writer, or says at once why not.
+    fn submit<T: Send + 'static>(&self, job: impl FnOnce(Reply<T>) -> Result<Job, StoreError>) -> Answer<'_, T> {
+        let (reply, answer) = oneshot::channel();
+        let sent = job(reply).and_then(|job| {
+            self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
+            self.threads().jobs.try_send(job).map_err(|refused| {
+                self.shared.taken(1);
+                self.refused(&refused)
+            })
+        });
+        Box::pin(async move {
+            sent?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    /// Runs a read on one of the readers' connections.
+    fn ask<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let (reply, answer) = oneshot::channel();
+        let work: Read = Box::new(move |db| drop(reply.send(read(db))));
+        let sent = self.threads().reads.try_send(work).map_err(|refused| self.refused(&refused));
+        Box::pin(async move {
+            sent?;
+            let result = answer.await.map_err(|_| StoreError::Closed)?;
+            result.map_err(|error| fail::said(&error, &self.shared.place))
+        })
+    }
+
+    fn threads(&self) -> &Threads {
+        self.threads.as_ref().expect("the threads are taken only when the store is dropped")
+    }
+
+    fn refused<T>(&self, refused: &TrySendError<T>) -> StoreError {
+        match refused {
+            TrySendError::Full(_) => StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) },
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        }
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+impl Threads {
+    fn start(db: Connection, readers: Vec<Connection>, shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel(WRITER_QUEUE_JOBS);
+        let writer = Writer::new(db, Arc::clone(shared));
+        let writer =
+            std::thread::Builder::new().name("ark-store-write".to_owned()).spawn(move || writer.run(&queue))?;
+        let (reads, queue) = sync_channel::<Read>(READER_QUEUE_JOBS);
+        let queue = Arc::new(Mutex::new(queue));
+        let readers = readers
+            .into_iter()
+            .map(|db| {
+                let queue = Arc::clone(&queue);
+                let thread = std::thread::Builder::new().name("ark-store-read".to_owned());
+                thread.spawn(move || run_reader(&db, &queue))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { jobs, reads, writer, readers })
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        let Some(Threads { jobs, reads, writer, readers }) = self.threads.take() else { return };
+        // The writer last: SQLite folds the write-ahead log into the file when its last connection closes.
+        drop(reads);
+        for reader in readers {
+            let _ = reader.join();
+        }
+        drop(jobs);
+        let _ = writer.join();
+    }
+}
+
+fn run_reader(db: &Connection, queue: &Mutex<Receiver<Read>>) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match next {
+            Ok(read) => read(db),
+            Err(_) => return,
+        }
+    }
+}
+
+fn flags(mode: OpenFlags) -> OpenFlags {
+    // Each connection stays on its thread, so SQLite needs no locks of its own.
+    mode | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn prepare_writer(db: &Connection, bytes_max: Option<u64>) -> rusqlite::Result<()> {
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(32);
+    let mode: String = db.query_row("pragma journal_mode = wal", [], |row| row.get(0))?;
+    if mode != "wal" {
+        tracing::warn!(mode, "the store's file system does not take a write-ahead log; it will be slower");
+    }
+    db.pragma_update(None, "synchronous", "full")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    db.pragma_update(None, "journal_size_limit", i64::try_from(WAL_BYTES_KEPT).unwrap_or(i64::MAX))?;
+    if let Some(bytes) = bytes_max {
+        let page: u64 = db.query_row("pragma page_size", [], |row| row.get(0))?;
+        let pages = i64::try_from(bytes / page.max(1)).unwrap_or(i64::MAX);
+        db.query_row(&format!("pragma max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
+/// Checks an event and writes its JSON, on the caller's thread: the writer has enough to do.
+fn pending(event: NewEvent) -> Result<Pending, StoreError> {
+    event.event.check()?;
+    if event.epoch == 0 {
+        return Err(StoreError::Refused("an epoch begins at 1".to_owned()));
+    }
+    let json = |error: serde_json::Error| StoreError::Refused(format!("{}: {error}", event.event.type_name()));
+    let data = serde_json::to_string(&event.event.event).map_err(json)?;
+    let extensions = &event.event.extensions;
+    let extensions = if extensions.is_empty() { None } else { Some(serde_json::to_string(extensions).map_err(json)?) };
+    let bytes = data.len() + extensions.as_ref().map_or(0, String::len);
+    if bytes > EVENT_BYTES_MAX {
+        let what = event.event.type_name();
+        return Err(StoreError::Refused(format!("{what} has {bytes} bytes, more than {EVENT_BYTES_MAX}")));
+    }
+    let mut record = event.into_record(0);
+    record.event.time = ark_conversation::cloud_event::whole_microseconds(record.event.time);
+    Ok(Pending { record, data, extensions })
+}
+
+impl Store for SqliteStore {
+    fn append(&self, events: Vec<NewEvent>) -> Answer<'_, Vec<Appended>> {
+        self.submit(|reply| {
+            if events.len() > APPEND_EVENTS_MAX {
+                return Err(StoreError::Refused(format!(
+                    "{} events at once, more than {APPEND_EVENTS_MAX}",
+                    events.len()
+                )));
+            }
+            let events = events.into_iter().map(pending).collect::<Result<_, _>>()?;
+            Ok(Job::Append { events, reply })
+        })
+    }
+
+    fn read(
+        &self,
+        tenant: &Tenant,
+        conversation: ConversationId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<Record>> {
+        let tenant = tenant.clone();
+        self.ask(move |db| rows::read(db, &tenant, conversation, after_seq, limit))
+    }
+
+    fn list(&self, tenant: &Tenant, filter: ListFilter, limit: usize) -> Answer<'_, Page> {
+        let tenant = tenant.clone();
+        self.ask(move |db| rows::list(db, &tenant, &filter, limit))
+    }
+
+    fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>> {
+        let tenant = tenant.clone();
+        self.ask(move |db| rows::state(db, &tenant, conversation))
+    }
+
+    fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {
+        self.submit(|reply| {
+            if plan.name.is_empty() || plan.name.len() > PLAN_NAME_BYTES_MAX {
+                return Err(StoreError::Refused(format!("a plan's name has 1 to {PLAN_NAME_BYTES_MAX} bytes")));
+            }
+            if plan.source.len() > PLAN_BYTES_MAX {
+                let bytes = plan.source.len();
+                return Err(StoreError::Refused(format!(
+                    "plan '{}' has {bytes} bytes, more than {PLAN_BYTES_MAX}",
+                    plan.name
+                )));
+            }
+            if plan.sha256.len() != 64 || !plan.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                return Err(StoreError::Refused("a plan's sha256 has 64 lower-case hex digits".to_owned()));
+            }
+            Ok(Job::PutPlan { plan: Box::new(plan), reply })
+        })
+    }
+
+    fn plan_versions(&self, tenant: &Tenant, name: Option<&str>, limit: usize) -> Answer<'_, Vec<PlanVersion>> {
+        let (tenant, name) = (tenant.clone(), name.map(str::to_owned));
+        self.ask(move |db| rows::plan_versions(db, &tenant, name.as_deref(), limit))
+    }
+
+    fn plan_version(&self, tenant: &Tenant, name: &str, version: u32) -> Answer<'_, Option<PlanVersion>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(move |db| rows::plan_version(db, &tenant, &name, version))
+    }
+
+    fn live_plan(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<PlanVersion>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(move |db| rows::live_plan(db, &tenant, &name))
+    }
+
+    fn set_live_plan(&self, change: PlanChange, event: Option<NewEvent>) -> Answer<'_, LivePlan> {
+        self.submit(|reply| {
+            let event = event.map(pending).transpose()?.map(Box::new);
+            Ok(Job::SetLive { change: Box::new(change), event, reply })
+        })
+    }
+
+    fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(move |db| rows::plan_history(db, &tenant, &name, limit))
+    }
+
+    fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send + '_>> {
+        Box::pin(async move {
+            let write = match self.shared.failing() {
+                // Nobody may be writing while it fails: try, so that it is found well again.
+                Some(_) => self.submit(|reply| Ok(Job::Probe { reply })).await,
+                None => Ok(()),
+            };
+            let read = self.ask(|db| db.query_row("select 1 from meta limit 1", [], |_| Ok(()))).await;
+            let shared = &self.shared;
+            Health {
+                state: write
+                    .and(read)
+                    .map_or_else(|error| HealthState::Failing(error.to_string()), |()| HealthState::Ok),
+                place: shared.place.path.display().to_string(),
+                waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
+                committed_events: shared.committed_events.load(Ordering::Relaxed),
+                commits: shared.commits.load(Ordering::Relaxed),
+                failed_commits: shared.failed_commits.load(Ordering::Relaxed),
+            }
+        })
+    }
+
+    fn store_id(&self) -> &str {
+        &self.store_id
+    }
+}

@@ -1,0 +1,135 @@
+//! The SQLite store: the laws of every store, and what is SQLite's own.
+
+use ark_conversation::event::Role;
+use ark_conversation::samples::{new_event, ringing};
+use ark_conversation::{ConversationId, LegId, NewEvent, Tenant};
+use ark_store::{Health, Options, SqliteStore, Store, StoreError, contract};
+use std::os::unix::fs::PermissionsExt;
+
+fn call(conversation: u128, n: u64) -> NewEvent {
+    new_event(ConversationId::new(1, conversation), n, ringing(LegId(1), Role::Customer).into())
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_laws_of_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    contract::suite(|law| SqliteStore::open(folder.path().join(format!("{law}.db"))).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_store_opens_again_with_its_id_and_everything_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/of/ark.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let id = store.store_id().to_owned();
+    let first = store.append(vec![call(1, 1), call(1, 2)]).await.unwrap();
+    drop(store);
+
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.store_id(), id);
+    let again = store.append(vec![call(1, 2), call(1, 3)]).await.unwrap();
+    assert_eq!((again[0].duplicate, &again[0].record), (true, &first[1].record));
+    assert_eq!(again[1].record.seq, 3, "the numbers go on");
+}
+
+#[test]
+fn a_store_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let _store = SqliteStore::open(&path).unwrap();
+    for name in ["ark.db", "ark.db-wal", "ark.db-shm", "ark.db.lock"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_second_writer_is_told_who_has_the_file_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let refused = SqliteStore::open(&path).err().unwrap();
+    let text = refused.to_string();
+    assert!(matches!(refused, StoreError::Locked { .. }), "{refused:?}");
+    assert!(text.contains(path.to_str().unwrap()) && text.contains(&std::process::id().to_string()), "{text}");
+    drop(store);
+    SqliteStore::open(&path).unwrap();
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_loses_nothing_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let store = SqliteStore::open_with(&Options { path: path.clone(), bytes_max: Some(256 * 1024) }).unwrap();
+    let mut acknowledged = 0;
+    let full = loop {
+        let events: Vec<_> = (0..20).map(|n| call(1, acknowledged + n)).collect();
+        match store.append(events).await {
+            Ok(appended) => acknowledged += appended.len() as u64,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&full, StoreError::Full { path: at } if *at == path), "{full:?}");
+    assert!(acknowledged > 100 && full.is_temporary() && full.to_string().contains("free some"));
+    assert_eq!(store.append(vec![call(2, 1)]).await.is_err(), store.health().await.failed_commits > 1);
+    let health: Health = store.health().await;
+    assert!(!health.is_ok() || health.failed_commits > 0, "{health:?}");
+    assert_eq!(
+        store.read(&Tenant::MAIN, ConversationId::new(1, 1), 0, 1_000).await.unwrap().len() as u64,
+        acknowledged
+    );
+    drop(store);
+
+    let store = SqliteStore::open(&path).unwrap();
+    assert!(store.health().await.is_ok());
+    assert_eq!(
+        store.append(vec![call(1, acknowledged)]).await.unwrap()[0].record.seq,
+        acknowledged + 1,
+        "without a gap"
+    );
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let garbage = "this is a letter, not a database. ".repeat(500);
+    std::fs::write(&path, &garbage).unwrap();
+    let refused = SqliteStore::open(&path).err().unwrap();
+    assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), garbage);
+
+    let path = folder.path().join("other.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("create table recipes (name text)").unwrap();
+    let refused = SqliteStore::open(&path).err().unwrap();
+    assert!(
+        matches!(&refused, StoreError::Corrupt { detail, .. } if detail.contains("another program")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_store_of_a_later_ark_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    drop(SqliteStore::open(&path).unwrap());
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let refused = SqliteStore::open(&path).err().unwrap();
+    assert!(matches!(refused, StoreError::TooNew { found: 99, .. }), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_row_of_an_older_state_is_folded_again_from_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.append(vec![call(1, 1)]).await.unwrap();
+    let state = store.summary(&Tenant::MAIN, ConversationId::new(1, 1)).await.unwrap();
+    drop(store);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    assert_eq!(db.execute("update conversation set state = '{\"of\":\"old\"}'", []).unwrap(), 1);
+    drop(db);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.summary(&Tenant::MAIN, ConversationId::new(1, 1)).await.unwrap(), state);
+    assert_eq!(store.append(vec![call(1, 2)]).await.unwrap()[0].record.seq, 2);
+}
