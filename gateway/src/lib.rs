@@ -1,5 +1,7 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
 
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod http;
 pub mod media;

@@ -70,6 +70,16 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    /// One finding about a file, without its text: for warnings of a file that is otherwise well.
+    pub fn only(file: &str, finding: Finding) -> Self {
+        Self { file: file.to_owned(), text: String::new(), findings: vec![finding] }
+    }
+
+    /// Whether the file itself could not be read, as opposed to what it says.
+    pub fn is_unreadable(&self) -> bool {
+        self.text.is_empty() && self.findings.iter().all(|finding| finding.line == 0)
+    }
+
     pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
         let help = match error.kind() {
             std::io::ErrorKind::NotFound => {

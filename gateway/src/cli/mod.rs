@@ -1,0 +1,96 @@
+//! The command line: `ark COMMAND`.
+//!
+//! Exit codes, the same everywhere: 0 done; 1 it was looked at and found wanting (a broken plan, a refused message, an unhealthy check, a
+//! gateway that said no); 2 it could not be looked at (usage, a file that cannot be read, a gateway that cannot be reached).
+
+mod call;
+pub mod client;
+mod config;
+mod output;
+mod sip;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, Loaded};
+pub use output::{Failure, Outcome};
+
+/// What a command gives back.
+pub type CliResult = Result<Outcome, Failure>;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ark",
+    version,
+    about = "Ark, an open contact-centre gateway: SIP and RTP in, dialplans as data, every call a conversation.",
+    after_help = "Exit codes: 0 done; 1 found wanting or refused; 2 usage, or something is missing or out of reach.\n\
+                  Every command that a program may read takes --json. Start with `ark demo`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check or print the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look at SIP messages
+    #[command(subcommand)]
+    Sip(sip::SipCommand),
+    /// See, begin and end calls on the running gateway
+    #[command(subcommand)]
+    Call(call::CallCommand),
+}
+
+/// Which site.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Site {
+    /// The site's file; without it ark.toml when it exists, else the built-in site
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Site {
+    /// Reads and checks the site's file.
+    fn load(&self) -> Result<Loaded, Failure> {
+        Config::load(self.config.as_deref()).map_err(|error| Failure::environment(error.to_string()))
+    }
+}
+
+/// Runs the command that was given and says how it went.
+pub fn main() -> ExitCode {
+    output::report(dispatch(Cli::parse()))
+}
+
+fn dispatch(cli: Cli) -> CliResult {
+    match cli.command {
+        Command::Config(command) => config::run(&command),
+        Command::Sip(command) => sip::run(&command),
+        Command::Call(command) => call::run(command),
+    }
+}
+
+/// The `--help` of every command, for the golden file.
+pub fn help_of_everything() -> String {
+    fn walk(command: &mut clap::Command, path: &str, out: &mut String) {
+        use std::fmt::Write as _;
+        let help = command.clone().term_width(100).render_long_help().to_string();
+        let _ = write!(out, "==== {path} --help\n{help}\n");
+        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        for name in names.iter().filter(|name| *name != "help") {
+            if let Some(sub) = command.find_subcommand_mut(name) {
+                walk(sub, &format!("{path} {name}"), out);
+            }
+        }
+    }
+    let mut out = String::new();
+    let mut command = Cli::command();
+    command.build();
+    walk(&mut command, "ark", &mut out);
+    out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}

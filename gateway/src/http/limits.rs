@@ -1,0 +1,22 @@
+//! Every bound of the web face, named.
+
+use std::time::Duration;
+
+/// Largest request body: a plan's source.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Longest time for a TLS handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// TLS handshakes at once.
+pub const HANDSHAKES_MAX: usize = 64;
+/// Event streams at once; one more is answered 503.
+pub const STREAMS_MAX: usize = 256;
+/// Events that wait for a slow reader of a stream before the stream ends, so that it re-reads the log.
+pub const STREAM_QUEUE: usize = 256;
+/// How often an idle event stream shows that it lives.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Conversations, or events of one, in one answer.
+pub const PAGE_MAX: usize = 500;
+/// The same when the request names no number.
+pub const PAGE_DEFAULT: usize = 50;
+
+const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
