@@ -1,5 +1,7 @@
 //! SIP as a value: bytes and the time go in; messages, timers and bytes come out. No sockets, no clock, no runtime.
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 mod report;
 mod text;

@@ -1,4 +1,5 @@
-//! Every bound of this crate, by name. What exceeds one is refused with the status said here, never cut short silently.
+//! Every bound of this crate, by name. What exceeds one is refused with the status said here, never cut short
+//! silently.
 
 /// Largest message that is read: the largest datagram there is, and the same on a stream (513 beyond it).
 pub const MESSAGE_BYTES_MAX: usize = 65_536;

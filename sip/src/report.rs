@@ -53,7 +53,8 @@ pub struct ParseFailure {
 /// Reads `bytes` as one datagram, or the first message of them as a stream.
 ///
 /// # Errors
-/// What would be refused. A stream that ends within a message has code 0: its end is never answered, more is waited for.
+/// What would be refused. A stream that ends within a message has code 0: its end is never answered, more is waited
+/// for.
 pub fn parse_report(bytes: &[u8], stream: bool) -> Result<Report, ParseFailure> {
     if !stream {
         return parse_datagram(bytes).as_ref().map(Report::of).map_err(ParseFailure::of);
@@ -167,7 +168,9 @@ fn push_string(json: &mut String, text: &str) {
 mod tests {
     use super::*;
 
-    const OPTIONS: &[u8] = b"OPTIONS sip:95188@hotline.example SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK\"\x01\"\r\nFrom: <sip:a@ark.test>;tag=a\\b\r\nTo: <sip:95188@hotline.example>\r\nCall-ID: \xff\r\nCSeq: 7 OPTIONS\r\nl: 0\r\n\r\n";
+    const OPTIONS: &[u8] = b"OPTIONS sip:95188@hotline.example SIP/2.0\r\n\
+        Via: SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK\"\x01\"\r\nFrom: <sip:a@ark.test>;tag=a\\b\r\n\
+        To: <sip:95188@hotline.example>\r\nCall-ID: \xff\r\nCSeq: 7 OPTIONS\r\nl: 0\r\n\r\n";
 
     #[test]
     fn text_is_escaped_and_absent_values_are_null() {

@@ -1,5 +1,5 @@
-//! Bytes of a header value: blanks, quotes, commas, tokens. Folds (CRLF + blank) count as blanks, so nothing is copied to
-//! unfold; nothing here asks for UTF-8.
+//! Bytes of a header value: blanks, quotes, commas, tokens. Folds (CRLF + blank) count as blanks, so nothing is
+//! copied to unfold; nothing here asks for UTF-8.
 
 use std::borrow::Cow;
 
@@ -48,8 +48,9 @@ pub(crate) fn decimal(bytes: &[u8]) -> Option<u64> {
     })
 }
 
-/// Reads over one header value, knowing quotes. In GB18030 the second byte of a character may be a backslash, so what is
-/// not UTF-8 is stepped over in pairs (asked once for each value, and only when a byte above 127 stands in quotes).
+/// Reads over one header value, knowing quotes. In GB18030 the second byte of a character may be a backslash, so what
+/// is not UTF-8 is stepped over in pairs (asked once for each value, and only when a byte above 127 stands in
+/// quotes).
 pub(crate) struct Quotes<'a> {
     value: &'a [u8],
     pairs: Option<bool>,
@@ -85,7 +86,8 @@ impl<'a> Quotes<'a> {
     }
 }
 
-/// The values of one line, split at commas that stand outside quotes and outside `<>`; blanks trimmed, empty ones left out.
+/// The values of one line, split at commas that stand outside quotes and outside `<>`; blanks trimmed, empty ones
+/// left out.
 pub(crate) struct List<'a> {
     quotes: Quotes<'a>,
     at: usize,
@@ -136,7 +138,8 @@ impl<'a> Iterator for List<'a> {
     }
 }
 
-/// The value without its folds: each CRLF and the blanks around it become one space. Copies only when there is a fold.
+/// The value without its folds: each CRLF and the blanks around it become one space. Copies only when there is a
+/// fold.
 pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     if !value.contains(&b'\n') {
         return Cow::Borrowed(value);
@@ -186,8 +189,8 @@ pub fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Text of a peer as Unicode: UTF-8 if it is that, else GB18030 (what Chinese PBXs send; GBK and GB2312 are parts of it).
-/// What neither reads becomes U+FFFD.
+/// Text of a peer as Unicode: UTF-8 if it is that, else GB18030 (what Chinese PBXs send; GBK and GB2312 are parts of
+/// it). What neither reads becomes U+FFFD.
 pub fn decode(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),

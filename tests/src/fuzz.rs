@@ -19,7 +19,12 @@ pub struct Target {
 }
 
 /// Every fuzzer of the house.
-pub static TARGETS: &[Target] = &[];
+pub static TARGETS: &[Target] = &[
+    Target { name: "sip::wire::datagrams", run: ark_sip::fuzz::wire::datagrams },
+    Target { name: "sip::wire::streams", run: ark_sip::fuzz::wire::streams },
+    Target { name: "sip::wire::round_trips", run: ark_sip::fuzz::wire::round_trips },
+    Target { name: "sip::wire::fields", run: ark_sip::fuzz::wire::fields },
+];
 
 /// A fuzzer that must fail: it shows that a broken invariant is seen, reported with its seed, and counted.
 pub static CANARY: Target = Target { name: "canary", run: canary };

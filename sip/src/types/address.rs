@@ -21,8 +21,8 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Reads one value. What peers get wrong without harm is read: `""name"" <uri>`, an unquoted comma or no blank before
-    /// `<`, blanks inside the brackets.
+    /// Reads one value. What peers get wrong without harm is read: `""name"" <uri>`, an unquoted comma or no blank
+    /// before `<`, blanks inside the brackets.
     ///
     /// # Errors
     /// A quote or bracket that never closes, no URI, no scheme, text after the brackets, too many parameters.

@@ -6,8 +6,8 @@ use super::FieldError;
 use crate::limits::PARAMS_MAX;
 use crate::text::{self, List};
 
-/// One WWW-Authenticate, Proxy-Authenticate, Authorization or Proxy-Authorization value. Folds, unknown algorithms and quoted
-/// commas are fine; of duplicate parameters the first counts.
+/// One WWW-Authenticate, Proxy-Authenticate, Authorization or Proxy-Authorization value. Folds, unknown algorithms
+/// and quoted commas are fine; of duplicate parameters the first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthParams<'a> {
     /// `Digest`, `Bearer`, or a scheme we never heard of (compare without case).
@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_folded_challenge_with_commas_in_quotes_is_read() {
-        let value = b"Digest realm=\"ark, test\",\r\n nonce=\"a\\\"b\" , qop=\"auth,auth-int\",\r\n\talgorithm=SHA-256, opaque=\"\"";
+        let value = b"Digest realm=\"ark, test\",\r\n nonce=\"a\\\"b\" ,\
+            qop=\"auth,auth-int\",\r\n\talgorithm=SHA-256, opaque=\"\"";
         let challenge = AuthParams::parse(value).unwrap();
         assert!(challenge.is_digest());
         assert_eq!(challenge.get(b"realm").unwrap(), &b"ark, test"[..]);

@@ -4,7 +4,8 @@ use super::FieldError;
 use crate::limits::PARAMS_MAX;
 use crate::text::{self, Quotes};
 
-/// Parameters, read when asked for. Names compare without case; of duplicates the first counts; empty ones are skipped.
+/// Parameters, read when asked for. Names compare without case; of duplicates the first counts; empty ones are
+/// skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a> {
     raw: &'a [u8],
@@ -35,7 +36,8 @@ impl<'a> Params<'a> {
         Self { raw }
     }
 
-    /// The value of `name`: empty for a parameter without one, None when it is not there. Quotes are kept ([`super::unquote`]).
+    /// The value of `name`: empty for a parameter without one, None when it is not there. Quotes are kept
+    /// ([`super::unquote`]).
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.unwrap_or_default())
     }

@@ -79,7 +79,7 @@ impl<'a> Host<'a> {
     }
 }
 
-/// An IPv6 address; three colons, which the grammar of RFC 3261 allowed by mistake, read as two (RFC 5118 4.9).
+/// An IPv6 address; three colons, which the grammar of RFC 3261 allowed by mistake, read as two (RFC 5118 4.10).
 fn ipv6(raw: &[u8]) -> Option<Ipv6Addr> {
     let text = std::str::from_utf8(raw).ok()?;
     if let Ok(address) = text.parse() {
@@ -211,8 +211,8 @@ fn split_before<'a>(bytes: &'a [u8], stops: &[u8]) -> (&'a [u8], &'a [u8]) {
     bytes.split_at(bytes.iter().position(|byte| stops.contains(byte)).unwrap_or(bytes.len()))
 }
 
-/// Splits at the `@` before the host. `;`, `?` and `/` may stand in a user part, so the first `@` ends it; an unescaped `@`
-/// of a mail-like user (`a@b@host`) is taken to belong to the user.
+/// Splits at the `@` before the host. `;`, `?` and `/` may stand in a user part, so the first `@` ends it; an
+/// unescaped `@` of a mail-like user (`a@b@host`) is taken to belong to the user.
 fn split_userinfo(rest: &[u8]) -> (Option<&[u8]>, &[u8]) {
     let Some(mut at) = rest.iter().position(|byte| *byte == b'@') else { return (None, rest) };
     let (host, _) = split_before(&rest[at + 1..], b";?");

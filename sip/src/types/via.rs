@@ -53,7 +53,8 @@ impl<'a> Via<'a> {
         self.params.get(b"received").and_then(bare_ip)
     }
 
-    /// `rport`: None when not there, `Some(None)` when the client asks for it, `Some(Some(port))` when a server filled it in.
+    /// `rport`: None when not there, `Some(None)` when the client asks for it, `Some(Some(port))` when a server
+    /// filled it in.
     pub fn rport(&self) -> Option<Option<u16>> {
         let value = self.params.get(b"rport")?;
         Some(text::decimal(value).and_then(|port| u16::try_from(port).ok()))

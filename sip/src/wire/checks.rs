@@ -13,9 +13,9 @@ pub struct Rejection {
 }
 
 impl Message {
-    /// Whether the request has what every request must have, once each. Missing Max-Forwards and Content-Length are forgiven
-    /// (RFC 2543 clients), as are repeated Content-Lengths that agree. Methods, extensions, URI schemes and bodies are for
-    /// the element to judge (405, 420, 416, 415).
+    /// Whether the request has what every request must have, once each. Missing Max-Forwards and Content-Length are
+    /// forgiven (RFC 2543 clients), as are repeated Content-Lengths that agree. Methods, extensions, URI schemes and
+    /// bodies are for the element to judge (405, 420, 416, 415).
     ///
     /// # Errors
     /// 400 with the reason phrase to answer with.
@@ -53,8 +53,8 @@ impl Message {
         Ok(())
     }
 
-    /// The headers on which routing, matching or framing rests that stand there twice; a repeated Content-Length counts only
-    /// when it differs.
+    /// The headers on which routing, matching or framing rests that stand there twice; a repeated Content-Length
+    /// counts only when it differs.
     pub fn duplicates(&self) -> impl Iterator<Item = HeaderName<'static>> {
         const WATCHED: [HeaderName<'static>; 7] = [
             HeaderName::From,

@@ -65,8 +65,9 @@ pub(crate) fn leading_line_ends(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
 
-/// Finds the blank line that ends a head: the offset after it. `from` is where to look, and is moved on to where to look when
-/// more bytes have come, so that a stream is scanned once however it is cut. CRLF and LF line ends both count.
+/// Finds the blank line that ends a head: the offset after it. `from` is where to look, and is moved on to where to
+/// look when more bytes have come, so that a stream is scanned once however it is cut. CRLF and LF line ends both
+/// count.
 pub(crate) fn head_end(bytes: &[u8], from: &mut usize) -> Option<usize> {
     while let Some(found) = bytes.get(*from..)?.iter().position(|byte| *byte == b'\n') {
         let line_end = *from + found;
@@ -85,7 +86,8 @@ pub(crate) fn head_end(bytes: &[u8], from: &mut usize) -> Option<usize> {
 }
 
 impl Head {
-    /// Reads the lines of `bytes[..length]`, where `length` is what [`head_end`] found. Always gives a table, as far as it goes.
+    /// Reads the lines of `bytes[..length]`, where `length` is what [`head_end`] found. Always gives a table, as far
+    /// as it goes.
     pub(crate) fn read(bytes: &[u8], length: usize) -> Self {
         let head = &bytes[..length];
         let (start_line, mut at) = line(head, 0);

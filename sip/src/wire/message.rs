@@ -56,8 +56,8 @@ impl fmt::Debug for Message {
 }
 
 impl Message {
-    /// Builds the message from its framed bytes and looks at everything that must be readable; `framing` is what the framing
-    /// routine had to say. When the request can be answered all the same, the error carries it.
+    /// Builds the message from its framed bytes and looks at everything that must be readable; `framing` is what the
+    /// framing routine had to say. When the request can be answered all the same, the error carries it.
     pub(super) fn check(bytes: Vec<u8>, head: Head, framing: Option<ParseError>) -> Result<Self, ParseError> {
         let start = match Start::read(&bytes, head.start_line) {
             Ok(start) => start,
@@ -184,13 +184,14 @@ impl Message {
         })
     }
 
-    /// The first line of that name: its raw value without the blanks around it ([`crate::types::unfold`] when it may be folded).
+    /// The first line of that name: its raw value without the blanks around it ([`crate::types::unfold`] when it may
+    /// be folded).
     pub fn header<'a>(&'a self, name: HeaderName<'a>) -> Option<&'a [u8]> {
         self.span(name).map(|span| span.of(&self.bytes))
     }
 
-    /// Every value of that name in order; lines are split at commas where the header allows it ([`HeaderName::is_list`]).
-    /// Empty values are left out.
+    /// Every value of that name in order; lines are split at commas where the header allows it
+    /// ([`HeaderName::is_list`]). Empty values are left out.
     pub fn header_values<'a>(&'a self, name: HeaderName<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let split = name.is_list();
         self.lines_of(name).flat_map(move |span| List::new(span.of(&self.bytes), split))
@@ -268,8 +269,8 @@ impl Message {
         Ok(Some(u8::try_from(number).unwrap_or(u8::MAX)))
     }
 
-    /// A header that is a number of seconds and perhaps parameters: Expires, Min-Expires, Session-Expires, Retry-After.
-    /// None when missing or not a number; numbers above 32 bits count as the largest (RFC 3261 20.19).
+    /// A header that is a number of seconds and perhaps parameters: Expires, Min-Expires, Session-Expires,
+    /// Retry-After. None when missing or not a number; numbers above 32 bits count as the largest (RFC 3261 20.19).
     pub fn seconds(&self, name: HeaderName<'_>) -> Option<u32> {
         let span = self.lines_of(name).next()?;
         let value = span.of(&self.bytes);
@@ -292,7 +293,8 @@ impl Message {
         &self.bytes
     }
 
-    /// The application/sdp body, or the SDP part of a multipart one; also a body without Content-Type that begins `v=`.
+    /// The application/sdp body, or the SDP part of a multipart one; also a body without Content-Type that begins
+    /// `v=`.
     pub fn sdp(&self) -> Option<&[u8]> {
         multipart::sdp(self.content_type(), self.body(), 0)
     }
@@ -331,8 +333,8 @@ impl Start {
         Ok(Self::Response { status, reason: Span::new(reason, line.len()) })
     }
 
-    /// `method SP uri SP version`; more blanks than one are read as one (RFC 4475 3.1.2.9, 3.1.2.10), blanks inside the URI
-    /// are not.
+    /// `method SP uri SP version`; more blanks than one are read as one (RFC 4475 3.1.2.9, 3.1.2.10), blanks inside
+    /// the URI are not.
     fn request(line: &[u8]) -> Result<Self, (ParseError, Option<Self>)> {
         let not_sip = || ParseError::new(ErrorKind::NotSip, 0, "not a SIP message", 0);
         let method = line.iter().take_while(|byte| **byte != b' ').count();

@@ -1,5 +1,5 @@
-//! Bytes into messages. One framing routine for datagrams and streams; a message is its bytes and a table of header spans;
-//! typed views are read when asked for. Nothing depends on UTF-8.
+//! Bytes into messages. One framing routine for datagrams and streams; a message is its bytes and a table of header
+//! spans; typed views are read when asked for. Nothing depends on UTF-8.
 
 mod checks;
 mod head;
@@ -46,8 +46,8 @@ pub struct ParseError {
     pub offset: usize,
     /// What kind of trouble.
     pub kind: ErrorKind,
-    /// The request as far as it was read, when it can be answered: its head is whole and its top Via readable. Its headers
-    /// serve [`crate::write::response_to`] only; nothing else may be done with it.
+    /// The request as far as it was read, when it can be answered: its head is whole and its top Via readable. Its
+    /// headers serve [`crate::write::response_to`] only; nothing else may be done with it.
     pub partial: Option<Box<Message>>,
 }
 
@@ -93,8 +93,8 @@ enum Framing {
     Awaits(usize),
 }
 
-/// Reads one datagram: one message; octets after its Content-Length are dropped (RFC 3261 18.3), without a Content-Length
-/// the body is the rest. Line ends before the message are skipped. The bytes are copied once.
+/// Reads one datagram: one message; octets after its Content-Length are dropped (RFC 3261 18.3), without a
+/// Content-Length the body is the rest. Line ends before the message are skipped. The bytes are copied once.
 ///
 /// # Errors
 /// See [`ParseError`]; a datagram of line ends only is [`ErrorKind::KeepAlive`].

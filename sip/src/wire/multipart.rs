@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn the_sdp_part_is_found_beside_a_binary_one() {
-        let body = b"preamble\r\n--ark\r\nContent-Type: application/ISUP;version=itu\r\n\r\n\x01\0--ar\r\n\r\x0a\r\n--ark\r\nc: Application/SDP\r\n\r\nv=0\r\ns=-\r\n\r\n--ark--\r\nafter";
+        let body = b"preamble\r\n--ark\r\nContent-Type: application/ISUP;version=itu\r\n\r\n\
+            \x01\0--ar\r\n\r\x0a\r\n--ark\r\nc: Application/SDP\r\n\r\nv=0\r\ns=-\r\n\r\n--ark--\r\nafter";
         assert_eq!(sdp(Some(b"multipart/mixed; boundary=\"ark\""), body, 0), Some(&b"v=0\r\ns=-\r\n"[..]));
         assert_eq!(sdp(Some(b"multipart/mixed"), body, 0), None);
         assert_eq!(sdp(Some(b"text/plain"), body, 0), None);
@@ -97,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_multipart_within_a_multipart_is_entered_and_a_missing_end_forgiven() {
-        let body = b"--a\r\nContent-Type: multipart/alternative;boundary=b\r\n\r\n--b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--\r\n--a--";
+        let body = b"--a\r\nContent-Type: multipart/alternative;boundary=b\r\n\r\n\
+            --b\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--b--\r\n--a--";
         assert_eq!(sdp(Some(b"multipart/mixed;boundary=a"), body, 0), Some(&b"v=0"[..]));
         assert_eq!(
             sdp(Some(b"multipart/mixed;boundary=a"), b"--a\nc:application/sdp\n\nv=0\n", 0),

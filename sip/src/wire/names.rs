@@ -5,7 +5,8 @@ const KNOWN_BYTES_MAX: usize = 32;
 
 macro_rules! header_names {
     ($($variant:ident $text:literal [$($key:literal)|+] $kind:ident;)*) => {
-        /// The name of a header field: known ones by variant (whatever their case or compact form), all else as it came.
+        /// The name of a header field: known ones by variant (whatever their case or compact form), all else as it
+        /// came.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum HeaderName<'a> {
@@ -61,7 +62,13 @@ macro_rules! header_names {
                 }
             }
 
-            /// Whether several values may share one line, with commas between them (RFC 3261 7.3.1 and the header's own grammar).
+            /// Whether this is one of the names known here.
+            pub const fn is_known(self) -> bool {
+                !matches!(self, Self::Other(_))
+            }
+
+            /// Whether several values may share one line, with commas between them (RFC 3261 7.3.1 and the header's
+            /// own grammar).
             pub fn is_list(self) -> bool {
                 match self {
                     $(Self::$variant => header_names!(@list $kind),)*

@@ -5,7 +5,8 @@ use super::{Carrier, ErrorKind, Framing, Message, ParseError, frame};
 use crate::limits::{MESSAGE_BYTES_MAX, STREAM_IDLE_BYTES_MAX};
 
 /// Cuts one connection's bytes into messages, by the same routine as datagrams. Bytes may come in any pieces. Call
-/// [`StreamFramer::next_message`] until it gives None after each push: then never more than one unfinished message is held.
+/// [`StreamFramer::next_message`] until it gives None after each push: then never more than one unfinished message is
+/// held.
 #[derive(Debug, Default)]
 pub struct StreamFramer {
     buffer: Vec<u8>,
@@ -34,8 +35,8 @@ impl StreamFramer {
         }
     }
 
-    /// The next whole message or error; None when more bytes are needed. After an error whose end is known the next message
-    /// follows; after any other [`StreamFramer::is_broken`] is true and nothing follows.
+    /// The next whole message or error; None when more bytes are needed. After an error whose end is known the next
+    /// message follows; after any other [`StreamFramer::is_broken`] is true and nothing follows.
     pub fn next_message(&mut self) -> Option<Result<Message, ParseError>> {
         if self.broken {
             return None;
@@ -45,11 +46,12 @@ impl StreamFramer {
         if self.total.is_some_and(|total| bytes.len() < total) {
             return None;
         }
-        let Some(length) = head::head_end(bytes, &mut self.scanned) else {
-            if bytes.len() > MESSAGE_BYTES_MAX {
-                let error = ParseError::new(ErrorKind::TooLarge, 513, "the header section is too large", bytes.len());
-                return Some(Err(self.broken_by(error)));
-            }
+        let length = head::head_end(bytes, &mut self.scanned);
+        if length.unwrap_or(bytes.len()) > MESSAGE_BYTES_MAX {
+            let reason = "the header section is too large";
+            return Some(Err(self.broken_by(ParseError::new(ErrorKind::TooLarge, 513, reason, MESSAGE_BYTES_MAX))));
+        }
+        let Some(length) = length else {
             self.compact();
             return None;
         };
@@ -57,11 +59,9 @@ impl StreamFramer {
         match frame(&head, bytes, Carrier::Stream) {
             Ok(Framing::Awaits(total)) => {
                 self.total = Some(total);
-                // The head's end is found again when the body is there: in one step, from just before it.
-                self.scanned = length - 2;
-                if bytes[length - 2] == b'\r' {
-                    self.scanned = length - 3;
-                }
+                // The head is read again when the body is there; its end is then found in one step.
+                self.scanned = length - if bytes[length - 2] == b'\r' { 3 } else { 2 };
+                self.compact();
                 None
             }
             Ok(Framing::Whole(total)) => {
@@ -71,15 +71,14 @@ impl StreamFramer {
                 Some(message)
             }
             Err(error) => {
-                let error = Message::check(bytes[..length.min(MESSAGE_BYTES_MAX)].to_vec(), head, Some(error.clone()))
-                    .err()
-                    .unwrap_or(error);
+                let error = Message::check(bytes[..length].to_vec(), head, Some(error.clone())).err().unwrap_or(error);
                 Some(Err(self.broken_by(error)))
             }
         }
     }
 
-    /// Whether the message boundaries are lost: the connection is of no more use (answer what is to be answered, close it).
+    /// Whether the message boundaries are lost: the connection is of no more use (answer what is to be answered,
+    /// close it).
     pub const fn is_broken(&self) -> bool {
         self.broken
     }
@@ -132,5 +131,98 @@ impl StreamFramer {
         if self.buffer.is_empty() {
             self.buffer.shrink_to(STREAM_IDLE_BYTES_MAX);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(number: usize, length: &str, body: &str) -> Vec<u8> {
+        format!(
+            "OPTIONS sip:95188@hotline.example SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.9;branch=z9hG4bK{number}\r\n\
+             From: <sip:a@ark.test>;tag=t\r\nTo: <sip:95188@hotline.example>\r\nCall-ID: {number}\r\n\
+             CSeq: {number} OPTIONS\r\n{length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+
+    fn all(framer: &mut StreamFramer) -> Vec<Result<Vec<u8>, u16>> {
+        std::iter::from_fn(|| framer.next_message())
+            .map(|result| result.map(|message| message.raw().to_vec()).map_err(|error| error.code))
+            .collect()
+    }
+
+    #[test]
+    fn messages_come_out_the_same_byte_by_byte_and_all_at_once() {
+        let mut bytes = options(1, "Content-Length : 5", "hello");
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes.extend(options(2, "l: 0", ""));
+        let mut whole = StreamFramer::new();
+        whole.push(&bytes);
+        let messages = all(&mut whole);
+        let mut single = StreamFramer::new();
+        let mut found = Vec::new();
+        for byte in &bytes {
+            single.push(std::slice::from_ref(byte));
+            found.extend(all(&mut single));
+        }
+        assert_eq!((messages.len(), &found), (2, &messages));
+        assert_eq!((whole.take_pings(), single.take_pings()), (1, 1));
+        assert!(!single.is_midway());
+    }
+
+    #[test]
+    fn a_body_is_never_read_as_a_request() {
+        let inner = String::from_utf8(options(9, "l: 0", "")).unwrap();
+        let mut framer = StreamFramer::new();
+        framer.push(&options(1, &format!("Content-Length \t: {}", inner.len()), &inner));
+        assert_eq!(all(&mut framer).len(), 1);
+    }
+
+    #[test]
+    fn no_length_and_two_lengths_end_the_stream() {
+        for length in
+            ["X: y", "l: 5\r\nContent-Length: 6", "l: five", "Content-Length\r\n : 5", "Content Length: 5\r\nl: 0"]
+        {
+            let mut framer = StreamFramer::new();
+            framer.push(&options(1, length, "hello"));
+            framer.push(&options(2, "l: 0", ""));
+            let error = framer.next_message().unwrap().unwrap_err();
+            assert_eq!((error.code, error.kind), (400, ErrorKind::Framing), "{length}");
+            assert!(error.partial.is_some(), "it can be answered: {length}");
+            assert!(framer.is_broken() && framer.next_message().is_none());
+        }
+    }
+
+    #[test]
+    fn garbage_with_a_length_does_not_cost_the_connection() {
+        let mut framer = StreamFramer::new();
+        framer.push(b"hello there\r\nl: 4\r\n\r\nbodyFOO sip:x SIP/2.0\r\nCSeq: 1 BAR\r\nl: 0\r\n\r\n");
+        framer.push(&options(3, "l: 0", ""));
+        assert_eq!(all(&mut framer), [Err(0), Err(400), Ok(options(3, "l: 0", ""))]);
+    }
+
+    #[test]
+    fn a_message_too_large_is_refused_before_it_comes() {
+        let mut framer = StreamFramer::new();
+        framer.push(&options(1, "Content-Length: 70000", ""));
+        assert_eq!(all(&mut framer), [Err(513)]);
+        let mut framer = StreamFramer::new();
+        for _ in 0..70 {
+            framer.push(&[b'x'; 1_000]);
+            if let Some(result) = framer.next_message() {
+                assert_eq!(result.unwrap_err().code, 513);
+            }
+        }
+        assert!(framer.is_broken());
+    }
+
+    #[test]
+    fn an_idle_connection_holds_next_to_nothing() {
+        let mut framer = StreamFramer::new();
+        framer.push(&options(1, "l: 60000", &"x".repeat(60_000)));
+        assert_eq!(all(&mut framer).len(), 1);
+        assert!(framer.buffer.capacity() <= STREAM_IDLE_BYTES_MAX);
     }
 }

@@ -28,8 +28,8 @@ pub fn request(method: Method<'_>, uri: &[u8]) -> RequestBuilder {
 }
 
 impl RequestBuilder {
-    /// Adds a header line. Line ends in the value become spaces; a name that is no token is left out, as is Content-Length,
-    /// which is always computed.
+    /// Adds a header line. Line ends in the value become spaces; a name that is no token is left out, as is
+    /// Content-Length, which is always computed.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.tail.header(name, value.as_ref());

@@ -1,5 +1,5 @@
-//! Responses: what must be echoed is echoed byte-exact (RFC 3261 8.2.6.2), `received` and `rport` are noted on the top Via
-//! (18.2.1, RFC 3581 4).
+//! Responses: what must be echoed is echoed byte-exact (RFC 3261 8.2.6.2), `received` and `rport` are noted on the
+//! top Via (18.2.1, RFC 3581 4).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,8 +19,8 @@ pub struct ResponseBuilder<'a> {
     tail: Tail,
 }
 
-/// Begins the response to a request (or to the part of one in a [`crate::wire::ParseError`]). An empty `reason` becomes the
-/// usual phrase of the status.
+/// Begins the response to a request (or to the part of one in a [`crate::wire::ParseError`]). An empty `reason`
+/// becomes the usual phrase of the status.
 pub fn response_to<'a>(request: &'a Message, status: u16, reason: &'a str) -> ResponseBuilder<'a> {
     ResponseBuilder { request, status, reason, to_tag: None, source: None, tail: Tail::default() }
 }
@@ -33,16 +33,16 @@ impl<'a> ResponseBuilder<'a> {
         self
     }
 
-    /// Where the request came from: the top Via gets `received` when its host is a name or another address, or when `rport`
-    /// was asked for, which is then filled in. What the peer itself wrote there is replaced.
+    /// Where the request came from: the top Via gets `received` when its host is a name or another address, or when
+    /// `rport` was asked for, which is then filled in. What the peer itself wrote there is replaced.
     #[must_use]
     pub const fn source(mut self, source: SocketAddr) -> Self {
         self.source = Some(source);
         self
     }
 
-    /// Adds a header line. Line ends in the value become spaces; a name that is no token is left out, as is Content-Length,
-    /// which is always computed.
+    /// Adds a header line. Line ends in the value become spaces; a name that is no token is left out, as is
+    /// Content-Length, which is always computed.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.tail.header(name, value.as_ref());
@@ -147,7 +147,8 @@ fn push_params_without_source(out: &mut Vec<u8>, params: Params<'_>) {
     }
 }
 
-/// A line as the peer wrote it, folds included: its continuation lines begin with a blank, so none of them is a new header.
+/// A line as the peer wrote it, folds included: its continuation lines begin with a blank, so none of them is a new
+/// header.
 fn push_exact(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
