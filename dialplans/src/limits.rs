@@ -1,0 +1,32 @@
+//! Every bound of this crate, named.
+
+use std::time::Duration;
+
+/// Longest plan file that is read, in bytes.
+pub const PLAN_BYTES_MAX: usize = 1 << 20;
+/// Most states in a plan.
+pub const STATES_MAX: usize = 2_000;
+/// Most problems reported for one file; the rest is counted.
+pub const DIAGNOSTICS_MAX: usize = 200;
+/// Silent transitions (set, branch, hours, direct ...) inside one step. `check` proves that no plan needs more.
+pub const TRANSITIONS_PER_STEP: u32 = 64;
+/// States entered in one call before the call is taken out of the plan as faulty. Nobody walks this far on purpose.
+pub const STATES_PER_CALL: u32 = 2_000;
+/// Most variables that one call keeps.
+pub const VARIABLES_MAX: usize = 64;
+/// Longest value of a variable, in bytes; what an HTTP action returns beyond it is cut.
+pub const VALUE_BYTES_MAX: usize = 256;
+/// Most digits that one gather accepts.
+pub const DIGITS_MAX: usize = 64;
+/// Nodes that the proofs may visit (state x values of variables set by the plan).
+pub const PROOF_NODES_MAX: usize = 100_000;
+/// Longest duration that a plan may name.
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Most events in one `[[test]]`.
+pub const TEST_EVENTS_MAX: usize = 500;
+/// How long a prompt may take beyond its estimated length (times two) before the plan goes on without its end.
+pub const PLAY_GRACE: Duration = Duration::from_secs(15);
+/// How long the far side (queue, transfer, HTTP, recording) may be late before its named way is taken.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
+
+const _: () = assert!(TRANSITIONS_PER_STEP < STATES_PER_CALL);

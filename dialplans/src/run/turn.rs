@@ -1,0 +1,382 @@
+//! What a verb can do in its turn.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Core, Flow, Held, Job, Phase, Place, Tick, Timer};
+use crate::calendar::Opening;
+use crate::event::{Do, Piece, Sought, StrikeCause};
+use crate::lang::Lang;
+use crate::limits;
+use crate::plan::{Plan, text_piece};
+use crate::prompt::Part;
+use crate::say::{self, Token};
+use crate::source::Name;
+
+/// The core, the time, and where to write what is to be done.
+pub(crate) struct Turn<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) now: Tick,
+    pub(crate) out: &'a mut Vec<Do>,
+}
+
+/// A breath inside a sentence.
+const BREATH: Duration = Duration::from_millis(150);
+
+impl Turn<'_> {
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.core.plan
+    }
+
+    pub(crate) fn state(&self) -> &str {
+        &self.core.state
+    }
+
+    pub(crate) fn phase(&mut self, phase: Phase) {
+        self.core.scratch.phase = phase;
+    }
+
+    pub(crate) fn is(&self, phase: Phase) -> bool {
+        self.core.scratch.phase == phase
+    }
+
+    // ---- time ----
+
+    pub(crate) fn start(&mut self, timer: Timer, after: Duration) {
+        self.start_since(timer, self.now.at, after);
+    }
+
+    pub(crate) fn start_since(&mut self, timer: Timer, since: Duration, after: Duration) {
+        self.stop(timer);
+        self.core.timers.push((timer, since + after));
+    }
+
+    pub(crate) fn stop(&mut self, timer: Timer) {
+        self.core.timers.retain(|(other, _)| *other != timer);
+    }
+
+    pub(crate) fn opening(&self, calendar: &str) -> Option<Opening> {
+        let plan = self.plan();
+        plan.calendars.get(calendar).map(|calendar| calendar.at(self.now.wall, &plan.zone))
+    }
+
+    // ---- prompts ----
+
+    pub(crate) fn play(&mut self, prompts: &[&Name]) {
+        self.play_with(prompts, true);
+    }
+
+    pub(crate) fn play_with(&mut self, prompts: &[&Name], barge_in: bool) {
+        let mut pieces = Vec::new();
+        for name in prompts {
+            self.pieces(name, &mut pieces);
+        }
+        if pieces.is_empty() {
+            // Only a plan that `check` refuses gets here; the caller still hears something.
+            pieces.push(crate::plan::sorry(self.core.lang));
+        }
+        self.play_pieces(pieces, barge_in);
+    }
+
+    pub(crate) fn play_pieces(&mut self, pieces: Vec<Piece>, barge_in: bool) {
+        self.silence_prompt();
+        let id = self.next_id();
+        let length: Duration = pieces.iter().map(piece_estimate).sum();
+        self.core.playing = Some(id);
+        self.start(Timer::Play, length * 2 + limits::PLAY_GRACE);
+        self.out.push(Do::Play { id, pieces, lang: self.core.lang, barge_in });
+    }
+
+    pub(crate) fn is_playing(&self) -> bool {
+        self.core.playing.is_some()
+    }
+
+    /// Stops what plays; nothing will be reported about it any more.
+    pub(crate) fn silence_prompt(&mut self) {
+        if let Some(id) = self.core.playing.take() {
+            self.out.push(Do::StopPlay { id });
+        }
+        self.stop(Timer::Play);
+    }
+
+    pub(crate) fn go_after_prompt(&mut self, to: &Arc<str>) {
+        self.core.scratch.after_prompt = Some(Arc::clone(to));
+    }
+
+    pub(crate) fn take_after_prompt(&mut self) -> Flow {
+        self.core.scratch.after_prompt.take().map_or(Flow::Stay, Flow::Go)
+    }
+
+    fn pieces(&self, name: &Name, pieces: &mut Vec<Piece>) {
+        let plan = self.plan();
+        let Some(prompt) = plan.prompts.get(&name.text) else { return };
+        let Some((lang, spoken)) = prompt.in_or_near(self.core.lang) else { return };
+        for part in &spoken.parts {
+            match part {
+                Part::Text { index, text } => pieces.push(text_piece(prompt, lang, *index, text)),
+                Part::Pause => pieces.push(Piece::Pause(BREATH)),
+                Part::Variable { name, kind, .. } => {
+                    let value = self.variable(name);
+                    pieces.extend(say::speak_or_spell(lang, *kind, &value).into_iter().map(|token| match token {
+                        Token::Word(text) => Piece::Word { lang, text: text.into() },
+                        Token::Pause => Piece::Pause(BREATH),
+                    }));
+                }
+            }
+        }
+    }
+
+    // ---- variables ----
+
+    pub(crate) fn variable(&self, name: &str) -> String {
+        let place = self.core.place;
+        let local = || self.core.plan.zone.to_datetime(self.now.wall);
+        match name {
+            "lang" => self.core.lang.as_str().to_owned(),
+            "caller" => self.core.caller.clone(),
+            "dialled" => self.core.dialled.clone(),
+            "position" => place.map(|p| p.position.to_string()).unwrap_or_default(),
+            "ahead" => place.map(|p| p.position.saturating_sub(1).to_string()).unwrap_or_default(),
+            "wait" => place.and_then(|p| p.wait).map(|w| w.as_secs().to_string()).unwrap_or_default(),
+            "date" => local().date().to_string(),
+            "time" => format!("{:02}:{:02}", local().hour(), local().minute()),
+            _ => self.core.vars.get(name).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Gives a variable a value and tells the log.
+    pub(crate) fn set(&mut self, name: &Arc<str>, value: &str) {
+        if &**name == "lang" {
+            let Some(lang) = Lang::parse(value) else { return };
+            self.core.lang = lang;
+        } else {
+            self.keep(name, value);
+        }
+        self.out.push(Do::Set { name: Arc::clone(name), value: cut(value).to_owned() });
+    }
+
+    /// Gives a variable a value without telling the log.
+    pub(crate) fn keep(&mut self, name: &str, value: &str) {
+        let vars = &mut self.core.vars;
+        if vars.len() < limits::VARIABLES_MAX || vars.contains_key(name) {
+            vars.insert(name.to_owned(), cut(value).to_owned());
+        }
+    }
+
+    pub(crate) fn digits(&mut self) -> &mut String {
+        &mut self.core.scratch.digits
+    }
+
+    pub(crate) fn has_no_digits(&self) -> bool {
+        self.core.scratch.digits.is_empty()
+    }
+
+    pub(crate) fn gathered(&mut self, name: &Arc<str>, secret: bool) {
+        let value = self.variable(name);
+        let value = if secret { "*".repeat(value.len()) } else { value };
+        self.out.push(Do::Gathered { name: Arc::clone(name), value });
+    }
+
+    // ---- the rules ----
+
+    /// The caller did something that the plan understands.
+    pub(crate) fn accepted(&mut self) {
+        self.core.strikes = 0;
+        self.core.struck_out = false;
+        self.core.asked = false;
+    }
+
+    /// A strike. With the last one: to a person; or, when that already led back here, the state's own way out.
+    pub(crate) fn strike(&mut self, cause: StrikeCause, otherwise: &Name) -> Option<Flow> {
+        self.core.strikes += 1;
+        self.out.push(Do::Strike { count: self.core.strikes, cause });
+        if self.core.strikes < self.plan().rules.strikes {
+            return None;
+        }
+        self.core.strikes = 0;
+        if std::mem::replace(&mut self.core.struck_out, true) {
+            return Some(Flow::go(otherwise));
+        }
+        Some(Flow::Human(Sought::Strikes))
+    }
+
+    /// Whether a silent caller is asked once more.
+    pub(crate) fn try_again(&mut self, retries: u32) -> bool {
+        self.core.scratch.tries += 1;
+        self.core.scratch.tries <= retries
+    }
+
+    /// No person was reached: the human key works again.
+    pub(crate) fn nobody_came(&mut self) {
+        self.core.asked = false;
+    }
+
+    // ---- jobs ----
+
+    fn next_id(&mut self) -> u64 {
+        self.core.last_id += 1;
+        self.core.last_id
+    }
+
+    pub(crate) fn job_done(&mut self) {
+        self.core.job = None;
+    }
+
+    pub(crate) fn abandon_job(&mut self) {
+        if let Some(job) = self.core.job.take() {
+            self.out.extend(super::cancel(job));
+        }
+    }
+
+    pub(crate) fn record(&mut self, max: Duration, silence: Duration) {
+        let id = self.next_id();
+        self.core.job = Some(Job::Record(id));
+        self.out.push(Do::Record { id, max, silence });
+    }
+
+    /// Asks for the end of the recording; the job goes on until it is reported.
+    pub(crate) fn finish_recording(&mut self) {
+        if let Some(Job::Record(id)) = self.core.job {
+            self.out.push(Do::StopRecord { id });
+        }
+    }
+
+    pub(crate) fn transfer(&mut self, target: &Arc<str>, timeout: Duration) -> bool {
+        let Some(to) = self.plan().targets.get(target).map(|target| Arc::clone(&target.to.text)) else { return false };
+        self.release_place();
+        let id = self.next_id();
+        self.core.job = Some(Job::Transfer(id));
+        self.out.push(Do::Transfer { id, name: Arc::clone(target), to, timeout });
+        true
+    }
+
+    /// Asks a named action; the answer must come within the returned time.
+    pub(crate) fn http(&mut self, action: &Arc<str>) -> Option<Duration> {
+        let plan = Arc::clone(&self.core.plan);
+        let found = plan.actions.get(action)?;
+        let vars: BTreeMap<String, String> =
+            found.send.iter().map(|name| (name.text.to_string(), self.variable(&name.text))).collect();
+        let id = self.next_id();
+        self.core.job = Some(Job::Http(id));
+        self.out.push(Do::Http { id, action: Arc::clone(action), vars, timeout: found.timeout });
+        Some(found.timeout)
+    }
+
+    /// Keeps the values that the action promises; others are dropped.
+    pub(crate) fn save(&mut self, action: &str, values: &BTreeMap<String, String>) {
+        let plan = Arc::clone(&self.core.plan);
+        let Some(found) = plan.actions.get(action) else { return };
+        for name in &found.save {
+            self.set(&name.text, values.get(&*name.text).map_or("", String::as_str));
+        }
+    }
+
+    // ---- waiting for a person ----
+
+    /// Joins a queue, or goes back to the place that was kept in it. Returns when the wait began.
+    pub(crate) fn join_queue(&mut self, queue: &Arc<str>, priority: i32) -> Duration {
+        if let Some(held) = self.core.held.take_if(|held| held.queue == *queue) {
+            self.core.job = Some(Job::Queue(held.id));
+            self.core.held = None;
+            self.remember_joining(held.id, queue, held.joined);
+            return held.joined;
+        }
+        self.release_place();
+        let id = self.next_id();
+        self.core.job = Some(Job::Queue(id));
+        self.core.place = None;
+        self.core.announced = None;
+        self.out.push(Do::Queue { id, name: Arc::clone(queue), priority });
+        self.remember_joining(id, queue, self.now.at);
+        self.now.at
+    }
+
+    fn remember_joining(&mut self, id: u64, queue: &Arc<str>, joined: Duration) {
+        self.core.joined = Some(Held { id, queue: Arc::clone(queue), state: Arc::clone(&self.core.state), joined });
+    }
+
+    /// The caller leaves the queue's state but keeps the place.
+    pub(crate) fn keep_place(&mut self) {
+        if let Some(Job::Queue(id)) = self.core.job {
+            self.core.job = None;
+            self.core.held = self.core.joined.take().filter(|joined| joined.id == id);
+        }
+        self.accepted();
+    }
+
+    fn release_place(&mut self) {
+        if let Some(held) = self.core.held.take() {
+            self.out.push(Do::LeaveQueue { id: held.id });
+        }
+    }
+
+    pub(crate) fn place(&mut self, position: u32, wait: Option<Duration>) {
+        self.core.place = Some(Place { position, wait });
+    }
+
+    pub(crate) fn place_known(&self) -> bool {
+        self.core.place.is_some()
+    }
+
+    pub(crate) fn announcement_due(&self) -> bool {
+        self.core.scratch.announcement_due
+    }
+
+    pub(crate) fn set_announcement_due(&mut self, due: bool) {
+        self.core.scratch.announcement_due = due;
+    }
+
+    /// Remembers what is about to be announced; true when it is longer than what was announced before.
+    pub(crate) fn note_announced_wait(&mut self) -> bool {
+        let range = self.core.place.and_then(|p| p.wait).map(|wait| say::wait_range(wait.as_secs()));
+        let Some(range) = range else { return false };
+        let before = self.core.announced.replace(range);
+        before.is_some_and(|before| range > before)
+    }
+
+    /// A person is there: prompts and clocks are silent.
+    pub(crate) fn talk(&mut self) {
+        self.silence_prompt();
+        self.core.timers.clear();
+        self.core.scratch.phase = Phase::Talking;
+    }
+}
+
+fn cut(value: &str) -> &str {
+    let mut end = value.len().min(limits::VALUE_BYTES_MAX);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    &value[..end]
+}
+
+/// How long a text takes when nobody has measured it: fixed figures, so that verdicts do not depend on a synthesiser.
+#[must_use]
+pub(crate) fn text_estimate(lang: Lang, text: &str) -> Duration {
+    // Mandarin is spoken at about four characters a second, English at about fourteen letters; both a little slow here.
+    let ms: u64 = text
+        .chars()
+        .map(|c| match (lang, c) {
+            (
+                _,
+                ',' | '.' | '!' | '?' | ';' | ':' | '\u{3001}' | '\u{3002}' | '\u{ff01}' | '\u{ff0c}' | '\u{ff1a}'
+                | '\u{ff1b}' | '\u{ff1f}',
+            ) => 200,
+            (_, c) if c.is_whitespace() => 30,
+            (Lang::Zh, c) if c.is_ascii_alphabetic() => 100,
+            (Lang::Zh, _) => 240,
+            (Lang::En, c) if c.is_ascii_digit() => 350,
+            (Lang::En, c) if crate::source::width(c) == 2 => 240,
+            (Lang::En, _) => 70,
+        })
+        .sum();
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn piece_estimate(piece: &Piece) -> Duration {
+    match piece {
+        Piece::Text { lang, text, .. } | Piece::Word { lang, text } => text_estimate(*lang, text),
+        Piece::Pause(length) => *length,
+    }
+}
