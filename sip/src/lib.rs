@@ -1,11 +1,15 @@
 //! SIP as a value: bytes and the time go in; messages, timers and bytes come out. No sockets, no clock, no runtime.
 
+pub mod auth;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod guard;
 pub mod limits;
 mod report;
 mod text;
+pub mod tx;
 pub mod types;
+pub mod ua;
 pub mod wire;
 pub mod write;
 

@@ -1,0 +1,2 @@
+//! The user agent.
+pub mod limits;
