@@ -133,12 +133,7 @@ pub struct GuardConfig {
 
 impl Default for GuardConfig {
     fn default() -> Self {
-        Self {
-            acl: Acl::private(),
-            messages_per_second: 20_000,
-            burst: 40_000,
-            sources: limits::SOURCES_MAX,
-        }
+        Self { acl: Acl::private(), messages_per_second: 20_000, burst: 40_000, sources: limits::SOURCES_MAX }
     }
 }
 
@@ -270,14 +265,38 @@ mod tests {
     fn without_a_list_only_loopback_and_private_addresses_may_call() {
         let acl = Acl::peers([]);
         for inside in [
-            "127.0.0.1", "127.9.9.9", "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.1.1",
-            "169.254.1.1", "::1", "fc00::1", "fdff::1", "fe80::1", "febf::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "10.255.255.255",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.1.1",
+            "::1",
+            "fc00::1",
+            "fdff::1",
+            "fe80::1",
+            "febf::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
         ] {
             assert!(acl.allows(ip(inside)), "{inside}");
         }
         for outside in [
-            "8.8.8.8", "11.0.0.1", "172.15.255.255", "172.32.0.1", "192.169.0.1", "128.0.0.1", "::", "::2", "2001:db8::1",
-            "fec0::1", "::ffff:8.8.8.8", "255.255.255.255", "0.0.0.0",
+            "8.8.8.8",
+            "11.0.0.1",
+            "172.15.255.255",
+            "172.32.0.1",
+            "192.169.0.1",
+            "128.0.0.1",
+            "::",
+            "::2",
+            "2001:db8::1",
+            "fec0::1",
+            "::ffff:8.8.8.8",
+            "255.255.255.255",
+            "0.0.0.0",
         ] {
             assert!(!acl.allows(ip(outside)), "{outside}");
         }

@@ -1,6 +1,7 @@
 //! SIP as a value: bytes and the time go in; messages, timers and bytes come out. No sockets, no clock, no runtime.
 
 pub mod auth;
+pub mod dialog;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod guard;

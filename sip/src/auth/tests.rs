@@ -98,9 +98,8 @@ fn the_session_form_binds_a1_to_nonce_and_cnonce_and_auth_int_binds_the_body() {
 
 #[test]
 fn challenges_are_read_with_folds_quoted_commas_lists_and_several_schemes() {
-    let read = |value: &str| {
-        parse(value.as_bytes()).iter().filter_map(|one| Challenge::read(false, one)).collect::<Vec<_>>()
-    };
+    let read =
+        |value: &str| parse(value.as_bytes()).iter().filter_map(|one| Challenge::read(false, one)).collect::<Vec<_>>();
     let folded = read("Digest realm=\"a, \\\"b\\\"\",\r\n nonce=\"n=1,2\" ,\r\n\tqop=\"auth,auth-int\", opaque=\"\"");
     assert_eq!((folded[0].realm.as_str(), folded[0].nonce.as_str()), ("a, \"b\"", "n=1,2"));
     assert_eq!((folded[0].qop, folded[0].opaque.as_deref()), (Some(Qop::Auth), Some("")));
@@ -140,7 +139,8 @@ fn the_nonce_count_is_eight_hex_digits_that_go_up_with_each_use() {
 
 #[test]
 fn each_nonce_is_tried_once_a_request_and_stale_is_honoured() {
-    let challenge = |nonce: &str, stale: bool| format!("Digest realm=\"r\", nonce=\"{nonce}\", qop=\"auth\", stale={stale}");
+    let challenge =
+        |nonce: &str, stale: bool| format!("Digest realm=\"r\", nonce=\"{nonce}\", qop=\"auth\", stale={stale}");
     let mut client = Client::new(credentials());
     let try_once = |client: &mut Client, nonce: &str, stale: bool| {
         let again = client.challenged([(false, challenge(nonce, stale).as_bytes())]);

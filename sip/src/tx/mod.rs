@@ -53,8 +53,8 @@ impl TimerConfig {
     /// The interval after `last` for a timer that retransmits.
     fn again(&self, timer: Timer, state: State, last: Duration) -> Duration {
         match timer {
-            Timer::A => last * 2,                               // RFC 3261 17.1.1.2
-            Timer::E if state == State::Proceeding => self.t2,  // RFC 3261 17.1.2.2
+            Timer::A => last * 2,                              // RFC 3261 17.1.1.2
+            Timer::E if state == State::Proceeding => self.t2, // RFC 3261 17.1.2.2
             _ => (last * 2).min(self.t2),
         }
     }
@@ -393,12 +393,21 @@ mod tests {
         let now = Instant::now();
         let config = TimerConfig::default();
         let timers = [
-            Timer::A, Timer::B, Timer::D, Timer::E, Timer::F, Timer::G, Timer::H, Timer::I, Timer::J, Timer::K,
-            Timer::L, Timer::M,
+            Timer::A,
+            Timer::B,
+            Timer::D,
+            Timer::E,
+            Timer::F,
+            Timer::G,
+            Timer::H,
+            Timer::I,
+            Timer::J,
+            Timer::K,
+            Timer::L,
+            Timer::M,
         ];
-        let mut inputs = vec![
-            Input::Request, Input::Ack, Input::Provisional, Input::Success, Input::Failure, Input::TransportError,
-        ];
+        let mut inputs =
+            vec![Input::Request, Input::Ack, Input::Provisional, Input::Success, Input::Failure, Input::TransportError];
         inputs.extend(timers.map(Input::Fired));
         for machine in [Machine::InviteClient, Machine::Client, Machine::InviteServer, Machine::Server] {
             for first in &inputs {

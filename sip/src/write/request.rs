@@ -43,6 +43,13 @@ impl RequestBuilder {
         self
     }
 
+    /// Sets the body alone: its Content-Type was added as a header.
+    #[must_use]
+    pub(crate) fn raw_body(mut self, body: Vec<u8>) -> Self {
+        self.tail.body = body;
+        self
+    }
+
     /// The bytes to send.
     pub fn finish(self) -> Vec<u8> {
         self.tail.finish(self.out)
