@@ -39,5 +39,24 @@ pub const SDP_TOKEN_BYTES_MAX: usize = 32;
 /// Longest CNAME sent in SDES, bytes (RFC 3550 6.5: the length is one octet).
 pub const CNAME_BYTES_MAX: usize = 64;
 
+/// Largest sound file that is read as a prompt.
+pub const PROMPT_BYTES_MAX: usize = 64 << 20;
+/// Longest prompt.
+pub const PROMPT_DURATION_MAX: Duration = Duration::from_secs(600);
+/// Most channels of a sound file.
+pub const PROMPT_CHANNELS_MAX: usize = 8;
+/// Sample rates of sound files.
+pub const PROMPT_RATE_HZ: std::ops::RangeInclusive<u32> = 4000..=192_000;
+/// How late a packet may come and still find its place in a recording.
+pub const RECORD_LATE_MAX: Duration = Duration::from_millis(400);
+/// How far ahead of the clock on the wall a packet may lie before its stream is laid out anew.
+pub const RECORD_EARLY_MAX: Duration = Duration::from_millis(200);
+/// Audio in one block of a recording.
+pub const RECORD_BLOCK: Duration = Duration::from_millis(500);
+/// Longest recording: 24 h, well within what a WAV can say.
+pub const RECORD_MAX: Duration = Duration::from_secs(24 * 3600);
+
 const _: () = assert!(PTIME_MAX.as_millis().is_multiple_of(TICK.as_millis()));
 const _: () = assert!(RTP_HEADER_BYTES + (PTIME_MAX.as_millis() as usize) * 8 < DATAGRAM_BYTES_MAX);
+// A crash loses what may still come late and a block that is not full: less than a second.
+const _: () = assert!(RECORD_LATE_MAX.as_millis() + RECORD_BLOCK.as_millis() < 1000);

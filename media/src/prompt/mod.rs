@@ -1,10 +1,14 @@
 //! Prompts: encoded once for each codec, then shared by every call that plays them.
 
+mod decode;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::CodecRef;
+
+pub use decode::{Pcm, Problem, PromptError, decode};
 
 /// A prompt as payload, ready to be copied into packets. Shared: playing it takes nothing but reading.
 #[derive(Clone)]

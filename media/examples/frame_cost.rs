@@ -1,0 +1,120 @@
+//! What a frame costs: `cargo run --release -p ark-media --example frame_cost`.
+#![allow(clippy::print_stdout, reason = "this is what it is for")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ark_media::codec::CodecRef;
+use ark_media::limits::TICK;
+use ark_media::prompt::EncodedPrompt;
+use ark_media::record::{Recorder, Side};
+use ark_media::rtp::Header;
+use ark_media::sdp::{Local, Negotiator};
+use ark_media::session::{Playlist, RelayKeys, Session, SessionConfig};
+
+const ROUNDS: u32 = 200_000;
+const CALLS: usize = 1000;
+
+fn median(mut measure: impl FnMut() -> Duration) -> f64 {
+    let mut times: Vec<f64> = (0..7).map(|_| measure().as_nanos() as f64 / f64::from(ROUNDS)).collect();
+    times.sort_by(f64::total_cmp);
+    times[3]
+}
+
+fn main() {
+    let peer = SocketAddr::from(([192, 0, 2, 9], 4000));
+    let offer = "v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+    let local = Local::new(SocketAddr::from(([192, 0, 2, 1], 20_000)), 1);
+    let (_, negotiated) = Negotiator::new(local).answer(offer.as_bytes()).expect("the offer is a constant");
+    let codec = negotiated.codec;
+    let now = Instant::now();
+    let session = || Session::new(now, SessionConfig::new(negotiated.clone(), 1));
+    let mut out = [0; 1500];
+    println!("a session takes {} bytes", size_of::<Session>());
+
+    let prompt = EncodedPrompt::encode(&vec![1000; 80_000], codec, TICK);
+    let mut calls: Vec<Session> = (0..CALLS).map(|_| session()).collect();
+    for call in &mut calls {
+        let list = Playlist { id: 1, items: vec![prompt.clone()], barge_in: true, repeat: true };
+        call.play(list).expect("the prompt is of this codec");
+    }
+    let mut tick = now;
+    let ns = median(|| {
+        let begin = Instant::now();
+        for i in 0..ROUNDS as usize {
+            tick += TICK / CALLS as u32;
+            black_box(calls[i % CALLS].next_frame(tick, &mut out));
+        }
+        begin.elapsed()
+    });
+    println!("next_frame, prompt, {CALLS} calls in turn   {ns:8.1} ns");
+
+    let mut call = session();
+    let ns = median(|| {
+        let begin = Instant::now();
+        for _ in 0..ROUNDS {
+            tick += TICK;
+            black_box(call.next_frame(tick, &mut out));
+        }
+        begin.elapsed()
+    });
+    println!("next_frame, silence                     {ns:8.1} ns");
+
+    let mut sequence = 0_u32;
+    let mut packet = move || {
+        sequence += 1;
+        let header =
+            Header { marker: false, payload_type: 8, sequence: sequence as u16, timestamp: sequence * 160, ssrc: 5 };
+        let mut bytes = [0xD5; 172];
+        bytes[..12].copy_from_slice(&header.to_bytes());
+        bytes
+    };
+    let mut call = session();
+    let ns = median(|| {
+        let begin = Instant::now();
+        for _ in 0..ROUNDS {
+            tick += TICK;
+            black_box(call.receive_rtp(tick, peer, &packet()));
+        }
+        begin.elapsed()
+    });
+    println!("receive_rtp                             {ns:8.1} ns");
+
+    let (mut a, mut b) = (session(), session());
+    b.set_relay(Some(RelayKeys::Pass));
+    let ns = median(|| {
+        let begin = Instant::now();
+        for _ in 0..ROUNDS {
+            tick += TICK;
+            let bytes = packet();
+            if let Some(media) = a.receive_rtp(tick, peer, &bytes).media() {
+                black_box(b.forward(tick, &media, &mut out));
+            }
+        }
+        begin.elapsed()
+    });
+    println!("receive_rtp + forward                   {ns:8.1} ns");
+
+    recording(tick, codec);
+}
+
+fn recording(mut tick: Instant, codec: CodecRef) {
+    let mut recorder = Recorder::new(tick);
+    let mut block = Vec::new();
+    let mut timestamp = 0_u32;
+    let ns = median(|| {
+        let begin = Instant::now();
+        for _ in 0..ROUNDS {
+            tick += TICK;
+            timestamp = timestamp.wrapping_add(160);
+            recorder.push(tick, Side::Caller, codec, 1, timestamp, &[0xAA; 160]);
+            recorder.push(tick, Side::Ark, codec, 2, timestamp, &[0xAA; 160]);
+            block.clear();
+            while recorder.poll(tick, &mut block).is_some() {}
+        }
+        begin.elapsed()
+    });
+    println!("recording, both sides of one tick       {ns:8.1} ns");
+}

@@ -1,0 +1,270 @@
+//! Recordings: a WAV of two channels, 16 bits, 8 kHz, the caller left and Ark right, laid out by media time.
+//!
+//! The recorder is a window of memory that slides over the file. Packets are put where their timestamp says, so that
+//! loss, jitter and pauses leave silence and never shift one side against the other. What leaves the window is handed
+//! out as (offset, bytes); the header follows each block, so that a crash loses less than the last second.
+//! Telephone-events are no audio: a card number that is keyed in leaves no trace here.
+
+use std::time::{Duration, Instant};
+
+use crate::codec::{CodecRef, Decoder};
+use crate::limits::{RECORD_BLOCK, RECORD_EARLY_MAX, RECORD_LATE_MAX, RECORD_MAX};
+
+/// Samples per second of each channel.
+pub const RATE_HZ: u32 = 8000;
+/// Bytes of the header; audio begins here.
+pub const HEADER_BYTES: usize = 44;
+/// Bytes of one sample of both channels.
+const PAIR_BYTES: usize = 4;
+/// Pairs in the window: what may still come late, a block that waits to be handed out, what may come early.
+const WINDOW: usize = pairs(RECORD_LATE_MAX) + 2 * pairs(RECORD_BLOCK) + pairs(RECORD_EARLY_MAX);
+/// Mean amplitude above which a packet counts as voice: about -44 dB of full scale.
+const VOICE: u32 = 200;
+/// The longest packet, at 8 kHz.
+const PACKET_SAMPLES_MAX: usize = 1600;
+
+const fn pairs(duration: Duration) -> usize {
+    duration.as_millis() as usize * (RATE_HZ as usize / 1000)
+}
+
+/// Whose voice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Left.
+    Caller,
+    /// Right: prompts, and whoever is bridged.
+    Ark,
+}
+
+/// Where a stream's timestamps lie in the recording.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    ssrc: u32,
+    timestamp: u32,
+    position: u64,
+}
+
+struct Channel {
+    clock: Option<Clock>,
+    decoder: Option<(CodecRef, Box<dyn Decoder>)>,
+    voice: Option<Instant>,
+}
+
+/// One recording.
+pub struct Recorder {
+    start: Instant,
+    window: Box<[[i16; 2]]>,
+    /// First pair that has not been handed out.
+    flushed: u64,
+    /// Where the recording ends, once it does.
+    end: Option<u64>,
+    channels: [Channel; 2],
+    /// Pairs that the last header names; `None` before the first header.
+    header: Option<u64>,
+    pcm: Box<[i16; PACKET_SAMPLES_MAX]>,
+    /// Packets that came too late, or with a codec that is not 8 kHz.
+    dropped: u64,
+    /// Times when a stream's clock was off and it was laid out anew.
+    resyncs: u64,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recorder({:?}, {} dropped, {} resyncs)", self.handed_out(), self.dropped, self.resyncs)
+    }
+}
+
+/// Bytes for the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Write {
+    /// Where they go.
+    pub offset: u64,
+    /// How many were appended to the caller's buffer.
+    pub bytes: usize,
+}
+
+impl Recorder {
+    /// A recording that begins `now`. It allocates about 50 KB here, and nothing afterwards but for a new codec.
+    pub fn new(now: Instant) -> Self {
+        let channel = || Channel { clock: None, decoder: None, voice: None };
+        Self {
+            start: now,
+            window: vec![[0; 2]; WINDOW].into_boxed_slice(),
+            flushed: 0,
+            end: None,
+            channels: [channel(), channel()],
+            header: None,
+            pcm: Box::new([0; PACKET_SAMPLES_MAX]),
+            dropped: 0,
+            resyncs: 0,
+        }
+    }
+
+    /// Takes the payload of an audio packet (not of a telephone-event) that was received (caller) or sent (Ark).
+    /// `ssrc` and `timestamp` are those of its RTP header.
+    pub fn push(&mut self, now: Instant, side: Side, codec: CodecRef, ssrc: u32, timestamp: u32, payload: &[u8]) {
+        if self.end.is_some() || codec.sample_rate_hz() != RATE_HZ || codec.channels() != 1 {
+            self.dropped += 1;
+            return;
+        }
+        let position = self.position(now, side, ssrc, timestamp, codec.rtp_clock_hz());
+        let index = side as usize;
+        let channel = &mut self.channels[index];
+        if channel.decoder.as_ref().is_none_or(|(c, _)| *c != codec) {
+            channel.decoder = Some((codec, codec.decoder()));
+        }
+        let Some((_, decoder)) = &mut channel.decoder else { return };
+        let samples = decoder.decode(payload, &mut self.pcm[..]);
+        let pcm = &self.pcm[..samples];
+        let loudness: u32 = pcm.iter().map(|s| u32::from(s.unsigned_abs())).sum();
+        if loudness > VOICE * samples as u32 {
+            channel.voice = Some(now);
+        }
+        // What lies before the window has been handed out; what lies behind it has nowhere to go.
+        let skip = self.flushed.saturating_sub(position).min(samples as u64) as usize;
+        let room = (self.flushed + WINDOW as u64).saturating_sub(position + skip as u64) as usize;
+        let lost = skip > 0 || room < samples - skip;
+        for (at, sample) in (position + skip as u64..).zip(&pcm[skip..]).take(room) {
+            self.window[(at % WINDOW as u64) as usize][index] = *sample;
+        }
+        self.dropped += u64::from(lost);
+    }
+
+    /// The pair at which a packet begins: by its timestamp, as long as that agrees with the clock on the wall.
+    fn position(&mut self, now: Instant, side: Side, ssrc: u32, timestamp: u32, clock_hz: u32) -> u64 {
+        let wall = self.wall(now);
+        let clock = &mut self.channels[side as usize].clock;
+        let told = clock.filter(|c| c.ssrc == ssrc).map(|c| {
+            let units = i64::from(timestamp.wrapping_sub(c.timestamp) as i32);
+            c.position as i64 + units * i64::from(RATE_HZ) / i64::from(clock_hz.max(1))
+        });
+        let near = |at: &i64| {
+            let ahead = at - wall as i64;
+            (-(pairs(RECORD_LATE_MAX) as i64)..=pairs(RECORD_EARLY_MAX) as i64).contains(&ahead)
+        };
+        if let Some(at) = told.filter(near) {
+            let position = at.max(0) as u64;
+            // A late packet must not pull the reference back: a clock only goes forward.
+            if clock.is_none_or(|c| position > c.position) && at >= 0 {
+                *clock = Some(Clock { ssrc, timestamp, position });
+            }
+            return position;
+        }
+        self.resyncs += u64::from(told.is_some());
+        *clock = Some(Clock { ssrc, timestamp, position: wall });
+        wall
+    }
+
+    fn wall(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.start).min(RECORD_MAX);
+        elapsed.as_micros() as u64 * u64::from(RATE_HZ) / 1_000_000
+    }
+
+    /// The next bytes for the file, appended to `out`; `None` when nothing is due. Call it at least every
+    /// [`RECORD_BLOCK`] until it gives `None`: the first call gives the header, then blocks come, each with a header.
+    pub fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Write> {
+        let due = match self.end {
+            Some(end) => end - self.flushed,
+            None => self.wall(now).saturating_sub(self.flushed + pairs(RECORD_LATE_MAX) as u64),
+        };
+        let block = pairs(RECORD_BLOCK) as u64;
+        if self.header == Some(self.flushed) && (due >= block || (self.end.is_some() && due > 0)) {
+            return Some(self.block(due.min(block), out));
+        }
+        if self.header != Some(self.flushed) {
+            self.header = Some(self.flushed);
+            out.extend_from_slice(&header(self.flushed * PAIR_BYTES as u64));
+            return Some(Write { offset: 0, bytes: HEADER_BYTES });
+        }
+        None
+    }
+
+    fn block(&mut self, count: u64, out: &mut Vec<u8>) -> Write {
+        let offset = HEADER_BYTES as u64 + self.flushed * PAIR_BYTES as u64;
+        for at in self.flushed..self.flushed + count {
+            let pair = std::mem::take(&mut self.window[(at % WINDOW as u64) as usize]);
+            out.extend_from_slice(&pair[0].to_le_bytes());
+            out.extend_from_slice(&pair[1].to_le_bytes());
+        }
+        self.flushed += count;
+        Write { offset, bytes: count as usize * PAIR_BYTES }
+    }
+
+    /// Ends the recording `now`; [`Recorder::poll`] then gives the rest. More packets are not taken.
+    pub fn finish(&mut self, now: Instant) {
+        let wall = self.wall(now).max(self.flushed);
+        self.end.get_or_insert(wall);
+    }
+
+    /// Whether it has reached [`RECORD_MAX`] and goes on no longer: finish it.
+    pub fn is_full(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.start) >= RECORD_MAX
+    }
+
+    /// How much audio was handed out.
+    pub fn handed_out(&self) -> Duration {
+        Duration::from_micros(self.flushed * 1_000_000 / u64::from(RATE_HZ))
+    }
+
+    /// Bytes of the file so far.
+    pub fn file_bytes(&self) -> u64 {
+        HEADER_BYTES as u64 + self.flushed * PAIR_BYTES as u64
+    }
+
+    /// How long nothing louder than room noise came from this side, since the recording began.
+    pub fn silent_for(&self, now: Instant, side: Side) -> Duration {
+        now.saturating_duration_since(self.channels[side as usize].voice.unwrap_or(self.start))
+    }
+
+    /// Packets that came too late to be kept.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+/// The header of a recording with so many bytes of audio.
+pub fn header(audio_bytes: u64) -> [u8; HEADER_BYTES] {
+    let audio = u32::try_from(audio_bytes).unwrap_or(u32::MAX - 36);
+    let mut header = [0; HEADER_BYTES];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(b"RIFF");
+    put(&audio.saturating_add(36).to_le_bytes());
+    put(b"WAVEfmt ");
+    put(&16_u32.to_le_bytes());
+    put(&1_u16.to_le_bytes());
+    put(&2_u16.to_le_bytes());
+    put(&RATE_HZ.to_le_bytes());
+    put(&(RATE_HZ * PAIR_BYTES as u32).to_le_bytes());
+    put(&(PAIR_BYTES as u16).to_le_bytes());
+    put(&16_u16.to_le_bytes());
+    put(b"data");
+    put(&audio.to_le_bytes());
+    header
+}
+
+/// How to mend a recording that a crash cut short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// To be written at the beginning.
+    pub header: [u8; HEADER_BYTES],
+    /// To which the file is to be cut: half a pair of samples may have been written.
+    pub file_bytes: u64,
+}
+
+/// Compares a recording's first [`HEADER_BYTES`] bytes with the length of its file. `None`: they agree, or the file is
+/// no recording of Ark.
+pub fn repair(first: &[u8], file_bytes: u64) -> Option<Repair> {
+    let first = first.get(..HEADER_BYTES)?;
+    let audio = file_bytes.checked_sub(HEADER_BYTES as u64)? / PAIR_BYTES as u64 * PAIR_BYTES as u64;
+    let mended = header(audio);
+    // All but the two lengths tells that it is ours.
+    let ours = first[..4] == mended[..4] && first[8..40] == mended[8..40];
+    let mends = Repair { header: mended, file_bytes: HEADER_BYTES as u64 + audio };
+    (ours && (first != mended || mends.file_bytes != file_bytes)).then_some(mends)
+}
+
+const _: () = assert!(RECORD_MAX.as_secs() * (RATE_HZ as u64) * 4 < (u32::MAX - 36) as u64);

@@ -1,0 +1,112 @@
+//! A frame allocates nothing: counted, not believed. A test binary of its own, because the allocator is global.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ark_media::codec;
+use ark_media::dtmf::{Digit, Payload};
+use ark_media::fuzz::start;
+use ark_media::limits::TICK;
+use ark_media::prompt::EncodedPrompt;
+use ark_media::record::{Recorder, Side};
+use ark_media::rtp::Header;
+use ark_media::sdp::{Direction, Negotiated};
+use ark_media::session::{Playlist, RelayKeys, Session, SessionConfig};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system allocator unchanged; the counter is plain thread-local data.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn ten_seconds_of_a_call_allocate_nothing() {
+    let peer = SocketAddr::from(([192, 0, 2, 9], 4000));
+    let pcma = codec::by_name("PCMA", 8000).unwrap();
+    let negotiated = Negotiated {
+        codec: pcma,
+        payload_type: 8,
+        receive_payload_type: 8,
+        dtmf_payload_type: Some(101),
+        receive_dtmf_payload_type: Some(101),
+        ptime: TICK,
+        remote: peer,
+        remote_rtcp: peer,
+        direction: Direction::SendRecv,
+        rtcp_mux: false,
+    };
+    let mut now = start();
+    let mut a = Session::new(now, SessionConfig::new(negotiated.clone(), 1));
+    let mut b = Session::new(now, SessionConfig::new(negotiated, 2));
+    let prompt = EncodedPrompt::encode(&vec![1000; 8000 * 3], pcma, TICK);
+    a.play(Playlist { id: 1, items: vec![prompt.clone(), prompt], barge_in: true, repeat: false }).unwrap();
+    b.set_relay(Some(RelayKeys::Pass));
+    let mut recorder = Recorder::new(now);
+    recorder.push(now, Side::Caller, pcma, 5, 0, &[0xD5; 160]);
+    recorder.push(now, Side::Ark, pcma, 6, 0, &[0xD5; 160]);
+    let mut block = Vec::with_capacity(64 * 1024);
+    let (mut out, mut rtcp) = ([0; 1500], [0; 200]);
+    let digit = Digit::from_char('7').unwrap();
+    let mut packet = [0; 172];
+    let mut events = 0;
+
+    let before = COUNT.with(Cell::get);
+    for n in 0..500_u32 {
+        now += TICK;
+        let length = a.next_frame(now, &mut out).unwrap();
+        recorder.push(now, Side::Ark, pcma, 6, n * 160, &out[12..length]);
+        let header =
+            |payload_type| Header { marker: false, payload_type, sequence: n as u16, timestamp: n * 160, ssrc: 5 };
+        let length = match n % 100 {
+            60..70 => {
+                let event = Payload { event: digit.event(), end: n % 100 > 66, volume: 10, duration: 160 };
+                Header { timestamp: n / 100, ..header(101) }.write(&event.to_bytes(), &mut packet).unwrap()
+            }
+            _ => header(8).write(&[0xD5; 160], &mut packet).unwrap(),
+        };
+        if let Some(media) = a.receive_rtp(now, peer, &packet[..length]).media() {
+            recorder.push(now, Side::Caller, pcma, 5, media.timestamp, media.payload);
+            assert!(b.forward(now, &media, &mut out).is_some());
+        }
+        b.next_frame(now, &mut out);
+        if n % 80 == 0 {
+            a.send_digit(digit, Duration::from_millis(100));
+            a.info_digit(now, digit);
+        }
+        if let Some(length) = a.rtcp_report(now, &mut rtcp) {
+            b.receive_rtcp(now, peer, &rtcp[..length]);
+        }
+        while a.poll().is_some() {
+            events += 1;
+        }
+        block.clear();
+        while recorder.poll(now, &mut block).is_some() {}
+        assert!(a.quality().lost == 0);
+    }
+    assert_eq!(COUNT.with(Cell::get) - before, 0);
+    assert!(events > 10);
+}

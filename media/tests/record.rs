@@ -1,0 +1,182 @@
+//! Recordings keep both sides in step, whatever the network does, and survive a crash.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use ark_media::codec::{self, CodecRef};
+use ark_media::fuzz::{Random, start};
+use ark_media::prompt;
+use ark_media::record::{HEADER_BYTES, RATE_HZ, Recorder, Side, header, repair};
+
+fn pcma() -> CodecRef {
+    codec::by_name("PCMA", 8000).unwrap()
+}
+
+/// A file in memory that takes the recorder's writes.
+#[derive(Default)]
+struct File(Vec<u8>);
+
+impl File {
+    fn take(&mut self, recorder: &mut Recorder, now: Instant) {
+        let mut bytes = Vec::new();
+        while let Some(write) = recorder.poll(now, &mut bytes) {
+            assert_eq!(bytes.len(), write.bytes);
+            let end = write.offset as usize + bytes.len();
+            assert!(write.offset as usize <= self.0.len(), "a hole in the file");
+            self.0.resize(self.0.len().max(end), 0);
+            self.0[write.offset as usize..end].copy_from_slice(&bytes);
+            bytes.clear();
+        }
+    }
+
+    fn pairs(&self) -> Vec<[i16; 2]> {
+        let pair = |p: &[u8]| [i16::from_le_bytes([p[0], p[1]]), i16::from_le_bytes([p[2], p[3]])];
+        self.0[HEADER_BYTES..].chunks_exact(4).map(pair).collect()
+    }
+}
+
+/// The frame that a side sends as its n-th: a value that tells n.
+fn frame(n: u64) -> ([u8; 160], i16) {
+    static VALUES: LazyLock<Vec<i16>> = LazyLock::new(|| codec::decode_all(pcma(), &(0..=255).collect::<Vec<u8>>()));
+    let byte = 0x80 | (n % 100) as u8;
+    ([byte; 160], VALUES[usize::from(byte)])
+}
+
+#[test]
+fn both_sides_lie_where_their_time_was_and_gaps_are_silence() {
+    let begin = start();
+    let mut recorder = Recorder::new(begin);
+    let mut file = File::default();
+    for n in 0..150_u64 {
+        let now = begin + Duration::from_millis(20 * n);
+        let (payload, _) = frame(n);
+        let timestamp = (n * 160) as u32;
+        recorder.push(now, Side::Ark, pcma(), 1, timestamp.wrapping_add(0xFFFF_F000), &payload);
+        // The caller speaks in the second second only, with a clock of its own.
+        if (50..100).contains(&n) {
+            recorder.push(now, Side::Caller, pcma(), 2, timestamp + 77, &payload);
+        }
+        file.take(&mut recorder, now);
+    }
+    let end = begin + Duration::from_secs(3);
+    assert_eq!(recorder.silent_for(end, Side::Caller).as_millis(), 3000 - 99 * 20);
+    recorder.finish(end);
+    file.take(&mut recorder, end);
+    assert_eq!(recorder.file_bytes(), file.0.len() as u64);
+    assert_eq!(recorder.handed_out(), Duration::from_secs(3));
+    for (at, [left, right]) in file.pairs().into_iter().enumerate() {
+        let (_, value) = frame(at as u64 / 160);
+        assert_eq!(right, value);
+        assert_eq!(left, if (8000..16_000).contains(&at) { value } else { 0 });
+    }
+    assert_eq!(file.0[..HEADER_BYTES], header(3 * 32_000));
+    let pcm = prompt::decode(file.0, "recording.wav").unwrap();
+    assert_eq!((pcm.samples.len(), pcm.rate_hz), (24_000, RATE_HZ));
+}
+
+#[test]
+fn a_crash_loses_less_than_a_second_and_the_header_is_never_ahead_of_the_audio() {
+    let begin = start();
+    let mut recorder = Recorder::new(begin);
+    let mut file = File::default();
+    for n in 0..500_u64 {
+        let now = begin + Duration::from_millis(20 * n);
+        recorder.push(now, Side::Caller, pcma(), 1, (n * 160) as u32, &frame(n).0);
+        file.take(&mut recorder, now);
+        let said = u32::from_le_bytes(file.0[40..44].try_into().unwrap()) as usize;
+        assert_eq!(said + HEADER_BYTES, file.0.len());
+        let kept = Duration::from_millis(said as u64 / 32);
+        assert!(now - begin < kept + Duration::from_secs(1), "{kept:?} kept after {:?}", now - begin);
+    }
+    // Crashed between a block and its header, in the middle of a sample.
+    let mut torn = file.0.clone();
+    torn.extend([1; 4003]);
+    let mends = repair(&torn, torn.len() as u64).unwrap();
+    assert_eq!(mends.file_bytes as usize, file.0.len() + 4000);
+    torn.truncate(mends.file_bytes as usize);
+    torn[..HEADER_BYTES].copy_from_slice(&mends.header);
+    assert_eq!(repair(&torn, torn.len() as u64), None);
+    assert!(prompt::decode(torn, "mended.wav").is_ok());
+    assert_eq!(repair(&file.0, file.0.len() as u64), None);
+    assert_eq!(repair(b"RIFF", 4), None);
+    assert_eq!(repair(&[0; 100], 100), None);
+}
+
+#[test]
+fn random_loss_jitter_and_reordering_never_shift_one_side_against_the_other() {
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let begin = start();
+        let mut recorder = Recorder::new(begin);
+        let mut file = File::default();
+        let (mut ssrc, mut base) = (7, random.next_u32());
+        let loss = random.below(30);
+        let jitter = random.below(180) + 1;
+        // Arrival (ms), packet number; the caller's packets take their time.
+        let mut arrivals: Vec<(u64, u64)> = Vec::new();
+        for n in 0..500 {
+            if random.below(100) >= loss {
+                arrivals.push((n * 20 + if n == 0 { 0 } else { random.below(jitter) }, n));
+            }
+        }
+        arrivals.sort_unstable();
+        let mut arrivals = arrivals.into_iter().peekable();
+        for ms in 0..10_400_u64 {
+            let now = begin + Duration::from_millis(ms);
+            while let Some((_, n)) = arrivals.next_if(|(at, _)| *at <= ms) {
+                if n == 250 {
+                    // A new stream in the middle, as after a transfer.
+                    (ssrc, base) = (ssrc + 1, random.next_u32());
+                }
+                let timestamp = base.wrapping_add((n * 160) as u32);
+                recorder.push(now, Side::Caller, pcma(), ssrc, timestamp, &frame(n).0);
+            }
+            if ms % 20 == 0 {
+                recorder.push(now, Side::Ark, pcma(), 99, (ms * 8) as u32, &frame(ms / 20).0);
+            }
+            if ms % 100 == 0 {
+                file.take(&mut recorder, now);
+            }
+        }
+        let end = begin + Duration::from_millis(10_400);
+        recorder.finish(end);
+        file.take(&mut recorder, end);
+        let pairs = file.pairs();
+        assert_eq!(pairs.len(), 83_200, "seed {seed}");
+        let mut heard = 0;
+        for (at, [left, right]) in pairs.into_iter().enumerate() {
+            let at = at as u64;
+            assert_eq!(right, frame(at / 160).1, "seed {seed}, sample {at}");
+            // Each caller's sample names its packet: it may lie as far off as the jitter at the stream's start.
+            if left != 0 {
+                heard += 1;
+                let off = (0..=jitter * 8 / 160 + 1).any(|late| frame((at / 160).saturating_sub(late)).1 == left);
+                assert!(off, "seed {seed}, sample {at}: {left} is out of place");
+            }
+        }
+        assert!(heard > 83_200 * (60 - loss) / 100, "seed {seed}: {heard} samples of the caller, {recorder:?}");
+    }
+}
+
+#[test]
+fn a_pause_of_polling_and_packets_from_nowhere_cannot_break_it() {
+    let begin = start();
+    let mut recorder = Recorder::new(begin);
+    let mut file = File::default();
+    file.take(&mut recorder, begin);
+    for n in 0..1000_u64 {
+        let now = begin + Duration::from_millis(20 * n);
+        recorder.push(now, Side::Caller, pcma(), 1, (n * 160) as u32, &frame(n).0);
+    }
+    assert!(recorder.dropped() > 800, "the window holds no twenty seconds");
+    let now = begin + Duration::from_secs(20);
+    file.take(&mut recorder, now);
+    recorder.push(now, Side::Caller, pcma(), 1, 0, &[0; 1500]);
+    recorder.push(now, Side::Ark, pcma(), 1, u32::MAX, &[]);
+    recorder.finish(now);
+    recorder.finish(now + Duration::from_secs(5));
+    recorder.push(now, Side::Ark, pcma(), 1, 0, &[0; 160]);
+    file.take(&mut recorder, now);
+    assert_eq!(file.pairs().len(), 160_000);
+}
