@@ -24,6 +24,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "sip::wire::streams", run: ark_sip::fuzz::wire::streams },
     Target { name: "sip::wire::round_trips", run: ark_sip::fuzz::wire::round_trips },
     Target { name: "sip::wire::fields", run: ark_sip::fuzz::wire::fields },
+    Target { name: "store::stories", run: ark_store::fuzz::stories },
 ];
 
 /// A fuzzer that must fail: it shows that a broken invariant is seen, reported with its seed, and counted.

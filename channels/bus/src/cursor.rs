@@ -7,7 +7,8 @@ pub enum Seen {
     Next,
     /// Seen before: skip it.
     Old,
-    /// Records are missing before it: read the store after `after`, feed what it gives through the cursor, then this one again.
+    /// Records are missing before it: read the store after `after`, feed what it gives through the cursor, then this
+    /// one again.
     Gap {
         /// The last `seq` that was seen.
         after: u64,
@@ -16,8 +17,9 @@ pub enum Seen {
 
 /// A reader's place in one conversation's log: the last `seq` that it has seen.
 ///
-/// The way to follow a conversation: subscribe; read the store after the cursor until it gives nothing more; then take records from
-/// the subscription. On [`Seen::Gap`] and on [`crate::Missed::Lagged`] read the store again. Nothing is shown twice or skipped.
+/// The way to follow a conversation: subscribe; read the store after the cursor until it gives nothing more; then
+/// take records from the subscription. On [`Seen::Gap`] and on [`crate::Missed::Lagged`] read the store again.
+/// Nothing is shown twice or skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     seen: u64,

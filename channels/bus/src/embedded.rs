@@ -23,7 +23,8 @@ struct Inner {
     lagged: AtomicU64,
 }
 
-/// Subscribers by the conversation that they want, so that a publish looks at those of its conversation and at the tails only.
+/// Subscribers by the conversation that they want, so that a publish looks at those of its conversation and at the
+/// tails only.
 #[derive(Default)]
 struct Subscribers {
     of_one: HashMap<ConversationId, Vec<Arc<Queue>>>,
@@ -135,7 +136,8 @@ impl Bus for EmbeddedBus {
 }
 
 impl Queue {
-    /// Keeps a record for the reader; false when there is no room, or when the reader has yet to hear of a hole before it.
+    /// Keeps a record for the reader; false when there is no room, or when the reader has yet to hear of a hole
+    /// before it.
     fn offer(&self, record: &Arc<Record>) -> bool {
         let mut kept = lock(&self.kept);
         // After a hole nothing is kept until the reader knows of it: the hole is told at its place.

@@ -1,8 +1,8 @@
 //! The carrier of committed events: trait [`Bus`] and its embedded form.
 //!
-//! The bus is never the record: what it carries was committed by the store before, and whoever misses something reads it there.
-//! A reader that joins a conversation subscribes first, reads the store, then follows the bus through a [`Cursor`]: each record
-//! once, in order (law L6).
+//! The bus is never the record: what it carries was committed by the store before, and whoever misses something reads
+//! it there. A reader that joins a conversation subscribes first, reads the store, then follows the bus through a
+//! [`Cursor`]: each record once, in order (law L6).
 
 mod cursor;
 mod embedded;
@@ -67,8 +67,8 @@ pub enum BusError {
 /// Why a subscription has no record to give now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missed {
-    /// The reader was too slow and this many records that it wanted were not kept for it. Read them from the store by `seq`; the
-    /// records after this follow here.
+    /// The reader was too slow and this many records that it wanted were not kept for it. Read them from the store by
+    /// `seq`; the records after this follow here.
     #[error("{missed} records were not kept for this slow reader; read them from the store")]
     Lagged {
         /// How many.
@@ -82,10 +82,10 @@ pub enum Missed {
 /// The carrier of committed events.
 ///
 /// # Laws
-/// - **L3 order**: a subscriber sees a conversation's records in the order in which they were published; publishers publish in the
-///   order of `seq`.
-/// - **L7 not silently**: each record that was published while a subscription lives is given to it at least once, or counted in
-///   [`Missed::Lagged`] at its place.
+/// - **L3 order**: a subscriber sees a conversation's records in the order in which they were published; publishers
+///   publish in the order of `seq`.
+/// - **L7 not silently**: each record that was published while a subscription lives is given to it at least once, or
+///   counted in [`Missed::Lagged`] at its place.
 /// - A slow or stuck subscriber holds up neither the publisher nor its neighbours.
 pub trait Bus: Send + Sync + 'static {
     /// Carries committed records to whoever wants them, in the order given.

@@ -1,11 +1,12 @@
 //! The conversation standard: log records, events, identifiers and ownership.
 //!
-//! Everything that happens to a customer is one **conversation**: a log of [`Record`]s, numbered 1, 2, 3... without gaps.
-//! A record carries a [`CloudEvent`] whose data is a typed [`Event`]; [`ConversationState`] is the fold of the log that lists and
-//! pages show. `STANDARD.md` beside this crate says the same for integrators, `schemas/` holds a JSON Schema for each type.
+//! Everything that happens to a customer is one **conversation**: a log of [`Record`]s, numbered 1, 2, 3... without
+//! gaps. A record carries a [`CloudEvent`] whose data is a typed [`Event`]; [`ConversationState`] is the fold of the
+//! log that lists and pages show. `STANDARD.md` beside this crate says the same for integrators, `schemas/` holds a
+//! JSON Schema for each type.
 //!
-//! Invariant: this crate knows no clock, no randomness, no socket and no telephone. Identifiers are made of a time and random
-//! bits that are passed in; times are arguments.
+//! Invariant: this crate knows no clock, no randomness, no socket and no telephone. Identifiers are made of a time
+//! and random bits that are passed in; times are arguments.
 
 pub mod cloud_event;
 pub mod event;

@@ -21,5 +21,6 @@ pub const LEGS_MAX: usize = 64;
 /// Longest phone number that is read as one (E.164 has 15 digits; dial strings are a little longer).
 pub const NUMBER_DIGITS_MAX: usize = 32;
 
-// Each byte takes three at most when escaped (a tenant needs no escape; a trunk is cut to 64 bytes); the hash and the rest fit beside them.
+// Each byte takes three at most when escaped (a tenant needs no escape; a trunk is cut to 64 bytes); the hash and the
+// rest fit beside them.
 const _: () = assert!(CALL_ID_BYTES_MAX * 3 + TENANT_BYTES_MAX + 64 * 3 + 48 <= SOURCE_BYTES_MAX);

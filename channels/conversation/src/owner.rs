@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::id::text_serde;
 use crate::limits::OWNER_NAME_BYTES_MAX;
 
-/// The one who speaks for the house: `agent:{id}`, `queue:{name}` or `bot:{plan}`. There is always one; a change raises the epoch.
+/// The one who speaks for the house: `agent:{id}`, `queue:{name}` or `bot:{plan}`. There is always one; a change
+/// raises the epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// A person at a desk.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::NUMBER_DIGITS_MAX;
 
-/// A phone number or address of a person. `Display` and `Debug` mask it (`+86 138****12`); JSON, which is the log, keeps it.
+/// A phone number or address of a person. `Display` and `Debug` mask it (`+86 138****12`); JSON, which is the log,
+/// keeps it.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pii(String);
@@ -62,7 +63,8 @@ impl JsonSchema for Pii {
 /// Up to this many digits a number is a service code or an extension (`95188`, `1001`), which is nobody's secret.
 const SHORT_CODE_DIGITS_MAX: usize = 6;
 
-/// Masks a number for logs: `+86 138****12`, `010****78`, `+1 415****71`; short codes stay; of other names the first letter stays.
+/// Masks a number for logs: `+86 138****12`, `010****78`, `+1 415****71`; short codes stay; of other names the first
+/// letter stays.
 ///
 /// A SIP or tel URI is read up to its host, which is dropped.
 #[must_use]
@@ -87,8 +89,8 @@ pub fn mask_number(text: &str) -> String {
 
 /// A number in E.164 form (`+8613800001212`), as the key by which a caller is known; `None` for short codes and names.
 ///
-/// `country` is the code for national numbers, without `+`. Spaces, dashes, dots and brackets are skipped, `00` is read as `+`, and
-/// the trunk prefix `0` is dropped (not for Italy, 39, which keeps it).
+/// `country` is the code for national numbers, without `+`. Spaces, dashes, dots and brackets are skipped, `00` is
+/// read as `+`, and the trunk prefix `0` is dropped (not for Italy, 39, which keeps it).
 #[must_use]
 pub fn normalise_number(text: &str, country: &str) -> Option<String> {
     let user = user_part(text);

@@ -8,7 +8,8 @@ use crate::record::Record;
 /// Name of the schema of the whole record.
 pub const RECORD: &str = "ark.record.v1";
 
-/// Every schema by name: [`RECORD`] (envelope and record), and for each event type that of its `data`, named like the type.
+/// Every schema by name: [`RECORD`] (envelope and record), and for each event type that of its `data`, named like the
+/// type.
 ///
 /// The order is that of [`Event::TYPES`].
 #[must_use]

@@ -5,7 +5,8 @@ use crate::limits::CALL_ID_BYTES_MAX;
 
 /// The source of a call's events: `/ark/{tenant}/sip/{trunk}/{call-id}`.
 ///
-/// What is not allowed in a path is escaped with `%`; of a Call-ID longer than [`CALL_ID_BYTES_MAX`] the beginning and a hash stay.
+/// What is not allowed in a path is escaped with `%`; of a Call-ID longer than [`CALL_ID_BYTES_MAX`] the beginning
+/// and a hash stay.
 #[must_use]
 pub fn call(tenant: &Tenant, trunk: &str, call_id: &[u8]) -> String {
     let mut source = String::with_capacity(96);
@@ -31,7 +32,8 @@ pub fn gateway(tenant: &Tenant, gateway: &str, subject: &str) -> String {
     source
 }
 
-/// Appends the bytes that RFC 3986 3.3 allows in a path segment as they are (`%` and `~` excepted), the others as `%XX`.
+/// Appends the bytes that RFC 3986 3.3 allows in a path segment as they are (`%` and `~` excepted), the others as
+/// `%XX`.
 fn escape(out: &mut String, bytes: &[u8]) {
     if bytes.is_empty() {
         out.push('-');

@@ -159,7 +159,8 @@ impl ConversationState {
         state
     }
 
-    /// Folds one record in. Records are given in the order of their `seq`; one that was applied before is told and skipped.
+    /// Folds one record in. Records are given in the order of their `seq`; one that was applied before is told and
+    /// skipped.
     ///
     /// # Panics
     /// In debug builds, when the record belongs to another conversation.
@@ -279,6 +280,7 @@ impl ConversationState {
             && [a, b].iter().any(|id| self.leg(*id).is_none_or(|l| l.phase == LegPhase::Ended))
         {
             self.bridged = None;
+            changed = true;
         }
         if self.ended.is_none() && self.legs.iter().all(|l| l.phase == LegPhase::Ended) {
             self.ended = Some(time);

@@ -14,8 +14,9 @@ fn every_event_reads_as_it_was_written() {
 #[test]
 fn an_event_of_a_later_version_is_carried_as_it_came() {
     let json = json!({
-        "specversion": "1.0", "id": "dt:msg1==", "source": "/ark/t1/dingtalk/dingrobot/cidAAA==", "type": "ark.message.in.v1",
-        "time": "2026-11-22T10:30:00Z", "datacontenttype": "application/json", "sequence": "00000000000000000001",
+        "specversion": "1.0", "id": "dt:msg1==", "source": "/ark/t1/dingtalk/dingrobot/cidAAA==",
+        "type": "ark.message.in.v1", "time": "2026-11-22T10:30:00Z", "datacontenttype": "application/json",
+        "sequence": "00000000000000000001",
         "data": { "thread": "t", "parts": [] },
     });
     let event: CloudEvent = serde_json::from_value(json.clone()).unwrap();
@@ -44,6 +45,20 @@ fn an_envelope_that_is_not_cloudevents_1_is_refused() {
         bad[name] = value;
         assert!(serde_json::from_value::<CloudEvent>(bad.clone()).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_share_of_nothing_can_be_written_and_read() {
+    for event in samples::story() {
+        if let Event::CallQuality(mut quality) = event {
+            (quality.loss_ratio, quality.mos, quality.remote_loss_ratio) = (f64::NAN, Some(f64::NAN), Some(0.1 + 0.2));
+            let data = serde_json::to_string(&quality).unwrap();
+            let Event::CallQuality(read) = Event::from_json("ark.call.quality.v1", &data).unwrap() else { panic!() };
+            assert_eq!((read.loss_ratio, read.mos, read.remote_loss_ratio), (0.0, None, Some(0.1 + 0.2)));
+            return;
+        }
+    }
+    panic!("the samples have one of every type");
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn a_key_press_changes_nothing_that_a_list_shows() {
 }
 
 proptest! {
-    /// Duplicates are skipped, the saved state goes on as the one that was never saved, and nothing panics.
+    /// Duplicates are skipped, every change that a list shows is told, the saved state goes on as the one that was
+    /// never saved, and nothing panics.
     #[test]
     fn any_order_of_events_folds_the_same_with_duplicates_and_across_a_save(
         picks in prop::collection::vec(0..samples::story().len(), 1..60),
@@ -118,7 +119,11 @@ proptest! {
             if at == cut {
                 state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
             }
-            state.apply(record);
+            let before = state.clone();
+            if state.apply(record) == Change::Position {
+                let moved = ConversationState { last_seq: state.last_seq, last_at: state.last_at, ..before };
+                prop_assert_eq!(&state, &moved, "what is called a move shows nothing new");
+            }
             for old in again.iter().filter(|old| **old <= at) {
                 prop_assert_eq!(state.apply(&log[*old]), Change::Old);
             }

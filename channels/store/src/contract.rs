@@ -60,7 +60,8 @@ pub async fn order_is_gap_free_within_each_conversation(store: &impl Store) {
     assert_eq!(store.append(Vec::new()).await, Ok(Vec::new()), "nothing to append is no error");
 }
 
-/// L4: the same (tenant, source, id) is in the log once, within one append and across appends, also in another conversation.
+/// L4: the same (tenant, source, id) is in the log once, within one append and across appends, also in another
+/// conversation.
 ///
 /// # Panics
 /// When the law is broken.
@@ -175,7 +176,8 @@ pub async fn many_writers_share_a_conversation<S: Store>(store: Arc<S>) {
     assert_eq!(total, WRITERS * EACH, "L2: everything acknowledged is there");
 }
 
-/// L5: while a log grows, every read is a prefix of it, at least as long as what was acknowledged before the read began.
+/// L5: while a log grows, every read is a prefix of it, at least as long as what was acknowledged before the read
+/// began.
 ///
 /// # Panics
 /// When the law is broken.

@@ -26,9 +26,7 @@ pub enum StoreError {
         version: u32,
     },
     /// No space is left.
-    #[error(
-        "{path}: no space left; free some on this disk (the log needs about 1 kB an event), nothing acknowledged is lost"
-    )]
+    #[error("{path}: no space left; free some on this disk (about 1 kB an event); nothing acknowledged is lost")]
     Full {
         /// The database file.
         path: PathBuf,
@@ -42,9 +40,7 @@ pub enum StoreError {
         detail: String,
     },
     /// Another process has it.
-    #[error(
-        "{path}: in use by another process{holder}; a log has one writer: stop that process, or give this one its own [store] url"
-    )]
+    #[error("{path}: in use by another process{holder}; a log has one writer: stop it, or set another [store] url")]
     Locked {
         /// The database file.
         path: PathBuf,
@@ -52,9 +48,7 @@ pub enum StoreError {
         holder: String,
     },
     /// The file is damaged, or no database of Ark's.
-    #[error(
-        "{path}: damaged or not a store of Ark's ({detail}); keep the file, restore a backup or move it away to begin anew"
-    )]
+    #[error("{path}: damaged or not a store of Ark's ({detail}); restore a backup, or move it away to begin anew")]
     Corrupt {
         /// The database file.
         path: PathBuf,
@@ -63,7 +57,7 @@ pub enum StoreError {
     },
     /// The file was written by a later version of Ark.
     #[error(
-        "{path}: its layout is version {found}, this Ark knows up to {known}; run the later Ark, or restore a backup of before"
+        "{path}: its layout is version {found}, this Ark knows {known}; run the later Ark, or restore an earlier backup"
     )]
     TooNew {
         /// The database file.

@@ -1,11 +1,13 @@
 //! The log of record: trait [`Store`] and its SQLite form.
 //!
-//! Nothing else is the record: the bus carries what was committed here, pages and desks read it. The laws that every store keeps
-//! are at [`Store`]; `contract` holds them as tests.
+//! Nothing else is the record: the bus carries what was committed here, pages and desks read it. The laws that every
+//! store keeps are at [`Store`]; `contract` holds them as tests.
 
 #[doc(hidden)]
 pub mod contract;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 pub mod limits;
 mod plan;
@@ -22,7 +24,8 @@ pub use health::{Health, HealthState};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 pub use sqlite::{Options, SqliteStore};
 
-/// A future that a store returns: boxed, so that the trait can be an object and the backend a line of the configuration.
+/// A future that a store returns: boxed, so that the trait can be an object and the backend a line of the
+/// configuration.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// What became of one event of an append.
@@ -73,21 +76,26 @@ pub struct Page {
 /// # Laws
 /// - **L1 order**: within a conversation `seq` is 1, 2, 3 ... without gaps, in the order in which events were appended.
 /// - **L2 durable**: what was answered with `Ok` is in the log for ever, whatever is killed afterwards.
-/// - **L4 once**: an event with the same (tenant, source, id) is in the log once; appending it again answers the record that is there.
-/// - **L5 prefix**: a reader sees a prefix of each conversation's log, and what it has seen once stays; it never sees what may vanish.
-/// - An append that failed is either absent or, after a crash at the wrong moment, there; appending it again is always safe (L4).
+/// - **L4 once**: an event with the same (tenant, source, id) is in the log once; appending it again answers the
+///   record that is there.
+/// - **L5 prefix**: a reader sees a prefix of each conversation's log, and what it has seen once stays; it never sees
+///   what may vanish.
+/// - An append that failed is either absent or, after a crash at the wrong moment, there; appending it again is
+///   always safe (L4).
 ///
 /// Numbers L3, L6 and L7 belong to the bus. Every method may be called from any task; none blocks the calling thread.
 pub trait Store: Send + Sync + 'static {
-    /// Appends events, all or none, in the order given; they may be of several conversations. Answers in the same order.
+    /// Appends events, all or none, in the order given; they may be of several conversations. Answers in the same
+    /// order.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] at once when too much waits already; [`StoreError::Refused`] for what can never be appended;
-    /// otherwise what the disk or the database said. The store goes on after each of them.
+    /// [`StoreError::Busy`] at once when too much waits already; [`StoreError::Refused`] for what can never be
+    /// appended; otherwise what the disk or the database said. The store goes on after each of them.
     fn append(&self, events: Vec<NewEvent>) -> Answer<'_, Vec<Appended>>;
 
-    /// Reads a conversation's log after `after_seq` (0: from its beginning), in order. At most `limit` records, never more than
-    /// [`limits::READ_RECORDS_MAX`]; empty at the end and for a conversation that is not there.
+    /// Reads a conversation's log after `after_seq` (0: from its beginning), in order. At most `limit` records, never
+    /// more than [`limits::READ_RECORDS_MAX`] or much more than [`limits::READ_BYTES_MAX`]: a short page is not the
+    /// end, an empty one is, also for a conversation that is not there.
     ///
     /// # Errors
     /// As [`Store::append`].
@@ -111,8 +119,8 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>>;
 
-    /// Keeps a plan's source under the next version number of its name. The same source again (by SHA-256) answers the version that
-    /// is there. Nothing goes live by this.
+    /// Keeps a plan's source under the next version number of its name. The same source again (by SHA-256) answers
+    /// the version that is there. Nothing goes live by this.
     ///
     /// # Errors
     /// As [`Store::append`].
@@ -136,8 +144,9 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn live_plan(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<PlanVersion>>;
 
-    /// Makes a version live (publish and rollback alike), and appends `event` to the log in the same transaction. Answers the live
-    /// version and the one that was live before. Making live what is live already changes nothing and appends nothing.
+    /// Makes a version live (publish and rollback alike), and appends `event` to the log in the same transaction.
+    /// Answers the live version and the one that was live before. Making live what is live already changes nothing
+    /// and appends nothing.
     ///
     /// # Errors
     /// [`StoreError::NoSuchPlan`] when there is no such version; otherwise as [`Store::append`].
@@ -149,11 +158,12 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>>;
 
-    /// Whether it can write and read now. Never fails: what is wrong is in the answer. After a failed write this tries one, so
-    /// that an idle store is found well again.
+    /// Whether it can write and read now. Never fails: what is wrong is in the answer. After a failed write this
+    /// tries one, so that an idle store is found well again.
     fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send + '_>>;
 
-    /// The id that this store was given when it was made, 32 hex digits: what a bus topology carries (ARCHITECTURE.md D5).
+    /// The id that this store was given when it was made, 32 hex digits: what a bus topology carries (ARCHITECTURE.md
+    /// D5).
     fn store_id(&self) -> &str;
 }
 

@@ -24,6 +24,9 @@ pub const READER_QUEUE_JOBS: usize = 1_024;
 /// Records in one read.
 pub const READ_RECORDS_MAX: usize = 1_000;
 
+/// Data in one read, in bytes: the record that passes it is the last.
+pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Rows in one list.
 pub const LIST_MAX: usize = 1_000;
 

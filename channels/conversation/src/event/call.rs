@@ -1,5 +1,7 @@
 //! Calls, their legs, queues, transfers and recordings.
 
+use serde::Serializer;
+
 use crate::event::{data, words};
 use crate::id::LegId;
 use crate::owner::Owner;
@@ -220,6 +222,7 @@ data! {
         /// Packets lost on the way to Ark (RFC 3550 A.3).
         pub lost_packets: u64,
         /// Of the packets that should have come, the share that did not: 0 to 1.
+        #[serde(serialize_with = "finite")]
         pub loss_ratio: f64,
         /// Packets dropped for a wrong source or because they were not RTP.
         #[serde(default)]
@@ -381,4 +384,9 @@ data! {
         /// How long it took, in milliseconds.
         pub took_ms: u64,
     }
+}
+
+/// JSON has no NaN: a share of nothing is written as 0, so that what is written can be read.
+fn finite<S: Serializer>(ratio: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(if ratio.is_finite() { *ratio } else { 0.0 })
 }

@@ -1,6 +1,7 @@
 //! What can happen: every event type of the log with its data.
 //!
-//! A type's name is `ark.` + what + `.v1`. Within v1 fields are only added, and readers ignore those that they do not know.
+//! A type's name is `ark.` + what + `.v1`. Within v1 fields are only added, and readers ignore those that they do not
+//! know.
 
 mod call;
 mod ivr;
@@ -36,7 +37,8 @@ pub struct OtherEvent {
 
 macro_rules! events {
     ($($variant:ident = $name:literal,)*) => {
-        /// Everything that the log can hold. The data's fields are documented at each struct; `schemas/` holds their JSON Schemas.
+        /// Everything that the log can hold. The data's fields are documented at each struct; `schemas/` holds their
+        /// JSON Schemas.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub enum Event {
@@ -204,7 +206,8 @@ macro_rules! words {
     ($($(#[$meta:meta])* pub enum $name:ident { $($(#[$word_meta:meta])* $word:ident = $text:literal,)* })*) => {
         $(
             $(#[$meta])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+            #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
             pub enum $name {
                 $($(#[$word_meta])* #[serde(rename = $text)] $word,)*
             }

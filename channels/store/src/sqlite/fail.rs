@@ -54,5 +54,5 @@ pub(super) fn file_said(error: &std::io::Error, path: PathBuf) -> StoreError {
 
 /// Whether the error is one job's own, so that the jobs beside it in the transaction may go well without it.
 pub(super) fn is_of_one_job(error: &StoreError) -> bool {
-    matches!(error, StoreError::Refused(_) | StoreError::Corrupt { .. } | StoreError::NoSuchPlan { .. })
+    matches!(error, StoreError::Refused(_) | StoreError::Corrupt { .. })
 }

@@ -14,8 +14,9 @@ pub(super) struct Head {
     pub(super) dirty: bool,
 }
 
-/// The most recently used heads, in two generations: when the young one is full, the old one is forgotten and they change places.
-/// Never more than [`HEADS_MAX`], no list to keep in order, and nothing used since the last change is forgotten.
+/// The most recently used heads, in two generations: when the young one is full, the old one is forgotten and they
+/// change places. Never more than [`HEADS_MAX`], no list to keep in order, and nothing used since the last change is
+/// forgotten.
 #[derive(Default)]
 pub(super) struct Heads {
     young: HashMap<Key, Head>,

@@ -46,14 +46,15 @@ const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 pub struct Options {
     /// The database file; it and its folder are made when they are missing.
     pub path: PathBuf,
-    /// The largest size of the database file in bytes; a write beyond it is [`StoreError::Full`]. None: the disk decides.
+    /// The largest size of the database file in bytes; a write beyond it is [`StoreError::Full`]. None: the disk
+    /// decides.
     pub bytes_max: Option<u64>,
 }
 
 /// The log of record in one SQLite file (WAL, `synchronous = FULL`): durable when answered, group commit, one process.
 ///
-/// Cheap calls: appends go over a bounded queue to the writer's thread, reads to one of a few readers' threads. Dropping the last
-/// handle writes and answers what waits, then releases the file.
+/// Cheap calls: appends go over a bounded queue to the writer's thread, reads to one of a few readers' threads.
+/// Dropping the last handle writes and answers what waits, then releases the file.
 pub struct SqliteStore {
     shared: Arc<Shared>,
     store_id: String,
@@ -110,11 +111,12 @@ impl Shared {
 }
 
 impl SqliteStore {
-    /// Opens the store in a file, making it (mode 0600) when it is missing. Blocks for as long as that takes: some milliseconds,
-    /// longer after a crash.
+    /// Opens the store in a file, making it (mode 0600) when it is missing. Blocks for as long as that takes: some
+    /// milliseconds, longer after a crash.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process has it, [`StoreError::TooNew`], [`StoreError::Corrupt`], or what the disk said.
+    /// [`StoreError::Locked`] when another process has it, [`StoreError::TooNew`], [`StoreError::Corrupt`], or what
+    /// the disk said.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(&Options { path: path.as_ref().to_owned(), bytes_max: None })
     }
@@ -388,14 +390,18 @@ impl Store for SqliteStore {
             let write = match self.shared.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
                 Some(_) => self.submit(|reply| Ok(Job::Probe { reply })).await,
+                None if self.threads().writer.is_finished() => Err(StoreError::Closed),
                 None => Ok(()),
             };
             let read = self.ask(|db| db.query_row("select 1 from meta limit 1", [], |_| Ok(()))).await;
+            let state = match write.and(read) {
+                // Much to do is no illness.
+                Ok(()) | Err(StoreError::Busy { .. }) => HealthState::Ok,
+                Err(error) => HealthState::Failing(error.to_string()),
+            };
             let shared = &self.shared;
             Health {
-                state: write
-                    .and(read)
-                    .map_or_else(|error| HealthState::Failing(error.to_string()), |()| HealthState::Ok),
+                state,
                 place: shared.place.path.display().to_string(),
                 waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
                 committed_events: shared.committed_events.load(Ordering::Relaxed),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ark_conversation::event::OtherEvent;
 use ark_conversation::{CloudEvent, ConversationId, ConversationState, Event, Record, Tenant};
 use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use crate::limits::READ_RECORDS_MAX;
+use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
 use crate::plan::{PlanChange, PlanChangeKind, PlanVersion};
 use crate::{ListFilter, Openness, Page};
 
@@ -28,9 +29,16 @@ fn tenant(row: &Row<'_>, column: usize) -> Result<Tenant> {
 const RECORD: &str =
     "select tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions from log";
 
+/// Data that does not fit its type (another version wrote it) is carried as it is: one event must not hide the others.
+fn event(type_name: &str, data: &str) -> Result<Event> {
+    Event::from_json(type_name, data).or_else(|_| {
+        let data = serde_json::from_str(data).map_err(|error| unreadable(10, Type::Text, error))?;
+        Ok(Event::Other(OtherEvent { type_name: type_name.to_owned(), data }))
+    })
+}
+
 fn record(row: &Row<'_>) -> Result<Record> {
-    let event = Event::from_json(row.get_ref(5)?.as_str()?, row.get_ref(10)?.as_str()?)
-        .map_err(|error| unreadable(10, Type::Text, error))?;
+    let event = event(row.get_ref(5)?.as_str()?, row.get_ref(10)?.as_str()?)?;
     let extensions = match row.get_ref(11)?.as_str_or_null()? {
         Some(text) => serde_json::from_str(text).map_err(|error| unreadable(11, Type::Text, error))?,
         None => BTreeMap::new(),
@@ -52,7 +60,7 @@ fn record(row: &Row<'_>) -> Result<Record> {
     })
 }
 
-/// A conversation's log after a number.
+/// A conversation's log after a number: as many records as fit the bounds, one at least when there is one.
 pub(super) fn read(
     db: &Connection,
     tenant: &Tenant,
@@ -63,9 +71,16 @@ pub(super) fn read(
     let sql = format!("{RECORD} where tenant = ?1 and conversation = ?2 and seq > ?3 order by seq limit ?4");
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let limit = limit.min(READ_RECORDS_MAX) as i64;
-    db.prepare_cached(&sql)?
-        .query_map(params![tenant.as_str(), conversation.to_bytes(), after, limit], record)?
-        .collect()
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![tenant.as_str(), conversation.to_bytes(), after, limit])?;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        bytes += row.get_ref(10)?.as_bytes()?.len();
+        page.push(record(row)?);
+    }
+    Ok(page)
 }
 
 /// The record with an event's (tenant, source, id).
@@ -79,7 +94,8 @@ pub(super) fn insert(db: &Connection, record: &Record, data: &str, extensions: O
     let event = &record.event;
     let written = db
         .prepare_cached(
-            "insert into log (tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions)
+            "insert into log
+             (tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) on conflict (tenant, source, id) do nothing",
         )?
         .execute(params![
@@ -177,7 +193,8 @@ pub(super) fn list(db: &Connection, tenant: &Tenant, filter: &ListFilter, limit:
         Openness::Open => " and ended_us is null",
         Openness::Ended => " and ended_us is not null",
     };
-    // Ids sort by the time in them, so `since` is a bound on the id and no page reads more rows than it shows and skips.
+    // Ids sort by the time in them, so `since` is a bound on the id and no page reads more rows than it shows and
+    // skips.
     let since = filter.since.map_or(0, |since| u64::try_from(since.as_millisecond()).unwrap_or(0));
     let since = ConversationId::first_of(since).to_bytes();
     let before = filter.before.map_or([0xff; 16], ConversationId::to_bytes);
@@ -187,7 +204,8 @@ pub(super) fn list(db: &Connection, tenant: &Tenant, filter: &ListFilter, limit:
     };
     let sql = format!(
         "select conversation, state from conversation
-         where tenant = ?1 and conversation >= ?2 and conversation < ?3 and {kind}{openness} order by conversation desc limit ?4"
+         where tenant = ?1 and conversation >= ?2 and conversation < ?3 and {kind}{openness}
+         order by conversation desc limit ?4"
     );
     let more = limit as i64 + 1;
     let values: [&dyn ToSql; 5] = [&tenant.as_str(), &since, &before, &more, &kind_value];
@@ -205,8 +223,11 @@ pub(super) fn list(db: &Connection, tenant: &Tenant, filter: &ListFilter, limit:
     Ok(page)
 }
 
-const PLAN: &str = "select tenant, name, version, sha256, source, at_us, by, note, version is (
-    select version from plan_change c where c.tenant = p.tenant and c.name = p.name order by c.row desc limit 1) from plan_version p";
+const PLAN: &str = "select tenant, name, version, sha256, source, at_us, by, note,
+    version is (
+        select version from plan_change c where c.tenant = p.tenant and c.name = p.name order by c.row desc limit 1
+    )
+    from plan_version p";
 
 fn plan(row: &Row<'_>) -> Result<PlanVersion> {
     Ok(PlanVersion {

@@ -7,8 +7,8 @@ use crate::sqlite::fail::{self, Place};
 
 /// One script for each layout version: `user_version` n has run the first n. Scripts are only ever added.
 ///
-/// Rowid tables with separate unique indices, never `WITHOUT ROWID`: measured 28 to 33k against 8 to 10k rows/s (rows of 1 KB
-/// scattered over the key space make a B-tree of rows split everywhere).
+/// Rowid tables with separate unique indices, never `WITHOUT ROWID`: measured 28 to 33k against 8 to 10k rows/s (rows
+/// of 1 KB scattered over the key space make a B-tree of rows split everywhere).
 const MIGRATIONS: &[&str] = &["
     create table meta (
         key text not null primary key,

@@ -15,7 +15,8 @@ use crate::sqlite::heads::{Head, Heads, Key};
 use crate::sqlite::{Shared, rows};
 use crate::{Appended, LivePlan};
 
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+type Reply<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
+type Result<T> = rusqlite::Result<T>;
 
 /// What the writer can be asked to do.
 pub(super) enum Job {
@@ -59,18 +60,8 @@ enum Done {
         duplicate: Option<Option<Box<Record>>>,
     },
     Probe,
-}
-
-/// Why a job's part of the transaction stopped.
-enum Stop {
-    Sqlite(rusqlite::Error),
+    /// It cannot be done, and nothing of it was written.
     Refused(StoreError),
-}
-
-impl From<rusqlite::Error> for Stop {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
 }
 
 impl Job {
@@ -103,6 +94,7 @@ impl Job {
                 drop(reply.send(Ok(LivePlan { live: *live, previous, appended })));
             }
             (Self::Probe { reply }, Done::Probe) => drop(reply.send(Ok(()))),
+            (job, Done::Refused(error)) => job.refuse(&error),
             _ => unreachable!("each job is done by its own arm of `Writer::run_job`"),
         }
     }
@@ -165,32 +157,26 @@ impl Writer {
     }
 
     /// One transaction over a group: all of it is on the disk, or none.
-    fn transact(&mut self, group: &mut [Job]) -> Result<Vec<Done>, StoreError> {
+    fn transact(&mut self, group: &mut [Job]) -> std::result::Result<Vec<Done>, StoreError> {
         match self.try_transact(group) {
             Ok((done, events)) => {
                 self.shared.committed(events);
                 Ok(done)
             }
-            Err(stop) => {
+            Err(error) => {
                 // The transaction is rolled back; what was remembered of it is not in the log.
                 self.heads.clear();
-                let error = match stop {
-                    Stop::Sqlite(error) => {
-                        let error = fail::said(&error, &self.shared.place);
-                        self.shared.failed(&error);
-                        error
-                    }
-                    Stop::Refused(error) => error,
-                };
+                let error = fail::said(&error, &self.shared.place);
+                self.shared.failed(&error);
                 Err(error)
             }
         }
     }
 
-    fn try_transact(&mut self, group: &mut [Job]) -> Result<(Vec<Done>, u64), Stop> {
+    fn try_transact(&mut self, group: &mut [Job]) -> Result<(Vec<Done>, u64)> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut work = Work { db: &transaction, heads: &mut self.heads, dirty: Vec::new(), events: 0 };
-        let done = group.iter_mut().map(|job| work.run_job(job)).collect::<Result<Vec<_>, _>>()?;
+        let done = group.iter_mut().map(|job| work.run_job(job)).collect::<Result<Vec<_>>>()?;
         work.write_states()?;
         let events = work.events;
         transaction.commit()?;
@@ -209,10 +195,10 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn run_job(&mut self, job: &mut Job) -> Result<Done, Stop> {
+    fn run_job(&mut self, job: &mut Job) -> Result<Done> {
         match job {
             Job::Append { events, .. } => {
-                Ok(Done::Append(events.iter_mut().map(|pending| self.append(pending)).collect::<Result<_, _>>()?))
+                Ok(Done::Append(events.iter_mut().map(|pending| self.append(pending)).collect::<Result<_>>()?))
             }
             Job::PutPlan { plan, .. } => self.put_plan(plan).map(|plan| Done::PutPlan(Box::new(plan))),
             Job::SetLive { change, event, .. } => self.set_live(change, event.as_deref_mut()),
@@ -223,8 +209,9 @@ impl Work<'_> {
         }
     }
 
-    /// Writes one event under the next number of its conversation; answers the record that is there when it is a duplicate.
-    fn append(&mut self, pending: &mut Pending) -> Result<Option<Box<Record>>, Stop> {
+    /// Writes one event under the next number of its conversation; answers the record that is there when it is a
+    /// duplicate.
+    fn append(&mut self, pending: &mut Pending) -> Result<Option<Box<Record>>> {
         let record = &mut pending.record;
         let key = (record.tenant.clone(), record.conversation);
         if self.heads.get(&key).is_none()
@@ -254,7 +241,7 @@ impl Work<'_> {
         Ok(None)
     }
 
-    fn write_states(&mut self) -> Result<(), Stop> {
+    fn write_states(&mut self) -> Result<()> {
         for key in std::mem::take(&mut self.dirty) {
             let head =
                 self.heads.get(&key).expect("what a transaction touched is remembered to its end (limits of Heads)");
@@ -265,7 +252,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn put_plan(&self, plan: &NewPlanVersion) -> Result<PlanVersion, Stop> {
+    fn put_plan(&self, plan: &NewPlanVersion) -> Result<PlanVersion> {
         if let Some(there) = rows::plan_by_hash(self.db, &plan.tenant, &plan.name, &plan.sha256)? {
             return Ok(there);
         }
@@ -277,17 +264,19 @@ impl Work<'_> {
         )?;
         let version = last + 1;
         self.db.execute(
-            "insert into plan_version (tenant, name, version, sha256, source, at_us, by, note) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "insert into plan_version (tenant, name, version, sha256, source, at_us, by, note)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![tenant, plan.name, version, plan.sha256, plan.source, plan.at.as_microsecond(), plan.by, plan.note],
         )?;
         let written = rows::plan_version(self.db, &plan.tenant, &plan.name, version)?;
-        Ok(written.ok_or(rusqlite::Error::QueryReturnedNoRows)?)
+        written.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
-    fn set_live(&mut self, change: &PlanChange, event: Option<&mut Pending>) -> Result<Done, Stop> {
+    fn set_live(&mut self, change: &PlanChange, event: Option<&mut Pending>) -> Result<Done> {
         let PlanChange { tenant, name, version, .. } = change;
-        let no_such = || Stop::Refused(StoreError::NoSuchPlan { name: name.clone(), version: *version });
-        let mut live = rows::plan_version(self.db, tenant, name, *version)?.ok_or_else(no_such)?;
+        let Some(mut live) = rows::plan_version(self.db, tenant, name, *version)? else {
+            return Ok(Done::Refused(StoreError::NoSuchPlan { name: name.clone(), version: *version }));
+        };
         let previous = rows::live_plan(self.db, tenant, name)?.map(|plan| plan.version);
         if previous == Some(*version) {
             return Ok(Done::SetLive { live: Box::new(live), previous, duplicate: None });
@@ -297,7 +286,8 @@ impl Work<'_> {
             PlanChangeKind::RolledBack => "rolled_back",
         };
         self.db.execute(
-            "insert into plan_change (tenant, name, version, kind, at_us, by, note) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "insert into plan_change (tenant, name, version, kind, at_us, by, note)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![tenant.as_str(), name, version, kind, change.at.as_microsecond(), change.by, change.note],
         )?;
         live.live = true;
