@@ -12,7 +12,7 @@ use std::{
 
 use thiserror::Error;
 
-pub use super::pending::{Digit, EncodedPrompt, Negotiated, Quality};
+pub use ark_media::{dtmf::Digit, prompt::EncodedPrompt, quality::Quality, sdp::Negotiated};
 
 /// One RTP leg: a pair of sockets and all that is played, heard, bridged and recorded on it.
 ///

@@ -1,0 +1,9 @@
+//! `ark bench`: what this machine can carry, measured in one run with its yardstick.
+//!
+//! Every bench is a function from its options to a report that prints itself as a table with units or as JSON. The
+//! yardstick is [`floor`]: the bare loop of system calls on the same core, with the same packet size and as many
+//! sockets as calls. Absolute numbers belong to the machine; the ratios travel.
+
+pub mod floor;
+#[allow(dead_code)]
+mod kit;

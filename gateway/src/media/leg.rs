@@ -1,0 +1,280 @@
+//! One leg as its thread holds it: sockets, session, bridge and recording.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ark_media::{
+    codec::{CodecRef, Decoder, Encoder},
+    rtp::Packet,
+    sdp::Negotiated,
+    session::{Kind, Media, Session},
+};
+
+use super::{
+    api::{LegId, RecordEnd},
+    disk::{Block, Disk, Ticket},
+    limits::{DECODED_SAMPLES_MAX, FRAME, RECORD_BLOCK_FRAMES, SILENCE_LEVEL},
+    metrics::{Drop, ThreadMetrics},
+    sys::DATAGRAM_BYTES,
+    tap::Tap,
+    wheel::Seat,
+};
+
+/// A leg. Boxed once, when it is reserved; it moves between threads as a pointer.
+pub(crate) struct LegState {
+    pub(crate) id: LegId,
+    pub(crate) rtp: UdpSocket,
+    pub(crate) rtcp: UdpSocket,
+    pub(crate) session: Option<Session>,
+    pub(crate) seat: Option<Seat>,
+    pub(crate) bridge: Option<Bridge>,
+    pub(crate) recording: Option<Box<Recording>>,
+    /// Events of this leg that wait for the core.
+    pub(crate) events_waiting: u16,
+    /// Since when the far side may be expected to send.
+    pub(crate) expecting: Instant,
+    /// The present silence was reported.
+    pub(crate) timeout_said: bool,
+    /// 20 ms ticks so far.
+    pub(crate) ticks: u32,
+}
+
+/// The other side of a bridge, and what turns its audio into ours when the codecs differ.
+pub(crate) struct Bridge {
+    pub(crate) other: LegId,
+    transcoder: Option<Transcoder>,
+}
+
+struct Transcoder {
+    from: CodecRef,
+    to: CodecRef,
+    decoder: Box<dyn Decoder>,
+    encoder: Box<dyn Encoder>,
+}
+
+/// Room for one packet's samples and for one packet, made once for each thread.
+pub(crate) struct Scratch {
+    pub(crate) packet: [u8; DATAGRAM_BYTES],
+    pcm: [i16; DECODED_SAMPLES_MAX],
+    payload: [u8; DATAGRAM_BYTES],
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self { packet: [0; DATAGRAM_BYTES], pcm: [0; DECODED_SAMPLES_MAX], payload: [0; DATAGRAM_BYTES] })
+    }
+}
+
+impl LegState {
+    pub(crate) fn new(id: LegId, rtp: UdpSocket, rtcp: UdpSocket) -> Self {
+        Self {
+            id,
+            rtp,
+            rtcp,
+            session: None,
+            seat: None,
+            bridge: None,
+            recording: None,
+            events_waiting: 0,
+            expecting: Instant::now(),
+            timeout_said: false,
+            ticks: 0,
+        }
+    }
+
+    /// Sends the RTP packet that stands in `scratch.packet`, and lets a recording hear it.
+    pub(crate) fn send_rtp(&mut self, length: usize, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+        let Some(session) = &self.session else { return };
+        let packet = &scratch.packet[..length];
+        send(&self.rtp, packet, session.remote(), metrics);
+        ThreadMetrics::count(&metrics.rtp_out, 1);
+        if let Some(recording) = &mut self.recording {
+            recording.said(packet, session.negotiated(), &mut scratch.pcm);
+        }
+    }
+
+    /// Sends what the other leg of the bridge heard.
+    pub(crate) fn relay(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+        let Some(session) = &mut self.session else { return };
+        let ours = session.negotiated().codec;
+        let length = if media.kind == Kind::Audio && media.codec != ours {
+            let Some(bridge) = &mut self.bridge else { return };
+            let Scratch { packet, pcm, payload } = scratch;
+            let Some(bytes) = bridge.transcode(media, ours, pcm, payload) else { return };
+            session.forward(now, &Media { codec: ours, payload: &payload[..bytes], ..*media }, packet)
+        } else {
+            session.forward(now, media, &mut scratch.packet)
+        };
+        if let Some(length) = length {
+            self.send_rtp(length, scratch, metrics);
+        }
+    }
+
+    /// Sends an RTCP packet.
+    pub(crate) fn send_rtcp(&self, packet: &[u8], metrics: &ThreadMetrics) {
+        let Some(session) = &self.session else { return };
+        let socket = if session.negotiated().rtcp_mux { &self.rtp } else { &self.rtcp };
+        send(socket, packet, session.remote_rtcp(), metrics);
+        ThreadMetrics::count(&metrics.rtcp_out, 1);
+    }
+
+    /// Whether the far side has been silent for `limit`, although it may send; true once for each silence.
+    pub(crate) fn timed_out(&mut self, now: Instant, limit: Duration) -> bool {
+        let Some(session) = &self.session else { return false };
+        if !session.negotiated().direction.receives() {
+            self.expecting = now;
+        }
+        let last = session.last_received().map_or(self.expecting, |last| last.max(self.expecting));
+        let silent = now.saturating_duration_since(last) >= limit;
+        let say = silent && !self.timeout_said;
+        self.timeout_said = silent;
+        say
+    }
+}
+
+fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr, metrics: &ThreadMetrics) {
+    // Also the ICMP error of an earlier packet is reported here: the next one is another try.
+    if socket.send_to(packet, to).is_err() {
+        metrics.dropped(Drop::SendFailed);
+    }
+}
+
+impl Bridge {
+    pub(crate) fn new(other: LegId) -> Self {
+        Self { other, transcoder: None }
+    }
+
+    /// Writes the packet's audio in our codec to `payload`; `None` when the codecs run on different clocks.
+    fn transcode(&mut self, media: &Media<'_>, to: CodecRef, pcm: &mut [i16], payload: &mut [u8]) -> Option<usize> {
+        let from = media.codec;
+        if from.rtp_clock_hz() != to.rtp_clock_hz() || from.sample_rate_hz() != to.sample_rate_hz() {
+            return None;
+        }
+        let fits = self.transcoder.as_ref().is_some_and(|known| known.from == from && known.to == to);
+        if !fits {
+            self.transcoder = Some(Transcoder { from, to, decoder: from.decoder(), encoder: to.encoder() });
+        }
+        let transcoder = self.transcoder.as_mut()?;
+        let samples = transcoder.decoder.decode(media.payload, pcm);
+        Some(transcoder.encoder.encode(&pcm[..samples], payload))
+    }
+}
+
+/// A running recording.
+pub(crate) struct Recording {
+    ticket: Arc<Ticket>,
+    tap: Tap,
+    block: Block,
+    rate_hz: u32,
+    codec: CodecRef,
+    heard: Box<dyn Decoder>,
+    said: Box<dyn Decoder>,
+    ssrc: Option<u32>,
+    frames: u64,
+    limit_frames: u64,
+    quiet_frames: u64,
+    silence_frames: u64,
+}
+
+fn frames(time: Option<Duration>) -> u64 {
+    time.map_or(u64::MAX, |time| (time.as_millis() / FRAME.as_millis()).max(1) as u64)
+}
+
+impl Recording {
+    /// Asks the disk for the file; the path comes back when the disk is too far behind.
+    pub(crate) fn start(
+        disk: &Disk,
+        leg: LegId,
+        codec: CodecRef,
+        path: PathBuf,
+        limit: Option<Duration>,
+        silence: Option<Duration>,
+    ) -> Result<Self, PathBuf> {
+        let rate_hz = codec.sample_rate_hz();
+        let ticket = disk.open(leg, path, rate_hz)?;
+        Ok(Self {
+            ticket,
+            tap: Tap::new(rate_hz),
+            block: disk.block(Self::block_samples(rate_hz)),
+            rate_hz,
+            codec,
+            heard: codec.decoder(),
+            said: codec.decoder(),
+            ssrc: None,
+            frames: 0,
+            limit_frames: frames(limit),
+            quiet_frames: 0,
+            silence_frames: frames(silence),
+        })
+    }
+
+    fn block_samples(rate_hz: u32) -> usize {
+        2 * RECORD_BLOCK_FRAMES * super::tap::samples(FRAME, rate_hz)
+    }
+
+    /// Whether this codec's samples can go into the file; decoders follow the codec.
+    fn speaks(&mut self, codec: CodecRef) -> bool {
+        if codec.sample_rate_hz() != self.rate_hz {
+            return false;
+        }
+        if self.codec != codec {
+            (self.codec, self.heard, self.said) = (codec, codec.decoder(), codec.decoder());
+        }
+        true
+    }
+
+    /// A packet came from the far side.
+    pub(crate) fn heard(&mut self, media: &Media<'_>, scratch: &mut Scratch) {
+        if media.kind != Kind::Audio || !self.speaks(media.codec) {
+            return;
+        }
+        if self.ssrc.replace(media.ssrc) != Some(media.ssrc) {
+            self.tap.left.restart();
+        }
+        let samples = self.heard.decode(media.payload, &mut scratch.pcm);
+        self.tap.left.put(in_samples(media.timestamp, self.codec), &scratch.pcm[..samples]);
+    }
+
+    /// A packet went to the far side.
+    fn said(&mut self, packet: &[u8], negotiated: &Negotiated, pcm: &mut [i16]) {
+        let Ok(packet) = Packet::parse(packet) else { return };
+        if packet.header.payload_type != negotiated.payload_type || !self.speaks(negotiated.codec) {
+            return;
+        }
+        let samples = self.said.decode(packet.payload, pcm);
+        self.tap.right.put(in_samples(packet.header.timestamp, self.codec), &pcm[..samples]);
+    }
+
+    /// 20 ms have passed. `Some`: the recording is over, [`Recording::finish`] it.
+    pub(crate) fn tick(&mut self, disk: &Disk) -> Option<RecordEnd> {
+        let loudness = self.tap.tick(&mut self.block);
+        self.frames += 1;
+        self.quiet_frames = if loudness < SILENCE_LEVEL { self.quiet_frames + 1 } else { 0 };
+        if self.block.len() >= Self::block_samples(self.rate_hz) {
+            let next = disk.block(Self::block_samples(self.rate_hz));
+            disk.append(&self.ticket, std::mem::replace(&mut self.block, next));
+        }
+        if self.ticket.has_failed() {
+            return Some(RecordEnd::Stopped);
+        }
+        if self.frames >= self.limit_frames {
+            return Some(RecordEnd::Limit);
+        }
+        (self.quiet_frames >= self.silence_frames).then_some(RecordEnd::Silence)
+    }
+
+    /// Hands over what is left and closes the file.
+    pub(crate) fn finish(mut self, disk: &Disk, cause: RecordEnd) {
+        disk.append(&self.ticket, std::mem::take(&mut self.block));
+        disk.close(self.ticket, cause);
+    }
+}
+
+/// An RTP timestamp as a count of samples.
+fn in_samples(timestamp: u32, codec: CodecRef) -> u32 {
+    timestamp.wrapping_mul(codec.sample_rate_hz() / codec.rtp_clock_hz().max(1))
+}

@@ -1,0 +1,61 @@
+//! Every bound of the media engine, in one place.
+
+use std::time::Duration;
+
+/// A leg sends a packet every so many wheel slots of [`SLOT`]: 20 ms.
+pub(crate) const SLOTS: usize = 20;
+/// The time of one slot of the wheel.
+pub(crate) const SLOT: Duration = Duration::from_millis(1);
+/// A leg's packet time.
+pub(crate) const FRAME: Duration = Duration::from_millis(20);
+/// Packets that a leg sends in a burst after a stall; what is missed beyond them is skipped, with marker and a jump
+/// of the timestamp. Three keep within the 60 ms that a receiver's jitter buffer can be expected to hold.
+pub(crate) const CATCH_UP_FRAMES: u32 = 3;
+/// A slot that begins later than this counts as late.
+pub(crate) const LATE: Duration = Duration::from_millis(5);
+/// How often sockets are looked at while a bridge is up: what a bridged packet waits in us is half of it on average.
+pub(crate) const BRIDGE_POLL: Duration = Duration::from_micros(250);
+
+/// Datagrams read from one socket in one turn. A peer that sends more waits in its own socket's buffer, which drops.
+pub(crate) const PACKETS_PER_SOCKET_TURN: usize = 8;
+/// Sockets taken from epoll at a time; between two such batches the wheel is looked at.
+pub(crate) const READY_BATCH: usize = 128;
+/// Commands carried out in one turn of the loop.
+pub(crate) const COMMANDS_PER_TURN: usize = 128;
+/// Wheel slots run in one turn before sockets and commands are looked at again.
+pub(crate) const SLOTS_PER_TURN: usize = 20;
+
+/// Commands waiting for one media thread. Closing and moving a leg has room of its own on top.
+pub(crate) const COMMAND_QUEUE: usize = 4_096;
+/// Commands waiting for a leg that is on its way to the thread.
+pub(crate) const PARKED_COMMANDS: usize = 64;
+/// Events that wait in a media thread for a slow call core before it takes no more commands.
+pub(crate) const EVENT_BACKLOG: usize = 8_192;
+/// Digits and time-outs of one leg that wait for a slow call core; more are dropped and counted.
+pub(crate) const EVENTS_PER_LEG: u16 = 64;
+
+/// The most port pairs that an engine manages (the whole port space).
+pub(crate) const PAIRS_MAX: usize = 32_768;
+/// How long the ports of an ended leg rest, so that its far side's last packets do not reach a new call.
+pub(crate) const PORT_QUARANTINE: Duration = Duration::from_secs(5);
+/// Ports that others hold, tried in one reservation.
+pub(crate) const BIND_ATTEMPTS: usize = 16;
+/// Receive buffer of an RTP socket: 64 packets or so, more than one second of a stall.
+pub(crate) const RTP_RECEIVE_BUFFER: usize = 64 * 1024;
+/// Receive buffer of an RTCP socket.
+pub(crate) const RTCP_RECEIVE_BUFFER: usize = 8 * 1024;
+
+/// Blocks of samples waiting for the disk: at two blocks a second and call, 1,000 recordings for two seconds.
+pub(crate) const RECORD_QUEUE: usize = 4_096;
+/// Frames gathered for a file before they are written: half a second.
+pub(crate) const RECORD_BLOCK_FRAMES: usize = 25;
+/// Used blocks kept for the next recordings.
+pub(crate) const RECORD_POOL: usize = 64;
+/// How long a recording waits for packets that are late.
+pub(crate) const TAP_DELAY: Duration = Duration::from_millis(60);
+/// Frames of one channel that a recording holds: packets that are further ahead begin a new stretch.
+pub(crate) const TAP_RING_FRAMES: usize = 16;
+/// Mean of the absolute samples below which a caller counts as silent: about -46 dBFS.
+pub(crate) const SILENCE_LEVEL: u32 = 160;
+/// Samples that one packet can decode to: 240 ms at 8 kHz and more than any packet time at 48 kHz.
+pub(crate) const DECODED_SAMPLES_MAX: usize = 2_880;

@@ -1,0 +1,595 @@
+//! A media thread: a plain loop over commands, the wheel and the sockets. It owns its legs; nothing here locks, waits
+//! for anything but the next millisecond, or allocates while packets flow.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use ark_media::session::{
+    Dropped, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent,
+};
+use crossbeam_channel::{Receiver, Sender};
+
+use super::{
+    api::{Command, Event, LegId, PlayEnd, Quality, RecordEnd},
+    disk::Disk,
+    engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
+    events::EventOut,
+    leg::{Bridge, LegState, Recording, Scratch},
+    limits::{
+        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, LATE, PACKETS_PER_SOCKET_TURN, PARKED_COMMANDS, READY_BATCH,
+        SLOTS, SLOTS_PER_TURN,
+    },
+    metrics::{Drop, ThreadMetrics},
+    sys::{self, Epoll, ReceiveBatch, nanos},
+    wheel::{Due, Pace, Wheel},
+};
+
+/// Epoll token of the waker; sockets have `pair * 2`, and one more for RTCP.
+const WAKER: u64 = u64::MAX;
+/// Ticks between two looks at a leg's RTCP and time-out: half a second.
+const HOUSEKEEPING_TICKS: u32 = 25;
+
+pub(crate) struct MediaThread {
+    index: usize,
+    links: Arc<[Link]>,
+    receiver: Receiver<Message>,
+    /// By port pair. Boxes, so that a leg moves to another thread as a pointer.
+    legs: Vec<Option<Box<LegState>>>,
+    count: usize,
+    bridges: usize,
+    /// What was said to legs that are on their way here.
+    expected: Vec<(LegId, Vec<Message>)>,
+    wheel: Wheel,
+    pace: Pace,
+    epoll: Epoll,
+    batch: ReceiveBatch,
+    scratch: Box<Scratch>,
+    events: EventOut,
+    freed: Sender<Freed>,
+    metrics: Arc<ThreadMetrics>,
+    disk: Disk,
+    config: EngineConfig,
+    seed: u64,
+}
+
+impl MediaThread {
+    pub(crate) fn new(context: ThreadContext) -> io::Result<Self> {
+        let epoll = Epoll::new(READY_BATCH)?;
+        epoll.add(context.links[context.index].waker(), WAKER)?;
+        Ok(Self {
+            index: context.index,
+            links: context.links,
+            receiver: context.receiver,
+            legs: (0..context.capacity).map(|_| None).collect(),
+            count: 0,
+            bridges: 0,
+            expected: Vec::new(),
+            wheel: Wheel::default(),
+            pace: Pace::new(sys::monotonic_ns()),
+            epoll,
+            batch: ReceiveBatch::new(PACKETS_PER_SOCKET_TURN),
+            scratch: Scratch::new(),
+            events: EventOut::new(context.events, Some(Arc::clone(&context.metrics))),
+            freed: context.freed,
+            metrics: context.metrics,
+            disk: context.disk,
+            config: context.config,
+            seed: seed(),
+        })
+    }
+
+    /// Runs until the engine is dropped.
+    pub(crate) fn run(mut self) {
+        while !self.links[self.index].is_stopping() {
+            self.take_commands();
+            self.run_slots();
+            self.receive();
+            self.flush_events();
+            self.rest();
+        }
+        for pair in 0..self.legs.len() {
+            if let Some(id) = self.legs[pair].as_ref().map(|leg| leg.id) {
+                self.close(id);
+            }
+        }
+        self.flush_events();
+    }
+
+    fn rest(&mut self) {
+        let link = &self.links[self.index];
+        if self.count == 0 && !self.events.is_waiting() {
+            self.metrics.cpu_ns.store(sys::thread_cpu_ns(), Relaxed);
+            if link.may_sleep(&self.receiver) {
+                self.epoll.wait(-1);
+                link.waker().clear();
+            }
+            self.pace.restart(sys::monotonic_ns());
+            return;
+        }
+        let mut until = self.pace.next_ns();
+        if self.bridges > 0 {
+            until = until.min(sys::monotonic_ns() + nanos(BRIDGE_POLL));
+        }
+        sys::sleep_until_ns(until);
+    }
+
+    // ---- commands
+
+    fn take_commands(&mut self) {
+        if self.events.is_stuck() {
+            return;
+        }
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(message) = self.receiver.try_recv() else { return };
+            self.handle(message);
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Adopt(leg) => self.adopt(leg),
+            Message::Expect(id) => self.expected.push((id, Vec::new())),
+            Message::Move(id, to) => {
+                if self.park(id, Message::Move(id, to)).is_some() {
+                    self.give_away(id, to);
+                }
+            }
+            Message::Command(id, command) => {
+                if let Some(Message::Command(id, command)) = self.park(id, Message::Command(id, command)) {
+                    self.command(id, *command);
+                }
+            }
+        }
+    }
+
+    /// Keeps a message for a leg that is on its way here; gives it back otherwise.
+    fn park(&mut self, id: LegId, message: Message) -> Option<Message> {
+        let Some((_, parked)) = self.expected.iter_mut().find(|(expected, _)| *expected == id) else {
+            return Some(message);
+        };
+        let keep = parked.len() < PARKED_COMMANDS
+            || matches!(&message, Message::Command(_, command) if matches!(**command, Command::Close));
+        if keep {
+            parked.push(message);
+        } else {
+            ThreadMetrics::count(&self.metrics.stale_commands, 1);
+        }
+        None
+    }
+
+    fn adopt(&mut self, mut leg: Box<LegState>) {
+        let (id, pair) = (leg.id, leg.id.pair());
+        let token = u64::from(pair) * 2;
+        let watched = self.epoll.add(&leg.rtp, token).and_then(|()| self.epoll.add(&leg.rtcp, token + 1));
+        if let Err(error) = watched {
+            // Without it the leg is deaf; that shows as its time-out.
+            tracing::error!(%id, %error, "cannot watch the sockets of a leg");
+        }
+        leg.seat = Some(self.wheel.add(pair));
+        leg.events_waiting = 0;
+        ThreadMetrics::count(&self.metrics.recordings, u64::from(leg.recording.is_some()));
+        self.legs[usize::from(pair)] = Some(leg);
+        self.count += 1;
+        ThreadMetrics::count(&self.metrics.legs, 1);
+        if let Some(at) = self.expected.iter().position(|(expected, _)| *expected == id) {
+            for message in self.expected.swap_remove(at).1 {
+                self.handle(message);
+            }
+        }
+    }
+
+    /// Takes a leg out of the table, the wheel and the epoll set.
+    fn remove(&mut self, id: LegId) -> Option<Box<LegState>> {
+        self.unbridge(id);
+        let leg = self.legs.get_mut(usize::from(id.pair()))?.take_if(|leg| leg.id == id)?;
+        self.epoll.remove(&leg.rtp);
+        self.epoll.remove(&leg.rtcp);
+        if let Some((moved, seat)) = leg.seat.and_then(|seat| self.wheel.remove(seat))
+            && let Some(other) = &mut self.legs[usize::from(moved)]
+        {
+            other.seat = Some(seat);
+        }
+        self.count -= 1;
+        ThreadMetrics::uncount(&self.metrics.legs, 1);
+        Some(leg)
+    }
+
+    fn give_away(&mut self, id: LegId, to: usize) {
+        let Some(mut leg) = self.remove(id) else { return };
+        leg.seat = None;
+        ThreadMetrics::uncount(&self.metrics.recordings, u64::from(leg.recording.is_some()));
+        ThreadMetrics::count(&self.metrics.moves, 1);
+        self.links[to].send_always(Message::Adopt(leg));
+    }
+
+    fn leg(&mut self, id: LegId) -> Option<&mut LegState> {
+        self.legs.get_mut(usize::from(id.pair()))?.as_deref_mut().filter(|leg| leg.id == id)
+    }
+
+    fn command(&mut self, id: LegId, command: Command) {
+        let now = Instant::now();
+        let Some(leg) = self.leg(id) else {
+            ThreadMetrics::count(&self.metrics.stale_commands, 1);
+            return;
+        };
+        match command {
+            Command::Start { negotiated } | Command::Update { negotiated } => match &mut leg.session {
+                Some(session) => {
+                    session.update(now, negotiated);
+                    leg.expecting = now;
+                }
+                None => self.begin(id, now, negotiated),
+            },
+            Command::Play { id: play, items, barge_in, repeat } => {
+                self.play(id, Playlist { id: play, items, barge_in, repeat });
+            }
+            Command::StopPlay { id: play } => {
+                if let Some(session) = &mut leg.session {
+                    session.stop(Some(play));
+                }
+            }
+            Command::Bridge { other } => self.bridge(id, other),
+            Command::Unbridge => {
+                for (_, parked) in &mut self.expected {
+                    parked.retain(|message| {
+                        !matches!(message, Message::Command(_, command)
+                            if matches!(**command, Command::Bridge { other } if other == id))
+                    });
+                }
+                self.unbridge(id);
+            }
+            Command::RecordStart { path, limit, silence } => self.record(id, path, limit, silence),
+            Command::RecordStop => self.end_recording(id, RecordEnd::Stopped),
+            Command::SendDtmf { digit, duration } => {
+                if let Some(session) = &mut leg.session {
+                    session.send_digit(digit, duration);
+                }
+            }
+            Command::InfoDigit { digit } => {
+                if let Some(session) = &mut leg.session {
+                    session.info_digit(now, digit);
+                }
+            }
+            Command::Close => return self.close(id),
+        }
+        self.drain(id);
+    }
+
+    fn begin(&mut self, id: LegId, now: Instant, negotiated: ark_media::sdp::Negotiated) {
+        self.seed = self.seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        let mut config = SessionConfig::new(negotiated, self.seed ^ seed());
+        config.source = self.config.source;
+        let mut session = Session::new(now, config);
+        if let Some(leg) = self.leg(id) {
+            session.set_relay(leg.bridge.is_some().then_some(RelayKeys::Pass));
+            leg.expecting = now;
+            leg.session = Some(session);
+        }
+    }
+
+    fn play(&mut self, id: LegId, playlist: Playlist) {
+        let play = playlist.id;
+        let Some(leg) = self.leg(id) else { return };
+        let refused = match &mut leg.session {
+            None => Some(PlayEnd::Refused),
+            Some(session) => match session.play(playlist) {
+                Ok(()) => None,
+                Err(PlayError::Empty) => {
+                    session.stop(None);
+                    Some(PlayEnd::End)
+                }
+                Err(_) => {
+                    session.stop(None);
+                    Some(PlayEnd::Refused)
+                }
+            },
+        };
+        if let Some(cause) = refused {
+            self.drain(id);
+            self.events.push(Event::PlayFinished { leg: id, id: play, heard: Duration::ZERO, cause });
+        }
+    }
+
+    fn bridge(&mut self, id: LegId, other: LegId) {
+        if id == other {
+            return;
+        }
+        if let Some((_, parked)) = self.expected.iter_mut().find(|(expected, _)| *expected == other) {
+            // A bridge is the same from both sides: it waits for the side that is not here yet.
+            parked.push(Message::Command(other, Box::new(Command::Bridge { other: id })));
+            return;
+        }
+        if self.leg(other).is_none() {
+            ThreadMetrics::count(&self.metrics.stale_commands, 1);
+            return;
+        }
+        self.unbridge(id);
+        self.unbridge(other);
+        for (side, far) in [(id, other), (other, id)] {
+            if let Some(leg) = self.leg(side) {
+                leg.bridge = Some(Bridge::new(far));
+                if let Some(session) = &mut leg.session {
+                    session.stop(None);
+                    session.set_relay(Some(RelayKeys::Pass));
+                }
+            }
+            self.drain(side);
+        }
+        self.bridges += 1;
+        self.metrics.bridges.store(self.bridges as u64, Relaxed);
+    }
+
+    fn unbridge(&mut self, id: LegId) {
+        let Some(other) = self.leg(id).and_then(|leg| leg.bridge.as_ref()).map(|bridge| bridge.other) else { return };
+        for side in [id, other] {
+            if let Some(leg) = self.leg(side) {
+                leg.bridge = None;
+                if let Some(session) = &mut leg.session {
+                    session.set_relay(None);
+                }
+            }
+        }
+        self.bridges -= 1;
+        self.metrics.bridges.store(self.bridges as u64, Relaxed);
+    }
+
+    fn record(&mut self, id: LegId, path: std::path::PathBuf, limit: Option<Duration>, silence: Option<Duration>) {
+        self.end_recording(id, RecordEnd::Stopped);
+        let Some(codec) = self.leg(id).and_then(|leg| leg.session.as_ref()).map(|session| session.negotiated().codec)
+        else {
+            let error = "the leg has not begun: there is nothing to record".to_owned();
+            self.events.push(Event::RecordFailed { leg: id, path, error });
+            return;
+        };
+        match Recording::start(&self.disk, id, codec, path, limit, silence) {
+            Ok(recording) => {
+                if let Some(leg) = self.leg(id) {
+                    leg.recording = Some(Box::new(recording));
+                    ThreadMetrics::count(&self.metrics.recordings, 1);
+                }
+            }
+            Err(path) => {
+                let error = format!("{}: the disk is too far behind to begin a recording", path.display());
+                self.events.push(Event::RecordFailed { leg: id, path, error });
+            }
+        }
+    }
+
+    fn end_recording(&mut self, id: LegId, cause: RecordEnd) {
+        if let Some(recording) = self.leg(id).and_then(|leg| leg.recording.take()) {
+            recording.finish(&self.disk, cause);
+            ThreadMetrics::uncount(&self.metrics.recordings, 1);
+        }
+    }
+
+    fn close(&mut self, id: LegId) {
+        self.end_recording(id, RecordEnd::Closed);
+        let Some(mut leg) = self.remove(id) else { return };
+        let mut quality = Quality::default();
+        if let Some(session) = &mut leg.session {
+            session.stop(None);
+            let bye = session.rtcp_bye(Instant::now(), &mut self.scratch.packet);
+            quality = session.quality();
+            if let Some(length) = bye {
+                leg.send_rtcp(&self.scratch.packet[..length], &self.metrics);
+            }
+        }
+        drain(&mut leg, &mut self.events, &self.metrics, true);
+        self.events.push(Event::Closed { leg: id, quality });
+        drop(leg);
+        // It holds every pair that there is: it is never full.
+        let _ = self.freed.try_send((id.pair(), Instant::now()));
+    }
+
+    // ---- the wheel
+
+    fn run_slots(&mut self) {
+        for _ in 0..SLOTS_PER_TURN {
+            let Some(due) = self.pace.due(sys::monotonic_ns()) else { return };
+            if due.skip_frames > 0 {
+                self.skip(due.skip_frames);
+            }
+            self.run_slot(due);
+        }
+    }
+
+    fn skip(&mut self, frames: u32) {
+        ThreadMetrics::count(&self.metrics.resyncs, 1);
+        for leg in self.legs.iter_mut().flatten() {
+            if let Some(session) = &mut leg.session {
+                session.skip(frames);
+            }
+        }
+    }
+
+    fn run_slot(&mut self, due: Due) {
+        let began = sys::monotonic_ns();
+        if began.saturating_sub(due.at_ns) > nanos(LATE) {
+            ThreadMetrics::count(&self.metrics.late_ticks, 1);
+        }
+        if due.slot == SLOTS - 1 {
+            self.metrics.cpu_ns.store(sys::thread_cpu_ns(), Relaxed);
+        }
+        let mut position = 0;
+        // By position: a leg never leaves the wheel while a slot runs.
+        while let Some(pair) = self.wheel.leg(due.slot, position) {
+            position += 1;
+            self.tick(pair, due);
+        }
+    }
+
+    /// 20 ms of one leg.
+    fn tick(&mut self, pair: u16, due: Due) {
+        let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
+        let id = leg.id;
+        let Some(session) = &mut leg.session else { return };
+        let now = Instant::now();
+        if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
+            leg.send_rtp(length, &mut self.scratch, &self.metrics);
+            self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
+        }
+        leg.ticks = leg.ticks.wrapping_add(1);
+        if leg.ticks.is_multiple_of(HOUSEKEEPING_TICKS) {
+            self.housekeeping(pair, now);
+        }
+        let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
+        drain(leg, &mut self.events, &self.metrics, false);
+        if let Some(recording) = &mut leg.recording
+            && let Some(cause) = recording.tick(&self.disk)
+        {
+            self.end_recording(id, cause);
+        }
+    }
+
+    fn housekeeping(&mut self, pair: u16, now: Instant) {
+        let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
+        let report = leg.session.as_mut().and_then(|session| session.rtcp_report(now, &mut self.scratch.packet));
+        if let Some(length) = report {
+            leg.send_rtcp(&self.scratch.packet[..length], &self.metrics);
+        }
+        if leg.timed_out(now, self.config.rtp_timeout) {
+            let event = Event::RtpTimeout { leg: leg.id };
+            push_droppable(leg, event, &mut self.events, &self.metrics);
+        }
+    }
+
+    // ---- packets
+
+    fn receive(&mut self) {
+        loop {
+            let ready = self.epoll.wait(0);
+            let (now, real) = (Instant::now(), sys::realtime_ns());
+            for index in 0..ready {
+                let token = self.epoll.token(index);
+                if token == WAKER {
+                    self.links[self.index].waker().clear();
+                } else if token & 1 == 0 {
+                    self.receive_rtp((token >> 1) as usize, now, real);
+                } else {
+                    self.receive_rtcp((token >> 1) as usize, now);
+                }
+            }
+            // What is not read now is read in the next turn; the wheel does not wait for it.
+            if ready < READY_BATCH || sys::monotonic_ns() >= self.pace.next_ns() {
+                return;
+            }
+        }
+    }
+
+    fn receive_rtp(&mut self, pair: usize, now: Instant, real: u64) {
+        let Some(leg) = &self.legs[pair] else { return };
+        let other = leg.bridge.as_ref().map(|bridge| usize::from(bridge.other.pair()));
+        let received = self.batch.receive(&leg.rtp, PACKETS_PER_SOCKET_TURN);
+        ThreadMetrics::count(&self.metrics.rtp_in, received as u64);
+        let (leg, mut other) = match other {
+            Some(other) => match self.legs.get_disjoint_mut([pair, other]) {
+                Ok([Some(leg), other]) => (leg, other.as_mut()),
+                _ => return,
+            },
+            None => match &mut self.legs[pair] {
+                Some(leg) => (leg, None),
+                None => return,
+            },
+        };
+        for index in 0..received {
+            let packet = self.batch.get(index);
+            let Some(session) = &mut leg.session else {
+                self.metrics.dropped(Drop::NotStarted);
+                continue;
+            };
+            let Some(from) = packet.from else { continue };
+            // When the kernel had it, by our clock: what it waited for our turn is no jitter of the network.
+            let waited = if packet.at_realtime_ns == 0 { 0 } else { real.saturating_sub(packet.at_realtime_ns) };
+            let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
+            match session.receive_rtp(at, from, packet.bytes) {
+                Received::Dropped(why) => self.metrics.dropped(reason(why)),
+                Received::Media(media) => {
+                    if let Some(recording) = &mut leg.recording {
+                        recording.heard(&media, &mut self.scratch);
+                    }
+                    if let Some(other) = &mut other {
+                        other.relay(now, &media, &mut self.scratch, &self.metrics);
+                    }
+                }
+            }
+            drain(leg, &mut self.events, &self.metrics, false);
+        }
+    }
+
+    fn receive_rtcp(&mut self, pair: usize, now: Instant) {
+        let Some(leg) = &mut self.legs[pair] else { return };
+        let received = self.batch.receive(&leg.rtcp, PACKETS_PER_SOCKET_TURN);
+        ThreadMetrics::count(&self.metrics.rtcp_in, received as u64);
+        for index in 0..received {
+            let packet = self.batch.get(index);
+            match (&mut leg.session, packet.from) {
+                (Some(session), Some(from)) => session.receive_rtcp(now, from, packet.bytes),
+                _ => self.metrics.dropped(Drop::NotStarted),
+            }
+        }
+        drain(leg, &mut self.events, &self.metrics, false);
+    }
+
+    // ---- events
+
+    fn drain(&mut self, id: LegId) {
+        if let Some(leg) = self.legs.get_mut(usize::from(id.pair())).and_then(Option::as_mut) {
+            drain(leg, &mut self.events, &self.metrics, false);
+        }
+    }
+
+    fn flush_events(&mut self) {
+        let legs = &mut self.legs;
+        self.events.flush(|id| {
+            if let Some(Some(leg)) = legs.get_mut(usize::from(id.pair()))
+                && leg.id == id
+            {
+                leg.events_waiting = leg.events_waiting.saturating_sub(1);
+            }
+        });
+    }
+}
+
+fn reason(why: Dropped) -> Drop {
+    match why {
+        Dropped::Garbage => Drop::Malformed,
+        Dropped::WrongSource => Drop::WrongSource,
+        Dropped::PayloadType | Dropped::Sequence | Dropped::Held | Dropped::Rtcp => Drop::Unwanted,
+    }
+}
+
+/// Passes on what happened in the session.
+fn drain(leg: &mut LegState, events: &mut EventOut, metrics: &ThreadMetrics, closing: bool) {
+    while let Some(event) = leg.session.as_mut().and_then(Session::poll) {
+        match event {
+            SessionEvent::Digit { digit, .. } => {
+                let event = Event::Digit { leg: leg.id, digit, at: Instant::now() };
+                push_droppable(leg, event, events, metrics);
+            }
+            SessionEvent::PlayEnded(ended) => {
+                let cause = match ended.cause {
+                    PlayCause::End => PlayEnd::End,
+                    PlayCause::Barge(digit) => PlayEnd::Barge(digit),
+                    PlayCause::Stopped if closing => PlayEnd::Closed,
+                    PlayCause::Stopped | PlayCause::Replaced => PlayEnd::Stopped,
+                    PlayCause::CodecChanged => PlayEnd::CodecChanged,
+                };
+                events.push(Event::PlayFinished { leg: leg.id, id: ended.id, heard: ended.heard, cause });
+            }
+            // A hint that signalling does not need, and the end of a key that has been told.
+            SessionEvent::DigitEnded { .. } | SessionEvent::SourceLearned(_) | SessionEvent::PeerLeft => {}
+        }
+    }
+}
+
+/// Sends an event of which a hostile peer can cause any number: only so many of one leg wait.
+fn push_droppable(leg: &mut LegState, event: Event, events: &mut EventOut, metrics: &ThreadMetrics) {
+    if leg.events_waiting >= EVENTS_PER_LEG {
+        ThreadMetrics::count(&metrics.events_dropped, 1);
+    } else if events.push(event) {
+        leg.events_waiting += 1;
+    }
+}

@@ -1,0 +1,449 @@
+//! The engine over real sockets on loopback. Tests wait for packets and events; none of them sleeps.
+
+#![allow(clippy::unwrap_used)]
+
+mod peer;
+
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ark::media::{Command, EngineConfig, Event, Full, LegId, MediaPort, PlayEnd, RecordEnd, metrics::Drop};
+use ark_media::{dtmf::Digit, quality::Quality, sdp::Direction};
+use peer::{Heard, Rig, codec, config, share_at, tone, until};
+
+const PCMU: u8 = 0;
+const PCMA: u8 = 8;
+
+fn digit(key: char) -> Digit {
+    Digit::from_char(key).unwrap()
+}
+
+fn play_end(event: &Event) -> Option<(u64, Duration, PlayEnd)> {
+    match event {
+        Event::PlayFinished { id, heard, cause, .. } => Some((*id, *heard, *cause)),
+        _ => None,
+    }
+}
+
+fn closed(event: &Event) -> Option<Quality> {
+    match event {
+        Event::Closed { quality, .. } => Some(*quality),
+        _ => None,
+    }
+}
+
+/// Packets until `enough`, in order and without a gap in sequence or time.
+fn listen(peer: &peer::Peer, mut enough: impl FnMut(&[Heard]) -> bool) -> Vec<Heard> {
+    let mut heard: Vec<Heard> = Vec::new();
+    while !enough(&heard) {
+        heard.push(peer.hear());
+    }
+    heard
+}
+
+fn loud(peer: &peer::Peer, packet: &Heard) -> bool {
+    peer.decode(std::slice::from_ref(packet)).iter().any(|sample| sample.abs() > 500)
+}
+
+#[test]
+fn a_prompt_is_heard_whole_at_its_frequency_and_evenly_numbered() {
+    for (payload_type, port) in [(PCMU, 41_000), (PCMA, 41_010)] {
+        let mut rig = Rig::new(config(port, 2), 64);
+        let (leg, peer) = rig.call(codec(payload_type));
+        let items = vec![peer.prompt(&tone(440.0, 15)), peer.prompt(&tone(440.0, 15))];
+        rig.play(&leg, 7, items, true);
+        let heard = listen(&peer, |heard| heard.iter().filter(|packet| loud(&peer, packet)).count() == 30);
+        assert_eq!(rig.wait(play_end), (7, Duration::from_millis(600), PlayEnd::End));
+        let first = heard.iter().position(|packet| loud(&peer, packet)).unwrap();
+        let prompt = &heard[first..];
+        assert_eq!(prompt.len(), 30, "no gap, not at the seam either");
+        assert!(prompt.iter().all(|packet| packet.payload_type == payload_type && packet.payload.len() == 160));
+        assert!(prompt[0].marker || first == 0);
+        for pair in heard.windows(2) {
+            assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1));
+            assert_eq!(pair[1].timestamp.wrapping_sub(pair[0].timestamp) % 160, 0);
+        }
+        assert!(share_at(&peer.decode(prompt), 440.0) > 0.95);
+    }
+}
+
+#[test]
+fn a_key_stops_the_prompt_that_lets_itself_be_stopped_and_counts_once_over_both_roads() {
+    let mut rig = Rig::new(config(41_020, 2), 64);
+    let (leg, mut peer) = rig.call(codec(PCMU));
+    rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 500))], true);
+    listen(&peer, |heard| heard.iter().filter(|packet| loud(&peer, packet)).count() == 10);
+    let pressed = Instant::now();
+    peer.press(5);
+    let heard_digit = rig.wait(|event| match event {
+        Event::Digit { leg, digit, at } => Some((*leg, *digit, *at)),
+        _ => None,
+    });
+    assert_eq!((heard_digit.0, heard_digit.1), (leg.id, digit('5')));
+    assert!(heard_digit.2 >= pressed);
+    let (id, heard, cause) = rig.wait(play_end);
+    assert_eq!((id, cause), (1, PlayEnd::Barge(digit('5'))));
+    assert!(heard >= Duration::from_millis(200) && heard < Duration::from_secs(5), "{heard:?}");
+    listen(&peer, |heard| heard.last().is_some_and(|packet| !loud(&peer, packet)));
+
+    // The phone sends the same key by INFO as well; then another one by INFO alone.
+    rig.handle.command(leg.id, Command::InfoDigit { digit: digit('5') }).unwrap();
+    rig.handle.command(leg.id, Command::InfoDigit { digit: digit('#') }).unwrap();
+    let next = rig.wait(|event| match event {
+        Event::Digit { digit, .. } => Some(*digit),
+        _ => None,
+    });
+    assert_eq!(next, digit('#'));
+
+    // A prompt that must be heard out goes on over a key.
+    rig.play(&leg, 2, vec![peer.prompt(&tone(440.0, 20))], false);
+    listen(&peer, |heard| heard.last().is_some_and(|packet| loud(&peer, packet)));
+    peer.press(6);
+    assert_eq!(rig.wait(play_end), (2, Duration::from_millis(400), PlayEnd::End));
+}
+
+#[test]
+fn plays_that_are_replaced_stopped_empty_or_of_another_codec_each_end_once() {
+    let mut rig = Rig::new(config(41_030, 2), 64);
+    let (leg, peer) = rig.call(codec(PCMU));
+    let long = peer.prompt(&tone(440.0, 500));
+    rig.play(&leg, 1, vec![long.clone()], true);
+    rig.play(&leg, 2, vec![long.clone()], true);
+    rig.handle.command(leg.id, Command::StopPlay { id: 1 }).unwrap();
+    rig.handle.command(leg.id, Command::StopPlay { id: 2 }).unwrap();
+    rig.play(&leg, 3, vec![], true);
+    let foreign = ark_media::prompt::EncodedPrompt::encode(&tone(440.0, 5), codec(PCMA), Duration::from_millis(20));
+    rig.play(&leg, 4, vec![foreign], true);
+    rig.play(&leg, 5, vec![long], true);
+    rig.handle.command(leg.id, Command::Close).unwrap();
+    let ends: Vec<_> = (0..5).map(|_| rig.wait(play_end)).map(|(id, _, cause)| (id, cause)).collect();
+    assert_eq!(
+        ends,
+        [(1, PlayEnd::Stopped), (2, PlayEnd::Stopped), (3, PlayEnd::End), (4, PlayEnd::Refused), (5, PlayEnd::Closed)]
+    );
+    rig.wait(closed);
+}
+
+/// Both phones speak whenever they hear, as fast as the bridge is; returns what each heard.
+fn talk(a: &mut peer::Peer, b: &mut peer::Peer, rounds: usize) -> [Vec<i16>; 2] {
+    let (tone_a, tone_b) = (tone(500.0, rounds), tone(900.0, rounds));
+    let (mut heard_a, mut heard_b) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let frame = round * 160..(round + 1) * 160;
+        a.say(&tone_a[frame.clone()]);
+        heard_b.push(b.hear());
+        b.say(&tone_b[frame]);
+        heard_a.push(a.hear());
+    }
+    [a.decode(&heard_a), b.decode(&heard_b)]
+}
+
+#[test]
+fn a_bridge_passes_both_voices_between_threads_and_codecs_and_ends_for_both() {
+    for (types, port) in [([PCMU, PCMU], 41_040), ([PCMA, PCMU], 41_060)] {
+        let mut rig = Rig::new(EngineConfig { threads: 2, ..config(port, 4) }, 64);
+        let (leg_a, mut a) = rig.call(codec(types[0]));
+        let (leg_b, mut b) = rig.call(codec(types[1]));
+        until("two legs on two threads", || rig.handle.metrics().legs_by_thread() == [1, 1]);
+        // The prompt of the one who waits stops when somebody comes.
+        rig.play(&leg_a, 9, vec![a.prompt(&tone(300.0, 500))], false);
+        rig.handle.command(leg_a.id, Command::Bridge { other: leg_b.id }).unwrap();
+        // Said at once to the leg that is on its way to the other thread.
+        rig.handle.command(leg_b.id, Command::InfoDigit { digit: digit('1') }).unwrap();
+        assert_eq!(
+            (
+                rig.wait(play_end).0,
+                rig.wait(|event| match event {
+                    Event::Digit { leg, .. } => Some(*leg),
+                    _ => None,
+                })
+            ),
+            (9, leg_b.id)
+        );
+        assert_eq!(rig.handle.metrics().legs_by_thread().iter().max(), Some(&2));
+        // What was sent before the bridge is still in the phones' sockets.
+        for peer in [&a, &b] {
+            peer.rtp.set_nonblocking(true).unwrap();
+            while peer.rtp.recv(&mut [0; 1_500]).is_ok() {}
+            peer.rtp.set_nonblocking(false).unwrap();
+        }
+        let [at_a, at_b] = talk(&mut a, &mut b, 60);
+        assert!(share_at(&at_b, 500.0) > 0.95, "{types:?}: {}", share_at(&at_b, 500.0));
+        assert!(share_at(&at_a, 900.0) > 0.95, "{types:?}: {}", share_at(&at_a, 900.0));
+
+        // Closing one side leaves the other up, with silence of its own again.
+        rig.handle.command(leg_a.id, Command::Close).unwrap();
+        rig.wait(closed);
+        assert!(!loud(&b, &b.hear()));
+        let snapshot = rig.handle.metrics().snapshot();
+        assert_eq!((snapshot.legs, snapshot.bridges, snapshot.moves), (1, 0, 1));
+    }
+}
+
+#[test]
+fn packets_from_elsewhere_and_garbage_are_counted_and_change_nothing() {
+    let mut rig = Rig::new(config(41_080, 2), 64);
+    let (leg, mut peer) = rig.call(codec(PCMU));
+    let mut stranger = peer::Peer::new(&leg, codec(PCMU));
+    stranger.press(9);
+    let garbage = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for length in 0..40 {
+        garbage.send_to(&vec![length as u8; length], leg.rtp).unwrap();
+    }
+    until("the stranger's packets are counted", || {
+        rig.handle.metrics().snapshot().drops[Drop::WrongSource as usize] >= 8
+    });
+    peer.press(1);
+    let first = rig.wait(|event| match event {
+        Event::Digit { digit, .. } => Some(*digit),
+        _ => None,
+    });
+    assert_eq!(first, digit('1'), "the stranger's 9 was not heard");
+    rig.handle.command(leg.id, Command::Close).unwrap();
+    let quality = rig.wait(closed);
+    assert!(quality.wrong_source >= 8 && quality.garbage > 0 && quality.packets_in == 8, "{quality:?}");
+}
+
+fn temporary(name: &str) -> std::path::PathBuf {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("media-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory.join(name)
+}
+
+/// Left and right samples of a WAV file as the engine writes it; its header must be true.
+fn read_wav(path: &std::path::Path) -> [Vec<i16>; 2] {
+    let bytes = std::fs::read(path).unwrap();
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    assert_eq!((&bytes[..4], &bytes[8..16], &bytes[36..40]), (&b"RIFF"[..], &b"WAVEfmt "[..], &b"data"[..]));
+    assert_eq!((number(4) as usize + 8, number(40) as usize + 44), (bytes.len(), bytes.len()));
+    assert_eq!((number(24), bytes[22], bytes[34]), (8_000, 2, 16));
+    let samples: Vec<i16> = bytes[44..].chunks(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+    [0, 1].map(|side| samples.iter().skip(side).step_by(2).copied().collect())
+}
+
+#[test]
+fn a_recording_holds_the_caller_left_and_ark_right() {
+    let path = temporary("both.wav");
+    let mut rig = Rig::new(config(41_090, 2), 64);
+    let (leg, mut peer) = rig.call(codec(PCMA));
+    rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
+    rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 75))], false);
+    let voice = tone(700.0, 75);
+    for frame in voice.chunks(160) {
+        peer.hear();
+        peer.say(frame);
+    }
+    // A recording waits 60 ms for late packets; then it has all of it.
+    for _ in 0..8 {
+        peer.hear();
+    }
+    rig.handle.command(leg.id, Command::RecordStop).unwrap();
+    let (duration, bytes, cause) = rig.wait(|event| match event {
+        Event::Recorded { duration, bytes, cause, path: recorded, .. } if *recorded == path => {
+            Some((*duration, *bytes, *cause))
+        }
+        _ => None,
+    });
+    assert_eq!((cause, bytes), (RecordEnd::Stopped, std::fs::metadata(&path).unwrap().len()));
+    assert!(duration >= Duration::from_millis(1_500) && duration < Duration::from_millis(2_500), "{duration:?}");
+    let [left, right] = read_wav(&path);
+    assert_eq!(left.len() as u128, duration.as_millis() * 8);
+    for (side, hz, other) in [(&left, 700.0, 440.0), (&right, 440.0, 700.0)] {
+        let loud: Vec<i16> =
+            side.chunks(160).filter(|frame| frame.iter().any(|s| s.abs() > 500)).flatten().copied().collect();
+        assert!(loud.len() >= 70 * 160, "{hz} Hz: {} frames", loud.len() / 160);
+        let middle = &loud[1_600..6_400];
+        assert!(share_at(middle, hz) > 0.9 && share_at(middle, other) < 0.05, "{hz} Hz: {}", share_at(middle, hz));
+    }
+}
+
+#[test]
+fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words() {
+    let mut rig = Rig::new(config(41_100, 2), 64);
+    let (leg, _peer) = rig.call(codec(PCMU));
+    let mut record = |name: &str, limit: Option<u64>, silence: Option<u64>, close: bool| {
+        let path = temporary(name);
+        let [limit, silence] = [limit, silence].map(|ms| ms.map(Duration::from_millis));
+        rig.handle.command(leg.id, Command::RecordStart { path, limit, silence }).unwrap();
+        if close {
+            rig.handle.command(leg.id, Command::Close).unwrap();
+        }
+        rig.wait(|event| match event {
+            Event::Recorded { cause, duration, .. } => Some(Ok((*cause, duration.as_millis()))),
+            Event::RecordFailed { error, .. } => Some(Err(error.clone())),
+            _ => None,
+        })
+    };
+    assert_eq!(record("limit.wav", Some(200), None, false), Ok((RecordEnd::Limit, 200)));
+    assert_eq!(record("silence.wav", Some(5_000), Some(300), false), Ok((RecordEnd::Silence, 300)));
+    let error = record("no-such-directory/x.wav", None, None, false).unwrap_err();
+    assert!(error.contains("no-such-directory") && error.contains("creating"), "{error}");
+    // To a full disk: the failure is told, the call goes on.
+    if std::path::Path::new("/dev/full").exists() {
+        let path = std::path::PathBuf::from("/dev/full");
+        rig.handle.command(leg.id, Command::RecordStart { path, limit: None, silence: None }).unwrap();
+        let error = rig.wait(|event| match event {
+            Event::RecordFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        });
+        assert!(error.contains("/dev/full"), "{error}");
+    }
+    let mut record = |name: &str| {
+        let path = temporary(name);
+        rig.handle.command(leg.id, Command::RecordStart { path, limit: None, silence: None }).unwrap();
+        rig.handle.command(leg.id, Command::Close).unwrap();
+        rig.wait(|event| match event {
+            Event::Recorded { cause, .. } => Some(*cause),
+            _ => None,
+        })
+    };
+    assert_eq!(record("closed.wav"), RecordEnd::Closed);
+}
+
+#[test]
+fn ports_rest_before_they_are_used_again_and_a_new_leg_has_a_new_name() {
+    let mut rig = Rig::new(EngineConfig { quarantine: Duration::from_secs(3_600), ..config(41_110, 1) }, 64);
+    let leg = rig.handle.reserve().unwrap();
+    assert_eq!((leg.rtp.port() % 2, leg.rtcp.port()), (0, leg.rtp.port() + 1));
+    assert_eq!(rig.handle.reserve(), Err(Full::Ports));
+    rig.handle.command(leg.id, Command::Close).unwrap();
+    rig.wait(closed);
+    assert_eq!(rig.handle.reserve(), Err(Full::Ports), "it rests");
+
+    let rig = Rig::new(EngineConfig { quarantine: Duration::ZERO, ..config(41_114, 1) }, 64);
+    let old = rig.handle.reserve().unwrap();
+    rig.handle.command(old.id, Command::Close).unwrap();
+    let mut new = None;
+    until("the port is free again", || {
+        new = rig.handle.reserve().ok();
+        new.is_some()
+    });
+    let new = new.unwrap();
+    assert!(new.rtp == old.rtp && new.id != old.id);
+    // Late commands for the old leg do not reach the new one.
+    rig.handle.command(old.id, Command::Close).unwrap();
+    rig.handle.command(LegId(u64::MAX), Command::Close).unwrap();
+    until("they are counted", || rig.handle.metrics().snapshot().stale_commands == 2);
+    until("the new leg is up", || rig.handle.metrics().snapshot().legs == 1);
+}
+
+#[test]
+fn a_port_that_someone_else_holds_is_passed_over() {
+    let rig = Rig::new(config(41_120, 2), 64);
+    let _taken = UdpSocket::bind("127.0.0.1:41120").unwrap();
+    assert_eq!(rig.handle.reserve().unwrap().rtp.port(), 41_122);
+    assert_eq!(rig.handle.reserve(), Err(Full::Ports));
+}
+
+#[test]
+fn a_flood_on_one_leg_is_counted_and_heard_by_nobody_else() {
+    let mut rig = Rig::new(config(41_130, 2), 64);
+    let (victim, mut peer) = rig.call(codec(PCMU));
+    let (flooded, _silent) = rig.call(codec(PCMU));
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let mut sent = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                // Wrong source, true RTP, and garbage. What does not fit into its buffer, the kernel drops.
+                let packet = if sent.is_multiple_of(2) { [0x80_u8; 172] } else { [0x13; 172] };
+                sent += u64::from(socket.send_to(&packet, flooded.rtp).is_ok());
+            }
+            sent
+        }
+    });
+    rig.play(&victim, 1, vec![peer.prompt(&tone(440.0, 500))], true);
+    listen(&peer, |heard| heard.iter().any(|packet| loud(&peer, packet)));
+    let began = Instant::now();
+    let heard = listen(&peer, |heard| heard.len() == 75);
+    let took = began.elapsed();
+    peer.press(3);
+    assert_eq!(rig.wait(play_end).2, PlayEnd::Barge(digit('3')));
+    stop.store(true, Ordering::Relaxed);
+    let sent = flood.join().unwrap();
+    let snapshot = rig.handle.metrics().snapshot();
+    let dropped: u64 = snapshot.drops.iter().sum();
+    assert!(sent > 750 && dropped > 0, "{sent} sent, {dropped} counted as dropped");
+    assert!(heard.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
+    assert!(share_at(&peer.decode(&heard), 440.0) > 0.95);
+    assert!(took < Duration::from_millis(1_500 + 500), "75 frames of 20 ms took {took:?}");
+}
+
+#[test]
+fn silence_of_a_leg_is_told_once_and_not_while_it_is_on_hold() {
+    let mut rig = Rig::new(EngineConfig { rtp_timeout: Duration::from_millis(600), ..config(41_140, 2) }, 64);
+    let (leg, mut peer) = rig.call(codec(PCMU));
+    let timeout = |event: &Event| matches!(event, Event::RtpTimeout { .. }).then_some(());
+    rig.wait(timeout);
+    // It speaks, then is put on hold (Ark does not listen): no second report until it is resumed and silent again.
+    peer.say(&tone(700.0, 1));
+    let mut held = peer.negotiated();
+    held.direction = Direction::Inactive;
+    rig.handle.command(leg.id, Command::Update { negotiated: held }).unwrap();
+    rig.handle.command(leg.id, Command::Update { negotiated: peer.negotiated() }).unwrap();
+    rig.wait(timeout);
+    rig.handle.command(leg.id, Command::Close).unwrap();
+    assert!(matches!(rig.next(), Event::Closed { .. }), "told once");
+}
+
+#[test]
+fn a_core_that_does_not_listen_loses_no_key_and_learns_them_in_order() {
+    let mut rig = Rig::new(config(41_150, 2), 1);
+    let (leg, mut peer) = rig.call(codec(PCMU));
+    for event in 0..16 {
+        peer.press(event);
+    }
+    until("the keys wait", || rig.handle.metrics().snapshot().events_waiting == 15);
+    rig.handle.command(leg.id, Command::Close).unwrap();
+    let keys: Vec<Digit> = (0..16)
+        .map(|_| {
+            rig.wait(|event| match event {
+                Event::Digit { digit, .. } => Some(*digit),
+                _ => None,
+            })
+        })
+        .collect();
+    let expected: Vec<Digit> = (0..16).map(|event| Digit::from_event(event).unwrap()).collect();
+    assert_eq!(keys, expected);
+    rig.wait(closed);
+    assert_eq!(rig.handle.metrics().snapshot().events_dropped, 0);
+}
+
+#[test]
+fn digits_are_sent_to_the_far_side_as_telephone_events() {
+    let rig = Rig::new(config(41_160, 2), 64);
+    let (leg, peer) = rig.call(codec(PCMU));
+    let duration = Duration::from_millis(100);
+    rig.handle.command(leg.id, Command::SendDtmf { digit: digit('8'), duration }).unwrap();
+    let heard = listen(&peer, |heard| {
+        heard.iter().filter(|packet| packet.payload_type == 101 && packet.payload[1] & 0x80 != 0).count() == 3
+    });
+    let events: Vec<_> = heard.iter().filter(|packet| packet.payload_type == 101).collect();
+    assert!(events.iter().all(|packet| packet.payload[0] == 8 && packet.timestamp == events[0].timestamp));
+}
+
+#[test]
+fn dropping_the_engine_closes_recordings_and_every_leg() {
+    let path = temporary("dropped.wav");
+    let mut rig = Rig::new(EngineConfig { threads: 2, ..config(41_170, 4) }, 64);
+    let (leg, peer) = rig.call(codec(PCMU));
+    rig.call(codec(PCMU));
+    rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
+    for _ in 0..10 {
+        peer.hear();
+    }
+    drop(rig.engine);
+    let events: Vec<Event> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
+    assert_eq!(events.iter().filter(|event| closed(event).is_some()).count(), 2);
+    assert!(events.iter().any(|event| matches!(event, Event::Recorded { cause: RecordEnd::Closed, .. })));
+    assert!(read_wav(&path)[0].len() >= 8 * 160);
+    assert_eq!(rig.handle.command(leg.id, Command::RecordStop), Err(Full::Stopped));
+}
