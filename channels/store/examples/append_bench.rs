@@ -114,7 +114,7 @@ fn bare(path: &Path, duration: Duration) -> f64 {
          create table log (row integer primary key, tenant text, conversation blob, seq integer, epoch integer,
              at_us integer,
              type text, source text, id text, subject text, time_us integer, data text, extensions text,
-             unique (tenant, conversation, seq), unique (tenant, source, id))",
+             unique (tenant, conversation, seq), unique (tenant, id, source))",
     )
     .expect("a table");
     let begun = Instant::now();

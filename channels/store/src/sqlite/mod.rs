@@ -41,6 +41,9 @@ const CHECKPOINT_PAGES: u32 = 4_096;
 /// After a fold the write-ahead log is cut to this many bytes.
 const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 
+/// Pages that the writer keeps in memory: the ends of the indices, where new rows go, and what lies above them.
+const WRITER_CACHE_KIB: i64 = 32 * 1024;
+
 /// How an SQLite store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -269,6 +272,7 @@ fn prepare_writer(db: &Connection, bytes_max: Option<u64>) -> rusqlite::Result<(
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     db.pragma_update(None, "journal_size_limit", i64::try_from(WAL_BYTES_KEPT).unwrap_or(i64::MAX))?;
+    db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     if let Some(bytes) = bytes_max {
         let page: u64 = db.query_row("pragma page_size", [], |row| row.get(0))?;
         let pages = i64::try_from(bytes / page.max(1)).unwrap_or(i64::MAX);
