@@ -7,6 +7,8 @@ pub mod fuzz;
 pub mod guard;
 pub mod limits;
 mod report;
+#[cfg(any(test, feature = "rsip-compat"))]
+pub mod rsip_compat;
 mod text;
 pub mod tx;
 pub mod types;

@@ -86,23 +86,33 @@ impl<'a> Quotes<'a> {
     }
 }
 
-/// The values of one line, split at commas that stand outside quotes and outside `<>`; blanks trimmed, empty ones
-/// left out.
+/// Where a line holds several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Split {
+    /// Nowhere: the line is one value.
+    Never,
+    /// At commas outside quotes. Brackets mean nothing: a `<` in a Via must not hide the next one.
+    Commas,
+    /// At commas outside quotes and outside `<>`: addresses.
+    CommasOutsideBrackets,
+}
+
+/// The values of one line; blanks trimmed, empty ones left out.
 pub(crate) struct List<'a> {
     quotes: Quotes<'a>,
     at: usize,
-    split: bool,
+    split: Split,
 }
 
 impl<'a> List<'a> {
-    pub(crate) const fn new(value: &'a [u8], split: bool) -> Self {
+    pub(crate) const fn new(value: &'a [u8], split: Split) -> Self {
         Self { quotes: Quotes::new(value), at: 0, split }
     }
 
     fn end_of_value(&mut self) -> usize {
         let value = self.quotes.value;
         let (mut at, mut angle) = (self.at, false);
-        if !self.split {
+        if self.split == Split::Never {
             return value.len();
         }
         while let Some(byte) = value.get(at) {
@@ -111,7 +121,7 @@ impl<'a> List<'a> {
                     Some(after) => at = after - 1,
                     None => return value.len(),
                 },
-                b'<' => angle = true,
+                b'<' => angle = self.split == Split::CommasOutsideBrackets,
                 b'>' => angle = false,
                 b',' if !angle => return at,
                 _ => {}
@@ -203,7 +213,7 @@ mod tests {
     use super::*;
 
     fn list(value: &[u8]) -> Vec<&[u8]> {
-        List::new(value, true).collect()
+        List::new(value, Split::CommasOutsideBrackets).collect()
     }
 
     #[test]
@@ -212,6 +222,12 @@ mod tests {
             list(b"\"Li, Wei\" <sip:a,b@ark.test> ,, <sip:c@ark.test>;x=\"1,2\""),
             [&b"\"Li, Wei\" <sip:a,b@ark.test>"[..], b"<sip:c@ark.test>;x=\"1,2\""]
         );
+    }
+
+    #[test]
+    fn a_bracket_in_a_via_does_not_hide_the_next_one() {
+        assert_eq!(List::new(b"SIP/2.0/UDP a;x=<sip:, SIP/2.0/UDP b", Split::Commas).count(), 2);
+        assert_eq!(List::new(b"a, b", Split::Never).count(), 1);
     }
 
     #[test]

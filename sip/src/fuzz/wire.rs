@@ -53,9 +53,13 @@ static CORPUS: &[&[u8]] = corpus![
     "sip-uri-with-everything",
     "smuggled-in-a-body",
     "length-behind-a-bare-cr",
+    "bracket-in-a-via",
     "head-cut-off",
     "keep-alive",
 ];
+
+/// How the lines of an answer begin, and no other does.
+static ECHOED: &[&[u8]] = &[b"Via: ", b"From: ", b"To: ", b"Call-ID: ", b"CSeq: ", b"Content-Length: "];
 
 /// Marks on which parsers stumble.
 static MARKS: &[u8] = b"\r\n\t \0\"\\<>;,:=@?%[]/()*+#\x7f\x80\x81\xff\xe4\x5c0lLvV";
@@ -235,9 +239,11 @@ fn check_error(error: &ParseError, bytes: &[u8], seed: u64) {
         touch(partial);
         let answer = response_to(partial, error.code, error.reason).to_tag("ark").finish();
         assert!(error.code >= 400 && answer.starts_with(b"SIP/2.0 "), "(seed {seed})");
-        let lines = partial.header_lines().count() + 4;
-        let written = answer.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b" ")).count();
-        assert!(written <= lines + answer.len() / 2, "(seed {seed})");
+        for line in answer.split(|byte| *byte == b'\n').skip(1) {
+            let known = ECHOED.iter().any(|name| line.starts_with(name));
+            let folded = line.first().is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+            assert!(known || folded, "a line of the peer's making in the answer to {bytes:?} (seed {seed})");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::FieldError;
 use crate::limits::PARAMS_MAX;
-use crate::text::{self, List};
+use crate::text::{self, List, Split};
 
 /// One WWW-Authenticate, Proxy-Authenticate, Authorization or Proxy-Authorization value. Folds, unknown algorithms
 /// and quoted commas are fine; of duplicate parameters the first counts.
@@ -27,7 +27,7 @@ impl<'a> AuthParams<'a> {
         if scheme.is_empty() || params.first().is_some_and(|byte| !text::is_blank(*byte)) {
             return Err(FieldError("no authentication scheme"));
         }
-        if List::new(params, true).nth(PARAMS_MAX).is_some() {
+        if List::new(params, Split::Commas).nth(PARAMS_MAX).is_some() {
             return Err(FieldError("too many parameters"));
         }
         Ok(Self { scheme, params })
@@ -45,7 +45,7 @@ impl<'a> AuthParams<'a> {
 
     /// Every `name = value` in order; quotes are kept.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        List::new(self.params, true).filter_map(|pair| {
+        List::new(self.params, Split::Commas).filter_map(|pair| {
             let equals = pair.iter().position(|byte| *byte == b'=')?;
             Some((text::trim(&pair[..equals]), text::trim(&pair[equals + 1..])))
         })

@@ -6,7 +6,7 @@ use super::head::{Head, HeaderSpan, Span};
 use super::names::{HeaderName, NameId};
 use super::{ErrorKind, ParseError, multipart};
 use crate::limits::{URI_BYTES_MAX, VIAS_MAX};
-use crate::text::{self, List};
+use crate::text::{self, List, Split};
 use crate::types::{CSeq, FieldError, Method, NameAddr, Uri, Via};
 
 /// The first line of a message.
@@ -107,7 +107,7 @@ impl Message {
         for header in &self.headers {
             let value = header.value.of(&self.bytes);
             let checked = match header.id {
-                NameId::Via => List::new(value, true).try_for_each(|value| {
+                NameId::Via => List::new(value, Split::Commas).try_for_each(|value| {
                     vias += 1;
                     if vias > VIAS_MAX { Err(FieldError("too many Vias")) } else { Via::parse(value).map(drop) }
                 }),
@@ -193,7 +193,7 @@ impl Message {
     /// Every value of that name in order; lines are split at commas where the header allows it
     /// ([`HeaderName::is_list`]). Empty values are left out.
     pub fn header_values<'a>(&'a self, name: HeaderName<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let split = name.is_list();
+        let split = name.split();
         self.lines_of(name).flat_map(move |span| List::new(span.of(&self.bytes), split))
     }
 

@@ -1,5 +1,7 @@
 //! Header names: a small number for every known one, compact forms included, case-insensitive.
 
+use crate::text::Split;
+
 /// Bytes of the longest known name; longer names are `Other` without being looked at.
 const KNOWN_BYTES_MAX: usize = 32;
 
@@ -73,6 +75,14 @@ macro_rules! header_names {
                 match self {
                     $(Self::$variant => header_names!(@list $kind),)*
                     Self::Other(_) => false,
+                }
+            }
+
+            pub(crate) fn split(self) -> Split {
+                match self {
+                    Self::Via => Split::Commas,
+                    list if list.is_list() => Split::CommasOutsideBrackets,
+                    _ => Split::Never,
                 }
             }
         }

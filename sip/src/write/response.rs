@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Tail, clean};
-use crate::text::{self, List};
+use crate::text::{self, List, Split};
 use crate::types::{Params, Via};
 use crate::wire::{HeaderName, Message};
 
@@ -105,7 +105,7 @@ impl<'a> ResponseBuilder<'a> {
 
     fn push_top_via(&self, out: &mut Vec<u8>, line: &[u8]) {
         let noted = self.source.and_then(|source| {
-            let top = List::new(line, true).next()?;
+            let top = List::new(line, Split::Commas).next()?;
             let via = Via::parse(top).ok()?;
             Some((via, source, line.iter().position(|byte| !text::is_blank(*byte) && *byte != b',')?))
         });
