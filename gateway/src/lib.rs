@@ -1,8 +1,11 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
 
 pub mod bench;
+pub mod call;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod conversations;
 pub mod http;
 pub mod media;
+pub mod net;

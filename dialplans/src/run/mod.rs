@@ -97,6 +97,12 @@ impl Run {
         &self.core.plan
     }
 
+    /// Whether a key pressed now belongs to something that the plan calls secret, and must stay out of the log.
+    #[must_use]
+    pub fn hears_secret(&self) -> bool {
+        self.core.plan.state(self.state()).is_some_and(|state| state.node.hears_secret())
+    }
+
     /// The language spoken now.
     #[must_use]
     pub fn lang(&self) -> Lang {

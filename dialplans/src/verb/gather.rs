@@ -171,6 +171,9 @@ impl Gather {
 }
 
 impl Node for Gather {
+    fn hears_secret(&self) -> bool {
+        self.secret
+    }
     fn role(&self) -> Role {
         Role::Asking
     }

@@ -149,6 +149,10 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn decide(&self, _known: &BTreeMap<String, Option<String>>) -> Option<&Name> {
         None
     }
+    /// Whether keys pressed here must stay out of the log.
+    fn hears_secret(&self) -> bool {
+        false
+    }
     /// `general` of `queue:general`.
     fn object(&self) -> Object {
         None

@@ -12,7 +12,12 @@ use std::{
 
 use thiserror::Error;
 
-pub use ark_media::{dtmf::Digit, prompt::EncodedPrompt, quality::Quality, sdp::Negotiated};
+pub use ark_media::{
+    dtmf::{Digit, Road},
+    prompt::EncodedPrompt,
+    quality::Quality,
+    sdp::Negotiated,
+};
 
 /// One RTP leg: a pair of sockets and all that is played, heard, bridged and recorded on it.
 ///
@@ -164,6 +169,8 @@ pub enum Event {
         leg: LegId,
         /// The key.
         digit: Digit,
+        /// How it came first.
+        road: Road,
         /// When it was heard.
         at: Instant,
     },

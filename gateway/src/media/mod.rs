@@ -29,5 +29,5 @@ mod tap;
 mod thread;
 mod wheel;
 
-pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd};
+pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road};
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};

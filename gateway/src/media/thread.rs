@@ -565,8 +565,8 @@ fn reason(why: Dropped) -> Drop {
 fn drain(leg: &mut LegState, events: &mut EventOut, metrics: &ThreadMetrics, closing: bool) {
     while let Some(event) = leg.session.as_mut().and_then(Session::poll) {
         match event {
-            SessionEvent::Digit { digit, .. } => {
-                let event = Event::Digit { leg: leg.id, digit, at: Instant::now() };
+            SessionEvent::Digit { digit, road } => {
+                let event = Event::Digit { leg: leg.id, digit, road, at: Instant::now() };
                 push_droppable(leg, event, events, metrics);
             }
             SessionEvent::PlayEnded(ended) => {

@@ -82,7 +82,7 @@ fn a_key_stops_the_prompt_that_lets_itself_be_stopped_and_counts_once_over_both_
     let pressed = Instant::now();
     peer.press(5);
     let heard_digit = rig.wait(|event| match event {
-        Event::Digit { leg, digit, at } => Some((*leg, *digit, *at)),
+        Event::Digit { leg, digit, at, .. } => Some((*leg, *digit, *at)),
         _ => None,
     });
     assert_eq!((heard_digit.0, heard_digit.1), (leg.id, digit('5')));

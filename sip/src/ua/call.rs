@@ -75,6 +75,8 @@ pub(crate) enum Cancel {
 
 /// What a placed call has until it is answered.
 pub(crate) struct Placing {
+    /// The Call-ID of the INVITE.
+    pub(crate) call_id: Box<str>,
     /// The INVITE's transaction (the newest one, after a challenge).
     pub(crate) tx: u64,
     /// Our From.

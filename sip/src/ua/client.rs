@@ -45,6 +45,7 @@ impl Endpoint {
         let mut call = Call::new(Phase::Calling, flow, index, &tag);
         call.auth = credentials.map(|credentials| Box::new(auth::Client::new(credentials)));
         call.placing = Some(Box::new(Placing {
+            call_id: call_id.into_boxed_str(),
             tx,
             local: local.into_bytes(),
             seq,

@@ -244,6 +244,13 @@ impl Endpoint {
         &self.stats
     }
 
+    /// The Call-ID of a call that was placed or has a dialog; none once the call is over.
+    pub fn call_id(&self, key: CallKey) -> Option<String> {
+        let call = self.calls.get(&key.0)?;
+        let placed = call.placing.as_ref().map(|placing| placing.call_id.to_string());
+        placed.or_else(|| call.dialog.as_ref().map(|d| String::from_utf8_lossy(&d.call_id).into_owned()))
+    }
+
     /// Calls that exist, those included whose BYE is still unanswered.
     pub fn calls(&self) -> usize {
         self.calls.len()

@@ -1,0 +1,597 @@
+//! The customer's side: a call comes in or is placed, is answered, held, and ends.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ark_conversation::event::{
+    CallAnswered, CallEnded, CallQuality, CallRinging, Direction, DtmfHow, EndCause, EndedBy, LegHeld, LegResumed, Role,
+};
+use ark_conversation::{LegId as LegNumber, Owner, Pii, source};
+use ark_dialplans::{Caller, Heard, Now, Run};
+use ark_media::sdp::{Direction as SdpDirection, Local, Negotiated, Negotiator};
+use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, Outgoing, Party, Transport};
+
+use super::limits::FORGET_AFTER;
+use super::site::{Hotline, NoWay, Way};
+use super::state::{Call, Ending, Leg, Stage};
+use super::switch::{Switch, ms};
+use crate::media::{self, Command, MediaPort};
+
+/// Why a call cannot be placed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotPlace {
+    /// No way to the target.
+    #[error(transparent)]
+    NoWay(#[from] NoWay),
+    /// No hotline has this number.
+    #[error("no [[hotline]] has the number `{0}`: its plan is what the called person would hear")]
+    NoHotline(String),
+    /// No room: calls, ports, transactions.
+    #[error("no room for another call now: {0}")]
+    Full(String),
+    /// No listening socket of that transport or family.
+    #[error("no `[sip] listen` entry can reach {0}")]
+    NoSocket(SocketAddr),
+}
+
+impl<M: MediaPort> Switch<M> {
+    /// A call comes in.
+    pub(super) fn incoming(&mut self, now: Now, key: CallKey, incoming: Incoming) {
+        self.counters.incoming += 1;
+        let dialled = user_part(&incoming.request_uri).to_owned();
+        let Some(hotline) = self.site.hotline(&dialled).cloned() else {
+            return self.refuse(now, key, 404, "Not Found", &[]);
+        };
+        if self.draining || self.calls.len() >= self.config.calls_max {
+            return self.refuse(now, key, 503, "Service Unavailable", &[("Retry-After", "10".to_owned())]);
+        }
+        let reserved = match self.media.reserve() {
+            Ok(leg) => leg,
+            Err(error) => {
+                tracing::warn!(%error, "a call was refused");
+                return self.refuse(now, key, 503, "Service Unavailable", &[("Retry-After", "10".to_owned())]);
+            }
+        };
+        let mut sdp = self.negotiator(incoming.flow, reserved, &[]);
+        let answer = match &incoming.sdp {
+            Some(offer) => match sdp.answer(offer) {
+                Ok((body, agreed)) => Some((body, agreed)),
+                Err(error) => {
+                    tracing::info!(%error, "a call was refused: its offer cannot be used");
+                    let _ = self.media.command(reserved.id, Command::Close);
+                    return self.refuse(now, key, error.sip_status(), "Not Acceptable Here", &[]);
+                }
+            },
+            None => None,
+        };
+        let customer = Leg {
+            number: LegNumber(1),
+            direction: Direction::Inbound,
+            sip: key,
+            media: reserved.id,
+            sdp,
+            agreed: answer.as_ref().map(|(_, agreed)| agreed.clone()),
+            stage: Stage::Ringing,
+            started: now.mono,
+            answered: None,
+            held_since: None,
+            ending: None,
+            closed: false,
+        };
+        let trunk = self.site.trunk_of(incoming.flow.remote.ip()).to_owned();
+        let names = Names {
+            from: Pii::new(user_part(&incoming.from)),
+            dialled: Pii::new(dialled),
+            call_id: incoming.call_id.clone(),
+            trunk,
+        };
+        let mut call = self.new_call(now, customer, &hotline, names);
+        self.log_ringing(now, &call, incoming.from_display, &incoming.call_id, Some(incoming.flow));
+        match answer {
+            Some((body, agreed)) => {
+                // The plan's first wish is always to answer; the answer is ready.
+                self.endpoint.answer(now.mono, key, body);
+                self.start_customer(now, &mut call, agreed);
+            }
+            None => {
+                let offer = call.customer.sdp.offer(SdpDirection::SendRecv);
+                call.customer.stage = Stage::AwaitingAck;
+                self.endpoint.answer(now.mono, key, offer);
+            }
+        }
+        self.let_plan_hear(now, &mut call);
+        self.put_back(call);
+    }
+
+    /// Calls `target` (a number that a route leads to, or a `sip:` URI) and runs the plan of `hotline` with who answers.
+    ///
+    /// # Errors
+    /// [`CannotPlace`], which says what to change.
+    pub fn place(
+        &mut self,
+        now: Now,
+        target: &str,
+        hotline: &str,
+    ) -> Result<ark_conversation::ConversationId, CannotPlace> {
+        let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
+        let way = self.site.way(target)?;
+        let leg = self.dial(now, &way, LegNumber(1), &[], None)?;
+        let names = Names {
+            from: Pii::new(self.config.number.clone()),
+            dialled: Pii::new(target),
+            call_id: self.endpoint.call_id(leg.sip).unwrap_or_default(),
+            trunk: way.trunk.clone(),
+        };
+        let call_id = names.call_id.clone();
+        let call = self.new_call(now, leg, &line, names);
+        self.counters.placed += 1;
+        self.log_ringing(now, &call, None, &call_id, None);
+        let conversation = call.conversation;
+        self.put_back(call);
+        self.settle(now);
+        Ok(conversation)
+    }
+
+    /// Sends an INVITE with an offer from a new media leg.
+    pub(super) fn dial(
+        &mut self,
+        now: Now,
+        way: &Way,
+        number: LegNumber,
+        codecs: &[ark_media::codec::CodecRef],
+        from: Option<&str>,
+    ) -> Result<Leg, CannotPlace> {
+        let (transport, local) =
+            if way.tcp { (Transport::Tcp, self.config.tcp) } else { (Transport::Udp, self.config.udp) };
+        let local = local.ok_or(CannotPlace::NoSocket(way.remote))?;
+        let local = self.local_toward(local, way.remote);
+        let flow = Flow { transport, local, remote: way.remote, connection: 0 };
+        let reserved = self.media.reserve().map_err(|error| CannotPlace::Full(error.to_string()))?;
+        let mut sdp = self.negotiator(flow, reserved, codecs);
+        let offer = sdp.offer(SdpDirection::SendRecv);
+        let user = from.unwrap_or(&self.config.number);
+        let host = self.config.advertise.unwrap_or(local.ip());
+        let outgoing = Outgoing {
+            flow,
+            target: way.uri.clone(),
+            from: Party { uri: format!("sip:{}@{}", uri_user(user), uri_host(host)), display: None },
+            to: Party { uri: way.uri.clone(), display: None },
+            sdp: Some(offer),
+            credentials: None,
+            headers: Vec::new(),
+        };
+        match self.endpoint.place(now.mono, outgoing) {
+            Ok(sip) => Ok(Leg {
+                number,
+                direction: Direction::Outbound,
+                sip,
+                media: reserved.id,
+                sdp,
+                agreed: None,
+                stage: Stage::Ringing,
+                started: now.mono,
+                answered: None,
+                held_since: None,
+                ending: None,
+                closed: false,
+            }),
+            Err(error) => {
+                let _ = self.media.command(reserved.id, Command::Close);
+                Err(CannotPlace::Full(error.to_string()))
+            }
+        }
+    }
+
+    fn local_toward(&self, bound: SocketAddr, peer: SocketAddr) -> SocketAddr {
+        crate::net::local::LocalAddresses::default().toward(bound, peer.ip())
+    }
+
+    fn negotiator(&mut self, flow: Flow, reserved: media::Leg, codecs: &[ark_media::codec::CodecRef]) -> Negotiator {
+        let ip = self.config.advertise.filter(|_| !flow.remote.ip().is_loopback()).unwrap_or(flow.local.ip());
+        let mut local = Local::new(SocketAddr::new(ip, reserved.rtp.port()), self.random_u64() >> 2);
+        local.rtcp_port = reserved.rtcp.port();
+        if !codecs.is_empty() {
+            local.codecs = codecs.to_vec();
+        }
+        Negotiator::new(local)
+    }
+
+    fn new_call(&mut self, now: Now, customer: Leg, hotline: &Hotline, names: Names) -> Box<Call> {
+        let id = self.new_id();
+        self.by_sip.insert(customer.sip, id);
+        self.by_leg.insert(customer.media, id);
+        Box::new(Call {
+            id,
+            conversation: self.new_conversation(now),
+            source: source::call(&self.config.tenant, &names.trunk, names.call_id.as_bytes()),
+            trunk: names.trunk,
+            from: names.from,
+            dialled: names.dialled,
+            live: Arc::clone(&hotline.live),
+            run: None,
+            state: Arc::from(""),
+            lang: String::new(),
+            customer,
+            other: None,
+            past: Vec::new(),
+            next_leg: 2,
+            next_own_play: 0,
+            playing: None,
+            waiting: None,
+            transferring: None,
+            after_beep: None,
+            hold_play: None,
+            recordings: Vec::new(),
+            recordings_made: 0,
+            record_call: hotline.record,
+            heard: VecDeque::new(),
+            forget_at: None,
+            timer: None,
+        })
+    }
+
+    fn refuse(&mut self, now: Now, key: CallKey, status: u16, reason: &str, headers: &[(&str, String)]) {
+        self.counters.refused += 1;
+        self.endpoint.reject(now.mono, key, status, reason, headers);
+    }
+
+    /// What SIP says of the customer's leg.
+    pub(super) fn on_customer(&mut self, now: Now, call: &mut Call, event: CallEvent) {
+        match event {
+            CallEvent::Incoming(_) | CallEvent::Progress { .. } => {}
+            CallEvent::Answered { sdp } => self.customer_answered(now, call, sdp.as_deref()),
+            CallEvent::Confirmed { sdp } => self.confirmed(now, call, sdp.as_deref()),
+            CallEvent::Reoffer { sdp } => self.reoffer(now, call, false, sdp.as_deref()),
+            CallEvent::Reanswered { .. } => {}
+            CallEvent::Info { content_type, body } => self.info(call, false, &content_type, &body),
+            CallEvent::Cancelled => {
+                let by = EndedBy::Remote;
+                self.customer_gone(now, call, by, EndCause::Cancelled, Some(487), None);
+            }
+            CallEvent::Failed { status, reason, .. } => {
+                self.customer_gone(now, call, EndedBy::Remote, failed(status), Some(status), Some(reason));
+            }
+            CallEvent::Ended { cause } => {
+                let (by, cause) = ended(cause);
+                self.customer_gone(now, call, by, cause, None, None);
+            }
+        }
+    }
+
+    fn customer_answered(&mut self, now: Now, call: &mut Call, sdp: Option<&[u8]>) {
+        if call.customer.is_over() {
+            return;
+        }
+        match sdp.map(|answer| call.customer.sdp.accept_answer(answer)) {
+            Some(Ok(agreed)) => self.start_customer(now, call, agreed),
+            Some(Err(error)) => {
+                let reason = format!("the answer cannot be used: {error}");
+                self.end_call(now, call, EndedBy::Ark, EndCause::NoCodec, None, Some(reason));
+            }
+            None => {
+                let reason = "the answer has no SDP".to_owned();
+                self.end_call(now, call, EndedBy::Ark, EndCause::NoCodec, None, Some(reason));
+            }
+        }
+    }
+
+    fn confirmed(&mut self, now: Now, call: &mut Call, sdp: Option<&[u8]>) {
+        let Some(answer) = sdp else {
+            if call.customer.stage == Stage::AwaitingAck {
+                let reason = "the ACK of an offerless INVITE has no answer".to_owned();
+                self.end_call(now, call, EndedBy::Ark, EndCause::NoCodec, None, Some(reason));
+            }
+            return;
+        };
+        match call.customer.sdp.accept_answer(answer) {
+            Ok(agreed) if call.customer.stage == Stage::AwaitingAck => self.start_customer(now, call, agreed),
+            Ok(agreed) => {
+                let leg = call.customer.media;
+                call.customer.agreed = Some(agreed.clone());
+                self.tell_media(leg, Command::Update { negotiated: agreed });
+            }
+            Err(error) => {
+                let reason = format!("the answer in the ACK cannot be used: {error}");
+                self.end_call(now, call, EndedBy::Ark, EndCause::NoCodec, None, Some(reason));
+            }
+        }
+    }
+
+    /// Audio flows: the plan begins.
+    fn start_customer(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
+        call.customer.stage = Stage::Up;
+        call.customer.answered = Some(now.mono);
+        call.customer.agreed = Some(agreed.clone());
+        self.counters.answered += 1;
+        self.tell_media(call.customer.media, Command::Start { negotiated: agreed });
+        self.log_answered(now, call, false);
+        if call.record_call {
+            self.record_whole_call(now, call);
+        }
+        let caller = Caller {
+            number: call.from.reveal().to_owned(),
+            dialled: call.dialled.reveal().to_owned(),
+            ..Caller::default()
+        };
+        let (run, asked) = Run::start(Arc::clone(&call.live.plan), &caller, now);
+        call.run = Some(run);
+        for what in asked {
+            self.carry_out(now, call, what);
+        }
+    }
+
+    /// A re-INVITE: hold, resume, a new address. A bridged leg keeps its codec, since audio is passed through.
+    pub(super) fn reoffer(&mut self, now: Now, call: &mut Call, of_other: bool, sdp: Option<&[u8]>) {
+        let bridged = call.other.as_ref().is_some_and(|o| o.bridged.is_some());
+        let leg = if of_other { call.other.as_mut().map(|o| &mut o.leg) } else { Some(&mut call.customer) };
+        let Some(leg) = leg else { return };
+        let (sip, media) = (leg.sip, leg.media);
+        let Some(offer) = sdp else {
+            let body = leg.sdp.offer(SdpDirection::SendRecv);
+            return self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
+        };
+        let mut next = leg.sdp.clone();
+        let (body, agreed) = match next.answer(offer) {
+            Ok(agreed) => agreed,
+            Err(error) => return self.endpoint.answer_reoffer(now.mono, sip, Err(error.sip_status())),
+        };
+        if bridged && leg.agreed.as_ref().is_some_and(|a| a.codec != agreed.codec) {
+            return self.endpoint.answer_reoffer(now.mono, sip, Err(488));
+        }
+        leg.sdp = next;
+        leg.agreed = Some(agreed.clone());
+        let was_held = leg.held_since;
+        let number = leg.number;
+        leg.held_since = agreed.is_held().then(|| was_held.unwrap_or(now.mono));
+        let held = leg.held_since;
+        self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
+        self.tell_media(media, Command::Update { negotiated: agreed });
+        match (was_held, held) {
+            (None, Some(_)) => {
+                self.log(now, call, LegHeld { leg: number });
+                self.music_while_held(call, of_other, true);
+            }
+            (Some(since), None) => {
+                self.log(now, call, LegResumed { leg: number, held_ms: ms(since, now.mono) });
+                self.music_while_held(call, of_other, false);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn info(&mut self, call: &Call, of_other: bool, content_type: &str, body: &[u8]) {
+        let Some(press) = ark_media::dtmf::info::parse(content_type, body) else { return };
+        let leg = if of_other { call.other.as_ref().map(|o| o.leg.media) } else { Some(call.customer.media) };
+        if let Some(leg) = leg {
+            self.tell_media(leg, Command::InfoDigit { digit: press.digit });
+        }
+    }
+
+    /// The customer's leg ended from outside: the plan hears it, the other leg is let go, the record is closed.
+    fn customer_gone(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        by: EndedBy,
+        cause: EndCause,
+        sip_status: Option<u16>,
+        reason: Option<String>,
+    ) {
+        if call.customer.is_over() {
+            return;
+        }
+        self.end_everything(now, call, Ending { by, cause, sip_status, reason, at: now.mono });
+    }
+
+    /// Ark ends the call: BYE, CANCEL or a final response to the customer, and all that follows.
+    pub(super) fn end_call(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        by: EndedBy,
+        cause: EndCause,
+        sip_status: Option<u16>,
+        reason: Option<String>,
+    ) {
+        if call.customer.is_over() {
+            return;
+        }
+        self.endpoint.hangup(now.mono, call.customer.sip, None);
+        self.end_everything(now, call, Ending { by, cause, sip_status, reason, at: now.mono });
+    }
+
+    fn end_everything(&mut self, now: Now, call: &mut Call, ending: Ending) {
+        call.customer.stage = Stage::Ended;
+        call.heard.clear();
+        if let Some(run) = call.run.as_mut() {
+            // What the plan would still like to do (leave a queue, stop a prompt) is done below for every plan.
+            let _ = run.step(now, &Heard::Hangup);
+        }
+        self.leave_queue(now, call, ark_conversation::event::QueueOutcome::Abandoned);
+        self.give_up_transfer(now, call, ark_conversation::event::TransferOutcome::Abandoned);
+        self.let_other_go(now, call, EndedBy::Ark, EndCause::Hangup, None);
+        call.customer.ending = Some(ending);
+        self.tell_media(call.customer.media, Command::Close);
+        call.forget_at = Some(now.mono + FORGET_AFTER);
+    }
+
+    /// The media engine said its last word of a leg: its quality and its end go to the log.
+    pub(super) fn leg_closed(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        media: media::LegId,
+        quality: Option<&ark_media::quality::Quality>,
+    ) {
+        let other = call.other.as_mut().map(|o| &mut o.leg);
+        let found = std::iter::once(&mut call.customer)
+            .chain(other)
+            .chain(&mut call.past)
+            .find(|l| l.media == media && !l.closed);
+        let Some(leg) = found else { return };
+        leg.closed = true;
+        let number = leg.number;
+        let codec = leg.agreed.as_ref().map(|a| a.codec.name());
+        let ending = leg.ending.clone().unwrap_or(Ending {
+            by: EndedBy::Ark,
+            cause: EndCause::Failed,
+            sip_status: None,
+            reason: Some("the media engine closed the leg".to_owned()),
+            at: now.mono,
+        });
+        let (started, answered) = (leg.started, leg.answered);
+        if let (Some(quality), Some(codec), true) = (quality, codec, answered.is_some()) {
+            self.log(now, call, quality_event(number, codec, quality));
+        }
+        let ringing_until = answered.unwrap_or(ending.at);
+        let event = CallEnded {
+            leg: number,
+            by: ending.by,
+            cause: ending.cause,
+            sip_status: ending.sip_status,
+            reason: ending.reason,
+            ringing_ms: ms(started, ringing_until),
+            talk_ms: answered.map_or(0, |at| ms(at, ending.at)),
+        };
+        self.log(now, call, event);
+    }
+
+    /// The media engine did not speak in time: the record is closed without it.
+    pub(super) fn close_for_good(&mut self, now: Now, call: &mut Call) {
+        if let Some(other) = call.other.take() {
+            call.past.push(other.leg);
+        }
+        let open: Vec<media::LegId> =
+            std::iter::once(&call.customer).chain(&call.past).filter(|l| !l.closed).map(|l| l.media).collect();
+        for leg in open {
+            self.leg_closed(now, call, leg, None);
+        }
+        call.recordings.clear();
+    }
+
+    pub(super) fn log_ringing(
+        &mut self,
+        now: Now,
+        call: &Call,
+        display: Option<String>,
+        call_id: &str,
+        flow: Option<Flow>,
+    ) {
+        let event = CallRinging {
+            leg: call.customer.number,
+            role: Role::Customer,
+            direction: call.customer.direction,
+            from: call.from.clone(),
+            from_display: display.map(Pii::new),
+            to: call.dialled.clone(),
+            trunk: call.trunk.clone(),
+            call_id: call_id.to_owned(),
+            owner: Owner::Bot(call.live.plan.name.text.to_string()),
+            plan: Some(call.live.plan.name.text.to_string()),
+            plan_version: u32::try_from(call.live.version).ok(),
+            transport: flow.map(|f| transport_name(f.transport).to_owned()),
+            remote: flow.map(|f| f.remote.to_string()),
+        };
+        self.log(now, call, event);
+    }
+
+    pub(super) fn log_answered(&mut self, now: Now, call: &Call, of_other: bool) {
+        let leg = if of_other { call.other.as_ref().map(|o| &o.leg) } else { Some(&call.customer) };
+        let Some(leg) = leg else { return };
+        let Some(agreed) = &leg.agreed else { return };
+        let event = CallAnswered {
+            leg: leg.number,
+            codec: agreed.codec.name().to_owned(),
+            dtmf: agreed.receive_dtmf_payload_type.map(|_| DtmfHow::Rfc4733),
+            ringing_ms: ms(leg.started, now.mono),
+        };
+        self.log(now, call, event);
+    }
+
+    /// Hands a command to the media engine; when it is too far behind to take one, that is counted there and said here.
+    pub(super) fn tell_media(&self, leg: media::LegId, command: Command) {
+        if let Err(error) = self.media.command(leg, command) {
+            tracing::error!(%leg, %error, "a media command was not taken");
+        }
+    }
+}
+
+/// Who is in a new call, and how it is known outside.
+struct Names {
+    from: Pii,
+    dialled: Pii,
+    call_id: String,
+    trunk: String,
+}
+
+/// The log's word for a final response.
+pub(super) fn failed(status: u16) -> EndCause {
+    match status {
+        486 | 600 => EndCause::Busy,
+        408 | 480 => EndCause::NoAnswer,
+        404 | 410 | 484 | 604 => EndCause::Unreachable,
+        487 => EndCause::Cancelled,
+        488 | 606 => EndCause::NoCodec,
+        503 => EndCause::Overload,
+        _ => EndCause::Rejected,
+    }
+}
+
+/// The log's words for the end of an answered session.
+pub(super) fn ended(cause: SipEnd) -> (EndedBy, EndCause) {
+    match cause {
+        SipEnd::RemoteBye => (EndedBy::Remote, EndCause::Hangup),
+        SipEnd::LocalBye => (EndedBy::Ark, EndCause::Hangup),
+        SipEnd::NoAck => (EndedBy::Ark, EndCause::NoAck),
+        SipEnd::Timeout => (EndedBy::Ark, EndCause::Timeout),
+        SipEnd::TransportLost => (EndedBy::Ark, EndCause::TransportLost),
+        SipEnd::LocalCancel => (EndedBy::Ark, EndCause::Cancelled),
+        SipEnd::Rejected => (EndedBy::Ark, EndCause::Rejected),
+        SipEnd::PeerGone => (EndedBy::Remote, EndCause::Failed),
+    }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    }
+}
+
+/// The user part of a sip, sips or tel URI, unescaped as far as it is plain; the host of a URI without one.
+fn user_part(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or(uri, |(_, rest)| rest);
+    let rest = rest.split_once('@').map_or(rest, |(user, _)| user);
+    rest.split(';').next().unwrap_or(rest)
+}
+
+/// Only what may stand in a URI's user part unescaped; a caller's number never carries more.
+fn uri_user(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_alphanumeric() || "+-_.*".contains(*c)).take(64).collect()
+}
+
+fn uri_host(ip: std::net::IpAddr) -> String {
+    match ip {
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+fn quality_event(leg: LegNumber, codec: &str, quality: &ark_media::quality::Quality) -> CallQuality {
+    let us = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    CallQuality {
+        leg,
+        codec: codec.to_owned(),
+        received_packets: quality.packets_in,
+        sent_packets: quality.packets_out,
+        lost_packets: quality.lost,
+        loss_ratio: quality.loss(),
+        refused_packets: quality.wrong_source + quality.garbage,
+        jitter_us: us(quality.jitter),
+        jitter_max_us: us(quality.jitter),
+        rtt_us: quality.round_trip.map(us),
+        remote_loss_ratio: quality.peer_lost.map(|(_, ratio)| f64::from(ratio)),
+        mos: quality.mos(),
+    }
+}

@@ -1,0 +1,511 @@
+//! Turns the switch's handle: the sockets, the clock and the queues around it, on one thread of its own.
+//!
+//! Each turn: wait until something is due; read a bounded number of datagrams, framed messages, media events and commands;
+//! run the timers; send, log and start what the switch asks for.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use ark_conversation::ConversationId;
+use ark_dialplans::Now;
+use ark_sip::guard::{Guard, Verdict};
+use ark_sip::ua::{Endpoint, Flow, Transport};
+use ark_sip::wire;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN};
+use super::queue::{CallerId, QueueConfig};
+use super::site::Site;
+use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
+use super::view::CallView;
+use super::{CannotPlace, Counters, HttpResult};
+use crate::config::{SipListen, SipTransport};
+use crate::conversations::LogSink;
+use crate::media::{EngineHandle, Event as MediaEvent};
+use crate::net::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, INGRESS_QUEUE};
+use crate::net::local::LocalAddresses;
+use crate::net::tcp::{Connections, FromTcp};
+use crate::net::udp::UdpPort;
+use crate::net::{BindError, tcp};
+
+/// Makes the SIP endpoint when it is known what is listened on.
+pub type MakeEndpoint = Box<dyn FnOnce(&[SipListen]) -> Endpoint + Send>;
+
+/// What a signalling thread is made of.
+pub struct Parts {
+    /// Sockets to bind.
+    pub listen: Vec<SipListen>,
+    /// The switch's own settings; its `udp` and `tcp` are filled from what was bound.
+    pub config: SwitchConfig,
+    /// Plans, trunks and routes.
+    pub site: Site,
+    /// Queues and their operators.
+    pub queues: Vec<QueueConfig>,
+    /// The SIP endpoint, made for the bound addresses.
+    pub endpoint: MakeEndpoint,
+    /// Who may send at all, and how much.
+    pub guard: Guard,
+    /// The media engine.
+    pub media: EngineHandle,
+    /// What it says.
+    pub media_events: mpsc::Receiver<MediaEvent>,
+    /// Where log events go.
+    pub log: LogSink,
+    /// Where HTTP actions go.
+    pub http: mpsc::Sender<HttpRequest>,
+    /// Seed of tags, branches and ids.
+    pub seed: [u8; 32],
+}
+
+/// What others ask of the switch.
+enum Command {
+    Place { target: String, hotline: String, reply: oneshot::Sender<Result<ConversationId, CannotPlace>> },
+    HangUp { conversation: ConversationId, reply: oneshot::Sender<bool> },
+    Calls { reply: oneshot::Sender<Vec<CallView>> },
+    SetSite(Box<dyn FnOnce(&Site) -> Site + Send>),
+    Http { call: CallerId, request: u64, result: HttpResult },
+    Drain,
+    Stop { reply: oneshot::Sender<()> },
+}
+
+/// Numbers of the switch as of its last turn, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The switch's counters.
+    pub counters: Counters,
+    /// Calls that are known.
+    pub calls: usize,
+    /// Callers that wait in queues.
+    pub waiting: usize,
+    /// Open TCP connections.
+    pub connections: usize,
+    /// Datagrams and messages dropped before the parser, by the guard.
+    pub guarded: u64,
+    /// The SIP endpoint's counters.
+    pub sip: ark_sip::ua::Stats,
+}
+
+/// The switch's thread is gone: the gateway is going down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the signalling thread has stopped")]
+pub struct Gone;
+
+/// Speaks with the switch from anywhere.
+#[derive(Clone)]
+pub struct SwitchHandle {
+    commands: mpsc::Sender<Command>,
+    snapshot: Arc<RwLock<Snapshot>>,
+    listening: Arc<[SipListen]>,
+}
+
+impl SwitchHandle {
+    /// Calls somebody; see [`Switch::place`].
+    ///
+    /// # Errors
+    /// [`CannotPlace`], or [`Gone`] as a full switch.
+    pub async fn place(&self, target: String, hotline: String) -> Result<ConversationId, CannotPlace> {
+        let gone = |_| CannotPlace::Full(Gone.to_string());
+        self.ask(|reply| Command::Place { target, hotline, reply }).await.map_err(gone)?
+    }
+
+    /// Ends a call. `false`: there is no such call.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn hang_up(&self, conversation: ConversationId) -> Result<bool, Gone> {
+        self.ask(|reply| Command::HangUp { conversation, reply }).await
+    }
+
+    /// The calls that are up.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn calls(&self) -> Result<Vec<CallView>, Gone> {
+        self.ask(|reply| Command::Calls { reply }).await
+    }
+
+    /// Replaces the site by what `change` makes of it.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn change_site(&self, change: impl FnOnce(&Site) -> Site + Send + 'static) -> Result<(), Gone> {
+        self.commands.send(Command::SetSite(Box::new(change))).await.map_err(|_| Gone)
+    }
+
+    /// Hands an HTTP action's end to the call that waits for it.
+    pub async fn http_result(&self, call: CallerId, request: u64, result: HttpResult) {
+        let _ = self.commands.send(Command::Http { call, request, result }).await;
+    }
+
+    /// New calls get 503 from now on.
+    pub async fn drain(&self) {
+        let _ = self.commands.send(Command::Drain).await;
+    }
+
+    /// Ends every call and the thread.
+    pub async fn stop(&self) {
+        let _ = self.ask(|reply| Command::Stop { reply }).await;
+    }
+
+    /// The numbers of the last turn.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.read().map(|s| s.clone()).unwrap_or_default()
+    }
+
+    /// What is really listened on (port 0 replaced).
+    pub fn listening(&self) -> &[SipListen] {
+        &self.listening
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+/// Binds the sockets and starts the signalling thread.
+///
+/// # Errors
+/// [`BindError`] for the first socket that could not be opened; nothing runs then.
+pub fn start(parts: Parts) -> Result<SwitchHandle, BindError> {
+    let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
+    let snapshot = Arc::new(RwLock::new(Snapshot::default()));
+    let (bound, told) = std::sync::mpsc::sync_channel(1);
+    let shared = Arc::clone(&snapshot);
+    let spawned = std::thread::Builder::new().name("ark-signalling".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = bound.send(Err(BindError::new("udp", SocketAddr::from(([0, 0, 0, 0], 0)), error)));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            match Driver::new(parts, command_queue, shared) {
+                Ok(driver) => {
+                    let _ = bound.send(Ok(driver.listening.clone()));
+                    driver.run().await;
+                }
+                Err(error) => {
+                    let _ = bound.send(Err(error));
+                }
+            }
+        });
+    });
+    let no_thread =
+        || BindError::new("udp", SocketAddr::from(([0, 0, 0, 0], 0)), std::io::ErrorKind::OutOfMemory.into());
+    spawned.map_err(|_| no_thread())?;
+    let listening = told.recv().map_err(|_| no_thread())??;
+    Ok(SwitchHandle { commands, snapshot, listening: listening.into() })
+}
+
+struct Driver {
+    switch: Switch<EngineHandle>,
+    guard: Guard,
+    udp: Vec<UdpPort>,
+    tcp_bound: Vec<SocketAddr>,
+    connections: Connections,
+    from_tcp: mpsc::Receiver<FromTcp>,
+    media_events: mpsc::Receiver<MediaEvent>,
+    commands: mpsc::Receiver<Command>,
+    log: LogSink,
+    http: mpsc::Sender<HttpRequest>,
+    local: LocalAddresses,
+    listening: Vec<SipListen>,
+    snapshot: Arc<RwLock<Snapshot>>,
+    snapshot_at: Instant,
+    buffer: Vec<u8>,
+    guarded: u64,
+    /// What came while nothing else could be looked at.
+    woken: Woken,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Default)]
+struct Woken {
+    tcp: VecDeque<FromTcp>,
+    media: VecDeque<MediaEvent>,
+    commands: VecDeque<Command>,
+}
+
+/// How often metrics see the switch.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+
+impl Driver {
+    fn new(
+        parts: Parts,
+        commands: mpsc::Receiver<Command>,
+        snapshot: Arc<RwLock<Snapshot>>,
+    ) -> Result<Self, BindError> {
+        let (tcp_sender, from_tcp) = mpsc::channel(INGRESS_QUEUE);
+        let mut udp = Vec::new();
+        let mut tcp_bound = Vec::new();
+        let mut listening = Vec::new();
+        for entry in &parts.listen {
+            match entry.transport {
+                SipTransport::Udp => {
+                    let port = UdpPort::bind(entry.address)?;
+                    listening.push(SipListen { transport: SipTransport::Udp, address: port.bound });
+                    udp.push(port);
+                }
+                SipTransport::Tcp => {
+                    let listener = tcp::bind(entry.address)?;
+                    let address = listener.local_addr().unwrap_or(entry.address);
+                    listening.push(SipListen { transport: SipTransport::Tcp, address });
+                    tcp_bound.push(address);
+                    tokio::spawn(tcp::accept(listener, tcp_sender.clone()));
+                }
+            }
+        }
+        let endpoint = (parts.endpoint)(&listening);
+        let mut config = parts.config;
+        config.udp = udp.first().map(|p| p.bound);
+        config.tcp = tcp_bound.first().copied();
+        let switch = Switch::new(config, parts.site, &parts.queues, endpoint, parts.media, parts.seed);
+        Ok(Self {
+            switch,
+            guard: parts.guard,
+            udp,
+            tcp_bound,
+            connections: Connections::new(tcp_sender),
+            from_tcp,
+            media_events: parts.media_events,
+            commands,
+            log: parts.log,
+            http: parts.http,
+            local: LocalAddresses::default(),
+            listening,
+            snapshot,
+            snapshot_at: Instant::now(),
+            buffer: vec![0; DATAGRAM_BYTES_MAX],
+            guarded: 0,
+            woken: Woken::default(),
+            stop: None,
+        })
+    }
+
+    async fn run(mut self) {
+        loop {
+            self.wait().await;
+            self.read_datagrams();
+            self.read_connections();
+            self.hear_media();
+            self.obey_commands();
+            self.switch.tick(now());
+            self.drain_outputs();
+            self.show();
+            if let Some(reply) = self.stop.take() {
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+
+    /// Until something can be read or is due.
+    async fn wait(&mut self) {
+        let at = Instant::now();
+        let pause = match self.switch.deadline(at) {
+            // An expired deadline is not left to the timer: it may say "not yet" when the queues are busy.
+            Some(deadline) if deadline <= at => return,
+            Some(deadline) => (deadline - at).min(SNAPSHOT_EVERY),
+            None => SNAPSHOT_EVERY,
+        };
+        let udp = readable(&self.udp);
+        tokio::select! {
+            () = udp => {}
+            Some(message) = self.from_tcp.recv() => self.woken.tcp.push_back(message),
+            Some(event) = self.media_events.recv() => self.woken.media.push_back(event),
+            Some(command) = self.commands.recv() => self.woken.commands.push_back(command),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    fn read_datagrams(&mut self) {
+        for index in 0..self.udp.len() {
+            for _ in 0..DATAGRAMS_PER_TURN {
+                let Some(port) = self.udp.get(index) else { break };
+                let Ok((length, remote)) = port.socket.try_recv_from(&mut self.buffer) else { break };
+                let bound = port.bound;
+                let at = now();
+                if self.guard.admit(at.mono, remote.ip(), length) != Verdict::Admit {
+                    self.guarded += 1;
+                    continue;
+                }
+                let local = self.local.toward(bound, remote.ip());
+                let message = wire::parse_datagram(self.buffer.get(..length).unwrap_or_default());
+                if message.is_err() {
+                    self.guard.malformed(at.mono, remote.ip());
+                }
+                let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
+                self.switch.receive(at, flow, message);
+            }
+            self.drain_outputs();
+        }
+    }
+
+    fn read_connections(&mut self) {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            let next = self.woken.tcp.pop_front().or_else(|| self.from_tcp.try_recv().ok());
+            let Some(message) = next else { break };
+            let at = now();
+            match message {
+                FromTcp::Opened(stream, remote) => {
+                    if self.guard.admit(at.mono, remote.ip(), 0) != Verdict::Admit {
+                        self.guarded += 1;
+                        continue;
+                    }
+                    let bound = stream.local_addr().ok().or(self.tcp_bound.first().copied());
+                    if let Some(local) = bound {
+                        self.connections.opened(stream, local, remote);
+                    }
+                }
+                FromTcp::Message(flow, message) => {
+                    if self.guard.admit(at.mono, flow.remote.ip(), 0) != Verdict::Admit {
+                        self.guarded += 1;
+                        continue;
+                    }
+                    if message.is_err() {
+                        self.guard.malformed(at.mono, flow.remote.ip());
+                    }
+                    self.switch.receive(at, flow, message);
+                }
+                FromTcp::Closed(number) => {
+                    self.connections.closed(number);
+                    self.switch.connection_closed(at, number);
+                }
+            }
+        }
+    }
+
+    fn hear_media(&mut self) {
+        for _ in 0..MEDIA_EVENTS_PER_TURN {
+            let next = self.woken.media.pop_front().or_else(|| self.media_events.try_recv().ok());
+            let Some(event) = next else { break };
+            self.switch.media(now(), event);
+        }
+    }
+
+    fn obey_commands(&mut self) {
+        for _ in 0..COMMAND_QUEUE {
+            let next = self.woken.commands.pop_front().or_else(|| self.commands.try_recv().ok());
+            let Some(command) = next else { break };
+            let at = now();
+            match command {
+                Command::Place { target, hotline, reply } => {
+                    let _ = reply.send(self.switch.place(at, &target, &hotline));
+                }
+                Command::HangUp { conversation, reply } => {
+                    let _ = reply.send(self.switch.hang_up(at, conversation, "ended by an operator"));
+                }
+                Command::Calls { reply } => {
+                    let _ = reply.send(self.switch.calls());
+                }
+                Command::SetSite(change) => {
+                    let site = change(self.switch.site());
+                    self.switch.set_site(site);
+                }
+                Command::Http { call, request, result } => self.switch.http_result(at, call, request, result),
+                Command::Drain => self.switch.drain(true),
+                Command::Stop { reply } => {
+                    self.switch.shut_down(at);
+                    self.stop = Some(reply);
+                }
+            }
+        }
+    }
+
+    fn drain_outputs(&mut self) {
+        while let Some(output) = self.switch.poll() {
+            match output {
+                Output::Send { flow, bytes } => self.send(flow, bytes),
+                Output::Log(event) => {
+                    self.log.push(*event);
+                }
+                Output::Http(request) => self.run_action(*request),
+            }
+        }
+    }
+
+    fn send(&mut self, flow: Flow, bytes: Vec<u8>) {
+        match flow.transport {
+            Transport::Udp => {
+                let port = self
+                    .udp
+                    .iter()
+                    .find(|p| p.bound.port() == flow.local.port() && same_family(p.bound.ip(), flow.remote.ip()));
+                let Some(port) = port.or(self.udp.first()) else { return };
+                // A full socket buffer drops the datagram, as the network may: SIP sends it again.
+                if let Err(error) = port.socket.try_send_to(&bytes, flow.remote)
+                    && error.kind() != std::io::ErrorKind::WouldBlock
+                {
+                    tracing::debug!(remote = %flow.remote, %error, "a datagram could not be sent");
+                    self.switch.send_failed(now(), flow);
+                }
+            }
+            Transport::Tcp => {
+                if !self.connections.send(flow, bytes) {
+                    self.switch.send_failed(now(), flow);
+                }
+            }
+        }
+    }
+
+    fn run_action(&mut self, request: HttpRequest) {
+        if let Err(error) = self.http.try_send(request) {
+            let (mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) = error;
+            let result = HttpResult {
+                action: request.action,
+                outcome: ark_conversation::event::HttpOutcome::Unreachable,
+                status: None,
+                took: Duration::ZERO,
+                values: Err("too many actions are under way".to_owned()),
+            };
+            self.switch.http_result(now(), request.call, request.request, result);
+        }
+    }
+
+    fn show(&mut self) {
+        let at = Instant::now();
+        if at.saturating_duration_since(self.snapshot_at) < SNAPSHOT_EVERY {
+            return;
+        }
+        self.snapshot_at = at;
+        let snapshot = Snapshot {
+            counters: self.switch.counters().clone(),
+            calls: self.switch.len(),
+            waiting: self.switch.waiting(),
+            connections: self.connections.len(),
+            guarded: self.guarded,
+            sip: self.switch.endpoint().stats().to_owned(),
+        };
+        if let Ok(mut shared) = self.snapshot.write() {
+            *shared = snapshot;
+        }
+    }
+}
+
+/// Until one of the sockets has a datagram. A site has a handful of them.
+async fn readable(ports: &[UdpPort]) {
+    std::future::poll_fn(|context| {
+        for port in ports {
+            if port.socket.poll_recv_ready(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+fn same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4()
+}
+
+/// The two clocks, read together.
+fn now() -> Now {
+    Now { mono: Instant::now(), wall: Timestamp::now() }
+}

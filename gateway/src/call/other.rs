@@ -1,0 +1,374 @@
+//! The other side: operators who answer queues, and the named targets of transfers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ark_conversation::event::{
+    CallRinging, Direction, EndCause, EndedBy, LegBridged, LegUnbridged, QueueJoined, QueueLeft, QueueOutcome,
+    QueuePosition, Role, TransferFinished, TransferOutcome, TransferStarted,
+};
+use ark_conversation::{LegId as LegNumber, Owner, Pii};
+use ark_dialplans::{Failure, Heard, Now};
+use ark_sip::ua::{CallEvent, CallKey};
+
+use super::customer::{ended, failed};
+use super::limits::POSITION_CHECK;
+use super::queue::OperatorId;
+use super::state::{Call, Ending, Other, Purpose, Stage, Transferring, Waiting};
+use super::switch::{Switch, ms};
+use crate::media::{Command, MediaPort};
+
+impl<M: MediaPort> Switch<M> {
+    /// The plan puts the caller in a queue.
+    pub(super) fn join_queue(&mut self, now: Now, call: &mut Call, request: u64, name: &Arc<str>, priority: i32) {
+        let leg = call.customer.number;
+        match self.queues.join(now.mono, name, call.id, priority) {
+            Ok(place) => {
+                call.waiting = Some(Waiting {
+                    request,
+                    queue: Arc::clone(name),
+                    since: now.mono,
+                    told: None,
+                    next_position: now.mono + POSITION_CHECK,
+                });
+                let event = QueueJoined {
+                    leg,
+                    queue: name.to_string(),
+                    position: count(place.position),
+                    priority: u8::try_from(priority.clamp(0, 255)).unwrap_or(0),
+                };
+                self.log(now, call, event);
+                self.tell_position(now, call);
+                self.queues_changed = true;
+            }
+            Err(why) => {
+                tracing::warn!(conversation = %call.conversation, queue = %name, ?why, "a caller cannot wait in this queue");
+                let event = QueueLeft {
+                    leg,
+                    queue: name.to_string(),
+                    outcome: QueueOutcome::Failed,
+                    waited_ms: 0,
+                    answered_by: None,
+                };
+                self.log(now, call, event);
+                call.heard.push_back(Heard::Failed { id: request, failure: Failure::Unavailable });
+            }
+        }
+    }
+
+    /// Tells the plan the caller's place when it has changed.
+    pub(super) fn tell_position(&mut self, now: Now, call: &mut Call) {
+        let Some(waiting) = call.waiting.as_mut() else { return };
+        waiting.next_position = now.mono + POSITION_CHECK;
+        let Some(place) = self.queues.place(call.id) else { return };
+        if waiting.told == Some(place.position) {
+            return;
+        }
+        waiting.told = Some(place.position);
+        let (request, queue) = (waiting.request, waiting.queue.to_string());
+        call.heard.push_back(Heard::QueueUpdate {
+            id: request,
+            position: count(place.position),
+            wait: Some(place.wait),
+        });
+        let wait_ms = u64::try_from(place.wait.as_millis()).ok();
+        let event = QueuePosition { leg: call.customer.number, queue, position: count(place.position), wait_ms };
+        self.log(now, call, event);
+    }
+
+    /// The caller waits no longer; an operator's phone that rings for it stops.
+    pub(super) fn leave_queue(&mut self, now: Now, call: &mut Call, outcome: QueueOutcome) {
+        let Some(waiting) = call.waiting.take() else { return };
+        if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing) {
+            self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None);
+        }
+        self.queues.leave(now.mono, call.id);
+        self.queues_changed = true;
+        self.log_queue_left(now, call, &waiting, outcome, None);
+    }
+
+    fn log_queue_left(
+        &mut self,
+        now: Now,
+        call: &Call,
+        waiting: &Waiting,
+        outcome: QueueOutcome,
+        by: Option<LegNumber>,
+    ) {
+        let event = QueueLeft {
+            leg: call.customer.number,
+            queue: waiting.queue.to_string(),
+            outcome,
+            waited_ms: ms(waiting.since, now.mono),
+            answered_by: by,
+        };
+        self.log(now, call, event);
+    }
+
+    /// Rings free operators for those who wait.
+    pub(super) fn serve_queues(&mut self, now: Now) {
+        while let Some((caller, operator)) = self.queues.offer(now.mono) {
+            if !self.calls.contains_key(&caller) {
+                self.queues.leave(now.mono, caller);
+                continue;
+            }
+            self.with(now, caller, |switch, call| switch.ring_operator(now, call, operator));
+        }
+    }
+
+    fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
+        let uri = self.queues.uri(operator).to_owned();
+        let Some((request, patience)) =
+            call.waiting.as_ref().filter(|_| call.other.is_none()).map(|w| (w.request, self.queues.ring(&w.queue)))
+        else {
+            self.queues.declined(now.mono, call.id, operator);
+            return;
+        };
+        let purpose = Purpose::Operator(operator);
+        if let Err(error) = self.ring(now, call, &uri, purpose, request, patience) {
+            tracing::warn!(%uri, %error, "an operator cannot be called");
+            self.queues.declined(now.mono, call.id, operator);
+        }
+    }
+
+    /// The plan transfers the caller to a named target.
+    pub(super) fn transfer(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        request: u64,
+        name: &Arc<str>,
+        to: &str,
+        timeout: Duration,
+    ) {
+        let event = TransferStarted { leg: call.customer.number, target: name.to_string(), to: Pii::new(to) };
+        self.log(now, call, event);
+        call.transferring = Some(Transferring { target: Arc::clone(name), since: now.mono });
+        let purpose = Purpose::Target { name: Arc::clone(name) };
+        if let Err(error) = self.ring(now, call, to, purpose, request, timeout) {
+            tracing::warn!(target = %name, %error, "a transfer's target cannot be called");
+            self.finish_transfer(now, call, TransferOutcome::Failed, None);
+            call.heard.push_back(Heard::Failed { id: request, failure: Failure::Unavailable });
+        }
+    }
+
+    fn ring(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        to: &str,
+        purpose: Purpose,
+        request: u64,
+        patience: Duration,
+    ) -> Result<(), super::customer::CannotPlace> {
+        let way = self.site.way(to)?;
+        let role = if matches!(purpose, Purpose::Operator(_)) { Role::Agent } else { Role::External };
+        // Both legs speak one codec: what comes in goes out untouched.
+        let codecs: Vec<_> = call.customer.agreed.iter().map(|a| a.codec).collect();
+        let from = call.from.reveal().to_owned();
+        let number = LegNumber(call.next_leg);
+        let leg = self.dial(now, &way, number, &codecs, Some(&from))?;
+        call.next_leg += 1;
+        self.by_sip.insert(leg.sip, call.id);
+        self.by_leg.insert(leg.media, call.id);
+        let event = CallRinging {
+            leg: number,
+            role,
+            direction: Direction::Outbound,
+            from: call.from.clone(),
+            from_display: None,
+            to: Pii::new(to),
+            trunk: way.trunk,
+            call_id: self.endpoint.call_id(leg.sip).unwrap_or_default(),
+            owner: Owner::Bot(call.live.plan.name.text.to_string()),
+            plan: None,
+            plan_version: None,
+            transport: None,
+            remote: Some(way.remote.to_string()),
+        };
+        self.log(now, call, event);
+        call.other =
+            Some(Other { leg, to: to.to_owned(), purpose, request, ring_until: now.mono + patience, bridged: None });
+        Ok(())
+    }
+
+    /// What SIP says of the other leg.
+    pub(super) fn on_other(&mut self, now: Now, call: &mut Call, key: CallKey, event: CallEvent) {
+        if call.other.as_ref().is_none_or(|o| o.leg.sip != key) {
+            return;
+        }
+        match event {
+            CallEvent::Incoming(_) | CallEvent::Progress { .. } | CallEvent::Confirmed { .. } => {}
+            CallEvent::Reanswered { .. } => {}
+            CallEvent::Answered { sdp } => self.other_answered(now, call, sdp.as_deref()),
+            CallEvent::Failed { status, reason, .. } => {
+                self.other_failed(now, call, Some(status), failed(status), Some(reason));
+            }
+            CallEvent::Cancelled => self.other_failed(now, call, Some(487), EndCause::Cancelled, None),
+            CallEvent::Reoffer { sdp } => self.reoffer(now, call, true, sdp.as_deref()),
+            CallEvent::Info { content_type, body } => self.info(call, true, &content_type, &body),
+            CallEvent::Ended { cause } => {
+                let (by, cause) = ended(cause);
+                self.person_left(now, call, by, cause);
+            }
+        }
+    }
+
+    fn other_answered(&mut self, now: Now, call: &mut Call, sdp: Option<&[u8]>) {
+        let Some(other) = call.other.as_mut() else { return };
+        let agreed = match sdp.map(|answer| other.leg.sdp.accept_answer(answer)) {
+            Some(Ok(agreed)) => agreed,
+            Some(Err(error)) => {
+                let reason = format!("the answer cannot be used: {error}");
+                return self.other_unusable(now, call, reason);
+            }
+            None => return self.other_unusable(now, call, "the answer has no SDP".to_owned()),
+        };
+        other.leg.stage = Stage::Up;
+        other.leg.answered = Some(now.mono);
+        other.leg.agreed = Some(agreed.clone());
+        other.bridged = Some(now.mono);
+        let (media, number, request) = (other.leg.media, other.leg.number, other.request);
+        self.counters.answered += 1;
+        self.tell_media(media, Command::Start { negotiated: agreed });
+        self.log_answered(now, call, true);
+        self.tell_media(call.customer.media, Command::Bridge { other: media });
+        call.playing = None;
+        if let Some(waiting) = call.waiting.take() {
+            self.queues.accepted(call.id);
+            self.log_queue_left(now, call, &waiting, QueueOutcome::Answered, Some(number));
+        }
+        if call.transferring.is_some() {
+            self.finish_transfer(now, call, TransferOutcome::Answered, Some(200));
+        }
+        self.log(now, call, LegBridged { leg: call.customer.number, with: number });
+        call.heard.push_back(Heard::Answered { id: request });
+    }
+
+    fn other_unusable(&mut self, now: Now, call: &mut Call, reason: String) {
+        if let Some(other) = &call.other {
+            self.endpoint.hangup(now.mono, other.leg.sip, None);
+        }
+        self.other_failed(now, call, Some(488), EndCause::NoCodec, Some(reason));
+    }
+
+    /// It rang for as long as it may.
+    pub(super) fn other_did_not_answer(&mut self, now: Now, call: &mut Call) {
+        if let Some(other) = &call.other {
+            self.endpoint.hangup(now.mono, other.leg.sip, None);
+        }
+        self.other_failed(now, call, None, EndCause::NoAnswer, None);
+    }
+
+    /// Nobody came: the caller keeps its place in the queue, or the plan hears why its target did not answer.
+    fn other_failed(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        status: Option<u16>,
+        cause: EndCause,
+        reason: Option<String>,
+    ) {
+        let Some(other) = call.other.take() else { return };
+        let Other { mut leg, purpose, request, .. } = other;
+        leg.stage = Stage::Ended;
+        leg.ending = Some(Ending { by: EndedBy::Remote, cause, sip_status: status, reason, at: now.mono });
+        self.tell_media(leg.media, Command::Close);
+        call.past.push(leg);
+        match purpose {
+            Purpose::Operator(operator) => {
+                self.queues.declined(now.mono, call.id, operator);
+                self.queues_changed = true;
+            }
+            Purpose::Target { .. } => {
+                let (outcome, failure) = match cause {
+                    EndCause::Busy => (TransferOutcome::Busy, Failure::Busy),
+                    EndCause::NoAnswer => (TransferOutcome::NoAnswer, Failure::NoAnswer),
+                    EndCause::Rejected => (TransferOutcome::Rejected, Failure::Refused),
+                    _ => (TransferOutcome::Failed, Failure::Unavailable),
+                };
+                self.finish_transfer(now, call, outcome, status);
+                call.heard.push_back(Heard::Failed { id: request, failure });
+            }
+        }
+    }
+
+    /// The person hung up after talking; the plan says what comes next.
+    pub(super) fn person_left(&mut self, now: Now, call: &mut Call, by: EndedBy, cause: EndCause) {
+        let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
+        self.other_over(now, call, by, cause, None);
+        call.heard.push_back(Heard::PersonLeft { id: request });
+    }
+
+    /// Ark ends the other leg.
+    pub(super) fn let_other_go(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        by: EndedBy,
+        cause: EndCause,
+        reason: Option<String>,
+    ) {
+        if let Some(other) = &call.other {
+            self.endpoint.hangup(now.mono, other.leg.sip, None);
+        }
+        self.other_over(now, call, by, cause, reason);
+    }
+
+    fn other_over(&mut self, now: Now, call: &mut Call, by: EndedBy, cause: EndCause, reason: Option<String>) {
+        let Some(other) = call.other.take() else { return };
+        let Other { mut leg, purpose, bridged, .. } = other;
+        leg.stage = Stage::Ended;
+        leg.ending = Some(Ending { by, cause, sip_status: None, reason, at: now.mono });
+        if let Some(since) = bridged {
+            let event = LegUnbridged { leg: call.customer.number, with: leg.number, bridged_ms: ms(since, now.mono) };
+            self.log(now, call, event);
+            self.tell_media(call.customer.media, Command::Unbridge);
+        }
+        self.tell_media(leg.media, Command::Close);
+        call.hold_play = None;
+        call.past.push(leg);
+        if let Purpose::Operator(operator) = purpose {
+            match bridged {
+                Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
+                None => {
+                    self.queues.declined(now.mono, call.id, operator);
+                }
+            }
+            self.queues_changed = true;
+        }
+    }
+
+    /// The plan gives a transfer up, or the caller has gone.
+    pub(super) fn give_up_transfer(&mut self, now: Now, call: &mut Call, outcome: TransferOutcome) {
+        if call.transferring.is_none() {
+            return;
+        }
+        if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing) {
+            self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None);
+        }
+        self.finish_transfer(now, call, outcome, None);
+    }
+
+    fn finish_transfer(&mut self, now: Now, call: &mut Call, outcome: TransferOutcome, sip_status: Option<u16>) {
+        let Some(transfer) = call.transferring.take() else { return };
+        let event = TransferFinished {
+            leg: call.customer.number,
+            target: transfer.target.to_string(),
+            outcome,
+            sip_status,
+            took_ms: ms(transfer.since, now.mono),
+        };
+        self.log(now, call, event);
+    }
+
+    /// How many callers wait, and since when the first one does: for metrics.
+    pub fn longest_wait(&self, now: Instant) -> Option<Duration> {
+        let waits = self.calls.values().filter_map(|c| c.waiting.as_ref());
+        waits.map(|w| now.saturating_duration_since(w.since)).max()
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,279 @@
+//! What is heard and said on the legs: prompts, music, keys and recordings.
+
+use std::sync::Arc;
+
+use ark_conversation::event::{
+    Dtmf, DtmfHow, EndCause, EndedBy, PromptCause, PromptFinished, PromptStarted, RecordingCause, RecordingFailed,
+    RecordingFinished, RecordingPurpose, RecordingStarted,
+};
+use ark_dialplans::{Heard, Lang, Now, Piece, Run};
+use ark_media::codec::CodecRef;
+use ark_media::prompt::EncodedPrompt;
+
+use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
+use super::switch::Switch;
+use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordEnd};
+
+impl<M: MediaPort> Switch<M> {
+    /// The plan plays a prompt. What is missing is replaced by a tone, never by silence.
+    pub(super) fn play(&mut self, now: Now, call: &mut Call, id: u64, pieces: &[Piece], lang: Lang, barge_in: bool) {
+        lang.as_str().clone_into(&mut call.lang);
+        let Some(codec) = call.customer.agreed.as_ref().map(|a| a.codec) else {
+            call.heard.push_back(Heard::PlayFinished { id });
+            return;
+        };
+        let sounds = Arc::clone(&call.live.sounds);
+        let mut items: Vec<Arc<EncodedPrompt>> = Vec::with_capacity(pieces.len());
+        let mut missing = 0;
+        for piece in pieces {
+            match sounds.piece(piece, codec) {
+                Some(audio) => items.push(audio),
+                None => {
+                    missing += 1;
+                    items.push(sounds.error_tone(codec));
+                }
+            }
+        }
+        if missing > 0 {
+            self.counters.prompts_missing += missing;
+            tracing::error!(conversation = %call.conversation, state = %call.state, missing, "a prompt has no audio; the caller hears a tone");
+        }
+        let length: std::time::Duration = items.iter().map(|i| i.duration()).sum();
+        let mut prompts: Vec<String> = Vec::new();
+        for piece in pieces {
+            if let Piece::Text { prompt, .. } = piece
+                && prompts.last().is_none_or(|last| **last != **prompt)
+            {
+                prompts.push(prompt.to_string());
+            }
+        }
+        let event = PromptStarted {
+            leg: call.customer.number,
+            play: id,
+            prompts,
+            lang: call.lang.clone(),
+            length_ms: u64::try_from(length.as_millis()).ok(),
+            barge_in,
+            text: None,
+        };
+        self.log(now, call, event);
+        if items.is_empty() {
+            call.heard.push_back(Heard::PlayFinished { id });
+            return;
+        }
+        call.playing = Some(Playing { id, logged: true });
+        self.tell_media(call.customer.media, Command::Play { id, items, barge_in, repeat: false });
+    }
+
+    /// Somebody who waits hears music, somebody who is transferred hears it ring; never silence.
+    pub(super) fn fill_silence(&mut self, call: &mut Call) {
+        if call.playing.is_some() || !call.customer.is_up() || call.other.as_ref().is_some_and(|o| o.bridged.is_some())
+        {
+            return;
+        }
+        let Some(codec) = call.customer.agreed.as_ref().map(|a| a.codec) else { return };
+        let sound = if call.waiting.is_some() {
+            call.live.sounds.music(codec)
+        } else if call.transferring.is_some() {
+            call.live.sounds.ringback(codec)
+        } else {
+            return;
+        };
+        let id = call.own_play();
+        call.playing = Some(Playing { id, logged: false });
+        self.tell_media(call.customer.media, Command::Play { id, items: vec![sound], barge_in: false, repeat: true });
+    }
+
+    /// While one side of a bridge is held, the other hears music.
+    pub(super) fn music_while_held(&mut self, call: &mut Call, held_is_other: bool, begins: bool) {
+        let Some(other) = call.other.as_ref().filter(|o| o.bridged.is_some()) else { return };
+        let listener = if held_is_other { &call.customer } else { &other.leg };
+        let (media, codec) = (listener.media, listener.agreed.as_ref().map(|a| a.codec));
+        if begins {
+            let Some(codec) = codec else { return };
+            self.play_hold_music(call, media, codec);
+        } else if let Some((media, id)) = call.hold_play.take() {
+            self.tell_media(media, Command::StopPlay { id });
+        }
+    }
+
+    fn play_hold_music(&mut self, call: &mut Call, media: media::LegId, codec: CodecRef) {
+        let id = call.own_play();
+        call.hold_play = Some((media, id));
+        let items = vec![call.live.sounds.music(codec)];
+        self.tell_media(media, Command::Play { id, items, barge_in: false, repeat: true });
+    }
+
+    /// What the media engine says of one of the call's legs.
+    pub(super) fn on_media(&mut self, now: Now, call: &mut Call, event: Event) {
+        match event {
+            Event::Digit { leg, digit, road, .. } => self.digit(now, call, leg, digit.as_char(), road),
+            Event::PlayFinished { leg, id, heard, cause } => {
+                if leg == call.customer.media {
+                    self.play_finished(now, call, id, heard, cause);
+                }
+            }
+            Event::RtpTimeout { leg } => self.rtp_timeout(now, call, leg),
+            Event::Recorded { path, duration, bytes, cause, .. } => {
+                let Some(at) = call.recordings.iter().position(|r| r.path == path) else { return };
+                let recording = call.recordings.remove(at);
+                let cause = recording.stop_cause.unwrap_or(recording_cause(cause));
+                let event = RecordingFinished {
+                    leg: call.customer.number,
+                    recording: recording.name,
+                    reference: recording.reference,
+                    duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                    bytes,
+                    sha256: None,
+                    cause,
+                };
+                self.log(now, call, event);
+                if let Some(id) = recording.request {
+                    let seconds = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+                    call.heard.push_back(Heard::Recorded { id, seconds });
+                }
+            }
+            Event::RecordFailed { path, error, .. } => {
+                let Some(at) = call.recordings.iter().position(|r| r.path == path) else { return };
+                let recording = call.recordings.remove(at);
+                tracing::error!(conversation = %call.conversation, %error, "a recording failed; the call goes on");
+                let event = RecordingFailed { leg: call.customer.number, recording: recording.name, error };
+                self.log(now, call, event);
+                if let Some(id) = recording.request {
+                    call.heard.push_back(Heard::Recorded { id, seconds: 0 });
+                }
+            }
+            Event::Closed { leg, quality } => self.leg_closed(now, call, leg, Some(&quality)),
+        }
+    }
+
+    fn digit(&mut self, now: Now, call: &mut Call, leg: media::LegId, key: char, road: media::Road) {
+        let of_customer = leg == call.customer.media;
+        let number = if of_customer {
+            call.customer.number
+        } else if let Some(other) = call.other.as_ref().filter(|o| o.leg.media == leg) {
+            other.leg.number
+        } else {
+            return;
+        };
+        let secret = of_customer && call.run.as_ref().is_some_and(Run::hears_secret);
+        let how = match road {
+            media::Road::Rtp => DtmfHow::Rfc4733,
+            media::Road::Info => DtmfHow::Info,
+        };
+        let event = Dtmf { leg: number, digit: (!secret).then_some(key), masked: secret, how, duration_ms: None };
+        self.log(now, call, event);
+        if of_customer {
+            call.heard.push_back(Heard::Key(key));
+        }
+    }
+
+    fn play_finished(&mut self, now: Now, call: &mut Call, id: u64, heard: std::time::Duration, cause: PlayEnd) {
+        if call.playing.as_ref().is_some_and(|p| p.id == id) {
+            call.playing = None;
+        }
+        if id & OWN_PLAY == 0 {
+            let cause = match cause {
+                PlayEnd::End => PromptCause::End,
+                PlayEnd::Barge(_) => PromptCause::BargeIn,
+                PlayEnd::Stopped => PromptCause::Stopped,
+                PlayEnd::Closed => PromptCause::Hangup,
+                PlayEnd::CodecChanged | PlayEnd::Refused => PromptCause::Failed,
+            };
+            let heard_ms = u64::try_from(heard.as_millis()).unwrap_or(u64::MAX);
+            self.log(now, call, PromptFinished { leg: call.customer.number, play: id, heard_ms, cause });
+            call.heard.push_back(Heard::PlayFinished { id });
+        } else if let Some(message) = call.after_beep.take_if(|m| m.play == id) {
+            self.begin_message(now, call, &message);
+        }
+    }
+
+    fn rtp_timeout(&mut self, now: Now, call: &mut Call, leg: media::LegId) {
+        if leg == call.customer.media {
+            let reason = "no audio came from the caller's phone".to_owned();
+            self.end_call(now, call, EndedBy::Ark, EndCause::MediaLost, None, Some(reason));
+        } else if let Some(request) = call.other.as_ref().filter(|o| o.leg.media == leg).map(|o| o.request) {
+            let reason = Some("no audio came from this phone".to_owned());
+            self.let_other_go(now, call, EndedBy::Ark, EndCause::MediaLost, reason);
+            call.heard.push_back(Heard::PersonLeft { id: request });
+        }
+    }
+
+    /// The plan asks for a voice message: a beep, then the recording.
+    pub(super) fn record_message(
+        &mut self,
+        call: &mut Call,
+        request: u64,
+        max: std::time::Duration,
+        silence: std::time::Duration,
+    ) {
+        let Some(codec) = call.customer.agreed.as_ref().map(|a| a.codec) else {
+            call.heard.push_back(Heard::Recorded { id: request, seconds: 0 });
+            return;
+        };
+        let play = call.own_play();
+        call.after_beep = Some(AfterBeep { request, play, max, silence });
+        call.playing = Some(Playing { id: play, logged: false });
+        let items = vec![call.live.sounds.beep(codec)];
+        self.tell_media(call.customer.media, Command::Play { id: play, items, barge_in: false, repeat: false });
+    }
+
+    fn begin_message(&mut self, now: Now, call: &mut Call, message: &AfterBeep) {
+        let recording = self.new_recording(call, RecordingPurpose::Voicemail, Some(message.request));
+        let command = Command::RecordStart {
+            path: recording.path.clone(),
+            limit: Some(message.max),
+            silence: Some(message.silence),
+        };
+        self.begin_recording(now, call, recording, command);
+    }
+
+    /// The hotline records its calls: from answer to end.
+    pub(super) fn record_whole_call(&mut self, now: Now, call: &mut Call) {
+        let recording = self.new_recording(call, RecordingPurpose::Call, None);
+        let command = Command::RecordStart { path: recording.path.clone(), limit: None, silence: None };
+        self.begin_recording(now, call, recording, command);
+    }
+
+    fn new_recording(&self, call: &mut Call, purpose: RecordingPurpose, request: Option<u64>) -> Recording {
+        call.recordings_made += 1;
+        let name = format!("{}-{}.wav", call.conversation, call.recordings_made);
+        let path = self.config.recordings.join(&name);
+        let reference = format!("ark-media:recordings/{name}");
+        Recording { path, name, reference, purpose, request, stop_cause: None }
+    }
+
+    fn begin_recording(&mut self, now: Now, call: &mut Call, recording: Recording, command: Command) {
+        let event = RecordingStarted {
+            leg: call.customer.number,
+            recording: recording.name.clone(),
+            reference: recording.reference.clone(),
+            purpose: recording.purpose,
+        };
+        self.log(now, call, event);
+        call.recordings.push(recording);
+        self.tell_media(call.customer.media, command);
+    }
+
+    /// The plan ends a voice message (a key, a timeout).
+    pub(super) fn stop_message(&mut self, call: &mut Call, request: u64) {
+        if let Some(message) = call.after_beep.take_if(|m| m.request == request) {
+            self.tell_media(call.customer.media, Command::StopPlay { id: message.play });
+            call.heard.push_back(Heard::Recorded { id: request, seconds: 0 });
+            return;
+        }
+        if let Some(recording) = call.recordings.iter_mut().find(|r| r.request == Some(request)) {
+            recording.stop_cause = Some(RecordingCause::Key);
+            self.tell_media(call.customer.media, Command::RecordStop);
+        }
+    }
+}
+
+fn recording_cause(end: RecordEnd) -> RecordingCause {
+    match end {
+        RecordEnd::Stopped => RecordingCause::Stopped,
+        RecordEnd::Limit => RecordingCause::Limit,
+        RecordEnd::Silence => RecordingCause::Silence,
+        RecordEnd::Closed => RecordingCause::Hangup,
+    }
+}

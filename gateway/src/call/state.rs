@@ -1,0 +1,199 @@
+//! What a call is while it is up: its legs, its plan's run, and what is being done with it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ark_conversation::event::{Direction, EndCause, EndedBy, RecordingCause, RecordingPurpose};
+use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
+use ark_dialplans::{Heard, Run};
+use ark_media::sdp::{Negotiated, Negotiator};
+use ark_sip::ua::CallKey;
+
+use super::queue::{CallerId, OperatorId};
+use super::site::LivePlan;
+use crate::media;
+
+/// Ids of plays that the switch itself starts (music, ringback, beep) have this bit: the plan's own count up from 1.
+pub(super) const OWN_PLAY: u64 = 1 << 63;
+
+/// Where a leg is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// INVITE received or sent, no final response.
+    Ringing,
+    /// A 200 to an offerless INVITE was sent; the ACK brings the answer.
+    AwaitingAck,
+    /// Audio flows.
+    Up,
+    /// Over; its record may still wait for the media engine's last word.
+    Ended,
+}
+
+/// How a leg ended, for its last record.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) by: EndedBy,
+    pub(super) cause: EndCause,
+    pub(super) sip_status: Option<u16>,
+    pub(super) reason: Option<String>,
+    pub(super) at: Instant,
+}
+
+/// One side of a call.
+pub(super) struct Leg {
+    pub(super) number: LegNumber,
+    pub(super) direction: Direction,
+    pub(super) sip: CallKey,
+    pub(super) media: media::LegId,
+    pub(super) sdp: Negotiator,
+    pub(super) agreed: Option<Negotiated>,
+    pub(super) stage: Stage,
+    pub(super) started: Instant,
+    pub(super) answered: Option<Instant>,
+    pub(super) held_since: Option<Instant>,
+    pub(super) ending: Option<Ending>,
+    /// Its `ark.call.ended.v1` is in the log.
+    pub(super) closed: bool,
+}
+
+impl Leg {
+    pub(super) fn is_up(&self) -> bool {
+        self.stage == Stage::Up
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+}
+
+/// Why the other leg is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It answers a queue.
+    Operator(OperatorId),
+    /// The plan's named target.
+    Target { name: Arc<str> },
+}
+
+/// The person at the other end, ringing or talking.
+pub(super) struct Other {
+    pub(super) leg: Leg,
+    /// As it was dialled.
+    pub(super) to: String,
+    pub(super) purpose: Purpose,
+    /// The id of the plan's `queue` or `transfer`.
+    pub(super) request: u64,
+    /// When ringing is given up.
+    pub(super) ring_until: Instant,
+    pub(super) bridged: Option<Instant>,
+}
+
+/// What a play in progress is, for the log.
+pub(super) struct Playing {
+    pub(super) id: u64,
+    /// The plan's prompts are in the log; music and ringback are not.
+    pub(super) logged: bool,
+}
+
+/// A queue that the caller waits in.
+pub(super) struct Waiting {
+    pub(super) request: u64,
+    pub(super) queue: Arc<str>,
+    pub(super) since: Instant,
+    pub(super) told: Option<usize>,
+    pub(super) next_position: Instant,
+}
+
+/// A transfer under way (or talking).
+pub(super) struct Transferring {
+    pub(super) target: Arc<str>,
+    pub(super) since: Instant,
+}
+
+/// A recording that is being made.
+pub(super) struct Recording {
+    pub(super) path: PathBuf,
+    pub(super) name: String,
+    pub(super) reference: String,
+    pub(super) purpose: RecordingPurpose,
+    /// The id of the plan's `record`, for a voice message.
+    pub(super) request: Option<u64>,
+    /// What the plan asked for, so that the log can say why it stopped.
+    pub(super) stop_cause: Option<RecordingCause>,
+}
+
+/// A voice message that starts when its beep is over.
+pub(super) struct AfterBeep {
+    pub(super) request: u64,
+    pub(super) play: u64,
+    pub(super) max: Duration,
+    pub(super) silence: Duration,
+}
+
+/// A call: a customer, a plan, perhaps a person.
+pub(super) struct Call {
+    pub(super) id: CallerId,
+    pub(super) conversation: ConversationId,
+    pub(super) source: String,
+    pub(super) trunk: String,
+    pub(super) from: Pii,
+    pub(super) dialled: Pii,
+    pub(super) live: Arc<LivePlan>,
+    pub(super) run: Option<Run>,
+    pub(super) state: Arc<str>,
+    pub(super) lang: String,
+    pub(super) customer: Leg,
+    pub(super) other: Option<Other>,
+    /// Legs that are over but whose last record is not written.
+    pub(super) past: Vec<Leg>,
+    pub(super) next_leg: u32,
+    pub(super) next_own_play: u64,
+    pub(super) playing: Option<Playing>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) transferring: Option<Transferring>,
+    pub(super) after_beep: Option<AfterBeep>,
+    /// Music to the one whose partner is held.
+    pub(super) hold_play: Option<(media::LegId, u64)>,
+    pub(super) recordings: Vec<Recording>,
+    pub(super) recordings_made: u32,
+    pub(super) record_call: bool,
+    /// What the plan will hear next.
+    pub(super) heard: VecDeque<Heard>,
+    /// The call is over; it is forgotten when its records are complete, at the latest then.
+    pub(super) forget_at: Option<Instant>,
+    /// The deadline that stands in the switch's timer table.
+    pub(super) timer: Option<Instant>,
+}
+
+impl Call {
+    /// The earliest moment at which something is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.forget_at.is_some() {
+            return self.forget_at;
+        }
+        let ring = self.other.as_ref().filter(|o| o.leg.stage == Stage::Ringing).map(|o| o.ring_until);
+        let position = self.waiting.as_ref().map(|w| w.next_position);
+        let run = self.run.as_ref().and_then(Run::deadline);
+        [ring, position, run].into_iter().flatten().min()
+    }
+
+    pub(super) fn own_play(&mut self) -> u64 {
+        self.next_own_play += 1;
+        OWN_PLAY | self.next_own_play
+    }
+
+    /// The leg of this SIP session.
+    pub(super) fn is_customer(&self, sip: CallKey) -> bool {
+        self.customer.sip == sip
+    }
+
+    /// Whether nothing more can come for it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.customer.closed
+            && self.other.is_none()
+            && self.past.iter().all(|leg| leg.closed)
+            && self.recordings.is_empty()
+    }
+}

@@ -1,0 +1,453 @@
+//! The switch: every call of the process as one machine.
+//!
+//! In go messages, media events, commands and the time; out come bytes, log events and requests for HTTP actions. It
+//! does no I/O and reads no clock, so that a whole hotline (caller, plan, operator, loss, timers) is an ordinary test.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ark_conversation::event::{EndCause, EndedBy};
+use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Tenant};
+use ark_dialplans::{Heard, Now};
+use ark_sip::ua::{CallEvent, CallKey, Endpoint, Flow, Output as SipOutput};
+use ark_sip::wire::{Message, ParseError};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::limits::STEPS_MAX;
+use super::queue::{CallerId, QueueConfig, Queues};
+use super::site::Site;
+use super::state::{Call, Stage};
+use super::view::CallView;
+use crate::media::{self, MediaPort};
+
+/// What the switch is told at its start.
+#[derive(Clone, Debug)]
+pub struct SwitchConfig {
+    /// Whose calls they are.
+    pub tenant: Tenant,
+    /// The gateway's name.
+    pub gateway: String,
+    /// The address in SDP; none: the local address that the peer talks to.
+    pub advertise: Option<IpAddr>,
+    /// Our own listening address toward loopback and others, for calls out (UDP).
+    pub udp: Option<SocketAddr>,
+    /// The same for TCP.
+    pub tcp: Option<SocketAddr>,
+    /// Folder of recordings; it exists.
+    pub recordings: PathBuf,
+    /// The user part of our own From in calls out.
+    pub number: String,
+    /// Whether call events are made for the log; off only in a bench that measures its cost.
+    pub log: bool,
+    /// Calls that may be up at a time; the next gets 503.
+    pub calls_max: usize,
+}
+
+/// What the switch asks its driver to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes.
+    Send {
+        /// Where and by what.
+        flow: Flow,
+        /// A whole SIP message.
+        bytes: Vec<u8>,
+    },
+    /// Append to the log.
+    Log(Box<NewEvent>),
+    /// Run a named HTTP action and come back with [`Switch::http_result`].
+    Http(Box<HttpRequest>),
+}
+
+/// An HTTP action that a plan asked for.
+#[derive(Debug)]
+pub struct HttpRequest {
+    /// The call that waits for it.
+    pub call: CallerId,
+    /// The id of the plan's request.
+    pub request: u64,
+    /// What is called, from the plan's `[actions]`.
+    pub url: String,
+    /// GET or POST.
+    pub method: String,
+    /// The action's name.
+    pub action: String,
+    /// What the action may see, sent as JSON.
+    pub vars: std::collections::BTreeMap<String, String>,
+    /// After this the plan has gone on without it.
+    pub timeout: Duration,
+}
+
+/// Counters that metrics and tests read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls that came in.
+    pub incoming: u64,
+    /// Calls placed.
+    pub placed: u64,
+    /// Legs answered.
+    pub answered: u64,
+    /// Calls refused, with whatever status.
+    pub refused: u64,
+    /// Calls that ended.
+    pub ended: u64,
+    /// Prompts that a plan wanted and that were not there.
+    pub prompts_missing: u64,
+    /// Callers that were sent toward a person.
+    pub persons_sought: u64,
+    /// Log events made.
+    pub events: u64,
+    /// Calls ended because the switch caught a fault in itself.
+    pub faults: u64,
+}
+
+/// Every call, queue and SIP session of the process.
+pub struct Switch<M> {
+    pub(super) config: SwitchConfig,
+    pub(super) site: Site,
+    pub(super) endpoint: Endpoint,
+    pub(super) media: M,
+    pub(super) calls: HashMap<CallerId, Box<Call>>,
+    pub(super) by_sip: HashMap<CallKey, CallerId>,
+    pub(super) by_leg: HashMap<media::LegId, CallerId>,
+    pub(super) queues: Queues,
+    pub(super) queues_changed: bool,
+    timers: BTreeSet<(Instant, CallerId)>,
+    pub(super) out: VecDeque<Output>,
+    next_call: CallerId,
+    pub(super) random: ChaCha12Rng,
+    pub(super) counters: Counters,
+    pub(super) draining: bool,
+}
+
+impl<M: MediaPort> Switch<M> {
+    /// A switch without calls.
+    pub fn new(
+        config: SwitchConfig,
+        site: Site,
+        queues: &[QueueConfig],
+        endpoint: Endpoint,
+        media: M,
+        seed: [u8; 32],
+    ) -> Self {
+        Self {
+            config,
+            site,
+            endpoint,
+            media,
+            calls: HashMap::new(),
+            by_sip: HashMap::new(),
+            by_leg: HashMap::new(),
+            queues: Queues::new(queues),
+            queues_changed: false,
+            timers: BTreeSet::new(),
+            out: VecDeque::new(),
+            next_call: 1,
+            random: ChaCha12Rng::from_seed(seed),
+            counters: Counters::default(),
+            draining: false,
+        }
+    }
+
+    /// A message came (or bytes that are none).
+    pub fn receive(&mut self, now: Now, flow: Flow, message: Result<Message, ParseError>) {
+        self.endpoint.receive(now.mono, flow, message);
+        self.settle(now);
+    }
+
+    /// A TCP connection is gone.
+    pub fn connection_closed(&mut self, now: Now, connection: u64) {
+        self.endpoint.connection_closed(now.mono, connection);
+        self.settle(now);
+    }
+
+    /// What was sent on this flow did not leave.
+    pub fn send_failed(&mut self, now: Now, flow: Flow) {
+        self.endpoint.send_failed(now.mono, flow);
+        self.settle(now);
+    }
+
+    /// Something happened on a media leg.
+    pub fn media(&mut self, now: Now, event: media::Event) {
+        if let Some(id) = self.by_leg.get(&event.leg()).copied() {
+            self.with(now, id, |switch, call| switch.on_media(now, call, event));
+        }
+        self.settle(now);
+    }
+
+    /// An HTTP action ended.
+    pub fn http_result(&mut self, now: Now, call: CallerId, request: u64, result: super::HttpResult) {
+        self.with(now, call, |switch, call| switch.on_http(now, call, request, result));
+        self.settle(now);
+    }
+
+    /// Runs every timer that is due.
+    pub fn tick(&mut self, now: Now) {
+        self.endpoint.tick(now.mono);
+        let later = self.timers.split_off(&(now.mono + Duration::from_nanos(1), 0));
+        // Each once: a timer that is set anew for now is the next tick's.
+        for (_, id) in std::mem::replace(&mut self.timers, later) {
+            self.with(now, id, |switch, call| {
+                call.timer = None;
+                switch.on_deadline(now, call);
+            });
+        }
+        if self.queues.waiting() > 0 {
+            self.queues_changed = true;
+        }
+        self.settle(now);
+    }
+
+    /// The next moment at which [`Switch::tick`] has something to do.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let timers = self.timers.first().map(|(at, _)| *at);
+        [timers, self.endpoint.deadline(), self.queues.deadline(now)].into_iter().flatten().min()
+    }
+
+    /// What is to be done, until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// Ends a call from outside (API): both legs. `false`: there is no such call.
+    pub fn hang_up(&mut self, now: Now, conversation: ConversationId, reason: &str) -> bool {
+        let Some(id) = self.calls.values().find(|c| c.conversation == conversation).map(|c| c.id) else { return false };
+        self.with(now, id, |switch, call| {
+            switch.end_call(now, call, EndedBy::Ark, EndCause::Hangup, None, Some(reason.to_owned()));
+        });
+        self.settle(now);
+        true
+    }
+
+    /// New calls get 503 and OPTIONS tells carriers so; calls that are up stay up.
+    pub fn drain(&mut self, draining: bool) {
+        self.draining = draining;
+        self.endpoint.set_draining(draining);
+    }
+
+    /// Ends every call (the process goes down).
+    pub fn shut_down(&mut self, now: Now) {
+        self.drain(true);
+        let ids: Vec<CallerId> = self.calls.keys().copied().collect();
+        for id in ids {
+            self.with(now, id, |switch, call| {
+                switch.end_call(
+                    now,
+                    call,
+                    EndedBy::Ark,
+                    EndCause::Shutdown,
+                    None,
+                    Some("the gateway stops".to_owned()),
+                );
+            });
+        }
+        self.settle(now);
+    }
+
+    /// Replaces the site: calls that are up keep the plan that they began with.
+    pub fn set_site(&mut self, site: Site) {
+        self.site = site;
+    }
+
+    /// The site as it is.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Calls that are not over.
+    pub fn calls(&self) -> Vec<CallView> {
+        let mut views: Vec<CallView> =
+            self.calls.values().filter(|c| c.forget_at.is_none()).map(|c| c.view()).collect();
+        views.sort_by_key(|v| v.conversation);
+        views
+    }
+
+    /// How many calls are known, those included whose last records are being written.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether no call is known.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Callers that wait in queues.
+    pub fn waiting(&self) -> usize {
+        self.queues.waiting()
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The SIP endpoint, for its counters and its load settings.
+    pub fn endpoint(&mut self) -> &mut Endpoint {
+        &mut self.endpoint
+    }
+
+    pub(super) fn new_id(&mut self) -> CallerId {
+        let id = self.next_call;
+        self.next_call += 1;
+        id
+    }
+
+    pub(super) fn random_u128(&mut self) -> u128 {
+        u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64())
+    }
+
+    pub(super) fn random_u64(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
+    pub(super) fn new_conversation(&mut self, now: Now) -> ConversationId {
+        ConversationId::new(unix_ms(now), self.random_u128())
+    }
+
+    /// Puts an event of `call` on its way to the log.
+    pub(super) fn log(&mut self, now: Now, call: &Call, event: impl Into<Event>) {
+        if !self.config.log {
+            return;
+        }
+        self.counters.events += 1;
+        let id = EventId::new(unix_ms(now), self.random_u128()).to_string();
+        let event = CloudEvent::new(id, call.source.clone(), now.wall, event);
+        self.out.push_back(Output::Log(Box::new(NewEvent {
+            tenant: self.config.tenant.clone(),
+            conversation: call.conversation,
+            epoch: 1,
+            at: now.wall,
+            event,
+        })));
+    }
+
+    /// Runs `f` on a call taken out of the table, lets its plan hear what came of it, and puts it back.
+    pub(super) fn with(&mut self, now: Now, id: CallerId, f: impl FnOnce(&mut Self, &mut Call)) {
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        f(self, &mut call);
+        self.let_plan_hear(now, &mut call);
+        self.put_back(call);
+    }
+
+    pub(super) fn put_back(&mut self, mut call: Box<Call>) {
+        self.fill_silence(&mut call);
+        if call.forget_at.is_some() && call.is_complete() {
+            self.forget(&call);
+            return;
+        }
+        let deadline = call.deadline();
+        if call.timer != deadline {
+            if let Some(old) = call.timer {
+                self.timers.remove(&(old, call.id));
+            }
+            if let Some(new) = deadline {
+                self.timers.insert((new, call.id));
+            }
+            call.timer = deadline;
+        }
+        self.calls.insert(call.id, call);
+    }
+
+    fn forget(&mut self, call: &Call) {
+        if let Some(timer) = call.timer {
+            self.timers.remove(&(timer, call.id));
+        }
+        let other = call.other.as_ref().map(|o| &o.leg);
+        for leg in std::iter::once(&call.customer).chain(other).chain(&call.past) {
+            self.by_leg.remove(&leg.media);
+            self.by_sip.remove(&leg.sip);
+        }
+        self.counters.ended += 1;
+    }
+
+    /// The plan hears what has happened, and what it asks for is done, until both have nothing more to say.
+    pub(super) fn let_plan_hear(&mut self, now: Now, call: &mut Call) {
+        let mut steps = 0;
+        while let Some(heard) = call.heard.pop_front() {
+            let Some(run) = call.run.as_mut() else {
+                call.heard.clear();
+                return;
+            };
+            steps += 1;
+            if steps > STEPS_MAX {
+                self.counters.faults += 1;
+                tracing::error!(conversation = %call.conversation, state = %call.state, "a plan does not come to rest; the call is ended");
+                self.end_call(
+                    now,
+                    call,
+                    EndedBy::Ark,
+                    EndCause::Failed,
+                    None,
+                    Some("the plan does not come to rest".to_owned()),
+                );
+                return;
+            }
+            let asked = run.step(now, &heard);
+            for what in asked {
+                self.carry_out(now, call, what);
+            }
+        }
+    }
+
+    /// Hands on what SIP has to say, and offers waiting callers to free operators, until nothing is left.
+    pub(super) fn settle(&mut self, now: Now) {
+        loop {
+            while let Some(output) = self.endpoint.poll() {
+                match output {
+                    SipOutput::Send { flow, bytes } => self.out.push_back(Output::Send { flow, bytes }),
+                    SipOutput::Call { key, event } => self.on_sip(now, key, event),
+                }
+            }
+            if !self.queues_changed {
+                return;
+            }
+            self.queues_changed = false;
+            self.serve_queues(now);
+        }
+    }
+
+    fn on_sip(&mut self, now: Now, key: CallKey, event: CallEvent) {
+        if let CallEvent::Incoming(incoming) = event {
+            self.incoming(now, key, *incoming);
+            return;
+        }
+        // A leg that was given up may still speak once: nobody listens.
+        let Some(id) = self.by_sip.get(&key).copied() else { return };
+        self.with(now, id, |switch, call| {
+            if call.is_customer(key) {
+                switch.on_customer(now, call, event);
+            } else {
+                switch.on_other(now, call, key, event);
+            }
+        });
+    }
+
+    fn on_deadline(&mut self, now: Now, call: &mut Call) {
+        if call.forget_at.is_some_and(|at| at <= now.mono) {
+            self.close_for_good(now, call);
+            return;
+        }
+        if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing && o.ring_until <= now.mono) {
+            self.other_did_not_answer(now, call);
+        }
+        if call.waiting.as_ref().is_some_and(|w| w.next_position <= now.mono) {
+            self.tell_position(now, call);
+        }
+        if call.run.as_ref().and_then(|run| run.deadline()).is_some_and(|at| at <= now.mono) {
+            call.heard.push_back(Heard::Clock);
+        }
+    }
+}
+
+pub(super) fn unix_ms(now: Now) -> u64 {
+    u64::try_from(now.wall.as_millisecond()).unwrap_or(0)
+}
+
+/// Whole milliseconds from `since` to `until`, for events.
+pub(super) fn ms(since: Instant, until: Instant) -> u64 {
+    u64::try_from(until.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+}

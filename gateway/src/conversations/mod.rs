@@ -1,0 +1,234 @@
+//! The road of events from the switch to the log, and from the log to whoever follows it.
+//!
+//! The switch never waits: it pushes into a bounded queue ([`LogSink`]). One writer appends to the store and publishes on
+//! the bus what was committed, in that order. While the store is away events wait in the queue; what does not fit any more is
+//! counted, and the log says so (`ark.log.gap.v1`) as soon as it can.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_bus::Bus;
+use ark_conversation::event::{CallLost, LogGap};
+use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Tenant, source};
+use ark_store::{ListFilter, Openness, Store, StoreError};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+/// Events that wait for the writer: about ten minutes of a gateway with ten calls a second and eight events each.
+pub const QUEUE: usize = 65_536;
+/// Events of one transaction.
+const BATCH: usize = 512;
+/// Pause before a failed append is tried again; doubled up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for events that are still in the queue.
+const FLUSH_MAX: Duration = Duration::from_secs(10);
+
+/// Numbers of the road, for metrics and readiness.
+#[derive(Debug, Default)]
+pub struct LogStats {
+    /// Events committed.
+    pub committed: AtomicU64,
+    /// Events that did not fit into the queue, or that the store can never take.
+    pub dropped: AtomicU64,
+    /// Appends that failed and were tried again.
+    pub retries: AtomicU64,
+}
+
+/// Where the switch leaves its events. Never waits.
+#[derive(Clone)]
+pub struct LogSink {
+    queue: mpsc::Sender<NewEvent>,
+    stats: Arc<LogStats>,
+}
+
+impl LogSink {
+    /// Leaves an event for the writer; `false`: the queue is full, it was counted and is lost.
+    pub fn push(&self, event: NewEvent) -> bool {
+        let taken = self.queue.try_send(event).is_ok();
+        if !taken {
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// The road's numbers.
+    pub fn stats(&self) -> &Arc<LogStats> {
+        &self.stats
+    }
+}
+
+/// The end of the writer: every event that was pushed before is in the log, or it was said that it is not.
+pub struct LogWriter {
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl LogWriter {
+    /// Waits until the queue is empty; every [`LogSink`] must be gone.
+    pub async fn finish(self) {
+        if tokio::time::timeout(FLUSH_MAX, self.task).await.is_err() {
+            tracing::error!("the log's queue could not be written before the end: the store does not answer");
+        }
+    }
+}
+
+/// Who writes: for events that the writer makes itself.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    /// Whose log.
+    pub tenant: Tenant,
+    /// The gateway's name.
+    pub gateway: String,
+}
+
+impl Writer {
+    /// An event of the gateway itself, for the system's own log.
+    pub fn system_event(&self, subject: &str, event: impl Into<Event>) -> NewEvent {
+        self.event(ConversationId::SYSTEM, subject, event)
+    }
+
+    fn event(&self, conversation: ConversationId, subject: &str, event: impl Into<Event>) -> NewEvent {
+        let now = Timestamp::now();
+        let id = EventId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), rand::random());
+        let source = source::gateway(&self.tenant, &self.gateway, subject);
+        NewEvent {
+            tenant: self.tenant.clone(),
+            conversation,
+            epoch: 1,
+            at: now,
+            event: CloudEvent::new(id.to_string(), source, now, event),
+        }
+    }
+}
+
+/// Starts the writer.
+pub fn start(store: Arc<dyn Store>, bus: Arc<dyn Bus>, writer: Writer) -> (LogSink, LogWriter) {
+    let (queue, receiver) = mpsc::channel(QUEUE);
+    let stats = Arc::new(LogStats::default());
+    let task = tokio::spawn(write(receiver, store, bus, writer, Arc::clone(&stats)));
+    (LogSink { queue, stats }, LogWriter { task })
+}
+
+async fn write(
+    mut queue: mpsc::Receiver<NewEvent>,
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    writer: Writer,
+    stats: Arc<LogStats>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut gap = Gap::default();
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        append(std::mem::take(&mut batch), &*store, &*bus, &stats, &mut gap).await;
+        gap.look(&stats);
+        if let Some(event) = gap.take(&writer) {
+            append(vec![event], &*store, &*bus, &stats, &mut gap).await;
+        }
+    }
+}
+
+/// Events that were lost since the log last said so.
+#[derive(Default)]
+struct Gap {
+    told: u64,
+    lost: u64,
+    from: Option<Timestamp>,
+    reason: String,
+}
+
+impl Gap {
+    fn look(&mut self, stats: &LogStats) {
+        let dropped = stats.dropped.load(Ordering::Relaxed);
+        self.lost = dropped - self.told;
+        if self.lost > 0 && self.from.is_none() {
+            self.from = Some(Timestamp::now());
+        }
+    }
+
+    fn take(&mut self, writer: &Writer) -> Option<NewEvent> {
+        if self.lost == 0 {
+            return None;
+        }
+        let until = Timestamp::now();
+        let event = LogGap {
+            dropped_events: self.lost,
+            from: self.from.take().unwrap_or(until),
+            until,
+            reason: std::mem::take(&mut self.reason),
+        };
+        self.told += self.lost;
+        self.lost = 0;
+        Some(writer.system_event("log", event))
+    }
+}
+
+/// Appends until it is done: a store that is away is asked again, what it can never take is dropped and counted.
+async fn append(events: Vec<NewEvent>, store: &dyn Store, bus: &dyn Bus, stats: &LogStats, gap: &mut Gap) {
+    let mut pause = RETRY_MIN;
+    let mut said: Option<Instant> = None;
+    loop {
+        match store.append(events.clone()).await {
+            Ok(appended) => {
+                if said.is_some() {
+                    tracing::warn!(events = appended.len(), "the log is written again");
+                }
+                stats.committed.fetch_add(appended.len() as u64, Ordering::Relaxed);
+                let records = appended.into_iter().filter(|a| !a.duplicate).map(|a| Arc::new(a.record)).collect();
+                if let Err(error) = bus.publish(records).await {
+                    tracing::warn!(%error, "committed events were not carried; readers find them in the store");
+                }
+                return;
+            }
+            Err(StoreError::Refused { .. }) if events.len() > 1 => {
+                for event in events {
+                    Box::pin(append(vec![event], store, bus, stats, gap)).await;
+                }
+                return;
+            }
+            Err(error @ StoreError::Refused { .. }) => {
+                tracing::error!(%error, "an event can never be written to the log");
+                stats.dropped.fetch_add(1, Ordering::Relaxed);
+                gap.reason = error.to_string();
+                return;
+            }
+            Err(error) => {
+                stats.retries.fetch_add(1, Ordering::Relaxed);
+                if said.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+                    tracing::error!(%error, "the log cannot be written; calls go on, events wait");
+                    said = Some(Instant::now());
+                }
+                gap.reason = error.to_string();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+/// At start: calls that the log still shows as open died with an earlier process of this gateway; the log says so.
+/// Gives how many there were.
+///
+/// # Errors
+/// What the store says.
+pub async fn close_lost_calls(store: &dyn Store, writer: &Writer) -> Result<usize, StoreError> {
+    let mut lost = 0;
+    let mut before = None;
+    loop {
+        let filter = ListFilter { openness: Openness::Open, before, ..ListFilter::default() };
+        let page = store.list(&writer.tenant, filter, 100).await?;
+        for state in &page.conversations {
+            let event = CallLost {
+                leg: None,
+                gateway: writer.gateway.clone(),
+                reason: "the gateway stopped while this call was up".to_owned(),
+            };
+            store.append(vec![writer.event(state.conversation, "calls", event)]).await?;
+            lost += 1;
+        }
+        match page.next {
+            Some(next) => before = Some(next),
+            None => return Ok(lost),
+        }
+    }
+}

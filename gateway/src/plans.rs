@@ -1,0 +1,490 @@
+//! Plans go live here: read, checked, tested, prepared, kept in the store, and handed to the switch as a whole.
+//!
+//! Nothing half-way: until every step has passed, callers get the version that was live. Calls that are up keep theirs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use ark_conversation::event::{PlanPublished, PlanRefused, PlanRolledBack};
+use ark_conversation::{Event, Tenant};
+use ark_dialplans::{Diagnostic, Plan, Severity};
+use ark_store::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion as StoredVersion, Store, StoreError};
+use jiff::Timestamp;
+
+use crate::call::driver::SwitchHandle;
+use crate::call::{Hotline, LivePlan};
+use crate::config::{BUILTIN, Config};
+use crate::control::{ControlError, PlanVersion, PlanView, Published};
+use crate::conversations::{LogSink, Writer};
+use crate::prompts;
+
+/// The plan that is part of the program.
+const BUILTIN_PLANS: &[(&str, &str)] =
+    &[("hotline-95188", include_str!("../../dialplans/plans/hotline-95188.toml"))];
+
+/// Versions that `plans` shows of each plan.
+const VERSIONS_SHOWN: usize = 50;
+
+/// Why a plan does not go live.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The file cannot be read.
+    #[error("{file}: cannot be read: {source}. Check the path in [[hotline]] dialplan and its permissions")]
+    Unreadable {
+        /// The path.
+        file: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It does not pass `ark dialplan check`.
+    #[error("{text}")]
+    Check {
+        /// The diagnostics as `ark dialplan check` prints them.
+        text: String,
+        /// The first of them, in one line.
+        first: String,
+        /// How many errors there are.
+        findings: usize,
+    },
+    /// Its own tests fail.
+    #[error("{text}")]
+    Tests {
+        /// The failures as `ark dialplan test` prints them.
+        text: String,
+        /// The first of them, in one line.
+        first: String,
+        /// How many tests fail.
+        findings: usize,
+    },
+    /// Some of its prompts have no audio.
+    #[error(transparent)]
+    Prompts(#[from] prompts::PrepareError),
+    /// The store did not take it.
+    #[error("the store did not take the plan: {0}")]
+    Store(#[from] StoreError),
+    /// Asked for by a name that no hotline uses.
+    #[error("no [[hotline]] uses a plan `{0}`")]
+    Unknown(String),
+    /// The text is of another plan.
+    #[error("this is the plan `{found}`, not `{wanted}`: a published file keeps the name of the plan that it replaces")]
+    OtherName {
+        /// Its name.
+        found: String,
+        /// The name asked for.
+        wanted: String,
+    },
+    /// Nothing to go back to.
+    #[error("there is no version of `{0}` to go back to")]
+    NoOlder(String),
+}
+
+impl Refusal {
+    fn summary(&self) -> (String, usize) {
+        match self {
+            Self::Check { first, findings, .. } | Self::Tests { first, findings, .. } => (first.clone(), *findings),
+            other => (other.to_string().lines().next().unwrap_or_default().to_owned(), 1),
+        }
+    }
+}
+
+impl From<Refusal> for ControlError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unknown(_) | Refusal::NoOlder(_) => Self::NotFound(refusal.to_string()),
+            Refusal::Store(_) => Self::Unavailable(refusal.to_string()),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+/// A configured plan file and what became of it.
+struct Entry {
+    /// As it stands in `[[hotline]] dialplan`.
+    dialplan: String,
+    name: String,
+    live: Option<Arc<LivePlan>>,
+    refused: Option<String>,
+    modified: Option<SystemTime>,
+}
+
+/// Every plan that the site uses.
+pub struct Plans {
+    config: Arc<Config>,
+    tenant: Tenant,
+    store: Arc<dyn Store>,
+    log: LogSink,
+    writer: Writer,
+    prompts: prompts::Preparer,
+    switch: std::sync::OnceLock<SwitchHandle>,
+    entries: Mutex<Vec<Entry>>,
+    /// One publication at a time.
+    publishing: tokio::sync::Mutex<()>,
+}
+
+/// A plan that passed everything but is not in the store yet.
+struct Ready {
+    plan: Arc<Plan>,
+    sounds: Arc<prompts::PromptLibrary>,
+}
+
+impl Plans {
+    /// No plan is live yet.
+    pub fn new(config: Arc<Config>, store: Arc<dyn Store>, log: LogSink, writer: Writer, prompts: prompts::Preparer) -> Self {
+        Self {
+            config,
+            tenant: writer.tenant.clone(),
+            store,
+            log,
+            writer,
+            prompts,
+            switch: std::sync::OnceLock::new(),
+            entries: Mutex::new(Vec::new()),
+            publishing: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The switch takes what goes live from now on.
+    pub fn attach(&self, switch: SwitchHandle) {
+        let _ = self.switch.set(switch);
+    }
+
+    /// At start: publishes every configured file, or brings back the version that was live before. Gives what was refused.
+    pub async fn load_all(&self) -> Vec<(String, Refusal)> {
+        let mut refused = Vec::new();
+        let mut dialplans: Vec<String> = self.config.hotline.iter().map(|h| h.dialplan.clone()).collect();
+        dialplans.sort();
+        dialplans.dedup();
+        for dialplan in dialplans {
+            let modified = modified(&dialplan);
+            let name = plan_stem(&dialplan);
+            let mut entry = Entry { dialplan: dialplan.clone(), name, live: None, refused: None, modified };
+            match self.publish_file(&mut entry, "start").await {
+                Ok(()) => {}
+                Err(refusal) => {
+                    entry.refused = Some(refusal.summary().0);
+                    if let Err(error) = self.bring_back(&mut entry).await {
+                        tracing::warn!(%dialplan, %error, "no earlier version of this plan can be brought back");
+                    }
+                    refused.push((dialplan, refusal));
+                }
+            }
+            self.lock().push(entry);
+        }
+        refused
+    }
+
+    /// What the switch answers each hotline with.
+    pub fn hotlines(&self) -> Vec<(String, Hotline)> {
+        let entries = self.lock();
+        let live = |dialplan: &str| entries.iter().find(|e| e.dialplan == dialplan).and_then(|e| e.live.clone());
+        self.config
+            .hotline
+            .iter()
+            .filter_map(|h| live(&h.dialplan).map(|live| (h.number.clone(), Hotline { live, record: h.record })))
+            .collect()
+    }
+
+    /// Whether every hotline has a live plan; the names of plans that are not as their files say.
+    pub fn state(&self) -> Vec<(String, Option<u64>, Option<String>)> {
+        let entries = self.lock();
+        entries.iter().map(|e| (e.name.clone(), e.live.as_ref().map(|l| l.version), e.refused.clone())).collect()
+    }
+
+    /// Publishes each configured file that has changed since it was last looked at.
+    pub async fn look_for_changes(&self) {
+        let changed: Vec<String> = {
+            let mut entries = self.lock();
+            let changed = entries.iter_mut().filter_map(|entry| {
+                let now = modified(&entry.dialplan);
+                let differs = now.is_some() && now != entry.modified;
+                entry.modified = now.or(entry.modified);
+                differs.then(|| entry.name.clone())
+            });
+            changed.collect()
+        };
+        for name in changed {
+            match self.publish(&name, None, "file").await {
+                Ok(published) => tracing::info!(plan = %published.name, version = published.version, "the changed plan is live"),
+                Err(refusal) => tracing::error!(plan = %name, "the changed plan is not live, the old one stays:\n{refusal}"),
+            }
+        }
+    }
+
+    /// Publishes a plan by name: the configured file, or the text given.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was live stays live.
+    pub async fn publish(&self, name: &str, source: Option<String>, by: &str) -> Result<Published, Refusal> {
+        let _one = self.publishing.lock().await;
+        let dialplan = self.dialplan_of(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+        let (text, file) = match source {
+            Some(text) => (text, format!("{name}.toml")),
+            None => read(&dialplan)?,
+        };
+        let result = self.go_live(&text, &file, folder(&dialplan), by, Some(name)).await;
+        self.tell(&dialplan, result).await
+    }
+
+    /// Makes an older version live again.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was live stays live.
+    pub async fn roll_back(&self, name: &str, version: Option<u64>, by: &str) -> Result<Published, Refusal> {
+        let _one = self.publishing.lock().await;
+        let dialplan = self.dialplan_of(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+        let live = self.store.live_plan(&self.tenant, name).await?;
+        let wanted = match version {
+            Some(version) => u32::try_from(version).ok(),
+            None => self.before(name, live.as_ref()).await?,
+        };
+        let wanted = wanted.ok_or_else(|| Refusal::NoOlder(name.to_owned()))?;
+        let stored = self.store.plan_version(&self.tenant, name, wanted).await?;
+        let stored = stored.ok_or_else(|| Refusal::NoOlder(name.to_owned()))?;
+        let ready = self.ready(&stored.source, &format!("{name}@{wanted}"), folder(&dialplan)).await;
+        let result = match ready {
+            Ok(ready) => {
+                let event = PlanRolledBack {
+                    plan: name.to_owned(),
+                    version: wanted,
+                    previous: live.as_ref().map_or(wanted, |l| l.version),
+                    by: by.to_owned(),
+                    note: None,
+                };
+                self.make_live(&stored, PlanChangeKind::RolledBack, by, event.into(), ready).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        self.tell(&dialplan, result).await
+    }
+
+    /// Every plan as others see it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn views(&self, calls: &BTreeMap<(String, u64), u64>) -> Result<Vec<PlanView>, StoreError> {
+        let entries: Vec<(String, String, Option<u64>, Option<String>)> = {
+            let entries = self.lock();
+            entries
+                .iter()
+                .map(|e| (e.name.clone(), e.dialplan.clone(), e.live.as_ref().map(|l| l.version), e.refused.clone()))
+                .collect()
+        };
+        let mut views = Vec::with_capacity(entries.len());
+        for (name, dialplan, live, refused) in entries {
+            let mut versions = self.store.plan_versions(&self.tenant, Some(&name), VERSIONS_SHOWN).await?;
+            versions.reverse();
+            let hotlines = self.config.hotline.iter().filter(|h| h.dialplan == dialplan).map(|h| h.number.clone());
+            let on = calls.iter().filter(|((plan, _), _)| *plan == name).map(|((_, version), count)| (*version, *count));
+            views.push(PlanView {
+                live,
+                versions: versions
+                    .into_iter()
+                    .map(|v| PlanVersion { version: u64::from(v.version), published_at: v.at.to_string(), digest: v.sha256 })
+                    .collect(),
+                hotlines: hotlines.collect(),
+                calls: on.collect(),
+                refused,
+                name,
+            });
+        }
+        Ok(views)
+    }
+
+    async fn before(&self, name: &str, live: Option<&StoredVersion>) -> Result<Option<u32>, StoreError> {
+        let Some(live) = live else { return Ok(None) };
+        let history = self.store.plan_history(&self.tenant, name, VERSIONS_SHOWN).await?;
+        Ok(history.into_iter().map(|change| change.version).find(|version| *version != live.version))
+    }
+
+    fn dialplan_of(&self, name: &str) -> Option<String> {
+        self.lock().iter().find(|e| e.name == name || e.dialplan == name).map(|e| e.dialplan.clone())
+    }
+
+    async fn publish_file(&self, entry: &mut Entry, by: &str) -> Result<(), Refusal> {
+        let (text, file) = read(&entry.dialplan)?;
+        let live = self.go_live(&text, &file, folder(&entry.dialplan), by, None).await?;
+        entry.name = live.plan.name.text.to_string();
+        entry.live = Some(live);
+        Ok(())
+    }
+
+    /// After a refusal at start: the version that was live before the process ended.
+    async fn bring_back(&self, entry: &mut Entry) -> Result<(), Refusal> {
+        let stored = self.store.live_plan(&self.tenant, &entry.name).await?;
+        let stored = stored.ok_or_else(|| Refusal::NoOlder(entry.name.clone()))?;
+        let file = format!("{}@{}", entry.name, stored.version);
+        let ready = self.ready(&stored.source, &file, folder(&entry.dialplan)).await?;
+        entry.live = Some(Arc::new(LivePlan { plan: ready.plan, version: u64::from(stored.version), sounds: ready.sounds }));
+        Ok(())
+    }
+
+    async fn go_live(
+        &self,
+        text: &str,
+        file: &str,
+        folder: PathBuf,
+        by: &str,
+        wanted: Option<&str>,
+    ) -> Result<Arc<LivePlan>, Refusal> {
+        let ready = match self.ready(text, file, folder).await {
+            Ok(ready) => ready,
+            Err(refusal) => {
+                self.log_refusal(wanted.unwrap_or(&plan_stem(file)), text, &refusal, by).await;
+                return Err(refusal);
+            }
+        };
+        let name = ready.plan.name.text.to_string();
+        if let Some(wanted) = wanted
+            && wanted != name
+        {
+            return Err(Refusal::OtherName { found: name, wanted: wanted.to_owned() });
+        }
+        let new = NewPlanVersion {
+            tenant: self.tenant.clone(),
+            name: name.clone(),
+            sha256: sha256_hex(text),
+            source: text.to_owned(),
+            at: Timestamp::now(),
+            by: by.to_owned(),
+            note: None,
+        };
+        let stored = self.store.put_plan_version(new).await?;
+        let previous = self.store.live_plan(&self.tenant, &name).await?.map(|p| p.version);
+        let event = PlanPublished {
+            plan: name,
+            version: stored.version,
+            sha256: stored.sha256.clone(),
+            previous,
+            by: by.to_owned(),
+            note: None,
+        };
+        self.make_live(&stored, PlanChangeKind::Published, by, event.into(), ready).await
+    }
+
+    async fn make_live(
+        &self,
+        stored: &StoredVersion,
+        kind: PlanChangeKind,
+        by: &str,
+        event: Event,
+        ready: Ready,
+    ) -> Result<Arc<LivePlan>, Refusal> {
+        let change = PlanChange {
+            tenant: self.tenant.clone(),
+            name: stored.name.clone(),
+            version: stored.version,
+            kind,
+            at: Timestamp::now(),
+            by: by.to_owned(),
+            note: None,
+        };
+        self.store.set_live_plan(change, Some(self.writer.system_event("plans", event))).await?;
+        Ok(Arc::new(LivePlan { plan: ready.plan, version: u64::from(stored.version), sounds: ready.sounds }))
+    }
+
+    /// Keeps the outcome, and gives the switch what is live now.
+    async fn tell(&self, dialplan: &str, result: Result<Arc<LivePlan>, Refusal>) -> Result<Published, Refusal> {
+        let live = match result {
+            Ok(live) => live,
+            Err(refusal) => {
+                if let Some(entry) = self.lock().iter_mut().find(|e| e.dialplan == dialplan) {
+                    entry.refused = Some(refusal.summary().0);
+                }
+                return Err(refusal);
+            }
+        };
+        let published = Published { name: live.plan.name.text.to_string(), version: live.version };
+        if let Some(entry) = self.lock().iter_mut().find(|e| e.dialplan == dialplan) {
+            entry.name.clone_from(&published.name);
+            entry.live = Some(live);
+            entry.refused = None;
+        }
+        if let Some(switch) = self.switch.get() {
+            let hotlines = self.hotlines();
+            let changed = switch.change_site(move |site| {
+                let mut site = site.clone();
+                site.set_hotlines(hotlines);
+                site
+            });
+            if changed.await.is_err() {
+                tracing::warn!("the plan is live in the store, but the signalling thread has stopped");
+            }
+        }
+        Ok(published)
+    }
+
+    /// Parse, check, test, prepare: everything that needs no store.
+    async fn ready(&self, text: &str, file: &str, folder: PathBuf) -> Result<Ready, Refusal> {
+        let plan = Plan::parse(text, file).map_err(|found| refused_by_check(&found, text))?;
+        let plan = Arc::new(plan);
+        let sounds = Arc::new(self.prompts.prepare(Arc::clone(&plan), folder).await?);
+        let site = self.config.plan_site();
+        let report = ark_dialplans::check(&plan, &*sounds, Some(&site));
+        if report.diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(refused_by_check(&report.diagnostics, text));
+        }
+        let tests = ark_dialplans::test(&plan);
+        let failed: Vec<String> = tests.failures().map(|t| t.to_string()).collect();
+        if let Some(first) = failed.first() {
+            let first = first.lines().next().unwrap_or_default().to_owned();
+            return Err(Refusal::Tests { text: failed.join("\n"), first, findings: failed.len() });
+        }
+        Ok(Ready { plan, sounds })
+    }
+
+    async fn log_refusal(&self, name: &str, text: &str, refusal: &Refusal, by: &str) {
+        let live = self.store.live_plan(&self.tenant, name).await.ok().flatten().map(|l| l.version);
+        let (reason, findings) = refusal.summary();
+        let event = PlanRefused {
+            plan: name.to_owned(),
+            sha256: sha256_hex(text),
+            live,
+            reason,
+            findings: u32::try_from(findings).unwrap_or(u32::MAX),
+            by: by.to_owned(),
+        };
+        self.log.push(self.writer.system_event("plans", event));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sha256_hex(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn refused_by_check(found: &[Diagnostic], _text: &str) -> Refusal {
+    let errors: Vec<&Diagnostic> = found.iter().filter(|d| d.severity == Severity::Error).collect();
+    let first = errors.first().map(|d| d.one_line()).unwrap_or_default();
+    Refusal::Check { text: ark_dialplans::render_human(found, ark_dialplans::Lang::En), first, findings: errors.len() }
+}
+
+fn read(dialplan: &str) -> Result<(String, String), Refusal> {
+    if let Some(name) = dialplan.strip_prefix(BUILTIN) {
+        let found = BUILTIN_PLANS.iter().find(|(known, _)| *known == name);
+        let (_, text) = found.ok_or_else(|| Refusal::Unknown(dialplan.to_owned()))?;
+        return Ok(((*text).to_owned(), dialplan.to_owned()));
+    }
+    let text = std::fs::read_to_string(dialplan)
+        .map_err(|source| Refusal::Unreadable { file: dialplan.to_owned(), source })?;
+    Ok((text, dialplan.to_owned()))
+}
+
+fn modified(dialplan: &str) -> Option<SystemTime> {
+    std::fs::metadata(dialplan).and_then(|m| m.modified()).ok()
+}
+
+/// Where recordings that a plan names relatively are looked for.
+fn folder(dialplan: &str) -> PathBuf {
+    Path::new(dialplan).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn plan_stem(file: &str) -> String {
+    let file = file.strip_prefix(BUILTIN).unwrap_or(file);
+    Path::new(file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_else(|| file.to_owned())
+}
