@@ -7,9 +7,9 @@ use crate::sqlite::fail::{self, Place};
 
 /// One script for each layout version: `user_version` n has run the first n. Scripts are only ever added.
 ///
-/// The log's unique (tenant, source, id) is indexed by id before source: ids are ULIDs and grow at the end of the index,
-/// while sources hold random Call-IDs and would touch a page of their own for each event (append_bench, minutes apart on
-/// a shared machine: 63 to 76k against 28 to 39k events/s, the bare insert alike).
+/// The log's unique (tenant, source, id) is indexed by id before source: ids are ULIDs and grow at the end of the
+/// index, while sources hold random Call-IDs and would touch a page of their own for each event (append_bench, minutes
+/// apart on a shared machine: 63 to 76k against 28 to 39k events/s, the bare insert alike).
 ///
 /// Rowid tables with separate unique indices, never `WITHOUT ROWID`: measured 28 to 33k against 8 to 10k rows/s (rows
 /// of 1 KB scattered over the key space make a B-tree of rows split everywhere).
