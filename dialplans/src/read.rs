@@ -197,24 +197,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, BadDuration> {
     Ok(Duration::from_millis(total_ms))
 }
 
-/// A duration as a plan would write it.
-#[must_use]
-pub(crate) fn duration_text(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    if ms == 0 {
-        return "0s".to_owned();
-    }
-    let mut out = String::new();
-    let mut rest = ms;
-    for (unit, size) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-        if rest >= size {
-            out.push_str(&format!("{}{unit}", rest / size));
-            rest %= size;
-        }
-    }
-    out
-}
-
 /// The key that a plan calls `0`-`9`, `star` or `hash`.
 pub(crate) fn parse_key(name: &str) -> Option<char> {
     match name {
@@ -227,7 +209,7 @@ pub(crate) fn parse_key(name: &str) -> Option<char> {
 
 /// What a plan calls a key.
 #[must_use]
-pub fn key_name(key: char) -> String {
+pub(crate) fn key_name(key: char) -> String {
     match key {
         '*' => "star".to_owned(),
         '#' => "hash".to_owned(),
@@ -475,6 +457,5 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text).err().map(|bad| bad.at), Some(at), "{text}");
         }
-        assert_eq!(duration_text(Duration::from_millis(90_250)), "1m30s250ms");
     }
 }

@@ -16,17 +16,19 @@ use crate::lang::Lang;
 use crate::prompt::{Part, Prompt};
 use crate::read::{Field, Kind, may, must};
 use crate::say;
-use crate::source::{Name, Source, Span};
+use crate::source::{Name, Source};
 use crate::verb::Node;
 
 pub(crate) use read::settable;
+pub(crate) use tests_table::FIELDS as TEST_FIELDS;
 pub use tests_table::{TestCase, TestEvent};
 
 /// The only schema there is.
-pub const SCHEMA: &str = "ark.dialplan/1";
+pub(crate) const SCHEMA: &str = "ark.dialplan/1";
 
 /// The engine's own variables; plans may speak them, send them and branch on them, but not set them (except `lang`).
-pub const BUILT_IN_VARIABLES: &[&str] = &["lang", "caller", "dialled", "position", "ahead", "wait", "date", "time"];
+pub(crate) const BUILT_IN_VARIABLES: &[&str] =
+    &["lang", "caller", "dialled", "position", "ahead", "wait", "date", "time"];
 
 /// One plan. Immutable; calls share it by `Arc` and keep the version that they began with.
 #[derive(Debug)]
@@ -73,7 +75,6 @@ pub struct Rules {
     pub max_menu_options: u32,
     /// Silence, no-match and repeat in a row that lead to a person.
     pub strikes: u32,
-    pub(crate) span: Span,
 }
 
 /// `[lists.NAME]`: telephone numbers.

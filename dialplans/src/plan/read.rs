@@ -259,7 +259,7 @@ fn rules<'a>(reader: &mut Reader, found: Found<'a>) -> Rules {
         None => (0..0, None),
         Some((span, value)) => (span, reader.table(value, "[rules]", "[rules]")),
     };
-    let block = Block::new(reader, table.unwrap_or(&empty), "[rules]".to_owned(), span.clone(), RULES_FIELDS, &[]);
+    let block = Block::new(reader, table.unwrap_or(&empty), "[rules]".to_owned(), span, RULES_FIELDS, &[]);
     let number = |reader: &mut Reader, name: &str, range, default: u32| {
         u32::try_from(block.integer(reader, name, range, i64::from(default))).unwrap_or(default)
     };
@@ -270,7 +270,6 @@ fn rules<'a>(reader: &mut Reader, found: Found<'a>) -> Rules {
         max_seconds_to_human: number(reader, "max_seconds_to_human", 1..=600, 15),
         max_menu_options: number(reader, "max_menu_options", 1..=12, 5),
         strikes: number(reader, "strikes", 1..=20, 3),
-        span,
     }
 }
 

@@ -136,7 +136,7 @@ fn one<'a>(reader: &mut Reader, table: &'a DeTable<'a>, span: Span) -> TestCase 
     TestCase {
         name: block.must_name(reader, "name"),
         at,
-        caller: block.name(reader, "caller").map_or_else(|| "13800138000".to_owned(), |n| n.text.to_string()),
+        caller: block.name(reader, "caller").map_or_else(|| "15000000000".to_owned(), |n| n.text.to_string()),
         lang,
         events,
         expect: block.texts(reader, "expect"),

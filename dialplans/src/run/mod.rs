@@ -283,6 +283,11 @@ impl Core {
         self.timers.iter().map(|(_, at)| *at).min()
     }
 
+    /// The timer that is due next.
+    pub(crate) fn next_timer(&self) -> Option<Timer> {
+        self.timers.iter().min_by_key(|(timer, at)| (*at, *timer)).map(|(timer, _)| *timer)
+    }
+
     pub(crate) fn playing(&self) -> Option<u64> {
         self.playing
     }

@@ -60,6 +60,10 @@ impl Node for Branch {
         }
     }
 
+    fn values(&self) -> Vec<&str> {
+        self.cases.iter().map(|(case, _)| &*case.text).collect()
+    }
+
     fn enter(&self, turn: &mut Turn<'_>) -> Flow {
         let value = turn.variable(&self.on.text);
         Flow::go(self.choose(&value))

@@ -153,6 +153,10 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn hears_secret(&self) -> bool {
         false
     }
+    /// Values that it compares with.
+    fn values(&self) -> Vec<&str> {
+        Vec::new()
+    }
     /// `general` of `queue:general`.
     fn object(&self) -> Object {
         None

@@ -1,0 +1,279 @@
+//! The world around a call when there is no call: a virtual clock, a caller who does as told, and a trace. Tests, random
+//! callers and the simulator share it, and the plan cannot tell it from the real one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::civil::DateTime;
+use jiff::{Timestamp, ToSpan};
+
+use crate::calendar::Opening;
+use crate::event::{Do, EndReason, Failure, Heard, Piece};
+use crate::plan::{Plan, TestEvent};
+use crate::run::{Caller, Core, Job, Phase, Tick, Timer};
+use crate::verb::Role;
+
+/// Steps that one event of a test may take before the world gives up on the plan.
+const STEPS_PER_EVENT: usize = 500;
+
+pub(crate) struct World {
+    pub(crate) core: Core,
+    pub(crate) now: Tick,
+    pub(crate) trace: Vec<String>,
+    /// Everything that was asked for since the last [`World::take`].
+    recent: Vec<Do>,
+    strikes_heard: u32,
+}
+
+/// Why an event could not happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Impossible {
+    /// The call had ended.
+    Ended,
+    /// Nothing of that kind is going on.
+    NotHere(&'static str),
+}
+
+impl World {
+    pub(crate) fn call(plan: &Arc<Plan>, caller: &Caller, wall: Timestamp) -> Self {
+        let now = Tick { at: Duration::ZERO, wall };
+        let (core, out) = Core::start(Arc::clone(plan), caller, now);
+        let mut world = Self { core, now, trace: Vec::new(), recent: Vec::new(), strikes_heard: 0 };
+        world.note(out);
+        world
+    }
+
+    /// What was asked for since the last time.
+    pub(crate) fn take(&mut self) -> Vec<Do> {
+        std::mem::take(&mut self.recent)
+    }
+
+    pub(crate) fn hear(&mut self, heard: &Heard) -> usize {
+        let out = self.core.step(self.now, heard);
+        let count = out.len();
+        self.note(out);
+        count
+    }
+
+    /// Moves the clocks to the next deadline and lets it fire.
+    pub(crate) fn next_deadline(&mut self) -> bool {
+        let Some(at) = self.core.deadline() else { return false };
+        self.advance_to(at);
+        self.hear(&Heard::Clock);
+        true
+    }
+
+    pub(crate) fn advance_to(&mut self, at: Duration) {
+        let by = at.saturating_sub(self.now.at);
+        self.now.at = self.now.at.max(at);
+        if let Ok(wall) =
+            self.now.wall.checked_add(jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::ZERO))
+        {
+            self.now.wall = wall;
+        }
+    }
+
+    /// The prompt that plays ends by itself, after its estimated length.
+    pub(crate) fn prompt_ends(&mut self) -> bool {
+        let Some(id) = self.core.playing() else { return false };
+        self.hear(&Heard::PlayFinished { id });
+        true
+    }
+
+    fn note(&mut self, out: Vec<Do>) {
+        for one in &out {
+            self.trace_one(one);
+        }
+        self.recent.extend(out);
+    }
+
+    fn trace_one(&mut self, one: &Do) {
+        match one {
+            Do::Entered { state, verb } => {
+                self.trace.push(format!("state:{state}"));
+                let object = self.core.plan.state(state).and_then(|s| s.node.object());
+                match object {
+                    Some(object) => self.trace.push(format!("{verb}:{object}")),
+                    // The end itself is traced once, when it comes.
+                    None if *verb == "hangup" => {}
+                    None => self.trace.push((*verb).to_owned()),
+                }
+            }
+            Do::Play { pieces, .. } => {
+                let mut last: Option<&str> = None;
+                for piece in pieces {
+                    if let Piece::Text { prompt, .. } = piece
+                        && last != Some(prompt)
+                    {
+                        self.trace.push(format!("play:{prompt}"));
+                        last = Some(prompt);
+                    }
+                }
+            }
+            Do::Set { name, value } if &**name == "lang" => self.trace.push(format!("lang:{value}")),
+            Do::Set { name, value } => self.trace.push(format!("set:{name}={value}")),
+            Do::Gathered { name, value } => self.trace.push(format!("gathered:{name}={value}")),
+            Do::Strike { count, .. } => {
+                self.strikes_heard += 1;
+                self.trace.push(format!("strike:{count}"));
+            }
+            Do::PersonSought { .. } => self.trace.push("person".to_owned()),
+            Do::Hangup { reason: EndReason::Caller } => self.trace.push("caller-hangup".to_owned()),
+            Do::Hangup { reason: EndReason::Fault } => self.trace.extend(["fault".to_owned(), "hangup".to_owned()]),
+            Do::Hangup { .. } => self.trace.push("hangup".to_owned()),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.core.ended.is_some()
+    }
+
+    pub(crate) fn with_a_person(&self) -> bool {
+        !self.ended() && self.core.role() == Role::Person
+    }
+
+    /// Lets one event of a test happen.
+    pub(crate) fn event(&mut self, event: &TestEvent) -> Result<(), Impossible> {
+        if self.ended() {
+            return if *event == TestEvent::Hangup { Ok(()) } else { Err(Impossible::Ended) };
+        }
+        match event {
+            TestEvent::Key(key) => {
+                self.hear(&Heard::Key(*key));
+            }
+            TestEvent::Silence => self.silence(),
+            TestEvent::Hangup => {
+                self.hear(&Heard::Hangup);
+            }
+            TestEvent::Answered => {
+                let id = self.until_job("a person who is being called", |job| match job {
+                    Job::Queue(id) | Job::Transfer(id) => Some(id),
+                    _ => None,
+                })?;
+                self.trace.push("answered".to_owned());
+                self.hear(&Heard::Answered { id });
+                self.hear(&Heard::PersonLeft { id });
+            }
+            TestEvent::NoAnswer => self.no_answer()?,
+            TestEvent::Recorded => {
+                let id = self.until_job("a recording", |job| match job {
+                    Job::Record(id) => Some(id),
+                    _ => None,
+                })?;
+                self.trace.push("recorded".to_owned());
+                self.hear(&Heard::Recorded { id, seconds: 5 });
+            }
+            TestEvent::Http(values) => {
+                let id = self.until_job("an HTTP action at work", |job| match job {
+                    Job::Http(id) => Some(id),
+                    _ => None,
+                })?;
+                let result = values.clone().ok_or_else(|| "failed".to_owned());
+                self.hear(&Heard::HttpResult { id, result });
+            }
+            TestEvent::Place { position, wait } => {
+                let id = self.until_job("a queue", |job| match job {
+                    Job::Queue(id) => Some(id),
+                    _ => None,
+                })?;
+                self.place(id, *position, *wait);
+            }
+        }
+        Ok(())
+    }
+
+    /// The place changes, and the next announcement comes: what is being said ends first, then its time passes.
+    fn place(&mut self, id: u64, position: u32, wait: Option<Duration>) {
+        while self.prompt_ends() {}
+        self.hear(&Heard::QueueUpdate { id, position, wait });
+        if self.core.playing().is_none() && self.core.next_timer() == Some(Timer::Announce) {
+            self.next_deadline();
+        }
+    }
+
+    /// A queue is waited out; a transfer rings out.
+    fn no_answer(&mut self) -> Result<(), Impossible> {
+        let job = self.until_job("a person who is being called", |job| match job {
+            Job::Queue(_) | Job::Transfer(_) => Some(job),
+            _ => None,
+        })?;
+        self.trace.push("no-answer".to_owned());
+        if let Job::Transfer(id) = job {
+            self.hear(&Heard::Failed { id, failure: Failure::NoAnswer });
+            return Ok(());
+        }
+        for _ in 0..STEPS_PER_EVENT {
+            if self.core.job != Some(job) || !(self.prompt_ends() || self.next_deadline()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets prompts end until a job of that kind runs.
+    fn until_job<T>(&mut self, what: &'static str, kind: impl Fn(Job) -> Option<T>) -> Result<T, Impossible> {
+        for _ in 0..STEPS_PER_EVENT {
+            if let Some(found) = self.core.job.and_then(&kind) {
+                return Ok(found);
+            }
+            if self.ended() || !self.prompt_ends() {
+                break;
+            }
+        }
+        Err(if self.ended() { Impossible::Ended } else { Impossible::NotHere(what) })
+    }
+
+    /// The caller says nothing until that costs a strike, ends a recording, reaches a person, or ends the call.
+    fn silence(&mut self) {
+        let strikes = self.strikes_heard;
+        for _ in 0..STEPS_PER_EVENT {
+            if self.ended() || self.with_a_person() || self.strikes_heard != strikes {
+                return;
+            }
+            if self.prompt_ends() {
+                continue;
+            }
+            if let Some(Job::Record(id)) = self.core.job {
+                self.hear(&Heard::Recorded { id, seconds: 0 });
+                return;
+            }
+            if !self.next_deadline() {
+                return;
+            }
+        }
+    }
+
+    /// Lets everything that plays end, so that a goodbye ends the call.
+    pub(crate) fn coast(&mut self) {
+        for _ in 0..STEPS_PER_EVENT {
+            if self.ended() || self.with_a_person() || !self.prompt_ends() {
+                return;
+            }
+        }
+    }
+
+    /// True when nothing will ever happen again although the call is up.
+    pub(crate) fn stuck(&self) -> bool {
+        !self.ended() && self.core.deadline().is_none() && self.core.phase() != Phase::Talking
+    }
+}
+
+/// A moment at which every calendar of the plan is open, the same on every machine.
+pub(crate) fn open_moment(plan: &Plan) -> Timestamp {
+    let begin = wall(plan, jiff::civil::date(2026, 3, 3).at(10, 0, 0, 0));
+    let mut at = begin;
+    for _ in 0..24 * 400 {
+        if plan.calendars.values().all(|calendar| calendar.at(at, &plan.zone) == Opening::Open) {
+            return at;
+        }
+        let Ok(next) = at.checked_add(1.hour()) else { break };
+        at = next;
+    }
+    begin
+}
+
+/// A wall time in the plan's time zone.
+pub(crate) fn wall(plan: &Plan, at: DateTime) -> Timestamp {
+    plan.zone.to_timestamp(at).unwrap_or(Timestamp::UNIX_EPOCH)
+}
