@@ -124,8 +124,15 @@ impl Recorder {
         let skip = self.flushed.saturating_sub(position).min(samples as u64) as usize;
         let room = (self.flushed + WINDOW as u64).saturating_sub(position + skip as u64) as usize;
         let lost = skip > 0 || room < samples - skip;
-        for (at, sample) in (position + skip as u64..).zip(&pcm[skip..]).take(room) {
-            self.window[(at % WINDOW as u64) as usize][index] = *sample;
+        let pcm = &pcm[skip..];
+        let pcm = &pcm[..pcm.len().min(room)];
+        let first = ((position + skip as u64) % WINDOW as u64) as usize;
+        let (here, wrapped) = pcm.split_at(pcm.len().min(WINDOW - first));
+        for (pair, sample) in self.window[first..].iter_mut().zip(here) {
+            pair[index] = *sample;
+        }
+        for (pair, sample) in self.window.iter_mut().zip(wrapped) {
+            pair[index] = *sample;
         }
         self.dropped += u64::from(lost);
     }
@@ -181,10 +188,15 @@ impl Recorder {
 
     fn block(&mut self, count: u64, out: &mut Vec<u8>) -> Write {
         let offset = HEADER_BYTES as u64 + self.flushed * PAIR_BYTES as u64;
-        for at in self.flushed..self.flushed + count {
-            let pair = std::mem::take(&mut self.window[(at % WINDOW as u64) as usize]);
-            out.extend_from_slice(&pair[0].to_le_bytes());
-            out.extend_from_slice(&pair[1].to_le_bytes());
+        let first = (self.flushed % WINDOW as u64) as usize;
+        let here = (count as usize).min(WINDOW - first);
+        for range in [first..first + here, 0..count as usize - here] {
+            let pairs = &mut self.window[range];
+            out.extend(pairs.iter().flat_map(|[left, right]| {
+                let ([a, b], [c, d]) = (left.to_le_bytes(), right.to_le_bytes());
+                [a, b, c, d]
+            }));
+            pairs.fill([0; 2]);
         }
         self.flushed += count;
         Write { offset, bytes: count as usize * PAIR_BYTES }

@@ -392,7 +392,7 @@ fn a_bridge_keeps_distances_remaps_types_and_joins_the_clock() {
     }
     let relayed = &b.sent[5..];
     assert!(relayed[0].0.marker);
-    assert_eq!(relayed[0].0.timestamp.wrapping_sub(b.sent[4].0.timestamp), 320, "the clock went on for one tick");
+    assert_eq!(relayed[0].0.timestamp.wrapping_sub(b.sent[4].0.timestamp), 160, "no step at the seam");
     // The packet that a never heard is a hole of one number and 20 ms for b's peer too.
     let steps: Vec<(u16, u32)> = relayed
         .windows(2)
@@ -493,4 +493,61 @@ fn rtcp_on_the_rtp_port_is_read_when_that_was_agreed() {
     assert!(matches!(received, Received::Dropped(Dropped::Rtcp)));
     assert_eq!(leg.events(), [SessionEvent::PeerLeft]);
     assert_eq!(leg.session.remote_rtcp(), peer());
+}
+
+#[test]
+fn a_relay_that_falls_silent_gets_comfort_silence_until_it_speaks_again() {
+    let mut a = Leg::new(agreed());
+    let mut b = Leg::new(agreed());
+    b.session.set_relay(Some(RelayKeys::Pass));
+    let mut out = [0; 1500];
+    b.ticks(100);
+    // 200 ms after the bridge began.
+    assert_eq!(b.sent.len(), 91);
+    assert!(b.sent[0].0.marker && b.sent[0].1 == [0xD5; 160]);
+    let packet = a.hear(&[7; 160]);
+    let media = a.session.receive_rtp(a.now, peer(), &packet).media().unwrap();
+    let length = b.session.forward(b.now, &media, &mut out).unwrap();
+    let relayed = Packet::parse(&out[..length]).unwrap();
+    b.sent.push((relayed.header, relayed.payload.to_vec()));
+    assert!(relayed.header.marker);
+    assert_eq!(b.tick(), None);
+    b.check_continuity();
+}
+
+#[test]
+fn a_peer_that_restarts_its_numbers_is_relayed_without_a_wild_jump() {
+    let mut a = Leg::new(agreed());
+    let mut b = Leg::new(agreed());
+    b.session.set_relay(Some(RelayKeys::Pass));
+    let mut out = [0; 1500];
+    for n in 0..30 {
+        if n == 15 {
+            (a.sequence, a.timestamp) = (a.sequence.wrapping_add(40_000), a.timestamp.wrapping_add(0x7000_0000));
+        }
+        a.now += TICK;
+        b.now += TICK;
+        let packet = a.hear(&[7; 160]);
+        if let Some(media) = a.session.receive_rtp(a.now, peer(), &packet).media() {
+            let length = b.session.forward(b.now, &media, &mut out).unwrap();
+            b.sent.push((Packet::parse(&out[..length]).unwrap().header, Vec::new()));
+        }
+    }
+    assert_eq!(b.sent.len(), 29);
+    b.check_continuity();
+    b.session.set_relay(None);
+    b.ticks(2);
+    b.check_continuity();
+}
+
+#[test]
+fn a_key_that_hold_cuts_off_is_over() {
+    let mut leg = Leg::new(agreed());
+    leg.session.send_digit(Digit::from_char('1').unwrap(), Duration::from_millis(500));
+    leg.ticks(3);
+    leg.session.update(leg.now, Negotiated { direction: Direction::Inactive, ..agreed() });
+    leg.ticks(10);
+    leg.session.update(leg.now, agreed());
+    assert_eq!(leg.tick().unwrap().payload_type, 8);
+    assert_eq!(leg.session.digits_waiting(), 0);
 }

@@ -149,6 +149,11 @@ pub fn sdp(seed: u64, iterations: u64) {
         if !random.one_in(8) {
             mutate(&mut random, &mut offer);
         }
+        if random.one_in(10)
+            && let Some(at) = offer.windows(8).position(|w| w == b"m=audio ")
+        {
+            offer.splice(at + 8..at + 8, *b"0 RTP/AVP 8 ");
+        }
         let about = || format!("seed {seed}, iteration {i}, {name}: {}", String::from_utf8_lossy(&offer));
         let result = if random.one_in(6) {
             leg.offer([Direction::SendRecv, Direction::SendOnly, Direction::Inactive][random.below(3) as usize]);
@@ -186,6 +191,7 @@ pub fn dtmf(seed: u64, iterations: u64) {
         let mut receiver = Receiver::new(8000);
         let mut timestamp = random.next_u32();
         let (mut pressed, mut reported) = (String::new(), String::new());
+        let mut old: Option<(u32, [u8; 4])> = None;
         let mut ends = 0;
         let mut ms = 0;
         for _ in 0..1 + random.below(8) {
@@ -216,11 +222,19 @@ pub fn dtmf(seed: u64, iterations: u64) {
                         next = receiver.waiting();
                     }
                 }
+                if let Some((timestamp, payload)) = old.filter(|_| random.one_in(3)) {
+                    let late = receiver.receive(begin + Duration::from_millis(ms), timestamp, &payload);
+                    assert_eq!(late, None, "seed {seed}, iteration {i}: a late packet of an old key counts");
+                }
             }
             if heard {
                 pressed.push(digit.as_char());
+                let event = Payload { event: digit.event(), end: random.one_in(2), volume: 10, duration: 640 };
+                old = Some((timestamp, event.to_bytes()));
+            } else {
+                // The one before that is older than any packet can be late.
+                old = None;
             }
-            // A packet of nothing, and a late one of the key before.
             let length = random.below(5) as usize;
             let junk = [[200].as_slice(), &random.bytes(length)].concat();
             assert_eq!(receiver.receive(begin, timestamp, &junk), None, "seed {seed}, iteration {i}");

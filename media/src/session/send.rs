@@ -16,6 +16,10 @@ use crate::sdp::Negotiated;
 const SILENCE_BYTES_MAX: usize = PTIME_MAX.as_millis() as usize * 8;
 /// Packet times of pause after each key, so that the same key twice is heard twice.
 const PAUSE_AFTER_KEY: u32 = 3;
+/// A relay that is silent for so long gets comfort silence: the other side is held, lost, or sends nothing in pauses.
+const RELAY_SILENT: Duration = Duration::from_millis(200);
+/// Relayed sequence numbers that skip more than this begin a new stretch too.
+const RELAY_GAP_PACKETS: i64 = 3000;
 /// A relayed timestamp further than this from the last one (in seconds) begins a new stretch.
 const RELAY_JUMP_SECONDS: u32 = 10;
 
@@ -52,6 +56,8 @@ struct Anchor {
 struct Relay {
     keys: bool,
     anchor: Option<Anchor>,
+    /// When the last packet was relayed, or the relay began.
+    spoke: Instant,
 }
 
 #[derive(Debug)]
@@ -181,10 +187,12 @@ impl Send {
         quality.skipped_ticks = self.skipped;
     }
 
-    /// The RTP time of this instant.
+    /// The RTP time of this instant: `timestamp` is that of the next packet, up to one packet time ahead.
     pub(super) fn clock(&self, now: Instant, clock_hz: u32) -> u32 {
         let since = now.saturating_duration_since(self.ticked).as_micros() as u64;
-        self.timestamp.wrapping_add((since * u64::from(clock_hz) / 1_000_000) as u32)
+        let since = (since * u64::from(clock_hz) / 1_000_000) as u32;
+        let ticks = self.step / self.ticks_per_packet * self.phase;
+        self.timestamp.wrapping_sub(self.step).wrapping_add(ticks).wrapping_add(since)
     }
 
     /// Copies the next stretch of the playlist to `out`, over the seams of its items, and fills up with silence after
@@ -258,7 +266,8 @@ impl Session {
     /// One tick of 20 ms: writes the packet that is due to `out` (at least [`RTP_HEADER_BYTES`] + 480 bytes) and
     /// returns its length. `None`: nothing is due in this tick, a bridge speaks, or the peer must not be sent to.
     ///
-    /// A key that waits goes first, then the playlist, then what [`Session::forward`] relays, then silence. While
+    /// A key that waits goes first, then the playlist, then what [`Session::forward`] relays, then silence (under a
+    /// relay once that was silent for 200 ms). While
     /// the peer holds the call the playlist waits and the clock runs on. After a stall call it up to three times at
     /// once and [`Session::skip`] the rest.
     pub fn next_frame(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
@@ -279,6 +288,8 @@ impl Session {
         send.timestamp = timestamp.wrapping_add(send.step);
         if !self.may_send() {
             self.send.from = From::Nothing;
+            // A key that was cut off by hold is over: its rest would come from another time.
+            self.send.key = None;
             return None;
         }
         if let Some(number) = self.negotiated.dtmf_payload_type {
@@ -301,8 +312,8 @@ impl Session {
                 self.note(SessionEvent::PlayEnded(ended));
             }
             From::Playlist
-        } else if send.relay.is_some() {
-            // The relay speaks; if it falls silent its next packet begins a new stretch.
+        } else if send.relay.is_some_and(|r| send.ticked.saturating_duration_since(r.spoke) < RELAY_SILENT) {
+            // The relay speaks.
             return None;
         } else if send.comfort_silence {
             payload.copy_from_slice(&send.silence[..bytes]);
@@ -337,7 +348,8 @@ impl Session {
 
     /// Begins to relay what [`Session::forward`] is given, or ends it. `keys`: telephone-events are passed on too.
     pub fn set_relay(&mut self, relay: Option<RelayKeys>) {
-        self.send.relay = relay.map(|keys| Relay { keys: keys == RelayKeys::Pass, anchor: None });
+        let spoke = self.send.ticked;
+        self.send.relay = relay.map(|keys| Relay { keys: keys == RelayKeys::Pass, anchor: None, spoke });
     }
 
     /// Whether this leg relays.
@@ -375,7 +387,7 @@ impl Session {
             let ours = a.our_timestamp.wrapping_add(media.timestamp.wrapping_sub(a.their_timestamp));
             let ahead = ours.wrapping_sub(send.newest.unwrap_or(ours)) as i32;
             let steps = media.sequence.wrapping_sub(a.their_sequence) as i64;
-            ahead.unsigned_abs() < jump && (-100..1 << 40).contains(&steps)
+            ahead.unsigned_abs() < jump && (-100..RELAY_GAP_PACKETS).contains(&steps)
         });
         let fresh = known.is_none();
         let anchor = known.unwrap_or_else(|| {
@@ -390,6 +402,7 @@ impl Session {
             }
         });
         relay.anchor = Some(anchor);
+        relay.spoke = now;
         send.relay = Some(relay);
         payload_out.copy_from_slice(media.payload);
         let sequence = anchor.our_sequence.wrapping_add(media.sequence.wrapping_sub(anchor.their_sequence) as u16);
