@@ -140,7 +140,7 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
                 &text.span,
                 both!(
                     "Monday has no hours, so this make-up day needs its own",
-                    "星期一没有营业时间,补班日必须写明时间"
+                    "星期一没有营业时间，补班日必须写明时间"
                 ),
                 Some(both!("write `{date} 09:00-18:00`", "请写成 `{date} 09:00-18:00`")),
             );
@@ -159,7 +159,7 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
             reader.say(
                 "E012",
                 &text.span,
-                both!("{date} is not a weekend day: no make-up day is needed", "{date} 不是周末,不需要补班"),
+                both!("{date} is not a weekend day: no make-up day is needed", "{date} 不是周末，不需要补班"),
                 None,
             );
         }
@@ -208,7 +208,7 @@ fn opening(reader: &mut Reader, line: &Name) -> Option<(Vec<usize>, Hours)> {
 fn weekday(reader: &mut Reader, line: &Name, at: usize, text: &str) -> Option<usize> {
     let found = DAYS.iter().position(|day| *day == text);
     if found.is_none() {
-        let span = inside(reader, line, at, text.len().max(1));
+        let span = inside(&reader.source, line, at, text.len().max(1));
         let near =
             suggest::nearest(text, DAYS).or_else(|| DAYS.into_iter().find(|d| text.to_lowercase().starts_with(d)));
         let help = near.map_or_else(
@@ -231,14 +231,14 @@ fn hour_range(reader: &mut Reader, line: &Name, at: usize, text: &str) -> Option
     let hours = text.split_once('-').and_then(|(from, to)| Some(Hours { from: minute(from)?, to: minute(to)? }));
     let hours = hours.filter(|h| h.from < 1_440 && h.from != h.to);
     if hours.is_none() {
-        let span = inside(reader, line, at, text.len().max(1));
+        let span = inside(&reader.source, line, at, text.len().max(1));
         reader.say(
             "E012",
             &span,
             both!("`{text}` is not a time range", "`{text}` 不是时间段"),
             Some(both!(
                 "write it like `09:00-18:00`; `00:00-24:00` is the whole day, `22:00-06:00` goes past midnight",
-                "请写成 `09:00-18:00`;`00:00-24:00` 为全天,`22:00-06:00` 跨过午夜"
+                "请写成 `09:00-18:00`;`00:00-24:00` 为全天，`22:00-06:00` 跨过午夜"
             )),
         );
     }
@@ -248,7 +248,7 @@ fn hour_range(reader: &mut Reader, line: &Name, at: usize, text: &str) -> Option
 pub(crate) fn one_date(reader: &mut Reader, whole: &Name, at: usize, text: &str) -> Option<Date> {
     let date: Option<Date> = (text.len() == 10).then(|| text.parse().ok()).flatten();
     if date.is_none() {
-        let span = inside(reader, whole, at, text.len().max(1));
+        let span = inside(&reader.source, whole, at, text.len().max(1));
         reader.say(
             "E012",
             &span,

@@ -172,7 +172,7 @@ pub fn render_human(diagnostics: &[Diagnostic], lang: Lang) -> String {
     let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let _ = match lang {
-        Lang::Zh => writeln!(out, "{errors} 个错误,{warnings} 个警告"),
+        Lang::Zh => writeln!(out, "{errors} 个错误，{warnings} 个警告"),
         Lang::En => {
             let s = |n: usize| if n == 1 { "" } else { "s" };
             writeln!(out, "{errors} error{}, {warnings} warning{}", s(errors), s(warnings))

@@ -107,7 +107,7 @@ impl FuzzReport {
             ),
             Lang::Zh => writeln!(
                 out,
-                "{callers} 个随机来电(种子 {seed}):{reached_person} 个接到人工,{ended} 个正常结束,{hung_up} 个自行挂断,{lost} 个迷失;最多 {steps_max} 步"
+                "{callers} 个随机来电(种子 {seed}):{reached_person} 个接到人工，{ended} 个正常结束，{hung_up} 个自行挂断，{lost} 个迷失；最多 {steps_max} 步"
             ),
         };
         if !self.unseen_states.is_empty() {
@@ -360,7 +360,8 @@ const SHIPPED: &str = include_str!("../plans/hotline-95188.toml");
 /// When somebody is; the message holds the seed.
 #[doc(hidden)]
 pub fn callers(seed: u64, iterations: u64) {
-    let plan = Arc::new(Plan::parse(SHIPPED, "hotline-95188.toml").expect("the shipped plan can be read"));
+    let plan =
+        Arc::new(Plan::parse(SHIPPED, "hotline-95188.toml").expect("the shipped plan can be read: a test proves it"));
     let report = fuzz_callers(&plan, iterations, seed);
     assert!(report.is_clean(), "seed {seed}: {}", report.render_human(Lang::En));
 }

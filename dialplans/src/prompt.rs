@@ -10,7 +10,7 @@ use crate::diagnostic::{Both, both};
 use crate::lang::Lang;
 use crate::read::{Block, Field, Kind, Reader, Value, may};
 use crate::say::Kind as SayAs;
-use crate::source::{Name, Span};
+use crate::source::{Name, Source, Span};
 use crate::suggest;
 
 /// A part of a prompt's text.
@@ -109,7 +109,7 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
         let parts = match parse_template(&text.text) {
             Ok(parts) => parts,
             Err(bad) => {
-                let span = inside(reader, &text, bad.at, bad.len);
+                let span = inside(&reader.source, &text, bad.at, bad.len);
                 reader.say("E012", &span, bad.message, bad.help);
                 continue;
             }
@@ -123,9 +123,9 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
                 &file_span,
                 both!(
                     "{what} has {wanted} text pieces between its variables in `{lang}`, but {found} recordings",
-                    "{what} 的 `{lang}` 文本被变量分成 {wanted} 段,但给了 {found} 个录音"
+                    "{what} 的 `{lang}` 文本被变量分成 {wanted} 段，但给了 {found} 个录音"
                 ),
-                Some(both!("give one file per piece, in order", "每一段给一个录音文件,按顺序排列")),
+                Some(both!("give one file per piece, in order", "每一段给一个录音文件，按顺序排列")),
             );
         }
         spoken.insert(lang, one);
@@ -144,10 +144,10 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
 }
 
 /// The span of a part of a string: inside the quotes when the string has no escapes, else the whole string.
-pub(crate) fn inside(reader: &Reader, text: &Name, at: usize, len: usize) -> Span {
+pub(crate) fn inside(source: &Source, text: &Name, at: usize, len: usize) -> Span {
     let quotes = [3usize, 1].into_iter().find(|quotes| {
         let start = text.span.start + quotes;
-        reader.source.text.get(start..start + text.text.len()) == Some(&*text.text)
+        source.text.get(start..start + text.text.len()) == Some(&*text.text)
     });
     quotes.map_or_else(
         || text.span.clone(),
@@ -292,7 +292,7 @@ fn say_as(text: &str, at: usize) -> Result<SayAs, BadTemplate> {
         let all = SayAs::ALL.map(SayAs::as_str);
         let list = all.join(", ");
         let help = suggest::nearest(text, all).map_or_else(
-            || both!("known: {list}", "可用:{list}"),
+            || both!("known: {list}", "可用：{list}"),
             |near| both!("did you mean `{near}`?", "是不是 `{near}`?"),
         );
         let message = both!("`{text}` is not a way to speak a value", "`{text}` 不是一种读法");
@@ -329,8 +329,8 @@ mod tests {
     #[test]
     fn a_text_is_taken_apart_at_its_variables() {
         assert_eq!(
-            shown("您前面还有{ahead}位,预计等待{wait}。"),
-            "0:您前面还有|<ahead:count>|1:位,预计等待|<wait:wait>|,"
+            shown("您前面还有{ahead}位，预计等待{wait}。"),
+            "0:您前面还有|<ahead:count>|1:位，预计等待|<wait:wait>|,"
         );
         assert_eq!(shown("{a:money}, {b:date}"), "<a:money>|,|<b:date>");
         assert_eq!(shown("no } here"), "at 3: `}` without `{`");

@@ -84,7 +84,7 @@ impl Reader {
         self.say(
             "E012",
             &value.span(),
-            both!("{what} takes {en}, not {found}", "{what} 应为{zh},而不是 {found}"),
+            both!("{what} takes {en}, not {found}", "{what} 应为{zh}，而不是 {found}"),
             Some(both!("write it like `{example}`", "请写成 `{example}` 的样子")),
         );
     }
@@ -423,10 +423,12 @@ fn bad_key(reader: &mut Reader, span: &Span, found: &str) {
 
 /// E011: a name that nothing reads, with the nearest one that something does.
 pub(crate) fn unknown_key(reader: &mut Reader, span: &Span, name: &str, what: &str, known: &[&str]) {
-    let help = suggest::nearest(name, known.iter().copied()).map_or_else(
+    // What other verbs call `timeout` is `max_wait` in a queue; `on_timeout` is near in letters, not in meaning.
+    let same = (name == "timeout" && known.contains(&"max_wait")).then_some("max_wait");
+    let help = same.or_else(|| suggest::nearest(name, known.iter().copied())).map_or_else(
         || {
             let all = known.join(", ");
-            both!("{what} knows: {all}", "{what} 可用:{all}")
+            both!("{what} knows: {all}", "{what} 可用：{all}")
         },
         |near| both!("did you mean `{near}`?", "是不是 `{near}`?"),
     );

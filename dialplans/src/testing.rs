@@ -88,7 +88,7 @@ fn happened(trace: &[String]) -> Both {
     let tail: Vec<&str> = trace.iter().rev().take(12).rev().map(String::as_str).collect();
     let dots = if trace.len() > tail.len() { "... " } else { "" };
     let tail = tail.join(", ");
-    both!("what happened: {dots}{tail}", "实际经过:{dots}{tail}")
+    both!("what happened: {dots}{tail}", "实际经过：{dots}{tail}")
 }
 
 /// `queue` matches `queue:general`; `queue:general` only itself.
@@ -108,7 +108,7 @@ fn compare(trace: &[String], test: &TestCase) -> Option<(Span, Both, Option<Both
     let text = &never.text;
     Some((
         never.span.clone(),
-        both!("`{text}` must never happen, and did", "`{text}` 不应发生,却发生了"),
+        both!("`{text}` must never happen, and did", "`{text}` 不应发生，却发生了"),
         Some(happened(trace)),
     ))
 }
@@ -117,7 +117,7 @@ fn not_found(trace: &[String], at: usize, wanted: &Name) -> (Span, Both, Option<
     let text = &wanted.text;
     let earlier = trace[..at].iter().any(|happened| matches(happened, text));
     let message = if earlier {
-        both!("`{text}` happened, but not after what stands before it", "`{text}` 发生过,但不在前面各项之后")
+        both!("`{text}` happened, but not after what stands before it", "`{text}` 发生过，但不在前面各项之后")
     } else {
         both!("`{text}` did not happen", "`{text}` 没有发生")
     };
@@ -149,7 +149,7 @@ impl TestReport {
         let (failed, all) = (self.failed(), self.results.len());
         let _ = match lang {
             Lang::En => writeln!(out, "\n{} of {all} tests passed", all - failed),
-            Lang::Zh => writeln!(out, "\n{all} 个测试,通过 {} 个", all - failed),
+            Lang::Zh => writeln!(out, "\n{all} 个测试，通过 {} 个", all - failed),
         };
         out
     }

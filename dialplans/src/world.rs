@@ -147,7 +147,7 @@ impl World {
                 self.hear(&Heard::Hangup);
             }
             TestEvent::Answered => {
-                let id = self.until_job("a person who is being called", |job| match job {
+                let id = self.until_job("person being called", |job| match job {
                     Job::Queue(id) | Job::Transfer(id) => Some(id),
                     _ => None,
                 })?;
@@ -157,7 +157,7 @@ impl World {
             }
             TestEvent::NoAnswer => self.no_answer()?,
             TestEvent::Recorded => {
-                let id = self.until_job("a recording", |job| match job {
+                let id = self.until_job("recording", |job| match job {
                     Job::Record(id) => Some(id),
                     _ => None,
                 })?;
@@ -165,7 +165,7 @@ impl World {
                 self.hear(&Heard::Recorded { id, seconds: 5 });
             }
             TestEvent::Http(values) => {
-                let id = self.until_job("an HTTP action at work", |job| match job {
+                let id = self.until_job("HTTP action at work", |job| match job {
                     Job::Http(id) => Some(id),
                     _ => None,
                 })?;
@@ -173,7 +173,7 @@ impl World {
                 self.hear(&Heard::HttpResult { id, result });
             }
             TestEvent::Place { position, wait } => {
-                let id = self.until_job("a queue", |job| match job {
+                let id = self.until_job("queue", |job| match job {
                     Job::Queue(id) => Some(id),
                     _ => None,
                 })?;
@@ -194,7 +194,7 @@ impl World {
 
     /// A queue is waited out; a transfer rings out.
     fn no_answer(&mut self) -> Result<(), Impossible> {
-        let job = self.until_job("a person who is being called", |job| match job {
+        let job = self.until_job("person being called", |job| match job {
             Job::Queue(_) | Job::Transfer(_) => Some(job),
             _ => None,
         })?;

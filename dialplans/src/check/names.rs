@@ -8,6 +8,7 @@ use jiff::ToSpan;
 use super::Checker;
 use crate::diagnostic::{Both, both};
 use crate::plan::{BUILT_IN_VARIABLES, Plan, State};
+use crate::prompt::inside;
 use crate::read::key_name;
 use crate::source::Name;
 use crate::suggest;
@@ -62,7 +63,7 @@ fn state_name(checker: &mut Checker<'_>, name: &Name, en: &str, zh: &str) {
         checker.plan.states.keys().map(|k| &**k),
         both!("define `[state.{text}]` or name an existing state", "请定义 `[state.{text}]` 或改用已有的状态"),
     );
-    let message = Both::new(format!("{en}: there is no state `{text}`"), format!("{zh}:没有状态 `{text}`"));
+    let message = Both::new(format!("{en}: there is no state `{text}`"), format!("{zh}：没有状态 `{text}`"));
     checker.say("E001", &name.span, message, help);
 }
 
@@ -162,7 +163,7 @@ fn prompt_name(checker: &mut Checker<'_>, name: &Name, in_queue: bool) {
             &name.span,
             both!(
                 "prompt `{text}` speaks `{{{found}}}`, which is known in a queue only",
-                "提示语 `{text}` 读出 `{{{found}}}`,但只有在队列中才知道它的值"
+                "提示语 `{text}` 读出 `{{{found}}}`，但只有在队列中才知道它的值"
             ),
             Some(both!("say it with `prompt` of a queue state", "请在 queue 状态的 `prompt` 中使用")),
         );
@@ -199,11 +200,11 @@ fn keys(checker: &mut Checker<'_>, state: &State) {
                 span,
                 both!(
                     "`{name}` uses the human key `{key}` for something else: it belongs to the engine",
-                    "`{name}` 占用了人工键 `{key}`:它由引擎统一处理"
+                    "`{name}` 占用了人工键 `{key}`：它由引擎统一处理"
                 ),
                 Some(both!(
                     "use another key, or change `human_key` in [rules] for the whole plan",
-                    "请换一个按键,或在 [rules] 中修改整个方案的 `human_key`"
+                    "请换一个按键，或在 [rules] 中修改整个方案的 `human_key`"
                 )),
             );
         }
@@ -216,11 +217,11 @@ fn keys(checker: &mut Checker<'_>, state: &State) {
             &name.span,
             both!(
                 "`{name}` offers {options} keys; callers remember {most}",
-                "`{name}` 有 {options} 个选项,来电者最多记得住 {most} 个"
+                "`{name}` 有 {options} 个选项，来电者最多记得住 {most} 个"
             ),
             Some(both!(
                 "split the menu, or raise `max_menu_options` in [rules]",
-                "请拆分菜单,或调高 [rules] 中的 `max_menu_options`"
+                "请拆分菜单，或调高 [rules] 中的 `max_menu_options`"
             )),
         );
     }
@@ -245,18 +246,20 @@ fn prompts(checker: &mut Checker<'_>, known: &BTreeSet<&str>) {
                     &name.span,
                     both!(
                         "prompt `{name}` has no `{lang}` text; callers would hear another language",
-                        "提示语 `{name}` 没有 `{lang}` 文本,来电者会听到另一种语言"
+                        "提示语 `{name}` 没有 `{lang}` 文本，来电者会听到另一种语言"
                     ),
                     Some(both!(
                         "add `{lang} = \"...\"`, or drop `{lang}` from `languages`",
-                        "请加上 `{lang} = \"...\"`,或从 `languages` 中去掉 `{lang}`"
+                        "请加上 `{lang} = \"...\"`，或从 `languages` 中去掉 `{lang}`"
                     )),
                 );
             }
         }
         for spoken in prompt.spoken.values() {
             for (variable_name, ..) in spoken.variables() {
-                variable(checker, &spoken.text, variable_name, known);
+                let at = spoken.text.text.find(&format!("{{{variable_name}")).unwrap_or(0);
+                let span = inside(&plan.source, &spoken.text, at + 1, variable_name.len());
+                variable(checker, &Name::new("", span), variable_name, known);
             }
         }
     }
@@ -298,7 +301,7 @@ fn unreachable(checker: &mut Checker<'_>) {
                 "W001",
                 &name.span,
                 both!("state `{name}` can never be reached", "状态 `{name}` 永远到达不了"),
-                Some(both!("lead to it from some state, or remove it", "请从某个状态通向它,或删除它")),
+                Some(both!("lead to it from some state, or remove it", "请从某个状态通向它，或删除它")),
             );
         }
     }
@@ -332,7 +335,7 @@ fn tests(checker: &mut Checker<'_>) {
             both!("the plan has no tests", "方案没有测试"),
             Some(both!(
                 "add `[[test]]` with `name`, `events` and `expect`: what must still work after the next change",
-                "请加上 `[[test]]`,写明 `name`、`events`、`expect`:下次修改后仍须成立的行为"
+                "请加上 `[[test]]`，写明 `name`、`events`、`expect`：下次修改后仍须成立的行为"
             )),
         );
     }
@@ -364,7 +367,7 @@ fn expectation(checker: &mut Checker<'_>, item: &Name) {
             plan.states.contains_key(head).then(|| both!("did you mean `state:{head}`?", "是不是 `state:{head}`?"));
         let all = heads.join(", ");
         let help =
-            bare.or_else(|| did_you_mean(head, heads.iter().copied(), both!("a trace holds: {all}", "可用:{all}")));
+            bare.or_else(|| did_you_mean(head, heads.iter().copied(), both!("a trace holds: {all}", "可用：{all}")));
         checker.say("E016", &item.span, both!("no trace ever holds `{}`", "轨迹中不会有 `{}`", item.text), help);
         return;
     }
@@ -384,7 +387,7 @@ fn expectation(checker: &mut Checker<'_>, item: &Name) {
     }
     if !candidates.contains(&object) {
         let all = candidates.join(", ");
-        let help = did_you_mean(object, candidates, both!("there is: {all}", "可用:{all}"));
+        let help = did_you_mean(object, candidates, both!("there is: {all}", "可用：{all}"));
         checker.say(
             "E016",
             &item.span,
@@ -405,7 +408,7 @@ fn set_expectation(checker: &mut Checker<'_>, item: &Name, object: &str) {
         return;
     }
     let all = fixed.iter().cloned().collect::<Vec<_>>().join(", ");
-    let help = did_you_mean(object, fixed.iter().map(String::as_str), both!("there is: {all}", "可用:{all}"));
+    let help = did_you_mean(object, fixed.iter().map(String::as_str), both!("there is: {all}", "可用：{all}"));
     checker.say(
         "E016",
         &item.span,

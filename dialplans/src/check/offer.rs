@@ -61,7 +61,7 @@ pub(super) fn check(checker: &mut Checker<'_>) {
                     ),
                     Some(both!(
                         "say it early, for example \"press {key} at any time for a person\"; `offers_person = true` marks a prompt that says it in other words",
-                        "请尽早告知,例如“任何时候按{key}转人工”;用其他说法的提示语请标 `offers_person = true`"
+                        "请尽早告知，例如“任何时候按{key}转人工”;用其他说法的提示语请标 `offers_person = true`"
                     )),
                 );
             }
@@ -111,7 +111,7 @@ fn keys(checker: &mut Checker<'_>, with_key: bool) -> Option<u32> {
             both!("a person takes {keys} keys (limit {most})", "转人工需要按 {keys} 个键(上限 {most} 个)"),
             Some(both!(
                 "lead the human target straight to a queue, without menus",
-                "请让人工目标直接进入队列,不要再有菜单"
+                "请让人工目标直接进入队列，不要再有菜单"
             )),
         );
     }
@@ -158,7 +158,7 @@ fn note(checker: &mut Checker<'_>, worst: &[(Lang, Duration)], keys: Option<u32>
         &span,
         both!(
             "first offer of a person after {longest} s, {keys} key{s}{each}",
-            "最迟 {longest} 秒听到转人工的方法,按 {keys} 个键{each}"
+            "最迟 {longest} 秒听到转人工的方法，按 {keys} 个键{each}"
         ),
         None,
     );

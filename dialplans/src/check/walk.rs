@@ -107,10 +107,10 @@ fn too_big(checker: &mut Checker<'_>) {
     checker.say(
         "E018",
         &span,
-        both!("the plan is too large to be proved", "方案太大,无法证明"),
+        both!("the plan is too large to be proved", "方案太大，无法证明"),
         Some(both!(
             "use fewer `set` values that branches depend on, or split the plan",
-            "请减少分支所依赖的 `set` 值,或拆分方案"
+            "请减少分支所依赖的 `set` 值，或拆分方案"
         )),
     );
 }
@@ -133,11 +133,11 @@ fn tell_loop(checker: &mut Checker<'_>, cycle: &[&str]) {
             &name.span,
             both!(
                 "a silent caller loops for ever from `{name}`: {road}",
-                "沉默的来电者会从 `{name}` 开始无限循环:{road}"
+                "沉默的来电者会从 `{name}` 开始无限循环：{road}"
             ),
             Some(both!(
                 "let one of these edges lead to a person, a message or a hangup; to say a menu again use `retries`",
-                "请让其中一条边通向人工、留言或挂断;要重复菜单请用 `retries`"
+                "请让其中一条边通向人工、留言或挂断；要重复菜单请用 `retries`"
             )),
         );
     } else if cycle.iter().any(speaks) {
@@ -146,7 +146,7 @@ fn tell_loop(checker: &mut Checker<'_>, cycle: &[&str]) {
             &name.span,
             both!(
                 "when nobody ever answers, the caller goes round for ever: {road}",
-                "如果一直无人接听,来电者会无限循环:{road}"
+                "如果一直无人接听，来电者会无限循环：{road}"
             ),
             Some(both!("offer a message (`record`) or say goodbye at some point", "请在某处提供留言(`record`)或道别")),
         );
@@ -156,7 +156,7 @@ fn tell_loop(checker: &mut Checker<'_>, cycle: &[&str]) {
             &name.span,
             both!(
                 "when nobody can answer, the call spins without a word: {road}",
-                "无人可接时,呼叫会无声地空转:{road}"
+                "无人可接时，呼叫会无声地空转：{road}"
             ),
             Some(both!(
                 "lead `on_timeout` or `on_failed` to a message or a hangup",
@@ -194,7 +194,7 @@ fn chains(checker: &mut Checker<'_>) {
                 "more than {most} states in a row from `{name}` without a word to the caller",
                 "从 `{name}` 起连续超过 {most} 个状态没有任何声音"
             ),
-            Some(both!("shorten the chain, or say something on the way", "请缩短这串状态,或在途中播放提示语")),
+            Some(both!("shorten the chain, or say something on the way", "请缩短这串状态，或在途中播放提示语")),
         );
     }
 }

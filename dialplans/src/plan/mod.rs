@@ -138,7 +138,7 @@ pub struct Utterance {
 /// What a caller hears when the plan itself fails; prepared with every plan.
 pub(crate) fn sorry(lang: Lang) -> Piece {
     let text = match lang {
-        Lang::Zh => "抱歉,系统出现故障,请稍后再拨。",
+        Lang::Zh => "抱歉，系统出现故障，请稍后再拨。",
         Lang::En => "Sorry, something went wrong. Please call again later.",
     };
     Piece::Text { prompt: "ark.sorry".into(), index: 0, lang, text: text.into(), recording: None }

@@ -30,7 +30,7 @@ pub(super) fn read(text: &str, file_name: &str) -> (Option<Plan>, Vec<Diagnostic
         reader.say(
             "E010",
             &(0..0),
-            both!("the file has {found} bytes; at most {most} are read", "文件有 {found} 字节,最多 {most} 字节"),
+            both!("the file has {found} bytes; at most {most} are read", "文件有 {found} 字节，最多 {most} 字节"),
             None,
         );
         return (None, reader.diagnostics);
@@ -88,7 +88,7 @@ fn comments_like_keys(reader: &mut Reader) {
             reader.say(
                 "W008",
                 &span,
-                both!("this line is a comment: `#` starts one", "这一行是注释:`#` 是注释符号"),
+                both!("this line is a comment: `#` starts one", "这一行是注释：`#` 是注释符号"),
                 Some(both!("write the hash key as `hash = \"a-state\"`", "井号键请写成 `hash = \"状态名\"`")),
             );
         }
@@ -134,7 +134,7 @@ fn read_document<'a>(reader: &mut Reader, table: &'a DeTable<'a>) -> Option<Plan
     let tests = tests_table::read(reader, table_of("test").map(|(_, value)| value));
     if states.len() > limits::STATES_MAX {
         let (found, most) = (states.len(), limits::STATES_MAX);
-        reader.say("E010", &(0..0), both!("{found} states; at most {most}", "{found} 个状态,最多 {most} 个"), None);
+        reader.say("E010", &(0..0), both!("{found} states; at most {most}", "{found} 个状态，最多 {most} 个"), None);
     }
     if table_of("state").is_none() {
         reader.say(
@@ -177,7 +177,7 @@ fn time_zone(reader: &mut Reader, name: Option<&Name>) -> TimeZone {
             if let Some(name) = name {
                 let known: Vec<String> = jiff::tz::db().available().map(|n| n.as_str().to_owned()).collect();
                 let help = suggest::nearest(wanted, known.iter().map(String::as_str)).map_or_else(
-                    || both!("write an IANA name such as `Asia/Shanghai`", "请写 IANA 名称,例如 `Asia/Shanghai`"),
+                    || both!("write an IANA name such as `Asia/Shanghai`", "请写 IANA 名称，例如 `Asia/Shanghai`"),
                     |near| both!("did you mean `{near}`?", "是不是 `{near}`?"),
                 );
                 reader.say(
@@ -239,7 +239,7 @@ fn section<'a, T>(
                 &name.span,
                 both!(
                     "`{text}` cannot be a name: no spaces, `:` or `@`, at most 80 bytes",
-                    "`{text}` 不能作名字:不可含空格、`:`、`@`,最长 80 字节"
+                    "`{text}` 不能作名字：不可含空格、`:`、`@`，最长 80 字节"
                 ),
                 None,
             );
@@ -310,11 +310,11 @@ fn action<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<A
             &url.span,
             both!(
                 "an action's url begins with https:// or http:// and has no variables",
-                "动作的 url 以 https:// 或 http:// 开头,且不含变量"
+                "动作的 url 以 https:// 或 http:// 开头，且不含变量"
             ),
             Some(both!(
                 "list variables in `send`; they travel in the query or the body",
-                "变量写在 `send` 里,随查询串或正文发送"
+                "变量写在 `send` 里，随查询串或正文发送"
             )),
         );
     }
@@ -348,7 +348,7 @@ pub(crate) fn settable(reader: &mut Reader, name: &Name) {
             &name.span,
             both!(
                 "`{text}` cannot be a variable: letters, digits and `_`, beginning with a letter",
-                "`{text}` 不能作变量名:字母、数字和 `_`,以字母开头"
+                "`{text}` 不能作变量名：字母、数字和 `_`，以字母开头"
             ),
             None,
         );
@@ -356,7 +356,7 @@ pub(crate) fn settable(reader: &mut Reader, name: &Name) {
         reader.say(
             "E012",
             &name.span,
-            both!("`{text}` belongs to the engine and cannot be set", "`{text}` 由引擎维护,不能设置"),
+            both!("`{text}` belongs to the engine and cannot be set", "`{text}` 由引擎维护，不能设置"),
             Some(both!("choose another name", "请换一个名字")),
         );
     }
@@ -399,7 +399,7 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
             "E003",
             &span,
             both!("{what} does not say what to do", "{what} 没有写要做什么"),
-            Some(both!("add `do = \"...\"`, one of: {all}", "请加上 `do = \"...\"`,可用:{all}")),
+            Some(both!("add `do = \"...\"`, one of: {all}", "请加上 `do = \"...\"`，可用：{all}")),
         );
         return Some(State { name, verb: "", node: verb::unreadable() });
     };
@@ -411,7 +411,7 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
         let help = suggest::nearest(word, verbs.iter().copied()).map_or_else(
             || {
                 let all = verbs.join(", ");
-                both!("there are: {all}", "可用:{all}")
+                both!("there are: {all}", "可用：{all}")
             },
             |near| both!("did you mean `{near}`?", "是不是 `{near}`?"),
         );

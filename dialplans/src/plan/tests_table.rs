@@ -187,13 +187,13 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         _ => suggest::nearest(text, EVENT_WORDS),
     };
     let help = if text.starts_with("say:") {
-        both!("speech comes later; press keys", "语音识别以后才有,请用按键")
+        both!("speech comes later; press keys", "语音识别以后才有，请用按键")
     } else if let Some(near) = near {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
             "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"hangup\"`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有:按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"hangup\"`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"hangup\"`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));
@@ -210,8 +210,8 @@ fn table_event(reader: &mut Reader, table: &DeTable<'_>, span: &Span) -> Option<
             reader.say(
                 "E017",
                 span,
-                both!("plans cannot hear speech yet, so no test may speak", "方案还不能识别语音,测试中不能说话"),
-                Some(both!("use keys: `\"1\"`, `\"star\"`", "请用按键:`\"1\"`、`\"star\"`")),
+                both!("plans cannot hear speech yet, so no test may speak", "方案还不能识别语音，测试中不能说话"),
+                Some(both!("use keys: `\"1\"`, `\"star\"`", "请用按键：`\"1\"`、`\"star\"`")),
             );
             None
         }

@@ -134,7 +134,7 @@ impl Node for Queue {
             message: both!("the announced wait may grow without a word about it", "预计等待时间变长时没有说明"),
             help: Some(both!(
                 "add `longer = \"a-prompt\"` that says so, for example \"We are sorry, it takes longer than expected.\"",
-                "请加上 `longer = \"提示语\"`,例如“抱歉,等待时间比预计的长。”"
+                "请加上 `longer = \"提示语\"`，例如“抱歉，等待时间比预计的长。”"
             )),
         }]
     }
