@@ -366,6 +366,19 @@ pub fn callers(seed: u64, iterations: u64) {
     assert!(report.is_clean(), "seed {seed}: {}", report.render_human(Lang::En));
 }
 
+/// A plan that `check` refuses: its English callers go round without a word. Must fail, else the fuzzers see nothing.
+///
+/// # Panics
+/// Always, given a few dozen iterations; the message holds the seed.
+#[doc(hidden)]
+pub fn canary(seed: u64, iterations: u64) {
+    let circle =
+        SHIPPED.replace("vars = { lang = \"en\" }\nnext = \"main\"", "vars = { lang = \"en\" }\nnext = \"english\"");
+    let plan = Arc::new(Plan::parse(&circle, "canary.toml").expect("the canary can be read: only its flow is broken"));
+    let report = fuzz_callers(&plan, iterations, seed);
+    assert!(report.is_clean(), "seed {seed}: {}", report.render_human(Lang::En));
+}
+
 /// Broken plan files: whatever stands in a file, it is read or refused with places inside it, never with a panic; and
 /// whatever passes `check` loses no caller.
 ///

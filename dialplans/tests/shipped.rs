@@ -50,6 +50,12 @@ fn the_seeded_fuzzers_run() {
 }
 
 #[test]
+#[should_panic(expected = "an apology")]
+fn the_canary_is_caught() {
+    fuzz::canary(1, 500);
+}
+
+#[test]
 fn the_graph_names_every_state_and_is_well_formed() {
     let plan = plan();
     let (mermaid, svg) = (graph::mermaid(&plan), graph::svg(&plan));
