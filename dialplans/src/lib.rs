@@ -3,7 +3,7 @@
 //! A plan is one TOML file: flat named states, one verb each. The same functions run calls, tests, fuzzers and the
 //! simulator; nothing here reads a clock, a file or a socket.
 //!
-//! * [`Plan::parse`] reads a file, [`check`] proves it: errors with file, line, column, caret and what to do.
+//! * [`Plan::parse`] reads a file, [`check()`] proves it: errors with file, line, column, caret and what to do.
 //! * [`Run`] is one caller walking through a plan: [`Run::start`], [`Run::step`], [`Run::deadline`].
 //! * [`testing`], [`fuzz`], [`graph`], [`diff`], [`simulate`] are what operations people use before publishing.
 //! * [`say`] turns numbers, amounts, dates and times into words in Mandarin and English.
