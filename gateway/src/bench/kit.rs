@@ -1,6 +1,7 @@
 //! What the benches share: histograms, tables, two cores, the process' own memory.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     fs, io,
     net::{SocketAddr, UdpSocket},
@@ -224,6 +225,19 @@ pub(crate) fn process_cpu_ns(pid: u32) -> io::Result<u64> {
     }
     // Ended threads are missing in the exact sum: beyond what ticks can be off by, the ticks are right.
     Ok(if exact + 200_000_000 < from_ticks { from_ticks } else { exact })
+}
+
+/// CPU time of a process by the names of its threads, nanoseconds; threads of one name are added up.
+pub(crate) fn thread_cpu_by_name(pid: u32) -> BTreeMap<String, u64> {
+    let mut by_name = BTreeMap::new();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return by_name };
+    for task in tasks.flatten() {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let ns: u64 = schedstat.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
+        *by_name.entry(name.trim().to_owned()).or_insert(0) += ns;
+    }
+    by_name
 }
 
 /// Lines of a report: names and values with their units, aligned.

@@ -5,5 +5,9 @@
 //! sockets as calls. Absolute numbers belong to the machine; the ratios travel.
 
 pub mod floor;
-#[allow(dead_code)]
 mod kit;
+pub mod media;
+pub mod sip;
+mod traffic;
+
+pub use kit::{BenchError, Cores};

@@ -27,7 +27,7 @@ mod ports;
 pub(crate) mod sys;
 mod tap;
 mod thread;
-mod wheel;
+pub(crate) mod wheel;
 
 pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road};
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};

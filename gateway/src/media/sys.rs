@@ -407,14 +407,12 @@ impl SendBatch {
     }
 }
 
-#[allow(dead_code)]
 /// Clock ticks in a second, the unit of `/proc/PID/stat`.
 pub(crate) fn clock_ticks_per_second() -> u64 {
     // SAFETY: sysconf reads a constant.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100)
 }
 
-#[allow(dead_code)]
 /// Bytes in a page of memory.
 pub(crate) fn page_bytes() -> u64 {
     // SAFETY: sysconf reads a constant.

@@ -53,7 +53,7 @@ fn loud(peer: &peer::Peer, packet: &Heard) -> bool {
 
 #[test]
 fn a_prompt_is_heard_whole_at_its_frequency_and_evenly_numbered() {
-    for (payload_type, port) in [(PCMU, 41_000), (PCMA, 41_010)] {
+    for (payload_type, port) in [(PCMU, 31_000), (PCMA, 31_010)] {
         let mut rig = Rig::new(config(port, 2), 64);
         let (leg, peer) = rig.call(codec(payload_type));
         let items = vec![peer.prompt(&tone(440.0, 15)), peer.prompt(&tone(440.0, 15))];
@@ -75,7 +75,7 @@ fn a_prompt_is_heard_whole_at_its_frequency_and_evenly_numbered() {
 
 #[test]
 fn a_key_stops_the_prompt_that_lets_itself_be_stopped_and_counts_once_over_both_roads() {
-    let mut rig = Rig::new(config(41_020, 2), 64);
+    let mut rig = Rig::new(config(31_020, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
     rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 500))], true);
     listen(&peer, |heard| heard.iter().filter(|packet| loud(&peer, packet)).count() == 10);
@@ -110,7 +110,7 @@ fn a_key_stops_the_prompt_that_lets_itself_be_stopped_and_counts_once_over_both_
 
 #[test]
 fn plays_that_are_replaced_stopped_empty_or_of_another_codec_each_end_once() {
-    let mut rig = Rig::new(config(41_030, 2), 64);
+    let mut rig = Rig::new(config(31_030, 2), 64);
     let (leg, peer) = rig.call(codec(PCMU));
     let long = peer.prompt(&tone(440.0, 500));
     rig.play(&leg, 1, vec![long.clone()], true);
@@ -146,7 +146,7 @@ fn talk(a: &mut peer::Peer, b: &mut peer::Peer, rounds: usize) -> [Vec<i16>; 2] 
 
 #[test]
 fn a_bridge_passes_both_voices_between_threads_and_codecs_and_ends_for_both() {
-    for (types, port) in [([PCMU, PCMU], 41_040), ([PCMA, PCMU], 41_060)] {
+    for (types, port) in [([PCMU, PCMU], 31_040), ([PCMA, PCMU], 31_060)] {
         let mut rig = Rig::new(EngineConfig { threads: 2, ..config(port, 4) }, 64);
         let (leg_a, mut a) = rig.call(codec(types[0]));
         let (leg_b, mut b) = rig.call(codec(types[1]));
@@ -188,7 +188,7 @@ fn a_bridge_passes_both_voices_between_threads_and_codecs_and_ends_for_both() {
 
 #[test]
 fn packets_from_elsewhere_and_garbage_are_counted_and_change_nothing() {
-    let mut rig = Rig::new(config(41_080, 2), 64);
+    let mut rig = Rig::new(config(31_080, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
     let mut stranger = peer::Peer::new(&leg, codec(PCMU));
     stranger.press(9);
@@ -230,7 +230,7 @@ fn read_wav(path: &std::path::Path) -> [Vec<i16>; 2] {
 #[test]
 fn a_recording_holds_the_caller_left_and_ark_right() {
     let path = temporary("both.wav");
-    let mut rig = Rig::new(config(41_090, 2), 64);
+    let mut rig = Rig::new(config(31_090, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMA));
     rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
     rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 75))], false);
@@ -265,7 +265,7 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
 
 #[test]
 fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words() {
-    let mut rig = Rig::new(config(41_100, 2), 64);
+    let mut rig = Rig::new(config(31_100, 2), 64);
     let (leg, _peer) = rig.call(codec(PCMU));
     let mut record = |name: &str, limit: Option<u64>, silence: Option<u64>, close: bool| {
         let path = temporary(name);
@@ -308,7 +308,7 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
 
 #[test]
 fn ports_rest_before_they_are_used_again_and_a_new_leg_has_a_new_name() {
-    let mut rig = Rig::new(EngineConfig { quarantine: Duration::from_secs(3_600), ..config(41_110, 1) }, 64);
+    let mut rig = Rig::new(EngineConfig { quarantine: Duration::from_secs(3_600), ..config(31_110, 1) }, 64);
     let leg = rig.handle.reserve().unwrap();
     assert_eq!((leg.rtp.port() % 2, leg.rtcp.port()), (0, leg.rtp.port() + 1));
     assert_eq!(rig.handle.reserve(), Err(Full::Ports));
@@ -316,7 +316,7 @@ fn ports_rest_before_they_are_used_again_and_a_new_leg_has_a_new_name() {
     rig.wait(closed);
     assert_eq!(rig.handle.reserve(), Err(Full::Ports), "it rests");
 
-    let rig = Rig::new(EngineConfig { quarantine: Duration::ZERO, ..config(41_114, 1) }, 64);
+    let rig = Rig::new(EngineConfig { quarantine: Duration::ZERO, ..config(31_114, 1) }, 64);
     let old = rig.handle.reserve().unwrap();
     rig.handle.command(old.id, Command::Close).unwrap();
     let mut new = None;
@@ -335,15 +335,15 @@ fn ports_rest_before_they_are_used_again_and_a_new_leg_has_a_new_name() {
 
 #[test]
 fn a_port_that_someone_else_holds_is_passed_over() {
-    let rig = Rig::new(config(41_120, 2), 64);
-    let _taken = UdpSocket::bind("127.0.0.1:41120").unwrap();
-    assert_eq!(rig.handle.reserve().unwrap().rtp.port(), 41_122);
+    let rig = Rig::new(config(31_120, 2), 64);
+    let _taken = UdpSocket::bind("127.0.0.1:31120").unwrap();
+    assert_eq!(rig.handle.reserve().unwrap().rtp.port(), 31_122);
     assert_eq!(rig.handle.reserve(), Err(Full::Ports));
 }
 
 #[test]
 fn a_flood_on_one_leg_is_counted_and_heard_by_nobody_else() {
-    let mut rig = Rig::new(config(41_130, 2), 64);
+    let mut rig = Rig::new(config(31_130, 2), 64);
     let (victim, mut peer) = rig.call(codec(PCMU));
     let (flooded, _silent) = rig.call(codec(PCMU));
     let stop = Arc::new(AtomicBool::new(false));
@@ -379,7 +379,7 @@ fn a_flood_on_one_leg_is_counted_and_heard_by_nobody_else() {
 
 #[test]
 fn silence_of_a_leg_is_told_once_and_not_while_it_is_on_hold() {
-    let mut rig = Rig::new(EngineConfig { rtp_timeout: Duration::from_millis(600), ..config(41_140, 2) }, 64);
+    let mut rig = Rig::new(EngineConfig { rtp_timeout: Duration::from_millis(600), ..config(31_140, 2) }, 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
     let timeout = |event: &Event| matches!(event, Event::RtpTimeout { .. }).then_some(());
     rig.wait(timeout);
@@ -396,7 +396,7 @@ fn silence_of_a_leg_is_told_once_and_not_while_it_is_on_hold() {
 
 #[test]
 fn a_core_that_does_not_listen_loses_no_key_and_learns_them_in_order() {
-    let mut rig = Rig::new(config(41_150, 2), 1);
+    let mut rig = Rig::new(config(31_150, 2), 1);
     let (leg, mut peer) = rig.call(codec(PCMU));
     for event in 0..16 {
         peer.press(event);
@@ -419,7 +419,7 @@ fn a_core_that_does_not_listen_loses_no_key_and_learns_them_in_order() {
 
 #[test]
 fn digits_are_sent_to_the_far_side_as_telephone_events() {
-    let rig = Rig::new(config(41_160, 2), 64);
+    let rig = Rig::new(config(31_160, 2), 64);
     let (leg, peer) = rig.call(codec(PCMU));
     let duration = Duration::from_millis(100);
     rig.handle.command(leg.id, Command::SendDtmf { digit: digit('8'), duration }).unwrap();
@@ -433,7 +433,7 @@ fn digits_are_sent_to_the_far_side_as_telephone_events() {
 #[test]
 fn dropping_the_engine_closes_recordings_and_every_leg() {
     let path = temporary("dropped.wav");
-    let mut rig = Rig::new(EngineConfig { threads: 2, ..config(41_170, 4) }, 64);
+    let mut rig = Rig::new(EngineConfig { threads: 2, ..config(31_170, 4) }, 64);
     let (leg, peer) = rig.call(codec(PCMU));
     rig.call(codec(PCMU));
     rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();

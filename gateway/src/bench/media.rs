@@ -1,0 +1,388 @@
+//! Calls with voice: prompts both ways and bridges, on one core, against the bare loop and a bare paced sender.
+
+use std::{fmt, time::Duration};
+
+use ark_media::{
+    codec,
+    prompt::EncodedPrompt,
+    sdp::{Direction, Negotiated},
+    session::SourcePolicy,
+};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::{
+    floor,
+    kit::{self, BenchError, Cores, PACKETS_PER_SECOND, Table},
+    traffic::{Seen, Traffic, bare_sender},
+};
+use crate::media::{Command, Engine, EngineConfig, Event, Leg, MediaPort, metrics::Snapshot, sys};
+
+/// Time for streams to settle before they are counted.
+const WARM_UP: Duration = Duration::from_millis(1_500);
+/// Share of packets more than 20 ms late that a clean run may have beyond the bare sender's.
+const LATE_SHARE_MAX: f64 = 0.001;
+/// Ports of the bench's engine: clear of the ephemeral ones and of a gateway's usual range.
+const PORTS: std::ops::RangeInclusive<u16> = 10_000..=19_999;
+
+/// What `ark bench media` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Two-way calls that hear a prompt (at most 4000)
+    #[arg(long, default_value_t = 2_000)]
+    pub calls: usize,
+    /// Bridged calls, two legs each (at most 2000)
+    #[arg(long, default_value_t = 800)]
+    pub bridges: usize,
+    /// Seconds that are measured for each of baseline, prompts and bridges
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Lateness of the packets of a run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Lateness {
+    /// Median, milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile, milliseconds.
+    pub p99_ms: f64,
+    /// 99.9th percentile, milliseconds.
+    pub p999_ms: f64,
+    /// The worst, milliseconds.
+    pub max_ms: f64,
+    /// Share of packets more than 20 ms late, 0 to 1.
+    pub share_over_20ms: f64,
+    /// Packets measured.
+    pub packets: u64,
+}
+
+/// One kind of call under load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Load {
+    /// Calls that were up.
+    pub calls: usize,
+    /// Packets a second that the engine received and sent, together.
+    pub packets_per_second: f64,
+    /// CPU of the media thread for one packet, received or sent, microseconds.
+    pub cpu_us_per_packet: f64,
+    /// CPU for a packet received and one sent, over the bare loop that does just that.
+    pub ratio_to_floor: f64,
+    /// Share of its core that the media thread used, 0 to 1.
+    pub core_share: f64,
+    /// CPU for one call for a minute, milliseconds.
+    pub cpu_ms_per_call_minute: f64,
+    /// How late packets came.
+    pub lateness: Lateness,
+    /// Share beyond 20 ms that the machine itself does not explain.
+    pub late_share_beyond_baseline: f64,
+    /// Packets missing at the receiver.
+    pub lost: u64,
+    /// Packets that the engine dropped.
+    pub dropped: u64,
+    /// Stalls that the engine could not catch up.
+    pub resyncs: u64,
+    /// From the phone's sending to the other phone's receiving, milliseconds (bridges): median and 99th percentile.
+    pub relayed_ms: Option<(f64, f64)>,
+    /// Resident memory that a call added, bytes.
+    pub rss_bytes_per_call: u64,
+    /// Slots that the generator began more than 5 ms late: many of them, and the run says little.
+    pub generator_late_slots: u64,
+    /// Share of its core that the generator used, 0 to 1.
+    pub generator_core_share: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where it ran.
+    pub cores: Cores,
+    /// The yardstick.
+    pub floor: floor::Report,
+    /// A bare paced sender with as many streams.
+    pub baseline: Lateness,
+    /// Two-way calls that hear a prompt.
+    pub prompts: Option<Load>,
+    /// Bridged calls, one codec.
+    pub bridges: Option<Load>,
+    /// Whether prompts were clean: under 0.1 % of packets more than 20 ms late beyond the bare sender.
+    pub clean: bool,
+    #[serde(skip)]
+    json: bool,
+}
+
+/// Measures the floor, the baseline, prompts and bridges, one after the other.
+///
+/// # Errors
+/// Too few open files or ports, a thread or socket that could not be made, calls that do not come up.
+pub fn run(options: &Options) -> Result<Report, BenchError> {
+    let calls = options.calls.min(4_000);
+    let bridges = options.bridges.min(2_000);
+    let time = Duration::from_secs_f64(options.seconds.clamp(0.2, 120.0));
+    kit::need_files(2 * calls.max(2 * bridges) as u64 + 128)?;
+    let cores = Cores::choose();
+    let floor_options = floor::Options { calls: calls.max(1), seconds: 0.7, json: false };
+    let floor = floor::run(&floor_options)?;
+    // The machine's noise before and after what is measured: it changes by the second.
+    let mut noise = baseline(cores, calls.max(1), time / 2)?;
+    let prompts = (calls > 0).then(|| load(cores, calls, 0, time)).transpose()?;
+    let bridged = (bridges > 0).then(|| load(cores, bridges, bridges, time)).transpose()?;
+    noise.merge(&baseline(cores, calls.max(1), time / 2)?);
+    let baseline = lateness(&noise);
+    let finish = |run: Run| summarize(&run, &floor, &baseline);
+    let (prompts, bridges) = (prompts.map(finish), bridged.map(finish));
+    let clean = prompts.as_ref().is_none_or(|load| load.late_share_beyond_baseline < LATE_SHARE_MAX && load.lost == 0);
+    Ok(Report { cores, floor, baseline, prompts, bridges, clean, json: options.json })
+}
+
+fn wait(time: Duration) {
+    sys::sleep_until_ns(sys::monotonic_ns() + sys::nanos(time));
+}
+
+fn lateness(seen: &Seen) -> Lateness {
+    Lateness {
+        p50_ms: seen.lateness.quantile_ms(0.5),
+        p99_ms: seen.lateness.quantile_ms(0.99),
+        p999_ms: seen.lateness.quantile_ms(0.999),
+        max_ms: seen.lateness.max_ms(),
+        share_over_20ms: seen.lateness.share_above_ms(20),
+        packets: seen.packets,
+    }
+}
+
+fn baseline(cores: Cores, streams: usize, time: Duration) -> Result<Seen, BenchError> {
+    let mut traffic = Traffic::new()?;
+    let to = (0..8).map(|index| traffic.address(index)).collect::<Result<Vec<_>, _>>()?;
+    traffic.start(cores.other, &[])?;
+    let sender = bare_sender(cores.measured, streams, &to)?;
+    wait(WARM_UP);
+    traffic.measure(true);
+    wait(time);
+    let seen = traffic.finish()?;
+    sender.finish()?;
+    Ok(seen)
+}
+
+/// What one load left behind.
+struct Run {
+    calls: usize,
+    seen: Seen,
+    before: Snapshot,
+    after: Snapshot,
+    time: Duration,
+    rss_bytes: u64,
+}
+
+fn negotiated(remote: std::net::SocketAddr) -> Negotiated {
+    let codec = codec::by_static_payload_type(0).expect("PCMU is in the table");
+    Negotiated {
+        codec,
+        payload_type: 0,
+        receive_payload_type: 0,
+        dtmf_payload_type: Some(101),
+        receive_dtmf_payload_type: Some(101),
+        ptime: Duration::from_millis(20),
+        remote,
+        // Reports go nowhere: the receiver measures RTP.
+        remote_rtcp: std::net::SocketAddr::new(remote.ip(), 9),
+        direction: Direction::SendRecv,
+        rtcp_mux: false,
+    }
+}
+
+/// Something like speech, so that no path is chosen for being silent.
+fn prompt() -> std::sync::Arc<EncodedPrompt> {
+    let pcm: Vec<i16> = (0..8_000 * 12_u32)
+        .map(|n| {
+            let t = f64::from(n) / 8_000.0;
+            let pitch = 120.0 + 30.0 * (t * 0.7 * std::f64::consts::TAU).sin();
+            let voice: f64 = [1.0, 2.0, 3.0, 5.0, 8.0]
+                .iter()
+                .map(|harmonic| (t * pitch * harmonic * std::f64::consts::TAU).sin() / harmonic)
+                .sum();
+            (voice * 4_000.0 * (1.2 + (t * 3.1 * std::f64::consts::TAU).sin())) as i16
+        })
+        .collect();
+    let codec = codec::by_static_payload_type(0).expect("PCMU is in the table");
+    EncodedPrompt::encode(&pcm, codec, Duration::from_millis(20))
+}
+
+/// Brings up `calls` legs with a prompt each, or, with `bridges`, that many pairs of legs.
+fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Run, BenchError> {
+    let mut traffic = Traffic::new()?;
+    let (sender, events) = mpsc::channel::<Event>(8_192);
+    let config = EngineConfig {
+        threads: 1,
+        ip: [127, 0, 0, 1].into(),
+        ports: PORTS,
+        cores: vec![cores.measured],
+        source: SourcePolicy::Strict,
+        ..EngineConfig::default()
+    };
+    let engine = Engine::start(config, sender).map_err(|error| BenchError::Failed(error.to_string()))?;
+    let handle = engine.handle();
+    let refused = |error| BenchError::Failed(format!("the engine refused a call of the bench: {error}"));
+    let prompt = prompt();
+    let own = std::process::id();
+    let rss_before = kit::rss_bytes(own).map_err(BenchError::io("reading /proc/self/statm"))?;
+    let mut legs: Vec<Leg> = Vec::new();
+    for index in 0..if bridges > 0 { 2 * bridges } else { calls } {
+        let leg = patiently(|| handle.reserve()).map_err(refused)?;
+        let negotiated = negotiated(traffic.address(index)?);
+        patiently(|| handle.command(leg.id, Command::Start { negotiated: negotiated.clone() })).map_err(refused)?;
+        legs.push(leg);
+    }
+    for (index, leg) in legs.iter().enumerate() {
+        let command = if bridges == 0 {
+            Command::Play { id: 1, items: vec![prompt.clone()], barge_in: true, repeat: true }
+        } else if index % 2 == 0 {
+            Command::Bridge { other: legs[index + 1].id }
+        } else {
+            continue;
+        };
+        patiently(|| handle.command(leg.id, command.clone())).map_err(refused)?;
+    }
+    let targets: Vec<_> = legs.iter().map(|leg| leg.rtp).collect();
+    traffic.start(cores.other, &targets)?;
+    wait(WARM_UP);
+    let metrics = handle.metrics();
+    traffic.measure(true);
+    let (before, began) = (metrics.snapshot(), sys::monotonic_ns());
+    wait(time);
+    let (after, ended) = (metrics.snapshot(), sys::monotonic_ns());
+    let rss_after = kit::rss_bytes(own).map_err(BenchError::io("reading /proc/self/statm"))?;
+    let seen = traffic.finish()?;
+    drop(engine);
+    drop(events);
+    Ok(Run {
+        calls,
+        seen,
+        before,
+        after,
+        time: Duration::from_nanos(ended - began),
+        rss_bytes: rss_after.saturating_sub(rss_before),
+    })
+}
+
+/// A bench brings up thousands of calls at once: the engine's bounded queue may be full for a moment.
+fn patiently<T>(mut act: impl FnMut() -> Result<T, crate::media::Full>) -> Result<T, crate::media::Full> {
+    for _ in 0..5_000 {
+        match act() {
+            Err(crate::media::Full::Queue) => wait(Duration::from_millis(1)),
+            other => return other,
+        }
+    }
+    act()
+}
+
+fn summarize(run: &Run, floor: &floor::Report, baseline: &Lateness) -> Load {
+    let seconds = run.time.as_secs_f64();
+    let packets = (run.after.rtp_in - run.before.rtp_in) + (run.after.rtp_out - run.before.rtp_out);
+    let cpu_ns = (run.after.cpu_ns - run.before.cpu_ns) as f64;
+    let per_packet_ns = cpu_ns / packets.max(1) as f64;
+    let lateness = lateness(&run.seen);
+    let drops = |snapshot: &Snapshot| snapshot.drops.iter().sum::<u64>();
+    Load {
+        calls: run.calls,
+        packets_per_second: packets as f64 / seconds,
+        cpu_us_per_packet: per_packet_ns / 1_000.0,
+        // The bare loop's unit is one received and one sent.
+        ratio_to_floor: 2.0 * per_packet_ns / floor.forward.cpu_ns_per_packet,
+        core_share: cpu_ns / 1e9 / seconds,
+        cpu_ms_per_call_minute: cpu_ns / 1e6 / seconds * 60.0 / run.calls.max(1) as f64,
+        late_share_beyond_baseline: (lateness.share_over_20ms - baseline.share_over_20ms).max(0.0),
+        lateness,
+        lost: run.seen.lost,
+        dropped: drops(&run.after) - drops(&run.before),
+        resyncs: run.after.resyncs - run.before.resyncs,
+        relayed_ms: (run.seen.relayed.count() > 0)
+            .then(|| (run.seen.relayed.quantile_ms(0.5), run.seen.relayed.quantile_ms(0.99))),
+        rss_bytes_per_call: run.rss_bytes / run.calls.max(1) as u64,
+        generator_late_slots: run.seen.late_slots,
+        generator_core_share: run.seen.cpu_ns as f64 / run.seen.time_ns.max(1) as f64,
+    }
+}
+
+fn late_line(late: &Lateness) -> String {
+    format!(
+        "p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.1} ms; more than 20 ms: {:.3} %",
+        late.p50_ms,
+        late.p99_ms,
+        late.p999_ms,
+        late.max_ms,
+        late.share_over_20ms * 100.0
+    )
+}
+
+fn load_rows(table: &mut Table, name: &str, load: &Load) {
+    table
+        .row(name, format!("{} calls, {:.0} packets/s in and out", load.calls, load.packets_per_second))
+        .row(
+            "  CPU",
+            format!(
+                "{:.2} us/packet, {:.2}x the floor; {:.0} % of the core; {:.1} ms/call-minute",
+                load.cpu_us_per_packet,
+                load.ratio_to_floor,
+                load.core_share * 100.0,
+                load.cpu_ms_per_call_minute
+            ),
+        )
+        .row("  lateness", late_line(&load.lateness))
+        .row("  beyond the bare sender", format!("{:.3} % of packets", load.late_share_beyond_baseline * 100.0))
+        .row("  lost / dropped / resyncs", format!("{} / {} / {}", load.lost, load.dropped, load.resyncs));
+    if let Some((median, p99)) = load.relayed_ms {
+        table.row("  phone to phone", format!("p50 {median:.2} ms, p99 {p99:.2} ms"));
+    }
+    table.row("  memory", format!("{:.1} KiB resident/call", load.rss_bytes_per_call as f64 / 1024.0)).row(
+        "  generator",
+        format!(
+            "{:.0} % of its core, {} slots began more than 5 ms late",
+            load.generator_core_share * 100.0,
+            load.generator_late_slots
+        ),
+    );
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.json {
+            return f.write_str(&serde_json::to_string_pretty(self).map_err(|_| fmt::Error)?);
+        }
+        write!(f, "{}", self.floor)?;
+        writeln!(
+            f,
+            "media: engine in one thread on core {}, generator on core {}, {PACKETS_PER_SECOND} packets/s a stream",
+            self.cores.measured, self.cores.other
+        )?;
+        let mut table = Table::new();
+        table.row("bare sender", late_line(&self.baseline));
+        if let Some(load) = &self.prompts {
+            load_rows(&mut table, "two-way prompts", load);
+        }
+        if let Some(load) = &self.bridges {
+            load_rows(&mut table, "bridges", load);
+        }
+        let verdict = if self.clean { "yes" } else { "no" };
+        table.row("clean", format!("{verdict} (no loss, under 0.1 % more than 20 ms late beyond the bare sender)"));
+        write!(f, "{table}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_run_measures_prompts_and_bridges_and_prints_units() {
+        let report = run(&Options { calls: 20, bridges: 5, seconds: 0.5, json: false }).unwrap();
+        let (prompts, bridges) = (report.prompts.clone().unwrap(), report.bridges.clone().unwrap());
+        assert!(prompts.lateness.packets > 200 && prompts.dropped == 0, "{prompts:?}");
+        assert!(bridges.relayed_ms.is_some() && bridges.dropped == 0, "{bridges:?}");
+        let text = report.to_string();
+        assert!(text.contains("us/packet") && text.contains("phone to phone"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&Report { json: true, ..report }.to_string()).unwrap();
+        assert_eq!(json["prompts"]["calls"], 20);
+    }
+}
