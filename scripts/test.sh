@@ -61,7 +61,7 @@ else
 fi
 # The tests find this binary, so that all of them call the same gateway and none builds it while another waits.
 step gateway cargo build --package ark --bins
-suite tests cargo test --workspace --no-fail-fast
+suite tests cargo test --workspace --no-fail-fast -- --show-output
 
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')
 ark="$target/debug/ark"
