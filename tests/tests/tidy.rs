@@ -9,8 +9,8 @@ use std::{
 
 /// A file longer than this has more than one subject.
 const FILE_LINES_MAX: usize = 1_200;
-/// Characters in a line of Rust; rustfmt breaks code at 120, this catches comments and strings.
-const LINE_CHARS_MAX: usize = 120;
+/// Characters in a comment's line. Code is broken by rustfmt; a long literal (a message, a vector) may stay whole.
+const COMMENT_CHARS_MAX: usize = 150;
 
 /// The files that may hold `unsafe`, and why. Everything else is refused.
 const UNSAFE: &[(&str, &str)] = &[
@@ -143,14 +143,15 @@ fn no_test_sleeps() {
 
 #[test]
 fn no_line_is_longer_than_a_screen_and_no_file_longer_than_its_subject() {
-    let mut found = rust_lines(|_, line| line.chars().count() > LINE_CHARS_MAX && !line.contains("://"));
+    let too_long = |line: &str| line.trim_start().starts_with("//") && line.chars().count() > COMMENT_CHARS_MAX;
+    let mut found = rust_lines(|_, line| too_long(line) && !line.contains("://"));
     for file in files().iter().filter(|file| file.is_rust()) {
         let lines = file.lines().count();
         if lines > FILE_LINES_MAX {
             found.push(format!("{}: {lines} lines (at most {FILE_LINES_MAX})", file.path));
         }
     }
-    fail_if_any(&format!("lines have at most {LINE_CHARS_MAX} characters:"), &found);
+    fail_if_any(&format!("comments have at most {COMMENT_CHARS_MAX} characters a line:"), &found);
 }
 
 #[test]

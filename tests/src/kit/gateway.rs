@@ -1,0 +1,242 @@
+//! A gateway of one test: its own ports, its own folder, its own plan.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{Answer, Process, SOON, TempDir, request, root, write_wav};
+
+/// A debug build on two busy cores needs a while to speak its prompts for the first time.
+const START: Duration = Duration::from_secs(60);
+
+/// The gateway under test: `ARK_BIN`, or the program beside this test, built now if it has to be.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn ark_binary() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if let Some(path) = std::env::var_os("ARK_BIN") {
+            return path.into();
+        }
+        // target/PROFILE/deps/this-test
+        let test = std::env::current_exe().expect("a test has a path");
+        let folder = test.ancestors().nth(2).expect("a test lies two folders deep");
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(other) => other,
+        };
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let target = folder.parent().expect("a profile lies in the target folder");
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "ark", "--bin", "ark", "--profile", profile, "--target-dir"])
+            .arg(target)
+            .current_dir(root())
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "the gateway does not build");
+        folder.join("ark")
+    })
+}
+
+/// What the site of a test looks like.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The plan of number 95188, TOML. Its prompts find the recordings below beside it.
+    pub plan: String,
+    /// File names and what they sound like (8 kHz).
+    pub recordings: Vec<(String, Vec<i16>)>,
+    /// SIP addresses that the queue `general` dials.
+    pub operators: Vec<String>,
+    /// Whether every call is recorded.
+    pub record: bool,
+    /// More TOML at the end of the site's file.
+    pub more: String,
+}
+
+impl Setup {
+    /// A site with that plan.
+    pub fn with_plan(plan: &str) -> Self {
+        Self { plan: plan.into(), ..Self::default() }
+    }
+
+    /// A recording beside the plan.
+    #[must_use]
+    pub fn with_recording(mut self, name: &str, pcm: Vec<i16>) -> Self {
+        self.recordings.push((name.into(), pcm));
+        self
+    }
+
+    fn file(&self, sip: SocketAddr, web: SocketAddr) -> String {
+        let mut text = format!(
+            "[gateway]\nid = \"test\"\ndata = \"data\"\ndrain = \"2s\"\n\n[sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\n\
+             calls_per_second_max = 2000\nmessages_per_second_max = 20000\n\n[rtp]\naddress = \"127.0.0.1\"\nports = \
+             \"20000-29999\"\n\n[web]\nlisten = \"{web}\"\n\n[store]\nurl = \"sqlite:data/ark.db\"\n\n[files]\nurl = \
+             \"file:data/files\"\n\n[[hotline]]\nnumber = \"95188\"\ndialplan = \"plan.toml\"\nrecord = {}\n\n[[queue]]\n\
+             name = \"general\"\noperators = {:?}\n",
+            self.record, self.operators
+        );
+        let _ = writeln!(text, "\n{}", self.more);
+        text
+    }
+}
+
+/// A running `ark serve`.
+pub struct Gateway {
+    /// Where SIP is heard, UDP and TCP.
+    pub sip: SocketAddr,
+    /// Where HTTP is heard.
+    pub web: SocketAddr,
+    /// The program.
+    pub process: Process,
+    folder: TempDir,
+    token: String,
+}
+
+impl Gateway {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    pub fn start(setup: &Setup) -> Self {
+        let folder = TempDir::new("gateway");
+        fs::write(folder.path().join("plan.toml"), &setup.plan).expect("a temporary file");
+        for (name, pcm) in &setup.recordings {
+            write_wav(&folder.path().join(name), pcm);
+        }
+        let (sip, web) = (free_address(), free_address());
+        fs::write(folder.path().join("ark.toml"), setup.file(sip, web)).expect("a temporary file");
+        Self::serve(folder, sip, web)
+    }
+
+    fn serve(folder: TempDir, sip: SocketAddr, web: SocketAddr) -> Self {
+        let mut command = Command::new(ark_binary());
+        command.args(["serve", "--config", "ark.toml"]).current_dir(folder.path());
+        let mut process = Process::start("ark serve", &mut command);
+        let deadline = Instant::now() + START;
+        while request(web, "GET", "/readyz", None, None).is_none_or(|answer| answer.status != 200) {
+            assert!(process.is_running(), "the gateway ended while it started");
+            assert!(Instant::now() < deadline, "the gateway is not ready after {START:?}");
+            process.wait_for_news(Duration::from_millis(50));
+        }
+        let token = fs::read_to_string(folder.path().join("data/ark.token")).expect("data/ark.token");
+        Self { sip, web, process, folder, token: token.trim().to_owned() }
+    }
+
+    /// The same site again after its process ended, with all that it wrote.
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    #[must_use]
+    pub fn start_again(mut self) -> Self {
+        self.process.kill();
+        let Self { folder, sip, web, process, .. } = self;
+        drop(process);
+        Self::serve(folder, sip, web)
+    }
+
+    /// Its working directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Asks the API with the token.
+    ///
+    /// # Panics
+    /// When there is no answer at all.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let answer = request(self.web, method, path, Some(&self.token), body);
+        answer.unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// The conversations in the log, as the API lists them, all pages.
+    pub fn conversations(&self) -> Vec<Value> {
+        let answer = self.ask("GET", "/api/v1/conversations?limit=1000", None);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let body = answer.json();
+        let list = body.as_array().or_else(|| body["conversations"].as_array()).or_else(|| body["items"].as_array());
+        list.unwrap_or_else(|| panic!("no list in {body}")).clone()
+    }
+
+    /// The log of one conversation: event types without `ark.` and `.v1`, and the data.
+    pub fn timeline(&self, conversation: &str) -> Vec<(String, Value)> {
+        let answer = self.ask("GET", &format!("/api/v1/conversations/{conversation}"), None);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let body = answer.json();
+        let records = body["records"].as_array().or_else(|| body["events"].as_array()).or_else(|| body.as_array());
+        let records = records.unwrap_or_else(|| panic!("no records in {body}"));
+        records.iter().map(|record| (event_name(&record["event"]), record["event"]["data"].clone())).collect()
+    }
+
+    /// Waits until the log of the only conversation holds an event of that name, and returns its whole timeline.
+    ///
+    /// # Panics
+    /// When it does not come in time, or there is more than one conversation.
+    pub fn wait_for_event(&self, name: &str, within: Duration) -> Vec<(String, Value)> {
+        let deadline = Instant::now() + within;
+        loop {
+            let conversations = self.conversations();
+            assert!(conversations.len() <= 1, "{} conversations", conversations.len());
+            let timeline = conversations.first().map(|one| self.timeline(&conversation_id(one))).unwrap_or_default();
+            if timeline.iter().any(|(found, _)| found == name) {
+                return timeline;
+            }
+            let names: Vec<&str> = timeline.iter().map(|(name, _)| name.as_str()).collect();
+            assert!(Instant::now() < deadline, "no {name} in the log: {names:?}");
+            self.process.wait_for_news(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until no call is up.
+    ///
+    /// # Panics
+    /// When calls stay.
+    pub fn wait_until_idle(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        loop {
+            let body = self.ask("GET", "/api/v1/calls", None).json();
+            let calls = body.as_array().or_else(|| body["calls"].as_array()).or_else(|| body["items"].as_array());
+            let calls = calls.map_or(0, Vec::len);
+            if calls == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{calls} calls are still up");
+            self.process.wait_for_news(SOON.min(Duration::from_millis(50)));
+        }
+    }
+}
+
+/// The id of a conversation in a list.
+///
+/// # Panics
+/// When there is none.
+pub fn conversation_id(item: &Value) -> String {
+    let id = item["conversation"].as_str().or_else(|| item["id"].as_str());
+    id.unwrap_or_else(|| panic!("no id in {item}")).to_owned()
+}
+
+/// `ark.call.ringing.v1` as `call.ringing`.
+fn event_name(event: &Value) -> String {
+    let name = event["type"].as_str().unwrap_or_default();
+    let name = name.strip_prefix("ark.").unwrap_or(name);
+    name.strip_suffix(".v1").unwrap_or(name).to_owned()
+}
+
+/// A port of loopback that UDP and TCP both have free just now.
+fn free_address() -> SocketAddr {
+    for _ in 0..100 {
+        let Ok(tcp) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { continue };
+        let address = tcp.local_addr().expect("a bound socket has an address");
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("loopback has no free port");
+}
