@@ -20,10 +20,19 @@ pub struct Target {
 
 /// Every fuzzer of the house.
 pub static TARGETS: &[Target] = &[
-    Target { name: "sip::wire::datagrams", run: ark_sip::fuzz::wire::datagrams },
-    Target { name: "sip::wire::streams", run: ark_sip::fuzz::wire::streams },
-    Target { name: "sip::wire::round_trips", run: ark_sip::fuzz::wire::round_trips },
-    Target { name: "sip::wire::fields", run: ark_sip::fuzz::wire::fields },
+    Target { name: "sip::datagrams", run: ark_sip::fuzz::wire::datagrams },
+    Target { name: "sip::streams", run: ark_sip::fuzz::wire::streams },
+    Target { name: "sip::round_trips", run: ark_sip::fuzz::wire::round_trips },
+    Target { name: "sip::fields", run: ark_sip::fuzz::wire::fields },
+    Target { name: "media::rtp", run: ark_media::fuzz::rtp },
+    Target { name: "media::rtcp", run: ark_media::fuzz::rtcp },
+    Target { name: "media::sdp", run: ark_media::fuzz::sdp },
+    Target { name: "media::dtmf", run: ark_media::fuzz::dtmf },
+    Target { name: "media::session", run: ark_media::fuzz::session },
+    Target { name: "media::recorder", run: ark_media::fuzz::recorder },
+    Target { name: "dialplans::callers", run: ark_dialplans::fuzz::callers },
+    Target { name: "dialplans::sources", run: ark_dialplans::fuzz::sources },
+    Target { name: "dialplans::say_rules", run: ark_dialplans::fuzz::say_rules },
     Target { name: "store::stories", run: ark_store::fuzz::stories },
 ];
 

@@ -156,40 +156,78 @@ impl Gateway {
         answer.unwrap_or_else(|| panic!("{method} {path}: no answer"))
     }
 
-    /// The conversations in the log, as the API lists them, all pages.
+    /// The conversations that are calls, newest first, all pages.
+    ///
+    /// # Panics
+    /// When the API refuses.
     pub fn conversations(&self) -> Vec<Value> {
-        let answer = self.ask("GET", "/api/v1/conversations?limit=1000", None);
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let body = answer.json();
-        let list = body.as_array().or_else(|| body["conversations"].as_array()).or_else(|| body["items"].as_array());
-        list.unwrap_or_else(|| panic!("no list in {body}")).clone()
+        let mut found = Vec::new();
+        let mut before = String::new();
+        loop {
+            let answer = self.ask("GET", &format!("/api/v1/conversations?limit=500{before}"), None);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let page = answer.json();
+            let list = page["conversations"].as_array().unwrap_or_else(|| panic!("no list in {page}"));
+            found.extend(list.iter().filter(|one| one["kind"] == "call").cloned());
+            let Some(next) = page["next"].as_str() else { return found };
+            before = format!("&before={next}");
+        }
     }
 
-    /// The log of one conversation: event types without `ark.` and `.v1`, and the data.
-    pub fn timeline(&self, conversation: &str) -> Vec<(String, Value)> {
-        let answer = self.ask("GET", &format!("/api/v1/conversations/{conversation}"), None);
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        let body = answer.json();
-        let records = body["records"].as_array().or_else(|| body["events"].as_array()).or_else(|| body.as_array());
-        let records = records.unwrap_or_else(|| panic!("no records in {body}"));
-        records.iter().map(|record| (event_name(&record["event"]), record["event"]["data"].clone())).collect()
+    /// The log of one conversation, in order.
+    ///
+    /// # Panics
+    /// When the API refuses, or a `seq` is missing.
+    pub fn timeline(&self, conversation: &str) -> Timeline {
+        let mut events = Vec::new();
+        loop {
+            let after = events.len();
+            let path = format!("/api/v1/conversations/{conversation}/events?limit=500&after_seq={after}");
+            let answer = self.ask("GET", &path, None);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let page = answer.json();
+            let records = page["records"].as_array().unwrap_or_else(|| panic!("no records in {page}"));
+            for record in records {
+                assert_eq!(record["seq"], events.len() as u64 + 1, "a gap in the log: {record}");
+                events.push((event_name(&record["event"]), record["event"]["data"].clone()));
+            }
+            if records.is_empty() {
+                return Timeline(events);
+            }
+        }
     }
 
     /// Waits until the log of the only conversation holds an event of that name, and returns its whole timeline.
     ///
     /// # Panics
     /// When it does not come in time, or there is more than one conversation.
-    pub fn wait_for_event(&self, name: &str, within: Duration) -> Vec<(String, Value)> {
+    pub fn wait_for_event(&self, name: &str, within: Duration) -> Timeline {
         let deadline = Instant::now() + within;
         loop {
             let conversations = self.conversations();
             assert!(conversations.len() <= 1, "{} conversations", conversations.len());
             let timeline = conversations.first().map(|one| self.timeline(&conversation_id(one))).unwrap_or_default();
-            if timeline.iter().any(|(found, _)| found == name) {
+            if timeline.count(name) > 0 {
                 return timeline;
             }
-            let names: Vec<&str> = timeline.iter().map(|(name, _)| name.as_str()).collect();
-            assert!(Instant::now() < deadline, "no {name} in the log: {names:?}");
+            assert!(Instant::now() < deadline, "no {name} in the log: {:?}", timeline.names());
+            self.process.wait_for_news(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until so many conversations have ended, and none is open.
+    ///
+    /// # Panics
+    /// When it takes longer.
+    pub fn wait_for_ended(&self, count: usize, within: Duration) -> Vec<Value> {
+        let deadline = Instant::now() + within;
+        loop {
+            let conversations = self.conversations();
+            let ended = conversations.iter().filter(|one| one["ended"].is_string()).count();
+            if ended == count && conversations.len() == count {
+                return conversations;
+            }
+            assert!(Instant::now() < deadline, "{ended} of {} conversations ended, not {count}", conversations.len());
             self.process.wait_for_news(Duration::from_millis(50));
         }
     }
@@ -202,8 +240,7 @@ impl Gateway {
         let deadline = Instant::now() + within;
         loop {
             let body = self.ask("GET", "/api/v1/calls", None).json();
-            let calls = body.as_array().or_else(|| body["calls"].as_array()).or_else(|| body["items"].as_array());
-            let calls = calls.map_or(0, Vec::len);
+            let calls = body["calls"].as_array().unwrap_or_else(|| panic!("no list in {body}")).len();
             if calls == 0 {
                 return;
             }
@@ -218,8 +255,49 @@ impl Gateway {
 /// # Panics
 /// When there is none.
 pub fn conversation_id(item: &Value) -> String {
-    let id = item["conversation"].as_str().or_else(|| item["id"].as_str());
-    id.unwrap_or_else(|| panic!("no id in {item}")).to_owned()
+    item["conversation"].as_str().unwrap_or_else(|| panic!("no id in {item}")).to_owned()
+}
+
+/// A conversation as it went: names such as `call.ringing`, and the data of each event.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline(pub Vec<(String, Value)>);
+
+impl Timeline {
+    /// The names in order.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// How many events of that name there are.
+    pub fn count(&self, name: &str) -> usize {
+        self.0.iter().filter(|(found, _)| found == name).count()
+    }
+
+    /// The first event of that name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn first(&self, name: &str) -> &Value {
+        let found = self.0.iter().find(|(found, _)| found == name);
+        &found.unwrap_or_else(|| panic!("no {name} in {:?}", self.names())).1
+    }
+
+    /// One field of every event of that name, in order.
+    pub fn all(&self, name: &str, field: &str) -> Vec<String> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
+        self.0.iter().filter(|(found, _)| found == name).map(|(_, data)| text(&data[field])).collect()
+    }
+
+    /// Fails unless these names stand in the log in that order, others between them allowed.
+    ///
+    /// # Panics
+    /// When one is missing or in another place.
+    pub fn assert_order(&self, names: &[&str]) {
+        let mut rest = self.0.iter();
+        for name in names {
+            assert!(rest.any(|(found, _)| found == name), "{name} is not in its place: {:?}", self.names());
+        }
+    }
 }
 
 /// `ark.call.ringing.v1` as `call.ringing`.

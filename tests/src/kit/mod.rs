@@ -10,7 +10,7 @@ mod phone_media;
 mod process;
 
 pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
-pub use gateway::{Gateway, Setup, ark_binary, conversation_id};
+pub use gateway::{Gateway, Setup, Timeline, ark_binary, conversation_id};
 pub use http::{Answer, request};
 pub use phone::{Ended, Phone};
 pub use process::{Process, TempDir, installed};
