@@ -59,7 +59,9 @@ impl Endpoint {
             in_order
         } else if let Some(fork) = self.early_fork(id, tag).filter(|_| purpose != Purpose::Bye) {
             let in_order = fork.remote_seq.is_none_or(|last| number > last);
-            fork.remote_seq = Some(number);
+            if in_order {
+                fork.remote_seq = Some(number);
+            }
             in_order
         } else {
             self.stats.no_dialog_481 += 1;
