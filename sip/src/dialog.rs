@@ -138,9 +138,9 @@ impl Dialog {
         Routed { request_uri: first_address.uri_raw, routes, next_hop: first_address.uri_raw }
     }
 
-    /// Where the next request goes: the address that the next hop's URI names, when it is an address; else, and when the
-    /// peer sits behind a NAT with no proxy between (`natted`: its Via named another address than its packets came from),
-    /// the flow that works already. A connection that is up is kept.
+    /// Where the next request goes: the address that the next hop's URI names, when it is an address; else, and when
+    /// the peer sits behind a NAT with no proxy between (`natted`: its Via named another address than its packets came
+    /// from), the flow that works already. A connection that is up is kept.
     pub fn next_flow(&self, flow: Flow, natted: bool) -> Flow {
         if flow.transport == Transport::Tcp && flow.connection != 0 || natted && self.routes.is_empty() {
             return flow;
@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn a_loose_route_keeps_the_target_in_the_request_uri() {
         let request = invite(
-            "Contact: <sip:chen@10.0.0.9:5070;ob>\r\nRecord-Route: <sip:10.0.0.2;lr>, <sip:10.0.0.3;lr>\r\nRecord-Route: \
+            "Contact: <sip:chen@10.0.0.9:5070;ob>\r\nRecord-Route: <sip:10.0.0.2;lr>, <sip:10.0.0.3;lr>\r\n\
+             Record-Route: \
              <sip:p4.ark.test;lr>\r\n",
         );
         let dialog = Dialog::server(&request, "us").unwrap();

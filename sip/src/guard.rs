@@ -1,7 +1,8 @@
 //! What stands before the parser: who may send at all, and how much.
 //!
-//! An access list of CIDR blocks (with no list, only loopback and private addresses may call) and a token bucket for each
-//! source. The table of buckets has a fixed size: under a flood from many addresses the least recently seen make room.
+//! An access list of CIDR blocks (with no list, only loopback and private addresses may call) and a token bucket for
+//! each source. The table of buckets has a fixed size: under a flood from many addresses the least recently seen make
+//! room.
 
 use crate::tx::matching::{Domain, Fingerprinter};
 use crate::ua::limits;
@@ -192,8 +193,8 @@ impl Guard {
         Self { config, fingerprinter: Fingerprinter::new(secret), epoch, buckets, stats: GuardStats::default() }
     }
 
-    /// Decides about a packet of `bytes_len` bytes, before anything reads it. A packet costs one token, and one more for
-    /// each full 2 KiB.
+    /// Decides about a packet of `bytes_len` bytes, before anything reads it. A packet costs one token, and one more
+    /// for each full 2 KiB.
     pub fn admit(&mut self, now: Instant, source: IpAddr, bytes_len: usize) -> Verdict {
         if !self.config.acl.allows(source) {
             self.stats.not_listed += 1;

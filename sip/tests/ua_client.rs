@@ -54,7 +54,7 @@ fn an_invite_has_what_it_must_have_and_no_value_begins_a_line_of_its_own() {
     assert!(invite.headers("X-Evil").is_empty());
     assert!(invite.header("Via").contains(";rport") && invite.header("Via").contains("z9hG4bK"));
     assert_eq!(invite.message.sdp(), Some(OFFER.as_bytes()));
-    assert!(invite.from_tag().len() >= 16);
+    assert!(invite.caller_tag().len() >= 16);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_challenge_is_answered_once_for_each_nonce() {
     );
     let second = stage.next_is("INVITE");
     assert_eq!(second.header("Call-ID"), first.header("Call-ID"));
-    assert_eq!((second.from_tag(), second.to_tag()), (first.from_tag(), String::new()));
+    assert_eq!((second.caller_tag(), second.to_tag()), (first.caller_tag(), String::new()));
     assert_ne!(second.header("Via"), first.header("Via"));
     let seq = |said: &Said| said.message.cseq().unwrap().number;
     assert_eq!(seq(&second), seq(&first) + 1);
@@ -263,7 +263,9 @@ fn a_challenge_is_answered_once_for_each_nonce() {
 fn both_challenges_of_a_407_are_answered_and_the_ack_of_the_200_carries_the_credentials() {
     let mut stage = Stage::new();
     let (key, first) = place(&mut stage);
-    let lines = "Proxy-Authenticate: Digest realm=\"p\", nonce=\"1\"\r\nWWW-Authenticate: Digest realm=\"w\", nonce=\"2\", algorithm=SHA-256, qop=\"auth\"\r\n";
+    let lines = "Proxy-Authenticate: Digest realm=\"p\", nonce=\"1\"\r\n\
+        WWW-Authenticate: Digest realm=\"w\", nonce=\"2\", algorithm=SHA-256, \
+        qop=\"auth\"\r\n";
     challenge(&mut stage, &first, 407, lines);
     let second = stage.next_is("INVITE");
     assert_eq!((second.headers("Proxy-Authorization").len(), second.headers("Authorization").len()), (1, 1));
@@ -359,7 +361,7 @@ fn requests_in_an_early_dialog_are_answered() {
     stage.hear(&invite.reply(183, "peer", CONTACT, ""));
     stage.event();
     let from_peer = |method: &str, seq: u32, lines: &str, body: &str| {
-        kit::request(method, &format!("z9hG4bKp{seq}"), &invite.from_tag(), seq, lines, body)
+        kit::request(method, &format!("z9hG4bKp{seq}"), &invite.caller_tag(), seq, lines, body)
             .replace("Call-ID: call-1", &format!("Call-ID: {}", invite.header("Call-ID")))
     };
     stage.hear(&from_peer("UPDATE", 7, "", ""));
@@ -478,7 +480,7 @@ fn a_bye_during_our_reinvite_ends_the_call_and_its_late_200_is_acknowledged() {
     let (key, invite) = up(&mut stage);
     stage.ua.reoffer(stage.now, key, OFFER.as_bytes().to_vec());
     let ours = stage.next_is("INVITE");
-    let bye = kit::request("BYE", "z9hG4bKpb", &invite.from_tag(), 3, "", "")
+    let bye = kit::request("BYE", "z9hG4bKpb", &invite.caller_tag(), 3, "", "")
         .replace("Call-ID: call-1", &format!("Call-ID: {}", invite.header("Call-ID")));
     stage.hear(&bye);
     stage.next_is("200");

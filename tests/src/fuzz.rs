@@ -34,6 +34,8 @@ pub static TARGETS: &[Target] = &[
     Target { name: "dialplans::sources", run: ark_dialplans::fuzz::sources },
     Target { name: "dialplans::say_rules", run: ark_dialplans::fuzz::say_rules },
     Target { name: "store::stories", run: ark_store::fuzz::stories },
+    Target { name: "sip::ua::pair", run: ark_sip::fuzz::ua::pair },
+    Target { name: "sip::ua::chaos", run: ark_sip::fuzz::ua::chaos },
 ];
 
 /// A fuzzer that must fail: it shows that a broken invariant is seen, reported with its seed, and counted.

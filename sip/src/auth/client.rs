@@ -101,8 +101,9 @@ impl Client {
     }
 
     /// Takes the challenges of a 401 or 407: `(from Proxy-Authenticate, raw header value)` each. Returns whether a
-    /// retry makes sense: each nonce is used once per request, and a second refusal from a realm is final unless it says
-    /// `stale` with a new nonce. Of several challenges of one realm the strongest known algorithm is taken (RFC 8760 2.4).
+    /// retry makes sense: each nonce is used once per request, and a second refusal from a realm is final unless it
+    /// says `stale` with a new nonce. Of several challenges of one realm the strongest known algorithm is taken (RFC
+    /// 8760 2.4).
     pub fn challenged<'a>(&mut self, values: impl IntoIterator<Item = (bool, &'a [u8])>) -> bool {
         let mut best: Vec<Challenge> = Vec::new();
         for (proxy, value) in values {

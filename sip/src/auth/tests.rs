@@ -67,8 +67,8 @@ fn sha_512_256_is_the_function_of_fips_180_4_and_no_truncated_sha_512() {
         body: b"",
     }
     .response();
-    // The values printed in RFC 7616 3.9.2 were made with a truncated SHA-512 (erratum 4897: the userhash is 793263ca...).
-    // This response was computed by a second implementation, Python's hashlib.
+    // The values printed in RFC 7616 3.9.2 were made with a truncated SHA-512 (erratum 4897: the userhash is
+    // 793263ca...). This response was computed by a second implementation, Python's hashlib.
     assert_eq!(response, "7a4e1192babbba02e91182d2895bfdbf7adafc6e48d4e517ca301974843d840c");
     let userhash = Hash::Sha512_256.hex(&["J\u{e4}s\u{f8}n Doe:api@example.org".as_bytes()]);
     assert_eq!(userhash, "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b");

@@ -1,5 +1,6 @@
 //! Seeded fuzzers, ordinary programs: each panics with its seed in the message when an invariant breaks.
 
+pub mod ua;
 pub mod wire;
 
 /// The generator of Steele, Lea and Flood (2014): one word of state, every seed is good.

@@ -37,6 +37,7 @@ fn proceeding(input: Input) -> Step {
         Input::Provisional => go(Proceeding, &[PassUp]),
         Input::Success => go(Accepted, &[Start(Timer::M), PassUp]),
         Input::Failure => go(Completed, &[Start(Timer::D), SendAck, PassUp]),
+        Input::Fired(Timer::B) => go(Terminated, &[TimedOut]), // only where a limit was set
         _ => go(Proceeding, &[]),
     }
 }

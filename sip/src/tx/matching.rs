@@ -1,7 +1,7 @@
 //! Which transaction, dialog or call a message belongs to, as keyed 128-bit fingerprints.
 //!
-//! A fingerprint replaces the strings it was made of (branch, sent-by, Call-ID, tags): the tables stay small, and nobody
-//! without the secret can make two of them meet.
+//! A fingerprint replaces the strings it was made of (branch, sent-by, Call-ID, tags): the tables stay small, and
+//! nobody without the secret can make two of them meet.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -61,7 +61,8 @@ pub enum Domain {
 /// The magic cookie of RFC 3261 8.1.1.7.
 pub const COOKIE: &[u8] = b"z9hG4bK";
 
-/// Whether a branch can be matched as RFC 3261 says; if not (cookie missing, or nothing behind it), RFC 2543 rules count.
+/// Whether a branch can be matched as RFC 3261 says; if not (cookie missing, or nothing behind it), RFC 2543 rules
+/// count.
 pub fn is_rfc3261_branch(branch: &[u8]) -> bool {
     branch.len() > COOKIE.len() && branch.get(..COOKIE.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE))
 }

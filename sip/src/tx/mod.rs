@@ -233,6 +233,14 @@ impl Transaction {
         }
     }
 
+    /// Ends an INVITE client transaction that was answered provisionally when no final response comes until `at`,
+    /// unless it has an end already. RFC 3261 gives Proceeding no timer; whoever cannot wait for ever sets one.
+    pub fn limit(&mut self, at: Instant) {
+        if self.state == State::Proceeding && self.end.is_none() {
+            self.end = Some((Timer::B, at));
+        }
+    }
+
     /// A timer that has run out at `now`, if any; feed it back as [`Input::Fired`]. The one that ends goes first.
     pub fn due(&mut self, now: Instant) -> Option<Timer> {
         if let Some((timer, _)) = self.end.take_if(|(_, at)| *at <= now) {

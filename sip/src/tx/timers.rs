@@ -1,4 +1,5 @@
-//! One queue of deadlines for everything that waits: a heap whose stale entries are forgotten lazily, but never pile up.
+//! One queue of deadlines for everything that waits: a heap whose stale entries are forgotten lazily, but never pile
+//! up.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

@@ -46,7 +46,8 @@ impl Endpoint {
         Some(left)
     }
 
-    /// Whether a new INVITE from here would be refused, and with which Retry-After. Takes a token of the call rate when not.
+    /// Whether a new INVITE from here would be refused, and with which Retry-After. Takes a token of the call rate when
+    /// not.
     pub(crate) fn refuses(&mut self, now: Instant, flow: Flow) -> Option<Duration> {
         if let Some(left) = self.closed(now) {
             return Some(left);

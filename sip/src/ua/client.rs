@@ -67,10 +67,11 @@ impl Endpoint {
         let Some((purpose, call)) = self.txs.get(&tx).map(|tx| (tx.purpose, tx.call)) else { return };
         let call = call.filter(|call| self.calls.contains_key(call));
         match (purpose, status, call) {
-            (Purpose::Cancel | Purpose::Options, _, _) | (_, 100, None) => {}
+            (Purpose::Cancel | Purpose::Options, _, _) => {}
             (Purpose::Invite, 100..200, Some(id)) => self.progressed(now, (id, tx), status, response),
             (Purpose::Invite, 200..300, _) => self.accepted(now, (call, tx), response),
             (Purpose::Invite, _, Some(id)) => self.invite_failed(now, (id, tx), status, response),
+            (Purpose::Reinvite, 100..200, _) => self.limit_reinvite(now, tx),
             (Purpose::Reinvite, 200..300, _) => self.reinvite_accepted(now, (call, tx), response),
             (_, 100..200, _) | (_, _, None) => {}
             (_, 401 | 407, Some(id)) if self.retry_with_credentials(now, (id, tx), response).is_some() => {}
@@ -324,6 +325,14 @@ impl Endpoint {
         let Some(call) = self.calls.get_mut(&id) else { return };
         if !std::mem::replace(&mut call.told, true) {
             self.push_event(id, event);
+        }
+    }
+
+    /// A re-INVITE of ours has a provisional response: 64*T1 for the final one, whether its call lives on or not.
+    fn limit_reinvite(&mut self, now: Instant, tx: u64) {
+        let patience = self.config.timers.patience();
+        if let Some(tx) = self.txs.get_mut(&tx) {
+            tx.machine.limit(now + patience);
         }
     }
 

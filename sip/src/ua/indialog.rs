@@ -1,4 +1,5 @@
-//! Requests inside a dialog, both ways: BYE, re-INVITE, UPDATE, INFO, OPTIONS (RFC 3261 12.2, 14, 15; RFC 3311; RFC 6086).
+//! Requests inside a dialog, both ways: BYE, re-INVITE, UPDATE, INFO, OPTIONS (RFC 3261 12.2, 14, 15; RFC 3311; RFC
+//! 6086).
 
 use super::call::{OfferState, OwnOffer, PeerOffer, Phase};
 use super::compose::{ACCEPT, ACCEPT_INFO, ALLOW, SDP, SUPPORTED};
@@ -15,18 +16,21 @@ impl Endpoint {
     /// A request whose To tag names a call.
     pub(crate) fn in_dialog(&mut self, now: Instant, flow: Flow, (id, index): (u64, Fingerprint), message: Message) {
         let Some(purpose) = purpose_of(&message) else { return };
-        let refusal = match self.enter_dialog(now, id, &message, purpose) {
-            _ if !self.has_room(flow) => Some(Refusal::new(503, "").with("Retry-After", "1")),
-            refusal => refusal,
-        };
-        if let Some(refusal) = refusal {
-            return self.refuse(&message, flow, &refusal);
+        if !self.has_room(flow) {
+            return self.refuse(&message, flow, &Refusal::new(503, "").with("Retry-After", "1"));
         }
-        // A request that was let in is answered through a transaction, so that its retransmissions get the same answer.
+        let refusal = self.enter_dialog(now, id, &message, purpose);
+        // All of it is answered through a transaction, so that a retransmission gets the same answer although the
+        // dialog has moved on.
         let local_tag = self.calls.get(&id).map(|call| call.local_tag.clone());
         let message = Arc::new(message);
         let opening = Opening { purpose, call: Some(id), flow, index, merged: None, local_tag };
         let tx = self.open_server(&message, opening);
+        if let Some(refusal) = refusal {
+            let lines: Vec<_> = refusal.lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let bytes = self.compose(&message, flow, (refusal.status, refusal.reason), None, &lines, None);
+            return self.respond(now, tx, refusal.status, bytes);
+        }
         match purpose {
             Purpose::Bye => self.said_goodbye(now, (id, tx), flow, &message),
             Purpose::Reinvite => self.reinvited(now, (id, tx), flow, &message),
@@ -102,7 +106,9 @@ impl Endpoint {
         }
         // A peer that goes on has our 2xx: its ACK was lost or overtaken (RFC 5407 3.1.5).
         self.confirm(now, id, None);
-        None
+        // ...which may have let an offer of ours go out just now.
+        let offer = self.calls.get(&id)?.own_offer.as_deref()?;
+        matches!(offer.state, OfferState::Sent(_)).then(|| Refusal::new(491, ""))
     }
 
     /// RFC 3261 15.1.2.

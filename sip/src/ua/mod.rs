@@ -22,8 +22,8 @@
 //! ```
 //!
 //! What it does by itself: 100 Trying, retransmissions both ways, ACK, PRACK-less provisional responses, CANCEL and its
-//! races, forked answers (ACK and BYE), digest, 2xx until the ACK comes, BYE when it does not, OPTIONS, refusals of what
-//! RFC 3261 says must be refused, and stateless 503 when it is full.
+//! races, forked answers (ACK and BYE), digest, 2xx until the ACK comes, BYE when it does not, OPTIONS, refusals of
+//! what RFC 3261 says must be refused, and stateless 503 when it is full.
 //!
 //! What it leaves to its owner: whether a source may send at all ([`crate::guard`]), names and DNS, media and SDP, and
 //! which numbers exist (404, 486, 488 are the owner's to say by [`Endpoint::reject`]).
@@ -154,37 +154,37 @@ impl Endpoint {
         Ok(key)
     }
 
-    /// Rings (180) or progresses (181, 182, 183) an incoming call, with early media if there is SDP. Other statuses, calls
-    /// that are answered and dead keys are ignored. The last one is repeated every minute (RFC 3261 13.3.1.1).
+    /// Rings (180) or progresses (181, 182, 183) an incoming call, with early media if there is SDP. Other statuses,
+    /// calls that are answered and dead keys are ignored. The last one is repeated every minute (RFC 3261 13.3.1.1).
     pub fn ring(&mut self, now: Instant, key: CallKey, status: u16, sdp: Option<Vec<u8>>) {
         self.send_provisional(now, key.0, status, sdp);
         self.settle();
     }
 
-    /// Answers an incoming call: 200 with this SDP, which is the answer, or the offer when the INVITE had none. The 200 is
-    /// repeated until the ACK comes ([`CallEvent::Confirmed`]).
+    /// Answers an incoming call: 200 with this SDP, which is the answer, or the offer when the INVITE had none. The 200
+    /// is repeated until the ACK comes ([`CallEvent::Confirmed`]).
     pub fn answer(&mut self, now: Instant, key: CallKey, sdp: Vec<u8>) {
         self.accept_call(now, key.0, sdp);
         self.settle();
     }
 
-    /// Refuses an incoming call with a final status (300 to 699), a reason phrase (empty: the usual one) and more header
-    /// lines. `Ended { Rejected }` follows.
+    /// Refuses an incoming call with a final status (300 to 699), a reason phrase (empty: the usual one) and more
+    /// header lines. `Ended { Rejected }` follows.
     pub fn reject(&mut self, now: Instant, key: CallKey, status: u16, reason: &str, headers: &[(&str, String)]) {
         self.refuse_call(now, key.0, status, reason, headers);
         self.settle();
     }
 
-    /// Ends a call as its state asks for: refuses it (480), cancels it, or sends BYE (after the ACK, RFC 3261 15). The last
-    /// event follows at once; the rest of the signalling goes on without the owner. `reason` is the value of a Reason
-    /// header (RFC 3326).
+    /// Ends a call as its state asks for: refuses it (480), cancels it, or sends BYE (after the ACK, RFC 3261 15). The
+    /// last event follows at once; the rest of the signalling goes on without the owner. `reason` is the value of a
+    /// Reason header (RFC 3326).
     pub fn hangup(&mut self, now: Instant, key: CallKey, reason: Option<&str>) {
         self.end_call(now, key.0, reason);
         self.settle();
     }
 
-    /// Offers a new session in an answered call (re-INVITE). [`CallEvent::Reanswered`] follows; 491 is tried again after
-    /// a random time (RFC 3261 14.1).
+    /// Offers a new session in an answered call (re-INVITE). [`CallEvent::Reanswered`] follows; 491 is tried again
+    /// after a random time (RFC 3261 14.1).
     pub fn reoffer(&mut self, now: Instant, key: CallKey, sdp: Vec<u8>) {
         self.offer_again(now, key.0, sdp);
         self.settle();

@@ -161,7 +161,8 @@ impl Endpoint {
         }
     }
 
-    /// One input to one transaction: walks its table and does what it says. `bytes` is what to send, `message` what came.
+    /// One input to one transaction: walks its table and does what it says. `bytes` is what to send, `message` what
+    /// came.
     pub(crate) fn walk(
         &mut self,
         now: Instant,

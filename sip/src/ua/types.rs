@@ -97,7 +97,8 @@ pub struct Config {
     pub retry_after: Duration,
     /// New calls admitted a second, at most (bursts of a fifth of it); `None`: no such cap.
     pub calls_per_second_max: Option<u32>,
-    /// How long a call that we placed may ring before it is cancelled and fails with 408. Default: 3 minutes, as timer C.
+    /// How long a call that we placed may ring before it is cancelled and fails with 408. Default: 3 minutes, as timer
+    /// C.
     pub ring_max: Duration,
 }
 

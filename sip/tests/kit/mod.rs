@@ -41,7 +41,7 @@ impl Said {
         to.tag().map(|tag| String::from_utf8_lossy(tag).into_owned()).unwrap_or_default()
     }
 
-    pub fn from_tag(&self) -> String {
+    pub fn caller_tag(&self) -> String {
         let from = self.message.from().unwrap();
         from.tag().map(|tag| String::from_utf8_lossy(tag).into_owned()).unwrap_or_default()
     }
