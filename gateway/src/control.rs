@@ -2,16 +2,22 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use ark_bus::Bus;
+use ark_store::Store;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::telemetry::Sample;
 
 /// A future that a trait object can return.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A call that is up, as programs and people see it. Numbers are masked unless `[log] numbers = true`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CallView {
-    /// The call's id, which `hangup` takes: the ULID of its conversation's leg.
+    /// The call's id, which `hangup` takes: its conversation's ULID.
     pub id: String,
     /// The conversation's ULID.
     pub conversation: String,
@@ -38,7 +44,7 @@ pub struct CallView {
 }
 
 /// Who began a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CallDirection {
     /// The other side called this gateway.
@@ -48,7 +54,7 @@ pub enum CallDirection {
 }
 
 /// How far a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CallState {
     /// Not answered yet.
@@ -62,7 +68,7 @@ pub enum CallState {
 }
 
 /// Asks the gateway to call somebody and to guide them through a hotline's plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceRequest {
     /// A SIP address (`sip:1001@127.0.0.1:5080`), or a number that a `[[route]]` carries.
@@ -73,7 +79,7 @@ pub struct PlaceRequest {
 }
 
 /// A call that was begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Placed {
     /// The call's id.
     pub id: String,
@@ -82,27 +88,36 @@ pub struct Placed {
 }
 
 /// A plan as it is known to the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanView {
     /// The plan's name.
     pub name: String,
     /// The version that new calls begin with; `None` when none could be published yet.
-    pub live: Option<u64>,
+    pub live: Option<u32>,
     /// Every version in the store, the oldest first.
     pub versions: Vec<PlanVersion>,
     /// The hotlines that use it.
     pub hotlines: Vec<String>,
     /// Calls that are up, by the version they began with.
-    pub calls: Vec<(u64, u64)>,
+    pub calls: Vec<PinnedCalls>,
     /// Why the configured file is not live, when it is not.
     pub refused: Option<String>,
 }
 
+/// How many calls that are up began with a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PinnedCalls {
+    /// The version.
+    pub version: u32,
+    /// How many.
+    pub calls: u64,
+}
+
 /// One published version of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanVersion {
     /// Counts from 1.
-    pub version: u64,
+    pub version: u32,
     /// When it was published, RFC 3339, UTC.
     pub published_at: String,
     /// SHA-256 of its source, hexadecimal.
@@ -110,16 +125,16 @@ pub struct PlanVersion {
 }
 
 /// A plan that went live.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
     /// The plan's name.
     pub name: String,
     /// The version that new calls begin with from now on.
-    pub version: u64,
+    pub version: u32,
 }
 
 /// One thing that must be well for the gateway to take calls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ready {
     /// What: `sip`, `media`, `store`, `bus`, `plan hotline-95188`, `disk` ...
     pub name: String,
@@ -156,7 +171,13 @@ pub trait Control: Send + Sync + 'static {
     /// Checks, tests and prepares a plan and makes it live for new calls. `source`: the plan's text; `None`: read the configured file again.
     fn publish<'a>(&'a self, name: &'a str, source: Option<String>) -> Reply<'a, Result<Published, ControlError>>;
     /// Makes an older version live again. `version`: which; `None`: the one before the live one.
-    fn rollback<'a>(&'a self, name: &'a str, version: Option<u64>) -> Reply<'a, Result<Published, ControlError>>;
+    fn rollback<'a>(&'a self, name: &'a str, version: Option<u32>) -> Reply<'a, Result<Published, ControlError>>;
     /// Whether calls can be taken, item by item.
     fn readiness(&self) -> Reply<'_, Vec<Ready>>;
+    /// Values of this moment for `/metrics`, beside the counters of [`crate::telemetry`].
+    fn samples(&self) -> Reply<'_, Vec<Sample>>;
+    /// The log of record.
+    fn store(&self) -> Arc<dyn Store>;
+    /// The carrier of committed events.
+    fn bus(&self) -> Arc<dyn Bus>;
 }

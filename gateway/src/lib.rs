@@ -9,3 +9,4 @@ pub mod conversations;
 pub mod http;
 pub mod media;
 pub mod net;
+pub mod telemetry;

@@ -3,10 +3,10 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io,
+    fs::File,
+    io::{self, Write},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use ark_media::record;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::mpsc;
 
@@ -25,8 +24,8 @@ use super::{
     limits::{RECORD_POOL, RECORD_QUEUE},
 };
 
-/// Bytes for a file.
-pub(crate) type Block = Vec<u8>;
+/// Samples of one file, both channels, interleaved: as the WAV file will hold them.
+pub(crate) type Block = Vec<i16>;
 
 /// What a leg and the disk thread share about one recording.
 #[derive(Debug)]
@@ -34,6 +33,7 @@ pub(crate) struct Ticket {
     number: u64,
     leg: LegId,
     path: PathBuf,
+    rate_hz: u32,
     failure: AtomicU8,
 }
 
@@ -49,17 +49,10 @@ impl Ticket {
     }
 }
 
-/// What a finished recording holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Total {
-    pub(crate) duration: Duration,
-    pub(crate) bytes: u64,
-}
-
 enum Message {
     Open(Arc<Ticket>),
-    Write(Arc<Ticket>, u64, Block),
-    Close(Arc<Ticket>, RecordEnd, Total),
+    Append(Arc<Ticket>, Block),
+    Close(Arc<Ticket>, RecordEnd),
 }
 
 /// The media threads' side; cheap to clone.
@@ -71,13 +64,13 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Asks for a new file. The path comes back when the queue is full: the disk is behind.
-    pub(crate) fn open(&self, leg: LegId, path: PathBuf) -> Result<Arc<Ticket>, PathBuf> {
+    /// Asks for a new file. `None`: the queue is full, the disk is behind.
+    pub(crate) fn open(&self, leg: LegId, path: PathBuf, rate_hz: u32) -> Result<Arc<Ticket>, PathBuf> {
         if self.sender.len() >= RECORD_QUEUE {
             return Err(path);
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let ticket = Arc::new(Ticket { number, leg, path, failure: AtomicU8::new(FINE) });
+        let ticket = Arc::new(Ticket { number, leg, path, rate_hz, failure: AtomicU8::new(FINE) });
         match self.sender.try_send(Message::Open(Arc::clone(&ticket))) {
             Ok(()) => Ok(ticket),
             Err(_) => Err(ticket.path.clone()),
@@ -85,29 +78,30 @@ impl Disk {
     }
 
     /// An empty block, used again where one is at hand.
-    pub(crate) fn block(&self) -> Block {
+    pub(crate) fn block(&self, samples: usize) -> Block {
         let mut block = self.recycled.try_recv().unwrap_or_default();
         block.clear();
+        block.reserve_exact(samples);
         block
     }
 
     /// Hands a block over. When the disk is too far behind, the recording fails (the disk thread says so when it
     /// gets there) and the block is dropped.
-    pub(crate) fn write(&self, ticket: &Arc<Ticket>, offset: u64, block: Block) {
+    pub(crate) fn append(&self, ticket: &Arc<Ticket>, block: Block) {
         if ticket.has_failed() {
             return;
         }
         if self.sender.len() >= RECORD_QUEUE
-            || self.sender.try_send(Message::Write(Arc::clone(ticket), offset, block)).is_err()
+            || self.sender.try_send(Message::Append(Arc::clone(ticket), block)).is_err()
         {
             ticket.failure.store(DISK_TOO_SLOW, Ordering::Relaxed);
         }
     }
 
     /// No more blocks. Has room of its own in the queue.
-    pub(crate) fn close(&self, ticket: Arc<Ticket>, cause: RecordEnd, total: Total) {
+    pub(crate) fn close(&self, ticket: Arc<Ticket>, cause: RecordEnd) {
         // The queue holds a close for every open one beside the blocks: only a stopped thread refuses it.
-        let _ = self.sender.try_send(Message::Close(ticket, cause, total));
+        let _ = self.sender.try_send(Message::Close(ticket, cause));
     }
 }
 
@@ -134,8 +128,13 @@ impl DiskThread {
     }
 }
 
+struct OpenFile {
+    file: File,
+    samples: u64,
+}
+
 struct Writer {
-    open: HashMap<u64, File>,
+    open: HashMap<u64, OpenFile>,
     events: EventOut,
     recycle: Sender<Block>,
 }
@@ -163,9 +162,9 @@ impl Writer {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Open(ticket) => self.open(&ticket),
-            Message::Write(ticket, offset, block) => {
-                if let Some(file) = self.open.get(&ticket.number)
-                    && let Err(error) = file.write_all_at(&block, offset)
+            Message::Append(ticket, block) => {
+                if let Some(file) = self.open.get_mut(&ticket.number)
+                    && let Err(error) = file.append(&block, ticket.rate_hz)
                 {
                     self.open.remove(&ticket.number);
                     self.fail(&ticket, format!("writing {}: {error}", ticket.path.display()));
@@ -173,29 +172,35 @@ impl Writer {
                 // A full pool lets the block go: memory returns to idle.
                 let _ = self.recycle.try_send(block);
             }
-            Message::Close(ticket, cause, total) => self.close(&ticket, cause, total),
+            Message::Close(ticket, cause) => self.close(&ticket, cause),
         }
     }
 
     fn open(&mut self, ticket: &Ticket) {
-        match File::create(&ticket.path) {
+        let made = File::create(&ticket.path).and_then(|mut file| {
+            file.write_all(&header(ticket.rate_hz, 0))?;
+            Ok(OpenFile { file, samples: 0 })
+        });
+        match made {
             Ok(file) => drop(self.open.insert(ticket.number, file)),
             Err(error) => self.fail(ticket, format!("creating {}: {error}", ticket.path.display())),
         }
     }
 
-    fn close(&mut self, ticket: &Ticket, cause: RecordEnd, total: Total) {
+    fn close(&mut self, ticket: &Ticket, cause: RecordEnd) {
         // Not open any more: it has failed, and that was said.
         let Some(file) = self.open.remove(&ticket.number) else { return };
         if ticket.failure.load(Ordering::Relaxed) == DISK_TOO_SLOW {
             let error = format!("{}: the disk is too slow, the recording stops here", ticket.path.display());
             return self.fail(ticket, error);
         }
-        if let Err(error) = file.sync_all() {
+        if let Err(error) = file.file.sync_all() {
             return self.fail(ticket, format!("closing {}: {error}", ticket.path.display()));
         }
+        let bytes = file.samples * 2;
+        let duration = Duration::from_micros(file.samples / 2 * 1_000_000 / u64::from(ticket.rate_hz.max(1)));
         let (leg, path) = (ticket.leg, ticket.path.clone());
-        self.events.push(Event::Recorded { leg, path, duration: total.duration, bytes: total.bytes, cause });
+        self.events.push(Event::Recorded { leg, path, duration, bytes: bytes + HEADER_BYTES, cause });
     }
 
     fn fail(&mut self, ticket: &Ticket, error: String) {
@@ -204,49 +209,42 @@ impl Writer {
     }
 }
 
-/// Mends the recordings (`*.wav`) under a folder that a crash cut short, so that their headers tell their lengths
-/// again; returns which. Before the first call, when no recording runs. A folder that is not there has none.
-///
-/// # Errors
-/// The folder cannot be read. A file that cannot be mended is logged and left as it is.
-pub fn repair_recordings(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut mended = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let entry = entry?;
-            let path = entry.path();
-            // A link is not followed: it may lead anywhere.
-            if entry.file_type()?.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "wav") {
-                match repair_recording(&path) {
-                    Ok(true) => mended.push(path),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(path = %path.display(), %error, "cannot mend a recording"),
-                }
-            }
-        }
+impl OpenFile {
+    /// Adds a block and then says so in the header: a crash in between loses the block, never the file.
+    fn append(&mut self, block: &[i16], rate_hz: u32) -> io::Result<()> {
+        let bytes: Vec<u8> = block.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        self.file.write_all(&bytes)?;
+        self.samples += block.len() as u64;
+        self.file.write_all_at(&header(rate_hz, self.samples * 2), 0)
     }
-    Ok(mended)
 }
 
-fn repair_recording(path: &Path) -> io::Result<bool> {
-    let file = File::options().read(true).write(true).open(path)?;
-    let length = file.metadata()?.len();
-    let mut first = [0; record::HEADER_BYTES];
-    if length < first.len() as u64 {
-        return Ok(false);
-    }
-    file.read_exact_at(&mut first, 0)?;
-    let Some(repair) = record::repair(&first, length) else { return Ok(false) };
-    file.set_len(repair.file_bytes)?;
-    file.write_all_at(&repair.header, 0)?;
-    file.sync_all()?;
-    Ok(true)
+/// Bytes of a WAV file before its samples.
+const HEADER_BYTES: u64 = 44;
+/// Left and right.
+const CHANNELS: u16 = 2;
+
+/// The header of a two-channel, 16-bit WAV file with so many bytes of samples.
+fn header(rate_hz: u32, data_bytes: u64) -> [u8; HEADER_BYTES as usize] {
+    let data = u32::try_from(data_bytes).unwrap_or(u32::MAX - HEADER_BYTES as u32);
+    let frame = CHANNELS * 2;
+    let mut header = [0; HEADER_BYTES as usize];
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    put(b"RIFF");
+    put(&(data + HEADER_BYTES as u32 - 8).to_le_bytes());
+    put(b"WAVEfmt ");
+    put(&16_u32.to_le_bytes());
+    put(&1_u16.to_le_bytes());
+    put(&CHANNELS.to_le_bytes());
+    put(&rate_hz.to_le_bytes());
+    put(&(rate_hz * u32::from(frame)).to_le_bytes());
+    put(&frame.to_le_bytes());
+    put(&16_u16.to_le_bytes());
+    put(b"data");
+    put(&data.to_le_bytes());
+    header
 }

@@ -45,9 +45,17 @@ pub(crate) const RTP_RECEIVE_BUFFER: usize = 64 * 1024;
 /// Receive buffer of an RTCP socket.
 pub(crate) const RTCP_RECEIVE_BUFFER: usize = 8 * 1024;
 
-/// Writes waiting for the disk: a block and a header each half second and call, 1,000 recordings for one second.
+/// Blocks of samples waiting for the disk: at two blocks a second and call, 1,000 recordings for two seconds.
 pub(crate) const RECORD_QUEUE: usize = 4_096;
+/// Frames gathered for a file before they are written: half a second.
+pub(crate) const RECORD_BLOCK_FRAMES: usize = 25;
 /// Used blocks kept for the next recordings.
 pub(crate) const RECORD_POOL: usize = 64;
+/// How long a recording waits for packets that are late.
+pub(crate) const TAP_DELAY: Duration = Duration::from_millis(60);
+/// Frames of one channel that a recording holds: packets that are further ahead begin a new stretch.
+pub(crate) const TAP_RING_FRAMES: usize = 16;
+/// Mean of the absolute samples below which a caller counts as silent: about -46 dBFS.
+pub(crate) const SILENCE_LEVEL: u32 = 160;
 /// Samples that one packet can decode to: 240 ms at 8 kHz and more than any packet time at 48 kHz.
 pub(crate) const DECODED_SAMPLES_MAX: usize = 2_880;

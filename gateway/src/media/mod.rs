@@ -25,9 +25,9 @@ pub(crate) mod limits;
 pub mod metrics;
 mod ports;
 pub(crate) mod sys;
+mod tap;
 mod thread;
 pub(crate) mod wheel;
 
 pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road};
-pub use disk::repair_recordings;
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};

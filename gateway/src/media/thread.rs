@@ -338,12 +338,13 @@ impl MediaThread {
 
     fn record(&mut self, id: LegId, path: std::path::PathBuf, limit: Option<Duration>, silence: Option<Duration>) {
         self.end_recording(id, RecordEnd::Stopped);
-        if self.leg(id).is_none_or(|leg| leg.session.is_none()) {
+        let Some(codec) = self.leg(id).and_then(|leg| leg.session.as_ref()).map(|session| session.negotiated().codec)
+        else {
             let error = "the leg has not begun: there is nothing to record".to_owned();
             self.events.push(Event::RecordFailed { leg: id, path, error });
             return;
         };
-        match Recording::start(Instant::now(), &self.disk, id, path, limit, silence) {
+        match Recording::start(&self.disk, id, codec, path, limit, silence) {
             Ok(recording) => {
                 if let Some(leg) = self.leg(id) {
                     leg.recording = Some(Box::new(recording));
@@ -359,7 +360,7 @@ impl MediaThread {
 
     fn end_recording(&mut self, id: LegId, cause: RecordEnd) {
         if let Some(recording) = self.leg(id).and_then(|leg| leg.recording.take()) {
-            recording.finish(Instant::now(), &self.disk, cause);
+            recording.finish(&self.disk, cause);
             ThreadMetrics::uncount(&self.metrics.recordings, 1);
         }
     }
@@ -427,7 +428,7 @@ impl MediaThread {
         let Some(session) = &mut leg.session else { return };
         let now = Instant::now();
         if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
-            leg.send_rtp(now, length, &self.scratch, &self.metrics);
+            leg.send_rtp(length, &mut self.scratch, &self.metrics);
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
         }
         leg.ticks = leg.ticks.wrapping_add(1);
@@ -437,7 +438,7 @@ impl MediaThread {
         let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         drain(leg, &mut self.events, &self.metrics, false);
         if let Some(recording) = &mut leg.recording
-            && let Some(cause) = recording.tick(now, &self.disk)
+            && let Some(cause) = recording.tick(&self.disk)
         {
             self.end_recording(id, cause);
         }
@@ -507,7 +508,7 @@ impl MediaThread {
                 Received::Dropped(why) => self.metrics.dropped(reason(why)),
                 Received::Media(media) => {
                     if let Some(recording) = &mut leg.recording {
-                        recording.heard(at, &media);
+                        recording.heard(&media, &mut self.scratch);
                     }
                     if let Some(other) = &mut other {
                         other.relay(now, &media, &mut self.scratch, &self.metrics);

@@ -253,7 +253,7 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     assert_eq!((cause, bytes), (RecordEnd::Stopped, std::fs::metadata(&path).unwrap().len()));
     assert!(duration >= Duration::from_millis(1_500) && duration < Duration::from_millis(2_500), "{duration:?}");
     let [left, right] = read_wav(&path);
-    assert_eq!(left.len() as u128, duration.as_micros() * 8 / 1_000);
+    assert_eq!(left.len() as u128, duration.as_millis() * 8);
     for (side, hz, other) in [(&left, 700.0, 440.0), (&right, 440.0, 700.0)] {
         let loud: Vec<i16> =
             side.chunks(160).filter(|frame| frame.iter().any(|s| s.abs() > 500)).flatten().copied().collect();
@@ -261,23 +261,6 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
         let middle = &loud[1_600..6_400];
         assert!(share_at(middle, hz) > 0.9 && share_at(middle, other) < 0.05, "{hz} Hz: {}", share_at(middle, hz));
     }
-}
-
-#[test]
-fn recordings_that_a_crash_cut_short_are_mended_where_they_lie() {
-    let folder = temporary("crashed");
-    let inner = folder.join("2026-11");
-    std::fs::create_dir_all(&inner).unwrap();
-    let whole = [&ark_media::record::header(8)[..], &[1; 8]].concat();
-    let cut = [&ark_media::record::header(8)[..], &[1; 8], &[2; 7]].concat();
-    std::fs::write(inner.join("whole.wav"), &whole).unwrap();
-    std::fs::write(inner.join("cut.wav"), &cut).unwrap();
-    std::fs::write(folder.join("foreign.wav"), b"not ours").unwrap();
-    assert_eq!(ark::media::repair_recordings(&folder).unwrap(), [inner.join("cut.wav")]);
-    assert_eq!(read_wav(&inner.join("cut.wav"))[0].len(), 3, "half a pair of samples is cut off");
-    assert_eq!(std::fs::read(inner.join("whole.wav")).unwrap(), whole);
-    assert!(ark::media::repair_recordings(&folder).unwrap().is_empty());
-    assert!(ark::media::repair_recordings(&folder.join("missing")).unwrap().is_empty());
 }
 
 #[test]
@@ -297,10 +280,8 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
             _ => None,
         })
     };
-    let (cause, ms) = record("limit.wav", Some(200), None, false).unwrap();
-    assert!(cause == RecordEnd::Limit && (200..400).contains(&ms), "{cause:?} after {ms} ms");
-    let (cause, ms) = record("silence.wav", Some(5_000), Some(300), false).unwrap();
-    assert!(cause == RecordEnd::Silence && (300..500).contains(&ms), "{cause:?} after {ms} ms");
+    assert_eq!(record("limit.wav", Some(200), None, false), Ok((RecordEnd::Limit, 200)));
+    assert_eq!(record("silence.wav", Some(5_000), Some(300), false), Ok((RecordEnd::Silence, 300)));
     let error = record("no-such-directory/x.wav", None, None, false).unwrap_err();
     assert!(error.contains("no-such-directory") && error.contains("creating"), "{error}");
     // To a full disk: the failure is told, the call goes on.

@@ -1,0 +1,428 @@
+//! `/api/v1`: the handlers and the OpenAPI document that is made from them.
+
+#![allow(unused_qualifications, reason = "utoipa's macros write them")]
+
+use std::sync::Arc;
+
+use ark_conversation::{ConversationId, ConversationState, Record, Tenant};
+use ark_store::{ListFilter, Openness};
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use super::error::{ApiError, ErrorBody};
+use super::limits::{PAGE_DEFAULT, PAGE_MAX};
+use super::{About, Web, mask};
+use crate::control::{CallView, PlaceRequest, Placed, PlanView, Published};
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// Who this gateway is and how to call it
+#[utoipa::path(get, path = "/api/v1/about", tag = "gateway", responses((status = 200, body = About)))]
+pub(super) async fn about(State(web): State<Arc<Web>>) -> Json<About> {
+    Json(web.about.clone())
+}
+
+/// The calls that are up
+#[derive(Serialize, ToSchema)]
+pub(super) struct Calls {
+    /// The oldest first.
+    calls: Vec<CallView>,
+}
+
+/// The calls that are up, the oldest first
+#[utoipa::path(get, path = "/api/v1/calls", tag = "calls", responses((status = 200, body = Calls)))]
+pub(super) async fn calls(State(web): State<Arc<Web>>) -> Json<Calls> {
+    Json(Calls { calls: web.control.calls().await })
+}
+
+/// Call somebody and guide them through a hotline's plan
+///
+/// The answer comes when the INVITE is on its way; what becomes of it is in the conversation's log.
+#[utoipa::path(
+    post, path = "/api/v1/calls", tag = "calls", request_body = PlaceRequest,
+    responses(
+        (status = 202, description = "It is on its way", body = Placed),
+        (status = 422, description = "It cannot be done as asked", body = ErrorBody),
+        (status = 503, description = "Not now", body = ErrorBody),
+    )
+)]
+pub(super) async fn place(
+    State(web): State<Arc<Web>>,
+    request: Result<Json<PlaceRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<Placed>), ApiError> {
+    let Json(request) = request?;
+    Ok((StatusCode::ACCEPTED, Json(web.control.place(request).await?)))
+}
+
+/// Hang a call up, whatever state it is in
+#[utoipa::path(
+    post, path = "/api/v1/calls/{id}/hangup", tag = "calls",
+    params(("id" = String, Path, description = "The call's id")),
+    responses((status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody))
+)]
+pub(super) async fn hangup(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    web.control.hangup(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether people's numbers are shown in full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Numbers {
+    /// `+86 138****12`.
+    #[default]
+    Masked,
+    /// In full.
+    Full,
+}
+
+impl Numbers {
+    pub(super) fn full(self) -> bool {
+        self == Self::Full
+    }
+}
+
+/// Which conversations.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Which {
+    /// All of them.
+    #[default]
+    All,
+    /// Those with a leg alive.
+    Open,
+    /// Those that have ended.
+    Ended,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// `open`, `ended` or `all`.
+    #[serde(default)]
+    state: Which,
+    /// At most so many, never more than 500.
+    limit: Option<usize>,
+    /// Those before this one: `next` of the page before.
+    before: Option<String>,
+    /// `full` shows people's numbers in full.
+    #[serde(default)]
+    numbers: Numbers,
+}
+
+/// A page of conversations, newest first
+#[derive(Serialize, ToSchema)]
+pub(super) struct Conversations {
+    /// Newest first.
+    #[schema(value_type = Vec<Object>)]
+    conversations: Vec<ConversationState>,
+    /// For `before` of the next page; null when this is the last.
+    next: Option<String>,
+}
+
+/// Conversations, newest first
+#[utoipa::path(
+    get, path = "/api/v1/conversations", tag = "conversations", params(ListQuery),
+    responses((status = 200, body = Conversations), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
+)]
+pub(super) async fn conversations(
+    State(web): State<Arc<Web>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Answer<Conversations> {
+    let Query(query) = query?;
+    let openness = match query.state {
+        Which::All => Openness::All,
+        Which::Open => Openness::Open,
+        Which::Ended => Openness::Ended,
+    };
+    let before = query.before.as_deref().map(parse_id).transpose()?;
+    let filter = ListFilter { openness, before, ..ListFilter::default() };
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let page = web.control.store().list(&Tenant::default(), filter, limit).await?;
+    let full = query.numbers.full();
+    let conversations = page.conversations.into_iter().map(|state| mask::conversation(state, full)).collect();
+    Ok(Json(Conversations { conversations, next: page.next.map(|id| id.to_string()) }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NumbersQuery {
+    /// `full` shows people's numbers in full.
+    #[serde(default)]
+    numbers: Numbers,
+}
+
+/// One conversation as its log tells it
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}", tag = "conversations",
+    params(("id" = String, Path, description = "The conversation's ULID"), NumbersQuery),
+    responses((status = 200, description = "The fold of its log", body = Object), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn conversation(
+    State(web): State<Arc<Web>>,
+    Path(id): Path<String>,
+    query: Result<Query<NumbersQuery>, QueryRejection>,
+) -> Answer<ConversationState> {
+    let Query(query) = query?;
+    let id = parse_id(&id)?;
+    let state = web.control.store().summary(&Tenant::default(), id).await?.ok_or_else(|| no_conversation(id))?;
+    Ok(Json(mask::conversation(state, query.numbers.full())))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsQuery {
+    /// Only records after this `seq`; 0: from the beginning.
+    #[serde(default)]
+    after_seq: u64,
+    /// At most so many, never more than 500.
+    limit: Option<usize>,
+    /// `full` shows people's numbers in full.
+    #[serde(default)]
+    numbers: Numbers,
+}
+
+/// A part of a conversation's log
+#[derive(Serialize, ToSchema)]
+pub(super) struct Log {
+    /// The records in the order of their `seq`; see channels/conversation/schemas.
+    #[schema(value_type = Vec<Object>)]
+    records: Vec<Record>,
+}
+
+/// A conversation's log
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}/events", tag = "conversations",
+    params(("id" = String, Path, description = "The conversation's ULID"), EventsQuery),
+    responses((status = 200, body = Log), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn conversation_events(
+    State(web): State<Arc<Web>>,
+    Path(id): Path<String>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Answer<Log> {
+    let Query(query) = query?;
+    let id = parse_id(&id)?;
+    let store = web.control.store();
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let records = store.read(&Tenant::default(), id, query.after_seq, limit).await?;
+    if records.is_empty() && store.summary(&Tenant::default(), id).await?.is_none() {
+        return Err(no_conversation(id));
+    }
+    let full = query.numbers.full();
+    Ok(Json(Log { records: records.into_iter().map(|record| mask::record(record, full)).collect() }))
+}
+
+/// The plans that hotlines use
+#[derive(Serialize, ToSchema)]
+pub(super) struct Plans {
+    /// In the order of their names.
+    plans: Vec<PlanView>,
+}
+
+/// The plans that hotlines use, with their versions
+#[utoipa::path(get, path = "/api/v1/plans", tag = "plans", responses((status = 200, body = Plans)))]
+pub(super) async fn plans(State(web): State<Arc<Web>>) -> Json<Plans> {
+    Json(Plans { plans: web.control.plans().await })
+}
+
+/// What to publish
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublishBody {
+    /// The plan's text; left out: the configured file is read again.
+    #[serde(default)]
+    source: Option<String>,
+}
+
+/// Check, test and prepare a plan, and make it live for new calls
+///
+/// Calls that are up go on with the version they began with. When something is wrong, the live version stays and the answer says what.
+#[utoipa::path(
+    post, path = "/api/v1/plans/{name}/publish", tag = "plans", request_body = PublishBody,
+    params(("name" = String, Path, description = "The plan's name")),
+    responses(
+        (status = 200, description = "It is live", body = Published),
+        (status = 404, description = "No hotline uses such a plan", body = ErrorBody),
+        (status = 422, description = "It did not pass; the diagnostics are in the message", body = ErrorBody),
+    )
+)]
+pub(super) async fn publish(
+    State(web): State<Arc<Web>>,
+    Path(name): Path<String>,
+    body: Result<Json<PublishBody>, JsonRejection>,
+) -> Answer<Published> {
+    let Json(body) = body?;
+    Ok(Json(web.control.publish(&name, body.source).await?))
+}
+
+/// Which version to take up again
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackBody {
+    /// The version; left out: the one that was live before.
+    #[serde(default)]
+    version: Option<u32>,
+}
+
+/// Make an earlier version of a plan live again
+#[utoipa::path(
+    post, path = "/api/v1/plans/{name}/rollback", tag = "plans", request_body = RollbackBody,
+    params(("name" = String, Path, description = "The plan's name")),
+    responses(
+        (status = 200, description = "It is live", body = Published),
+        (status = 404, description = "No such plan or version", body = ErrorBody),
+        (status = 422, description = "It cannot be taken up", body = ErrorBody),
+    )
+)]
+pub(super) async fn rollback(
+    State(web): State<Arc<Web>>,
+    Path(name): Path<String>,
+    body: Result<Json<RollbackBody>, JsonRejection>,
+) -> Answer<Published> {
+    let Json(body) = body?;
+    Ok(Json(web.control.rollback(&name, body.version).await?))
+}
+
+/// This document
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "gateway", responses((status = 200, body = Object)))]
+pub(super) async fn openapi_json() -> Json<Value> {
+    Json(openapi())
+}
+
+/// A conversation's id from a path or a query.
+pub(super) fn parse_id(text: &str) -> Result<ConversationId, ApiError> {
+    text.parse().map_err(|_| {
+        ApiError::bad_request(format!("`{text}` is not a conversation's id: that is a ULID of 26 letters and digits"))
+    })
+}
+
+fn no_conversation(id: ConversationId) -> ApiError {
+    ApiError::not_found(format!("there is no conversation {id}"))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Ark",
+        description = "The API of an Ark gateway. Everything here needs the token of data/ark.token as `Authorization: Bearer ...`. \
+                       People's numbers are masked unless `numbers=full` is asked for."
+    ),
+    paths(
+        about, calls, place, hangup, conversations, conversation, conversation_events, super::recordings::recording,
+        super::events::stream, plans, publish, rollback, openapi_json
+    ),
+    components(schemas(Numbers, Which)),
+    security(("token" = [])),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// The OpenAPI document of `/api/v1`. The log's own types come from ark-conversation, which says them in the same JSON Schema dialect.
+pub fn openapi() -> Value {
+    let mut document = serde_json::to_value(Document::openapi()).expect("an OpenAPI document is JSON");
+    let own: [(&str, schemars::Schema); 2] =
+        [("Record", schemars::schema_for!(Record)), ("ConversationState", schemars::schema_for!(ConversationState))];
+    for (name, schema) in own {
+        let mut schema = schema.to_value();
+        let inner = schema.as_object_mut().and_then(|schema| {
+            schema.remove("$schema");
+            schema.remove("$defs")
+        });
+        let schemas = &mut document["components"]["schemas"];
+        for (inner_name, inner_schema) in inner.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            schemas[inner_name] = at_home(inner_schema.clone());
+        }
+        schemas[name] = at_home(schema);
+    }
+    let reference = |name: &str| serde_json::json!({ "$ref": format!("#/components/schemas/{name}") });
+    document["components"]["schemas"]["Log"]["properties"]["records"]["items"] = reference("Record");
+    document["components"]["schemas"]["Conversations"]["properties"]["conversations"]["items"] =
+        reference("ConversationState");
+    let one = &mut document["paths"]["/api/v1/conversations/{id}"]["get"]["responses"]["200"]["content"];
+    one["application/json"]["schema"] = reference("ConversationState");
+    document
+}
+
+/// Turns references to `$defs` into references to the document's own components.
+fn at_home(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match value {
+                    Value::String(target) if key == "$ref" => {
+                        *target = target.replace("#/$defs/", "#/components/schemas/");
+                    }
+                    other => *other = at_home(other.take()),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = at_home(item.take())),
+        _ => {}
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_in_the_document_and_nothing_else() {
+        let document = openapi();
+        let documented: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let served: BTreeSet<&str> = super::super::api_routes().iter().map(|(path, _)| *path).collect();
+        assert_eq!(documented, served);
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        fn walk(value: &Value, root: &Value) {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(Value::String(target)) = fields.get("$ref") {
+                        let pointer = target.strip_prefix('#').unwrap();
+                        assert!(root.pointer(pointer).is_some(), "{target}");
+                    }
+                    fields.values().for_each(|value| walk(value, root));
+                }
+                Value::Array(items) => items.iter().for_each(|value| walk(value, root)),
+                _ => {}
+            }
+        }
+        let document = openapi();
+        walk(&document, &document);
+    }
+
+    #[test]
+    fn the_document_is_the_kept_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openapi.json");
+        let now = format!("{}\n", serde_json::to_string_pretty(&openapi()).unwrap());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &now).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == now, "the API has changed: UPDATE=1 cargo test -p ark openapi, and look at the difference");
+    }
+}
