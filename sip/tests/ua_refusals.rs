@@ -332,3 +332,42 @@ fn torture_messages_are_answered_as_the_rfcs_say() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn an_unparsed_refusal_is_the_one_that_parsing_would_give() {
+    let mut stage = Stage::new();
+    stage.ua.set_overloaded(stage.now, Some(Duration::from_secs(4)));
+    let plain = invite();
+    let named = invite().replace("UDP 10.0.0.9:5060", "UDP phone.ark.test:5070").replace(";rport", "");
+    for text in [&plain, &named] {
+        assert!(stage.ua.shed(stage.now, stage.flow, text.as_bytes()));
+        let shed = stage.next_is("503");
+        stage.hear(text);
+        let parsed = stage.next_is("503");
+        assert_eq!(shed.flow, parsed.flow);
+        for name in ["From", "Call-ID", "CSeq", "Retry-After", "Content-Length"] {
+            assert_eq!(shed.headers(name), parsed.headers(name), "{name}");
+        }
+        let (shed, parsed) = (shed.message.top_via().unwrap().unwrap(), parsed.message.top_via().unwrap().unwrap());
+        assert_eq!((shed.host, shed.port, shed.branch()), (parsed.host, parsed.port, parsed.branch()));
+        assert_eq!((shed.received(), shed.rport()), (parsed.received(), parsed.rport()));
+    }
+    // What belongs to a call, is no INVITE, or looks odd is for the parser.
+    for text in [
+        request("INVITE", "z9hG4bKre", "ours", 2, "", OFFER),
+        request("BYE", "z9hG4bKre", "ours", 2, "", ""),
+        plain.replace("From: ", "f: "),
+        plain.replace("From: ", "FROM: "),
+        plain.replace("Call-ID: call-1\r\n", ""),
+        plain.replace("Call-ID: call-1\r\n", "Call-ID: call-1\r\nCall-ID: call-2\r\n"),
+        plain.replace("Max-Forwards: 70\r\n", "Max-Forwards:\r\n 70\r\n"),
+        plain.replace("CSeq: 1 INVITE", "CSeq: 1 BYE"),
+        plain.replace("\r\n\r\n", "\r\n"),
+        plain.replace("UDP 10.0.0.9", "UDP 224.0.1.75"),
+    ] {
+        assert!(!stage.ua.shed(stage.now, stage.flow, text.as_bytes()), "{text}");
+    }
+    stage.silent();
+    stage.ua.set_overloaded(stage.now, None);
+    assert!(!stage.ua.shed(stage.now, stage.flow, plain.as_bytes()));
+}

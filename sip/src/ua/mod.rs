@@ -39,6 +39,7 @@ pub mod limits;
 pub mod pair;
 mod random;
 mod server;
+mod shed;
 mod transactions;
 mod types;
 
