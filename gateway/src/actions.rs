@@ -35,7 +35,9 @@ pub async fn run(mut queue: mpsc::Receiver<HttpRequest>, switch: SwitchHandle, c
             let result = tokio::task::spawn_blocking(move || {
                 let bearer = match bearer.transpose() {
                     Ok(bearer) => bearer,
-                    Err(error) => return failed(&request.action, HttpOutcome::Unreachable, None, Duration::ZERO, error.to_string()),
+                    Err(error) => {
+                        return failed(&request.action, HttpOutcome::Unreachable, None, Duration::ZERO, error);
+                    }
                 };
                 ask(&request, &url, bearer.as_deref())
             })

@@ -1,5 +1,6 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
 
+pub mod actions;
 pub mod bench;
 pub mod call;
 pub mod cli;
@@ -9,4 +10,7 @@ pub mod conversations;
 pub mod http;
 pub mod media;
 pub mod net;
+pub mod plans;
+pub mod prompts;
+pub mod serve;
 pub mod telemetry;

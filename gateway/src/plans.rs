@@ -9,20 +9,19 @@ use std::time::SystemTime;
 
 use ark_conversation::event::{PlanPublished, PlanRefused, PlanRolledBack};
 use ark_conversation::{Event, Tenant};
-use ark_dialplans::{Diagnostic, Plan, Severity};
+use ark_dialplans::{Diagnostic, Lang, Plan, Severity};
 use ark_store::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion as StoredVersion, Store, StoreError};
 use jiff::Timestamp;
 
 use crate::call::driver::SwitchHandle;
 use crate::call::{Hotline, LivePlan};
 use crate::config::{BUILTIN, Config};
-use crate::control::{ControlError, PlanVersion, PlanView, Published};
+use crate::control::{ControlError, PinnedCalls, PlanVersion, PlanView, Published};
 use crate::conversations::{LogSink, Writer};
 use crate::prompts;
 
 /// The plan that is part of the program.
-const BUILTIN_PLANS: &[(&str, &str)] =
-    &[("hotline-95188", include_str!("../../dialplans/plans/hotline-95188.toml"))];
+const BUILTIN_PLANS: &[(&str, &str)] = &[("hotline-95188", include_str!("../../dialplans/plans/hotline-95188.toml"))];
 
 /// Versions that `plans` shows of each plan.
 const VERSIONS_SHOWN: usize = 50;
@@ -131,7 +130,13 @@ struct Ready {
 
 impl Plans {
     /// No plan is live yet.
-    pub fn new(config: Arc<Config>, store: Arc<dyn Store>, log: LogSink, writer: Writer, prompts: prompts::Preparer) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        store: Arc<dyn Store>,
+        log: LogSink,
+        writer: Writer,
+        prompts: prompts::Preparer,
+    ) -> Self {
         Self {
             config,
             tenant: writer.tenant.clone(),
@@ -187,7 +192,7 @@ impl Plans {
     }
 
     /// Whether every hotline has a live plan; the names of plans that are not as their files say.
-    pub fn state(&self) -> Vec<(String, Option<u64>, Option<String>)> {
+    pub fn state(&self) -> Vec<(String, Option<u32>, Option<String>)> {
         let entries = self.lock();
         entries.iter().map(|e| (e.name.clone(), e.live.as_ref().map(|l| l.version), e.refused.clone())).collect()
     }
@@ -206,8 +211,12 @@ impl Plans {
         };
         for name in changed {
             match self.publish(&name, None, "file").await {
-                Ok(published) => tracing::info!(plan = %published.name, version = published.version, "the changed plan is live"),
-                Err(refusal) => tracing::error!(plan = %name, "the changed plan is not live, the old one stays:\n{refusal}"),
+                Ok(published) => {
+                    tracing::info!(plan = %published.name, version = published.version, "the changed plan is live");
+                }
+                Err(refusal) => {
+                    tracing::error!(plan = %name, "the changed plan is not live, the old one stays:\n{refusal}");
+                }
             }
         }
     }
@@ -231,12 +240,12 @@ impl Plans {
     ///
     /// # Errors
     /// [`Refusal`]; what was live stays live.
-    pub async fn roll_back(&self, name: &str, version: Option<u64>, by: &str) -> Result<Published, Refusal> {
+    pub async fn roll_back(&self, name: &str, version: Option<u32>, by: &str) -> Result<Published, Refusal> {
         let _one = self.publishing.lock().await;
         let dialplan = self.dialplan_of(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
         let live = self.store.live_plan(&self.tenant, name).await?;
         let wanted = match version {
-            Some(version) => u32::try_from(version).ok(),
+            Some(version) => Some(version),
             None => self.before(name, live.as_ref()).await?,
         };
         let wanted = wanted.ok_or_else(|| Refusal::NoOlder(name.to_owned()))?;
@@ -263,8 +272,8 @@ impl Plans {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn views(&self, calls: &BTreeMap<(String, u64), u64>) -> Result<Vec<PlanView>, StoreError> {
-        let entries: Vec<(String, String, Option<u64>, Option<String>)> = {
+    pub async fn views(&self, calls: &BTreeMap<(String, u32), u64>) -> Result<Vec<PlanView>, StoreError> {
+        let entries: Vec<(String, String, Option<u32>, Option<String>)> = {
             let entries = self.lock();
             entries
                 .iter()
@@ -276,12 +285,15 @@ impl Plans {
             let mut versions = self.store.plan_versions(&self.tenant, Some(&name), VERSIONS_SHOWN).await?;
             versions.reverse();
             let hotlines = self.config.hotline.iter().filter(|h| h.dialplan == dialplan).map(|h| h.number.clone());
-            let on = calls.iter().filter(|((plan, _), _)| *plan == name).map(|((_, version), count)| (*version, *count));
+            let on = calls
+                .iter()
+                .filter(|((plan, _), _)| *plan == name)
+                .map(|((_, version), calls)| PinnedCalls { version: *version, calls: *calls });
             views.push(PlanView {
                 live,
                 versions: versions
                     .into_iter()
-                    .map(|v| PlanVersion { version: u64::from(v.version), published_at: v.at.to_string(), digest: v.sha256 })
+                    .map(|v| PlanVersion { version: v.version, published_at: v.at.to_string(), digest: v.sha256 })
                     .collect(),
                 hotlines: hotlines.collect(),
                 calls: on.collect(),
@@ -316,7 +328,7 @@ impl Plans {
         let stored = stored.ok_or_else(|| Refusal::NoOlder(entry.name.clone()))?;
         let file = format!("{}@{}", entry.name, stored.version);
         let ready = self.ready(&stored.source, &file, folder(&entry.dialplan)).await?;
-        entry.live = Some(Arc::new(LivePlan { plan: ready.plan, version: u64::from(stored.version), sounds: ready.sounds }));
+        entry.live = Some(Arc::new(LivePlan { plan: ready.plan, version: stored.version, sounds: ready.sounds }));
         Ok(())
     }
 
@@ -381,7 +393,7 @@ impl Plans {
             note: None,
         };
         self.store.set_live_plan(change, Some(self.writer.system_event("plans", event))).await?;
-        Ok(Arc::new(LivePlan { plan: ready.plan, version: u64::from(stored.version), sounds: ready.sounds }))
+        Ok(Arc::new(LivePlan { plan: ready.plan, version: stored.version, sounds: ready.sounds }))
     }
 
     /// Keeps the outcome, and gives the switch what is live now.
@@ -417,19 +429,18 @@ impl Plans {
 
     /// Parse, check, test, prepare: everything that needs no store.
     async fn ready(&self, text: &str, file: &str, folder: PathBuf) -> Result<Ready, Refusal> {
-        let plan = Plan::parse(text, file).map_err(|found| refused_by_check(&found, text))?;
+        let plan = Plan::parse(text, file).map_err(|found| refused_by_check(&found))?;
         let plan = Arc::new(plan);
         let sounds = Arc::new(self.prompts.prepare(Arc::clone(&plan), folder).await?);
-        let site = self.config.plan_site();
-        let report = ark_dialplans::check(&plan, &*sounds, Some(&site));
-        if report.diagnostics.iter().any(Diagnostic::is_error) {
-            return Err(refused_by_check(&report.diagnostics, text));
+        let found = ark_dialplans::check(&plan, &*sounds, &plan_site(&self.config));
+        if found.iter().any(Diagnostic::is_error) {
+            return Err(refused_by_check(&found));
         }
-        let tests = ark_dialplans::test(&plan);
-        let failed: Vec<String> = tests.failures().map(|t| t.to_string()).collect();
+        let failed: Vec<Diagnostic> =
+            ark_dialplans::test(&plan).results.into_iter().filter_map(|result| result.failure).collect();
         if let Some(first) = failed.first() {
-            let first = first.lines().next().unwrap_or_default().to_owned();
-            return Err(Refusal::Tests { text: failed.join("\n"), first, findings: failed.len() });
+            let text = ark_dialplans::render_human(&failed, Lang::En);
+            return Err(Refusal::Tests { text, first: one_line(first), findings: failed.len() });
         }
         Ok(Ready { plan, sounds })
     }
@@ -458,10 +469,22 @@ fn sha256_hex(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn refused_by_check(found: &[Diagnostic], _text: &str) -> Refusal {
+fn refused_by_check(found: &[Diagnostic]) -> Refusal {
     let errors: Vec<&Diagnostic> = found.iter().filter(|d| d.severity == Severity::Error).collect();
-    let first = errors.first().map(|d| d.one_line()).unwrap_or_default();
-    Refusal::Check { text: ark_dialplans::render_human(found, ark_dialplans::Lang::En), first, findings: errors.len() }
+    let first = errors.first().map(|d| one_line(d)).unwrap_or_default();
+    Refusal::Check { text: ark_dialplans::render_human(found, Lang::En), first, findings: errors.len() }
+}
+
+fn one_line(found: &Diagnostic) -> String {
+    format!("{}:{}:{}: {} {}", found.file, found.line, found.column, found.code, found.message.en)
+}
+
+/// What the site offers to plans.
+pub fn plan_site(config: &Config) -> ark_dialplans::Site {
+    ark_dialplans::Site {
+        queues: Some(config.queue.iter().map(|q| q.name.clone()).collect()),
+        today: Some(jiff::ZonedDateTime::now().date()),
+    }
 }
 
 fn read(dialplan: &str) -> Result<(String, String), Refusal> {

@@ -14,7 +14,7 @@ use ark_store::{SqliteStore, Store};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::call::driver::{self, Parts, SwitchHandle};
+use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotPlace, Route, Site, SwitchConfig, Trunk};
 use crate::config::{Config, SipListen, SipTransport};
@@ -22,14 +22,19 @@ use crate::control::{
     CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
 };
 use crate::conversations::{self, LogSink, LogWriter, Writer};
-use crate::media::{Engine, EngineConfig};
-use crate::plans::{Plans, Refusal};
+use crate::http::token::Token;
+use crate::media::{Engine, EngineConfig, EngineHandle};
+use crate::plans::Plans;
 use crate::prompts::Preparer;
+use crate::telemetry::{Sample, SampleKind};
 use crate::{actions, http};
+use ark_media::session::SourcePolicy;
 
 /// Media events that wait for the signalling thread.
 const MEDIA_EVENTS: usize = 16_384;
 /// How often plan files are looked at.
+/// Ten years.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a gateway does not start: what, where, and what to do.
@@ -84,7 +89,8 @@ pub struct Gateway {
     pub token: String,
     /// What plans did not go live at start, in words.
     pub refused: Vec<String>,
-    http: http::Server,
+    web_stop: tokio::sync::watch::Sender<bool>,
+    web_task: tokio::task::JoinHandle<()>,
     engine: Engine,
     log: LogSink,
     log_writer: LogWriter,
@@ -97,6 +103,14 @@ impl Gateway {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, true).await
+    }
+
+    /// As [`Gateway::start`]; without `log` no call events are made, which only a bench of the log's cost wants.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(config: Config, log_calls: bool) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let tenant = Tenant::default();
         let folders = Folders::make(&config)?;
@@ -109,11 +123,12 @@ impl Gateway {
         }
         let (log, log_writer) = conversations::start(Arc::clone(&store), Arc::clone(&bus), writer.clone());
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
-        let engine = Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
+        let engine =
+            Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
         let preparer = Preparer::new(&config);
         let plans = Arc::new(Plans::new(Arc::clone(&config), Arc::clone(&store), log.clone(), writer, preparer));
         let refused = plans.load_all().await;
-        let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| words(&refusal)).collect();
+        let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
         let hotlines = plans.hotlines();
         if hotlines.is_empty() && !config.hotline.is_empty() {
             return Err(StartError::NoPlan(refused.join("\n")));
@@ -121,7 +136,7 @@ impl Gateway {
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
         let parts = Parts {
             listen: config.sip.listen.clone(),
-            config: switch_config(&config, &tenant, folders.recordings),
+            config: switch_config(&config, &tenant, folders.recordings, log_calls),
             site: site(&config, hotlines),
             queues: queues(&config),
             endpoint: endpoint(&config),
@@ -142,9 +157,9 @@ impl Gateway {
             store: Arc::clone(&store),
             bus: Arc::clone(&bus),
             log: log.clone(),
-            engine: engine.metrics(),
+            engine: engine.handle(),
         });
-        let http = http::start(&config, control, Arc::clone(&store), Arc::clone(&bus)).await.map_err(|e| StartError::Web(e.to_string()))?;
+        let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
         let watched = Arc::clone(&plans);
         let watcher = tokio::spawn(async move {
             let mut every = tokio::time::interval(WATCH_EVERY);
@@ -154,8 +169,22 @@ impl Gateway {
                 watched.look_for_changes().await;
             }
         });
-        let (web, token) = (http.address(), http.token().to_owned());
-        Ok(Self { config, switch, store, bus, plans, web, token, refused, http, engine, log, log_writer, watcher })
+        Ok(Self {
+            config,
+            switch,
+            store,
+            bus,
+            plans,
+            web,
+            token,
+            refused,
+            web_stop,
+            web_task,
+            engine,
+            log,
+            log_writer,
+            watcher,
+        })
     }
 
     /// Where SIP is heard.
@@ -175,11 +204,13 @@ impl Gateway {
 
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
-        let Self { switch, plans, http, engine, log, log_writer, watcher, .. } = self;
+        let Self { switch, plans, web_stop, web_task, engine, log, log_writer, watcher, .. } = self;
         watcher.abort();
         switch.stop().await;
-        http.stop().await;
-        engine.stop();
+        let _ = web_stop.send(true);
+        // Streams are cut; whoever still reads an answer has this long.
+        let _ = tokio::time::timeout(Duration::from_secs(2), web_task).await;
+        drop(engine);
         drop((switch, plans, log));
         log_writer.finish().await;
     }
@@ -209,7 +240,10 @@ impl Folders {
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let Some(path) = config.store.sqlite_path() else {
-        return Err(StartError::NotYet(format!("[store] url = \"{}\": this release keeps its log in SQLite; write \"sqlite:data/ark.db\"", config.store.url)));
+        return Err(StartError::NotYet(format!(
+            "[store] url = \"{}\": this release keeps its log in SQLite; write \"sqlite:data/ark.db\"",
+            config.store.url
+        )));
     };
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
@@ -219,7 +253,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
             advice: "Make it, or change [store] url",
         })?;
     }
-    let store = SqliteStore::open(path).await?;
+    let store = tokio::task::block_in_place(|| SqliteStore::open(path))?;
     Ok(Arc::new(store))
 }
 
@@ -229,12 +263,15 @@ fn engine_config(config: &Config) -> EngineConfig {
         cores: config.media.cores.clone(),
         ip: config.rtp.address,
         ports: config.rtp.ports.first..=config.rtp.ports.last,
-        rtp_timeout: config.rtp.timeout.0,
+        // "0s": never, which a call does not live to see.
+        rtp_timeout: if config.rtp.timeout.0.is_zero() { NEVER } else { config.rtp.timeout.0 },
+        // A carrier sends from where its SDP says; phones on a private network may sit behind a NAT.
+        source: if config.trunk.is_empty() { EngineConfig::default().source } else { SourcePolicy::Strict },
         ..EngineConfig::default()
     }
 }
 
-fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf) -> SwitchConfig {
+fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: bool) -> SwitchConfig {
     SwitchConfig {
         tenant: tenant.clone(),
         gateway: config.gateway.id.clone(),
@@ -243,7 +280,7 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf) -> Switc
         tcp: None,
         recordings,
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),
-        log: true,
+        log,
         calls_max: config.sip.calls_max,
     }
 }
@@ -251,23 +288,40 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf) -> Switc
 fn site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
     let trunks = config.trunk.iter().map(|t| Trunk {
         name: t.name.clone(),
-        peers: t.peers.iter().map(|p| p.net()).collect(),
-        proxy: t.proxy_address(),
+        peers: t.peers.iter().filter_map(|p| p.to_string().parse().ok()).collect(),
+        proxy: proxy(t),
     });
-    let routes = config.route.iter().map(|r| Route { prefix: r.prefix.clone(), trunk: r.trunk.clone(), strip: r.strip });
+    let routes =
+        config.route.iter().map(|r| Route { prefix: r.prefix.clone(), trunk: r.trunk.clone(), strip: r.strip });
     let mut site = Site { trunks: trunks.collect(), routes: routes.collect(), ..Site::default() };
     site.set_hotlines(hotlines);
     site
 }
 
-fn queues(config: &Config) -> Vec<QueueConfig> {
-    config.queue.iter().map(|q| QueueConfig { name: q.name.clone(), operators: q.operators.clone(), ring: q.ring.0 }).collect()
+/// Where a trunk's calls go: its proxy, or its only peer.
+fn proxy(trunk: &crate::config::Trunk) -> Option<SocketAddr> {
+    if let Some(proxy) = &trunk.proxy {
+        return call::site::address_of(proxy);
+    }
+    match trunk.peers.as_slice() {
+        [peer] if peer.is_host() => Some(SocketAddr::new(peer.address, 5060)),
+        _ => None,
+    }
 }
 
-fn endpoint(config: &Config) -> Box<dyn FnOnce(&[SipListen]) -> ua::Endpoint + Send> {
+fn queues(config: &Config) -> Vec<QueueConfig> {
+    config
+        .queue
+        .iter()
+        .map(|q| QueueConfig { name: q.name.clone(), operators: q.operators.clone(), ring: q.ring.0 })
+        .collect()
+}
+
+fn endpoint(config: &Config) -> MakeEndpoint {
     let user_agent = format!("Ark/{}", env!("CARGO_PKG_VERSION"));
     let advertise = config.sip.advertise;
     let calls = config.sip.calls_max;
+    let calls_per_second = config.sip.calls_per_second_max;
     Box::new(move |listening| {
         let port = |wanted| listening.iter().find(|l| l.transport == wanted).map(|l| l.address.port());
         let limits = ua::Limits { calls: calls.saturating_mul(2), ..ua::Limits::default() };
@@ -281,6 +335,7 @@ fn endpoint(config: &Config) -> Box<dyn FnOnce(&[SipListen]) -> ua::Endpoint + S
             udp_port: port(SipTransport::Udp),
             tcp_port: port(SipTransport::Tcp),
             limits,
+            calls_per_second_max: (calls_per_second > 0).then_some(calls_per_second),
             ..ua::Config::default()
         };
         ua::Endpoint::new(config, rand::random())
@@ -290,18 +345,80 @@ fn endpoint(config: &Config) -> Box<dyn FnOnce(&[SipListen]) -> ua::Endpoint + S
 fn guard(config: &Config) -> Guard {
     let mut acl = Acl::private();
     if !config.trunk.is_empty() {
-        acl = Acl::peers(config.trunk.iter().flat_map(|t| t.peers.iter().map(|p| p.cidr())));
-        // Operators' phones and the self-call are at home.
-        for block in Acl::home() {
-            acl.allow(block);
+        // Beside the carriers' own addresses: operators' phones and the self-call are at home.
+        for peer in config.trunk.iter().flat_map(|t| &t.peers) {
+            if let Ok(block) = peer.to_string().parse() {
+                acl.allow(block);
+            }
         }
     }
-    let guard = GuardConfig { acl, messages_per_second: config.sip.messages_per_second_max, ..GuardConfig::default() };
+    let messages_per_second = config.sip.messages_per_second_max;
+    let guard = GuardConfig {
+        acl,
+        messages_per_second,
+        burst: messages_per_second.saturating_mul(2),
+        ..GuardConfig::default()
+    };
     Guard::new(guard, rand::random(), Instant::now())
 }
 
-fn words(refusal: &Refusal) -> String {
-    refusal.to_string()
+/// The page and the API, on `[web] listen`.
+async fn start_web(
+    config: &Config,
+    control: Arc<dyn Control>,
+    switch: &SwitchHandle,
+) -> Result<(SocketAddr, String, tokio::sync::watch::Sender<bool>, tokio::task::JoinHandle<()>), StartError> {
+    let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
+    let text = token.reveal().to_owned();
+    let listen = config.web.listen;
+    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
+        StartError::Web(format!(
+            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
+        ))
+    })?;
+    let address = listener.local_addr().unwrap_or(listen);
+    let tls = config.web.tls.as_ref().map(http::tls::server).transpose().map_err(StartError::Web)?;
+    let about = http::About {
+        gateway: config.gateway.id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        call: how_to_call(config, switch.listening()),
+    };
+    let web = http::Web::new(http::WebConfig {
+        control,
+        token,
+        public_url: config.web.public_url.clone(),
+        tls: tls.is_some(),
+        files: config.files.folder().to_path_buf(),
+        about,
+    });
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let router = http::router(web);
+    let task = tokio::spawn(async move {
+        let stop = async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = http::serve(listener, tls, router, stop).await {
+            tracing::error!(%error, "the web server ended");
+        }
+    });
+    Ok((address, text, stop, task))
+}
+
+/// SIP addresses that reach the hotlines from another machine: the advertised address, else the one of the default route.
+pub fn how_to_call(config: &Config, listening: &[SipListen]) -> Vec<String> {
+    let udp = listening.iter().find(|l| l.transport == SipTransport::Udp).or_else(|| listening.first());
+    let Some(listen) = udp else { return Vec::new() };
+    let ip = match (config.sip.advertise, listen.address.ip()) {
+        (Some(ip), _) => ip,
+        (None, ip) if !ip.is_unspecified() => ip,
+        // A documentation address: nothing is sent, only the routing table is asked.
+        (None, IpAddr::V4(_)) => {
+            crate::net::local::route(IpAddr::from([192, 0, 2, 1])).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+        }
+        (None, IpAddr::V6(_)) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+    };
+    let address = SocketAddr::new(ip, listen.address.port());
+    config.hotline.iter().filter(|h| h.number != "*").map(|h| format!("sip:{}@{address}", h.number)).collect()
 }
 
 /// The running gateway behind the API.
@@ -312,10 +429,62 @@ struct Running {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     log: LogSink,
-    engine: Arc<crate::media::Metrics>,
+    engine: EngineHandle,
 }
 
 impl Running {
+    async fn sample(&self) -> Vec<Sample> {
+        let switch = self.switch.snapshot();
+        let media = self.engine.metrics().snapshot();
+        let store = self.store.health().await;
+        let bus = self.bus.health().await;
+        let log = self.log.stats();
+        let load = |value: &std::sync::atomic::AtomicU64| value.load(std::sync::atomic::Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
+        let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
+        let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
+        let sip = switch.sip;
+        let refused = sip.refused_draining
+            + sip.refused_overloaded
+            + sip.refused_rate
+            + sip.refused_calls_full
+            + sip.refused_transactions_full
+            + sip.refused_source_full;
+        vec![
+            sample("ark_calls", "Calls that are known now.", gauge, switch.calls as u64),
+            sample("ark_callers_waiting", "Callers that wait for a person now.", gauge, switch.waiting as u64),
+            sample("ark_sip_connections", "TCP connections that are open now.", gauge, switch.connections as u64),
+            sample(
+                "ark_sip_guarded_total",
+                "Datagrams and messages dropped before the parser.",
+                counter,
+                switch.guarded,
+            ),
+            sample("ark_sip_requests_total", "SIP requests received.", counter, sip.requests_received),
+            sample("ark_sip_responses_total", "SIP responses received.", counter, sip.responses_received),
+            sample("ark_sip_sent_total", "SIP messages sent.", counter, sip.messages_sent),
+            sample("ark_sip_retransmissions_total", "SIP messages sent again.", counter, sip.retransmissions_sent),
+            sample("ark_sip_malformed_total", "Messages that could not be read.", counter, sip.malformed),
+            sample("ark_sip_refused_503_total", "New calls refused for want of room.", counter, refused),
+            sample(
+                "ark_persons_sought_total",
+                "Callers sent toward a person.",
+                counter,
+                switch.counters.persons_sought,
+            ),
+            sample("ark_prompts_missing_total", "Prompts that had no audio.", counter, switch.counters.prompts_missing),
+            sample("ark_media_legs", "RTP legs that are open now.", gauge, media.legs),
+            sample("ark_rtp_packets_received_total", "RTP packets received.", counter, media.rtp_in),
+            sample("ark_rtp_packets_sent_total", "RTP packets sent.", counter, media.rtp_out),
+            sample("ark_rtp_resyncs_total", "Times that media had to skip what was too late.", counter, media.resyncs),
+            sample("ark_store_events_total", "Events committed to the log.", counter, store.committed_events),
+            sample("ark_store_failed_commits_total", "Commits that failed.", counter, store.failed_commits),
+            sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
+            sample("ark_log_dropped_total", "Events that the log never got.", counter, load(&log.dropped)),
+            sample("ark_bus_readers", "Live readers of the bus.", gauge, bus.subscribers as u64),
+        ]
+    }
+
     fn show(&self, view: &call::CallView) -> CallView {
         let number = |text: &str| if self.config.log.numbers { text.to_owned() } else { mask_number(text) };
         let at = |when: Instant| wall(when).to_string();
@@ -360,9 +529,10 @@ impl Control for Running {
 
     fn place(&self, request: PlaceRequest) -> Reply<'_, Result<Placed, ControlError>> {
         Box::pin(async move {
-            let hotline = match request.hotline.or_else(|| self.config.hotline.first().map(|h| h.number.clone())) {
-                Some(hotline) => hotline,
-                None => return Err(ControlError::Refused("there is no [[hotline]]: its plan is what the called person hears".to_owned())),
+            let first = || self.config.hotline.first().map(|h| h.number.clone());
+            let Some(hotline) = request.hotline.or_else(first) else {
+                let why = "there is no [[hotline]]: its plan is what the called person hears";
+                return Err(ControlError::Refused(why.to_owned()));
             };
             match self.switch.place(request.to, hotline).await {
                 Ok(conversation) => Ok(Placed { id: conversation.to_string(), conversation: conversation.to_string() }),
@@ -374,7 +544,8 @@ impl Control for Running {
 
     fn hangup<'a>(&'a self, id: &'a str) -> Reply<'a, Result<(), ControlError>> {
         Box::pin(async move {
-            let not_found = || ControlError::NotFound(format!("no call {id} is up: `ark call list` shows those that are"));
+            let not_found =
+                || ControlError::NotFound(format!("no call {id} is up: `ark call list` shows those that are"));
             let conversation: ConversationId = id.parse().map_err(|_| not_found())?;
             match self.switch.hang_up(conversation).await {
                 Ok(true) => Ok(()),
@@ -386,7 +557,7 @@ impl Control for Running {
 
     fn plans(&self) -> Reply<'_, Vec<PlanView>> {
         Box::pin(async move {
-            let mut calls: BTreeMap<(String, u64), u64> = BTreeMap::new();
+            let mut calls: BTreeMap<(String, u32), u64> = BTreeMap::new();
             for call in self.switch.calls().await.unwrap_or_default() {
                 *calls.entry((call.plan, call.plan_version)).or_default() += 1;
             }
@@ -401,8 +572,20 @@ impl Control for Running {
         Box::pin(async move { Ok(self.plans.publish(name, source, "api").await?) })
     }
 
-    fn rollback<'a>(&'a self, name: &'a str, version: Option<u64>) -> Reply<'a, Result<Published, ControlError>> {
+    fn rollback<'a>(&'a self, name: &'a str, version: Option<u32>) -> Reply<'a, Result<Published, ControlError>> {
         Box::pin(async move { Ok(self.plans.roll_back(name, version, "api").await?) })
+    }
+
+    fn samples(&self) -> Reply<'_, Vec<Sample>> {
+        Box::pin(async move { self.sample().await })
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    fn bus(&self) -> Arc<dyn Bus> {
+        Arc::clone(&self.bus)
     }
 
     fn readiness(&self) -> Reply<'_, Vec<Ready>> {
@@ -416,10 +599,18 @@ impl Control for Running {
                 Ok(calls) => ready("sip", true, format!("{}, {} calls up", listening.join(" "), calls.len())),
                 Err(gone) => ready("sip", false, gone.to_string()),
             });
-            let free = self.engine.free_ports();
-            items.push(ready("media", free > 0, format!("{free} RTP port pairs are free")));
+            let media = self.engine.metrics().snapshot();
+            items.push(ready(
+                "media",
+                true,
+                format!("{} legs on {} threads", media.legs, self.engine.metrics().legs_by_thread().len()),
+            ));
             let store = self.store.health().await;
-            items.push(ready("store", store.is_well(), store.to_string()));
+            items.push(ready(
+                "store",
+                store.is_ok(),
+                format!("{:?}, {} events since the start", store.state, store.committed_events),
+            ));
             let bus = self.bus.health().await;
             let detail = bus.failing.clone().unwrap_or_else(|| format!("{} readers", bus.subscribers));
             items.push(ready("bus", bus.failing.is_none(), detail));

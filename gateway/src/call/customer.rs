@@ -489,7 +489,7 @@ impl<M: MediaPort> Switch<M> {
             call_id: call_id.to_owned(),
             owner: Owner::Bot(call.live.plan.name.text.to_string()),
             plan: Some(call.live.plan.name.text.to_string()),
-            plan_version: u32::try_from(call.live.version).ok(),
+            plan_version: Some(call.live.version),
             transport: flow.map(|f| transport_name(f.transport).to_owned()),
             remote: flow.map(|f| f.remote.to_string()),
         };

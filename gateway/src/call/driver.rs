@@ -25,7 +25,7 @@ use super::{CannotPlace, Counters, HttpResult};
 use crate::config::{SipListen, SipTransport};
 use crate::conversations::LogSink;
 use crate::media::{EngineHandle, Event as MediaEvent};
-use crate::net::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, INGRESS_QUEUE};
+use crate::net::limits::{BACKLOG_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, INGRESS_QUEUE, OVERLOAD_RETRY_AFTER};
 use crate::net::local::LocalAddresses;
 use crate::net::tcp::{Connections, FromTcp};
 use crate::net::udp::UdpPort;
@@ -220,6 +220,9 @@ struct Driver {
     snapshot_at: Instant,
     buffer: Vec<u8>,
     guarded: u64,
+    /// Since when a socket has had more than a turn may read.
+    behind_since: Option<Instant>,
+    overloaded: bool,
     /// What came while nothing else could be looked at.
     woken: Woken,
     stop: Option<oneshot::Sender<()>>,
@@ -283,6 +286,8 @@ impl Driver {
             snapshot_at: Instant::now(),
             buffer: vec![0; DATAGRAM_BYTES_MAX],
             guarded: 0,
+            behind_since: None,
+            overloaded: false,
             woken: Woken::default(),
             stop: None,
         })
@@ -325,10 +330,13 @@ impl Driver {
     }
 
     fn read_datagrams(&mut self) {
+        let mut behind = false;
         for index in 0..self.udp.len() {
-            for _ in 0..DATAGRAMS_PER_TURN {
+            let mut read = 0;
+            while read < DATAGRAMS_PER_TURN {
                 let Some(port) = self.udp.get(index) else { break };
                 let Ok((length, remote)) = port.socket.try_recv_from(&mut self.buffer) else { break };
+                read += 1;
                 let bound = port.bound;
                 let at = now();
                 if self.guard.admit(at.mono, remote.ip(), length) != Verdict::Admit {
@@ -336,14 +344,41 @@ impl Driver {
                     continue;
                 }
                 let local = self.local.toward(bound, remote.ip());
-                let message = wire::parse_datagram(self.buffer.get(..length).unwrap_or_default());
+                let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
+                let bytes = self.buffer.get(..length).unwrap_or_default();
+                if self.overloaded && self.switch.shed(at, flow, bytes) {
+                    continue;
+                }
+                let message = wire::parse_datagram(bytes);
                 if message.is_err() {
                     self.guard.malformed(at.mono, remote.ip());
                 }
-                let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
                 self.switch.receive(at, flow, message);
             }
+            behind |= read == DATAGRAMS_PER_TURN;
             self.drain_outputs();
+        }
+        self.judge_load(behind);
+    }
+
+    /// Overload is a backlog that stays: then new calls get a 503 that costs next to nothing, and calls that are up are
+    /// served in time. It ends with the first turn that empties the sockets.
+    fn judge_load(&mut self, behind: bool) {
+        let at = Instant::now();
+        let since = if behind { *self.behind_since.get_or_insert(at) } else { at };
+        if !behind {
+            self.behind_since = None;
+        }
+        let overloaded = at.saturating_duration_since(since) >= BACKLOG_MAX;
+        if overloaded || self.overloaded {
+            // Each turn anew: it ends by itself after that time.
+            self.switch.endpoint().set_overloaded(at, overloaded.then_some(OVERLOAD_RETRY_AFTER));
+        }
+        if overloaded != self.overloaded {
+            self.overloaded = overloaded;
+            if overloaded {
+                tracing::warn!("more SIP comes in than can be served: new calls get 503 for now");
+            }
         }
     }
 

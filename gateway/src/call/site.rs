@@ -30,7 +30,7 @@ pub struct LivePlan {
     /// The checked plan.
     pub plan: Arc<Plan>,
     /// Its version in the store's `plan_version` table.
-    pub version: u64,
+    pub version: u32,
     /// Its prepared audio.
     pub sounds: Arc<dyn Sounds>,
 }
@@ -165,6 +165,11 @@ fn direct(uri: &str) -> Option<Way> {
         .or_else(|| host_port.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| (ip, 5060).into()))?;
     let tcp = params.split(';').any(|p| p.eq_ignore_ascii_case("transport=tcp"));
     Some(Way { uri: uri.to_owned(), remote, tcp, trunk: LOCAL_TRUNK.to_owned() })
+}
+
+/// The address in a `sip:` URI whose host is an IP address.
+pub fn address_of(uri: &str) -> Option<SocketAddr> {
+    direct(uri).map(|way| way.remote)
 }
 
 /// A dialled number as a key: separators removed (`+86 95188`, `(010) 9518-8`); letters, `+`, `*` and `#` stay.

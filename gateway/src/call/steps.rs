@@ -27,7 +27,7 @@ impl<M: MediaPort> Switch<M> {
                 let event = IvrEntered {
                     leg: call.customer.number,
                     plan: call.live.plan.name.text.to_string(),
-                    version: u32::try_from(call.live.version).unwrap_or(u32::MAX),
+                    version: call.live.version,
                     state: state.to_string(),
                     verb: verb.to_owned(),
                     lang: (!call.lang.is_empty()).then(|| call.lang.clone()),

@@ -152,6 +152,15 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
+    /// While overloaded: refuses a new call by its raw bytes, for next to nothing. `false`: it is something else, read it.
+    pub fn shed(&mut self, now: Now, flow: Flow, bytes: &[u8]) -> bool {
+        let shed = self.endpoint.shed(now.mono, flow, bytes);
+        if shed {
+            self.settle(now);
+        }
+        shed
+    }
+
     /// A message came (or bytes that are none).
     pub fn receive(&mut self, now: Now, flow: Flow, message: Result<Message, ParseError>) {
         self.endpoint.receive(now.mono, flow, message);

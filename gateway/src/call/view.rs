@@ -21,7 +21,7 @@ pub struct CallView {
     /// The plan that it runs.
     pub plan: String,
     /// The version of the plan.
-    pub plan_version: u64,
+    pub plan_version: u32,
     /// The state that the plan is in.
     pub state: String,
     /// `ringing`, `ivr`, `waiting`, `transferring`, `talking`.

@@ -7,6 +7,7 @@ mod call;
 pub mod client;
 mod config;
 mod output;
+mod serve;
 mod sip;
 
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway
+    Serve(serve::ServeCommand),
     /// Check or print the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> CliResult {
     match cli.command {
+        Command::Serve(command) => serve::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Sip(command) => sip::run(&command),
         Command::Call(command) => call::run(command),

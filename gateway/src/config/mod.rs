@@ -97,7 +97,7 @@ pub struct Sip {
     pub advertise: Option<IpAddr>,
     /// Calls at once. One more is answered 503 with Retry-After. A call bridged to an operator counts as one and uses two port pairs.
     pub calls_max: usize,
-    /// New calls a second that one source address may begin, after a burst of twice that number.
+    /// New calls a second that are taken (bursts of a fifth of it); one more is answered 503 with Retry-After. 0: no such cap.
     pub calls_per_second_max: u32,
     /// SIP messages a second that are read from one source address; what is above is dropped unread.
     pub messages_per_second_max: u32,
@@ -115,8 +115,8 @@ impl Default for Sip {
             ],
             advertise: None,
             calls_max: 2_000,
-            calls_per_second_max: 50,
-            messages_per_second_max: 2_000,
+            calls_per_second_max: 1_000,
+            messages_per_second_max: 20_000,
             ring_timeout: Span::from_secs(20),
         }
     }

@@ -211,6 +211,11 @@ pub struct Cidr {
 written_as_string!(Cidr, "address/bits", "A network in CIDR form, or one address.");
 
 impl Cidr {
+    /// Whether it is one address.
+    pub fn is_host(&self) -> bool {
+        self.bits == if self.address.is_ipv4() { 32 } else { 128 }
+    }
+
     /// Whether `address` lies in this network. An IPv4 address that came mapped into IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

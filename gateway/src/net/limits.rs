@@ -27,3 +27,7 @@ pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const LOCAL_ADDRESSES_MAX: usize = 4_096;
 /// How long a connection whose framing broke waits for the answer that tells its peer so.
 pub const LAST_WORD: Duration = Duration::from_millis(500);
+/// A socket that has had more to read than a turn takes for this long means overload.
+pub const BACKLOG_MAX: Duration = Duration::from_millis(50);
+/// What callers are told to wait after a 503 for overload.
+pub const OVERLOAD_RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -9,47 +9,8 @@ pub mod tcp;
 pub mod udp;
 
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use thiserror::Error;
-
-/// The transport of a `[sip] listen` entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ListenTransport {
-    /// `udp:address:port`
-    Udp,
-    /// `tcp:address:port`
-    Tcp,
-}
-
-/// One entry of `[sip] listen`: `udp:0.0.0.0:5060`, `tcp:[::]:5060`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Listen {
-    /// UDP or TCP.
-    pub transport: ListenTransport,
-    /// Address and port to bind; port 0 takes a free one.
-    pub address: SocketAddr,
-}
-
-/// A listen entry that cannot be read.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is not a listen address: write `udp:0.0.0.0:5060`, `tcp:127.0.0.1:5060` or `udp:[::]:5060`")]
-pub struct BadListen(pub String);
-
-impl FromStr for Listen {
-    type Err = BadListen;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || BadListen(text.to_owned());
-        let (transport, address) = text.split_once(':').ok_or_else(bad)?;
-        let transport = match transport {
-            "udp" => ListenTransport::Udp,
-            "tcp" => ListenTransport::Tcp,
-            _ => return Err(bad()),
-        };
-        Ok(Self { transport, address: address.parse().map_err(|_| bad())? })
-    }
-}
 
 /// A socket that could not be opened, in words for the person who starts the gateway.
 #[derive(Debug, Error)]
@@ -78,25 +39,5 @@ impl BindError {
             _ => "Check `[sip] listen`",
         };
         Self { transport, address, advice, source }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listen_entries_read_both_families_and_refuse_the_rest() {
-        assert_eq!(
-            "udp:0.0.0.0:5060".parse(),
-            Ok(Listen { transport: ListenTransport::Udp, address: "0.0.0.0:5060".parse().unwrap() })
-        );
-        assert_eq!(
-            "tcp:[::1]:5070".parse(),
-            Ok(Listen { transport: ListenTransport::Tcp, address: "[::1]:5070".parse().unwrap() })
-        );
-        for bad in ["", "udp", "sctp:1.2.3.4:5", "udp:host:5060", "udp:1.2.3.4"] {
-            assert_eq!(bad.parse::<Listen>(), Err(BadListen(bad.to_owned())));
-        }
     }
 }

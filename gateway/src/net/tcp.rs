@@ -188,6 +188,13 @@ async fn run(mut stream: TcpStream, flow: Flow, mut queue: mpsc::Receiver<Vec<u8
                             break 'connection;
                         }
                     }
+                    // RFC 5626 4.4.1: a ping (CRLF CRLF) is answered with one CRLF.
+                    for _ in 0..framer.take_pings() {
+                        last_activity = Instant::now();
+                        if stream.write_all(b"\r\n").await.is_err() {
+                            break 'connection;
+                        }
+                    }
                     if framer.is_broken() {
                         break;
                     }

@@ -1,0 +1,280 @@
+//! Prompts are made before a plan goes live: recorded files where there are some, else synthesised once and cached;
+//! decoded, and encoded once for every codec. A call then finds its audio in an immutable map and does no I/O.
+
+mod builtin;
+mod synthesis;
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ark_dialplans::{Lang, Piece, Plan, PromptSeconds, Utterance};
+use ark_media::codec::{self, CodecRef};
+use ark_media::prompt::{EncodedPrompt, Pcm, decode};
+
+use crate::call::Sounds;
+use crate::config::Config;
+use builtin::Builtin;
+use synthesis::Synthesiser;
+
+/// Audio in one RTP packet.
+const FRAME: Duration = Duration::from_millis(20);
+/// The longest pause that a plan asks for.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Prompts named in an error; the rest is counted.
+const NAMED_MAX: usize = 8;
+
+/// Why a plan's prompts are not complete.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of the plan's prompts have no audio:\n{}{}", .missing.len(), named(.missing), .advice)]
+pub struct PrepareError {
+    /// What is missing and why, each in a line.
+    pub missing: Vec<String>,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+fn named(missing: &[String]) -> String {
+    let mut text: String = missing.iter().take(NAMED_MAX).map(|line| format!("  {line}\n")).collect();
+    if missing.len() > NAMED_MAX {
+        text.push_str(&format!("  and {} more\n", missing.len() - NAMED_MAX));
+    }
+    text
+}
+
+/// One prompt in every codec, in the order of [`codec::ALL`].
+type Encoded = Arc<[Arc<EncodedPrompt>]>;
+
+fn encode(pcm: &Pcm) -> Encoded {
+    codec::ALL.iter().map(|codec| pcm.encode(*codec, FRAME)).collect()
+}
+
+fn of(encoded: &Encoded, codec: CodecRef) -> Option<Arc<EncodedPrompt>> {
+    let at = codec::ALL.iter().position(|c| *c == codec)?;
+    encoded.get(at).cloned()
+}
+
+/// Everything that one version of a plan may say, ready to be sent.
+pub struct PromptLibrary {
+    prompts: HashMap<String, Encoded>,
+    builtin: Arc<Builtin>,
+}
+
+impl PromptLibrary {
+    /// How many texts and words it holds.
+    pub fn len(&self) -> usize {
+        self.prompts.len()
+    }
+
+    /// Whether it holds nothing but the built-in sounds.
+    pub fn is_empty(&self) -> bool {
+        self.prompts.is_empty()
+    }
+}
+
+impl PromptSeconds for PromptLibrary {
+    fn seconds(&self, utterance_key: &str) -> Option<Duration> {
+        self.prompts.get(utterance_key).and_then(|encoded| encoded.first()).map(|prompt| prompt.duration())
+    }
+}
+
+impl Sounds for PromptLibrary {
+    fn piece(&self, piece: &Piece, codec: CodecRef) -> Option<Arc<EncodedPrompt>> {
+        if let Piece::Pause(pause) = piece {
+            return Some(EncodedPrompt::silence((*pause).min(PAUSE_MAX), codec, FRAME));
+        }
+        of(self.prompts.get(&piece.key()?)?, codec)
+    }
+
+    fn ringback(&self, codec: CodecRef) -> Arc<EncodedPrompt> {
+        self.builtin.ringback(codec)
+    }
+
+    fn music(&self, codec: CodecRef) -> Arc<EncodedPrompt> {
+        self.builtin.music(codec)
+    }
+
+    fn beep(&self, codec: CodecRef) -> Arc<EncodedPrompt> {
+        self.builtin.beep(codec)
+    }
+
+    fn error_tone(&self, codec: CodecRef) -> Arc<EncodedPrompt> {
+        self.builtin.error_tone(codec)
+    }
+}
+
+/// Makes prompts; shared by everything that publishes plans.
+#[derive(Clone)]
+pub struct Preparer {
+    recordings: Option<PathBuf>,
+    synthesiser: Arc<Synthesiser>,
+    builtin: Arc<Builtin>,
+}
+
+impl Preparer {
+    /// By `[prompts]` and `[files]`; synthesised prompts are kept in the folder `prompts` of the files.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            recordings: config.prompts.dir.clone(),
+            synthesiser: Arc::new(Synthesiser::new(&config.prompts, config.files.prompts())),
+            builtin: Arc::new(Builtin::new()),
+        }
+    }
+
+    /// Makes everything that `plan` may say. Relative recordings are looked for in `folder` (the plan's own), then in
+    /// `[prompts] dir`. Shows its progress on a terminal when it takes longer than a blink.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: which prompts have no audio, and why.
+    pub async fn prepare(&self, plan: Arc<Plan>, folder: PathBuf) -> Result<PromptLibrary, PrepareError> {
+        let utterances = plan.utterances();
+        let mut progress = Progress::new(utterances.len());
+        let mut prompts = HashMap::with_capacity(utterances.len());
+        let mut missing = Vec::new();
+        let mut to_speak = Vec::new();
+        for utterance in utterances {
+            match self.recorded(&utterance, &folder) {
+                Some(Ok(pcm)) => {
+                    prompts.insert(utterance.key, encode(&pcm));
+                    progress.one_more();
+                }
+                Some(Err(why)) => missing.push(why),
+                None => to_speak.push(utterance),
+            }
+        }
+        let spoken = self.synthesiser.speak_all(to_speak, || progress.one_more()).await;
+        let mut synthesis_failed = false;
+        for (utterance, result) in spoken {
+            match result {
+                Ok(pcm) => {
+                    let pcm = if is_word(&utterance) { trimmed(&pcm) } else { pcm };
+                    prompts.insert(utterance.key, encode(&pcm));
+                }
+                Err(why) => {
+                    synthesis_failed = true;
+                    missing.push(format!("{} ({}): {why}", utterance.key, shortened(&utterance.text)));
+                }
+            }
+        }
+        progress.done();
+        if missing.is_empty() {
+            return Ok(PromptLibrary { prompts, builtin: Arc::clone(&self.builtin) });
+        }
+        let advice = if synthesis_failed {
+            "Install espeak-ng (`apt-get install espeak-ng`), set [prompts] espeak to where it is, or record these prompts."
+        } else {
+            "Put the recorded files where the plan names them, beside the plan or in [prompts] dir."
+        };
+        Err(PrepareError { missing, advice })
+    }
+
+    /// The recorded file of a piece: `None` when the plan names none.
+    fn recorded(&self, utterance: &Utterance, folder: &Path) -> Option<Result<Pcm, String>> {
+        let name = utterance.recording.as_deref()?;
+        let named = Path::new(name);
+        let places = [Some(folder.join(named)), self.recordings.as_ref().map(|dir| dir.join(named))];
+        let found = places.iter().flatten().find(|path| path.is_file());
+        let Some(path) = found else {
+            let looked: Vec<String> = places.iter().flatten().map(|p| p.display().to_string()).collect();
+            // The text is there too: a recording that is missing costs a voice, not the prompt.
+            tracing::warn!(prompt = %utterance.key, looked = %looked.join(", "), "a recording is missing; its text is synthesised");
+            return None;
+        };
+        let bytes = std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()));
+        Some(bytes.and_then(|bytes| decode(bytes, &path.display().to_string()).map_err(|error| error.to_string())))
+    }
+}
+
+fn is_word(utterance: &Utterance) -> bool {
+    utterance.key.contains("/word/")
+}
+
+fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(24).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// Louder than this is speech: 1 % of full scale.
+const SPEECH_LEVEL: u16 = 328;
+/// Silence kept before and after a trimmed word, so that joined words do not run into each other.
+const WORD_MARGIN: Duration = Duration::from_millis(30);
+
+/// A word without the synthesiser's silence around it: words are joined to numbers.
+fn trimmed(pcm: &Pcm) -> Pcm {
+    let loud = |sample: &i16| sample.unsigned_abs() > SPEECH_LEVEL;
+    let margin = usize::try_from(WORD_MARGIN.as_millis()).unwrap_or(0) * pcm.rate_hz as usize / 1000;
+    let (Some(first), Some(last)) = (pcm.samples.iter().position(loud), pcm.samples.iter().rposition(loud)) else {
+        return pcm.clone();
+    };
+    let from = first.saturating_sub(margin);
+    let to = (last + margin).min(pcm.samples.len());
+    Pcm { samples: pcm.samples.get(from..to).unwrap_or_default().to_vec(), rate_hz: pcm.rate_hz }
+}
+
+/// The synthesiser's text for a language is not always what is written.
+pub(crate) fn voice_of(lang: Lang, config: &crate::config::Prompts) -> &str {
+    match lang {
+        Lang::Zh => &config.voice_zh,
+        Lang::En => &config.voice_en,
+    }
+}
+
+/// A line on the terminal while many prompts are made.
+struct Progress {
+    total: usize,
+    made: usize,
+    began: Instant,
+    shown: bool,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        Self { total, made: 0, began: Instant::now(), shown: false, terminal: std::io::stderr().is_terminal() }
+    }
+
+    #[expect(clippy::print_stderr, reason = "a progress line for the person at the terminal")]
+    fn one_more(&mut self) {
+        self.made += 1;
+        if self.terminal && self.began.elapsed() > Duration::from_millis(500) {
+            self.shown = true;
+            eprint!("\rprompts: {} of {}", self.made, self.total);
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "a progress line for the person at the terminal")]
+    fn done(&mut self) {
+        if self.shown {
+            eprintln!("\rprompts: {} of {} in {:.1} s", self.made, self.total, self.began.elapsed().as_secs_f32());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_loses_the_silence_around_it_and_keeps_a_margin() {
+        let mut samples = vec![0_i16; 8_000];
+        samples.extend(std::iter::repeat_n(10_000, 800));
+        samples.extend(std::iter::repeat_n(0, 8_000));
+        let word = trimmed(&Pcm { samples, rate_hz: 8_000 });
+        assert_eq!(word.samples.len(), 240 + 800 + 239);
+        let silence = Pcm { samples: vec![0; 100], rate_hz: 8_000 };
+        assert_eq!(trimmed(&silence).samples.len(), 100);
+    }
+
+    #[test]
+    fn the_error_names_what_is_missing_and_what_to_do() {
+        let missing = (0..10).map(|n| format!("zh/prompt/p{n}/0 (您好): no espeak-ng")).collect();
+        let text = PrepareError { missing, advice: "Install espeak-ng." }.to_string();
+        assert!(text.starts_with("10 of the plan's prompts have no audio:\n  zh/prompt/p0/0"), "{text}");
+        assert!(text.contains("and 2 more") && text.ends_with("Install espeak-ng."), "{text}");
+    }
+}
