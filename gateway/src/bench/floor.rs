@@ -74,10 +74,13 @@ pub struct Report {
 /// # Errors
 /// Too few open files, or a socket or thread that could not be made.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
+    run_on(Cores::take(), options)
+}
+
+pub(crate) fn run_on(cores: Cores, options: &Options) -> Result<Report, BenchError> {
     let sockets = options.calls.clamp(1, 20_000);
     let time = Duration::from_secs_f64(options.seconds.clamp(0.05, 60.0));
     kit::need_files(sockets as u64 + 64)?;
-    let cores = Cores::choose();
     Ok(Report {
         packet_bytes: PACKET_BYTES,
         sockets,

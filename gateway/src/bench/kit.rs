@@ -73,9 +73,13 @@ pub struct Cores {
 }
 
 impl Cores {
-    pub(crate) fn choose() -> Self {
+    /// Chooses them, and moves the calling thread (and what it starts) off the measured one.
+    pub(crate) fn take() -> Self {
         let separate = sys::cores() > 1;
-        Self { measured: 0, other: usize::from(separate), separate }
+        let cores = Self { measured: 0, other: usize::from(separate), separate };
+        // Where it cannot be moved, it disturbs a little: it mostly sleeps.
+        let _ = sys::pin_to_core(cores.other);
+        cores
     }
 }
 

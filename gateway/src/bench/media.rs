@@ -122,9 +122,9 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     let bridges = options.bridges.min(2_000);
     let time = Duration::from_secs_f64(options.seconds.clamp(0.2, 120.0));
     kit::need_files(2 * calls.max(2 * bridges) as u64 + 128)?;
-    let cores = Cores::choose();
-    let floor_options = floor::Options { calls: calls.max(1), seconds: 0.7, json: false };
-    let floor = floor::run(&floor_options)?;
+    let cores = Cores::take();
+    let short = options.seconds.min(0.7);
+    let floor = floor::run_on(cores, &floor::Options { calls: calls.max(1), seconds: short, json: false })?;
     // The machine's noise before and after what is measured: it changes by the second.
     let mut noise = baseline(cores, calls.max(1), time / 2)?;
     let prompts = (calls > 0).then(|| load(cores, calls, 0, time)).transpose()?;
@@ -157,7 +157,7 @@ fn baseline(cores: Cores, streams: usize, time: Duration) -> Result<Seen, BenchE
     let to = (0..8).map(|index| traffic.address(index)).collect::<Result<Vec<_>, _>>()?;
     traffic.start(cores.other, &[])?;
     let sender = bare_sender(cores.measured, streams, &to)?;
-    wait(WARM_UP);
+    wait(WARM_UP.min(time));
     traffic.measure(true);
     wait(time);
     let seen = traffic.finish()?;
@@ -246,7 +246,7 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
     }
     let targets: Vec<_> = legs.iter().map(|leg| leg.rtp).collect();
     traffic.start(cores.other, &targets)?;
-    wait(WARM_UP);
+    wait(WARM_UP.min(time));
     let metrics = handle.metrics();
     traffic.measure(true);
     let (before, began) = (metrics.snapshot(), sys::monotonic_ns());

@@ -129,6 +129,13 @@ impl Caller {
     }
 }
 
+/// Whether something takes one call at `target` (SIPp's built-in answerer knows no OPTIONS).
+pub(super) fn takes_a_call(target: SocketAddr) -> Result<bool, BenchError> {
+    let (time, drain) = (Duration::from_millis(200), Duration::from_millis(300));
+    let outcome = Caller::start(Offer { target, rate: 5.0, time, drain, core: 0 })?.finish()?;
+    Ok(outcome.completed > 0)
+}
+
 /// Whether something answers OPTIONS at `target`.
 pub(super) fn answers(target: SocketAddr) -> Result<bool, BenchError> {
     let socket = kit::loopback_socket(64 * 1024)?;

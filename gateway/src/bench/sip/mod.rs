@@ -162,12 +162,12 @@ pub struct Report {
 /// # Errors
 /// A server that does not start or ends, a socket or thread that could not be made.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
-    let cores = Cores::choose();
+    let cores = Cores::take();
     kit::need_files(1_024)?;
     let mut report = Report { cores, servers: Vec::new(), notes: Vec::new(), json: options.json };
     if let Some(target) = options.target {
-        if !load::answers(target)? {
-            return Err(BenchError::Failed(format!("nothing answers OPTIONS at udp:{target}")));
+        if !load::answers(target)? && !load::takes_a_call(target)? {
+            return Err(BenchError::Failed(format!("nothing answers OPTIONS or takes a call at udp:{target}")));
         }
         report.servers.push(measure(options, cores, &Server::running(target), options.rate)?);
         return Ok(report);

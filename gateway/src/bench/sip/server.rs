@@ -101,7 +101,12 @@ impl Server {
     fn await_answer(&mut self) -> Result<(), BenchError> {
         let end = sys::monotonic_ns() + sys::nanos(START_PATIENCE);
         while sys::monotonic_ns() < end {
-            if load::answers(self.target)? {
+            // Only a gateway has a folder, and it answers OPTIONS when it is ready for calls.
+            let ready = match self.folder {
+                Some(_) => load::answers(self.target)?,
+                None => load::takes_a_call(self.target)?,
+            };
+            if ready {
                 return Ok(());
             }
             if let Some(child) = &mut self.child
@@ -112,7 +117,7 @@ impl Server {
         }
         let patience = START_PATIENCE.as_secs();
         Err(BenchError::Failed(format!(
-            "{} did not answer OPTIONS at {} within {patience} s{}",
+            "{} did not answer at {} within {patience} s{}",
             self.name,
             self.target,
             self.last_words()
