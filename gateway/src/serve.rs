@@ -117,7 +117,7 @@ impl Gateway {
         let store = open_store(&config).await?;
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
-        let lost = conversations::close_lost_calls(&*store, &writer).await?;
+        let lost = conversations::close_lost_calls(&*store, &writer, &folders.recordings).await?;
         if lost > 0 {
             tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
         }

@@ -4,16 +4,20 @@
 //! the bus what was committed, in that order. While the store is away events wait in the queue; what does not fit any more is
 //! counted, and the log says so (`ark.log.gap.v1`) as soon as it can.
 
+mod lost;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
-use ark_conversation::event::{CallLost, LogGap};
+use ark_conversation::event::LogGap;
 use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Tenant, source};
-use ark_store::{ListFilter, Openness, Store, StoreError};
+use ark_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+
+pub use lost::close_lost_calls;
 
 /// Events that wait for the writer: about ten minutes of a gateway with ten calls a second and eight events each.
 pub const QUEUE: usize = 65_536;
@@ -202,33 +206,6 @@ async fn append(events: Vec<NewEvent>, store: &dyn Store, bus: &dyn Bus, stats: 
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }
-        }
-    }
-}
-
-/// At start: calls that the log still shows as open died with an earlier process of this gateway; the log says so.
-/// Gives how many there were.
-///
-/// # Errors
-/// What the store says.
-pub async fn close_lost_calls(store: &dyn Store, writer: &Writer) -> Result<usize, StoreError> {
-    let mut lost = 0;
-    let mut before = None;
-    loop {
-        let filter = ListFilter { openness: Openness::Open, before, ..ListFilter::default() };
-        let page = store.list(&writer.tenant, filter, 100).await?;
-        for state in &page.conversations {
-            let event = CallLost {
-                leg: None,
-                gateway: writer.gateway.clone(),
-                reason: "the gateway stopped while this call was up".to_owned(),
-            };
-            store.append(vec![writer.event(state.conversation, "calls", event)]).await?;
-            lost += 1;
-        }
-        match page.next {
-            Some(next) => before = Some(next),
-            None => return Ok(lost),
         }
     }
 }
