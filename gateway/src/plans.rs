@@ -18,7 +18,7 @@ use crate::call::{Hotline, LivePlan};
 use crate::config::{BUILTIN, Config};
 use crate::control::{ControlError, PinnedCalls, PlanVersion, PlanView, Published};
 use crate::conversations::{LogSink, Writer};
-use crate::prompts;
+use crate::{prompts, telemetry};
 
 /// The plan that is part of the program.
 const BUILTIN_PLANS: &[(&str, &str)] = &[("hotline-95188", include_str!("../../dialplans/plans/hotline-95188.toml"))];
@@ -393,6 +393,7 @@ impl Plans {
             note: None,
         };
         self.store.set_live_plan(change, Some(self.writer.system_event("plans", event))).await?;
+        telemetry::PlanPublished { plan: &stored.name, version: stored.version, by }.emit();
         Ok(Arc::new(LivePlan { plan: ready.plan, version: stored.version, sounds: ready.sounds }))
     }
 
@@ -448,6 +449,7 @@ impl Plans {
     async fn log_refusal(&self, name: &str, text: &str, refusal: &Refusal, by: &str) {
         let live = self.store.live_plan(&self.tenant, name).await.ok().flatten().map(|l| l.version);
         let (reason, findings) = refusal.summary();
+        telemetry::PlanRefused { plan: name, reason: &reason }.emit();
         let event = PlanRefused {
             plan: name.to_owned(),
             sha256: sha256_hex(text),

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN};
+use super::observe::observe;
 use super::queue::{CallerId, QueueConfig};
 use super::site::Site;
 use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
@@ -458,6 +459,7 @@ impl Driver {
             match output {
                 Output::Send { flow, bytes } => self.send(flow, bytes),
                 Output::Log(event) => {
+                    observe(&event);
                     self.log.push(*event);
                 }
                 Output::Http(request) => self.run_action(*request),

@@ -6,6 +6,7 @@
 mod customer;
 pub mod driver;
 pub mod limits;
+mod observe;
 mod other;
 pub mod queue;
 pub mod site;

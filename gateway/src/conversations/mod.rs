@@ -17,6 +17,8 @@ use ark_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::telemetry::LogEventLost;
+
 pub use lost::close_lost_calls;
 
 /// Events that wait for the writer: about ten minutes of a gateway with ten calls a second and eight events each.
@@ -53,6 +55,7 @@ impl LogSink {
         let taken = self.queue.try_send(event).is_ok();
         if !taken {
             self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+            LogEventLost { reason: "the queue before the store is full" }.emit();
         }
         taken
     }
@@ -191,7 +194,7 @@ async fn append(events: Vec<NewEvent>, store: &dyn Store, bus: &dyn Bus, stats: 
                 return;
             }
             Err(error @ StoreError::Refused { .. }) => {
-                tracing::error!(%error, "an event can never be written to the log");
+                LogEventLost { reason: &error.to_string() }.emit();
                 stats.dropped.fetch_add(1, Ordering::Relaxed);
                 gap.reason = error.to_string();
                 return;

@@ -7,7 +7,7 @@ mod synthesis;
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_dialplans::{Lang, Piece, Plan, PromptSeconds, Utterance};
@@ -111,7 +111,12 @@ pub struct Preparer {
     recordings: Option<PathBuf>,
     synthesiser: Arc<Synthesiser>,
     builtin: Arc<Builtin>,
+    /// What was made before, by cached file: another version of a plan says nearly the same.
+    made: Arc<Mutex<HashMap<String, Encoded>>>,
 }
+
+/// Synthesised prompts kept encoded in memory; a second takes 16 kB.
+const MADE_MAX: usize = 20_000;
 
 impl Preparer {
     /// By `[prompts]` and `[files]`; synthesised prompts are kept in the folder `prompts` of the files.
@@ -120,6 +125,7 @@ impl Preparer {
             recordings: config.prompts.dir.clone(),
             synthesiser: Arc::new(Synthesiser::new(&config.prompts, config.files.prompts())),
             builtin: Arc::new(Builtin::new()),
+            made: Arc::default(),
         }
     }
 
@@ -141,7 +147,13 @@ impl Preparer {
                     progress.one_more();
                 }
                 Some(Err(why)) => missing.push(why),
-                None => to_speak.push(utterance),
+                None => match self.made_before(&utterance) {
+                    Some(encoded) => {
+                        prompts.insert(utterance.key, encoded);
+                        progress.one_more();
+                    }
+                    None => to_speak.push(utterance),
+                },
             }
         }
         let spoken = self.synthesiser.speak_all(to_speak, || progress.one_more()).await;
@@ -150,7 +162,9 @@ impl Preparer {
             match result {
                 Ok(pcm) => {
                     let pcm = if is_word(&utterance) { trimmed(&pcm) } else { pcm };
-                    prompts.insert(utterance.key, encode(&pcm));
+                    let encoded = encode(&pcm);
+                    self.keep(&utterance, &encoded);
+                    prompts.insert(utterance.key, encoded);
                 }
                 Err(why) => {
                     synthesis_failed = true;
@@ -170,6 +184,20 @@ impl Preparer {
         Err(PrepareError { missing, advice })
     }
 
+    fn made_before(&self, utterance: &Utterance) -> Option<Encoded> {
+        let name = self.synthesiser.file_name(utterance.lang, &utterance.text);
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&made_key(name, utterance)).cloned()
+    }
+
+    fn keep(&self, utterance: &Utterance, encoded: &Encoded) {
+        let name = self.synthesiser.file_name(utterance.lang, &utterance.text);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= MADE_MAX {
+            made.clear();
+        }
+        made.insert(made_key(name, utterance), Arc::clone(encoded));
+    }
+
     /// The recorded file of a piece: `None` when the plan names none.
     fn recorded(&self, utterance: &Utterance, folder: &Path) -> Option<Result<Pcm, String>> {
         let name = utterance.recording.as_deref()?;
@@ -185,6 +213,11 @@ impl Preparer {
         let bytes = std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()));
         Some(bytes.and_then(|bytes| decode(bytes, &path.display().to_string()).map_err(|error| error.to_string())))
     }
+}
+
+/// A word is trimmed, the same text as a prompt is not.
+fn made_key(file: String, utterance: &Utterance) -> String {
+    if is_word(utterance) { file + "#word" } else { file }
 }
 
 fn is_word(utterance: &Utterance) -> bool {

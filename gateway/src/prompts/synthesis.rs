@@ -82,7 +82,7 @@ impl Synthesiser {
     }
 
     /// SHA-256 of everything that the sound depends on.
-    fn file_name(&self, lang: Lang, text: &str) -> String {
+    pub(super) fn file_name(&self, lang: Lang, text: &str) -> String {
         let mut hash = Sha256::new();
         for part in [CACHE_VERSION, voice_of(lang, &self.settings), &self.settings.speed.to_string(), text] {
             hash.update(part.as_bytes());
