@@ -6,6 +6,7 @@
 mod call;
 pub mod client;
 mod config;
+mod conversation;
 mod output;
 mod serve;
 mod sip;
@@ -48,6 +49,9 @@ enum Command {
     /// See, begin and end calls on the running gateway
     #[command(subcommand)]
     Call(call::CallCommand),
+    /// Read the log of the running gateway
+    #[command(subcommand)]
+    Conversation(conversation::ConversationCommand),
 }
 
 /// Which site.
@@ -76,6 +80,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Config(command) => config::run(&command),
         Command::Sip(command) => sip::run(&command),
         Command::Call(command) => call::run(command),
+        Command::Conversation(command) => conversation::run(command),
     }
 }
 

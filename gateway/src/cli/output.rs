@@ -65,6 +65,11 @@ pub(super) fn line(text: impl Display) -> Result<(), Failure> {
     Ok(writeln!(io::stdout().lock(), "{text}")?)
 }
 
+/// Says something beside the output, on standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "ark: {text}");
+}
+
 /// Writes text as it is, without a line end.
 pub(super) fn text(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

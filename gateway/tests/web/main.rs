@@ -1,0 +1,279 @@
+//! The web face: who may come in, what they see, and what they never miss.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[allow(dead_code, reason = "the example of the page uses the rest")]
+mod kit;
+
+use std::sync::Arc;
+
+use ark::http::router;
+use ark_conversation::event::RecordingFinished;
+use ark_conversation::{Event, LegId, Tenant};
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kit::{Made, TOKEN, conversation};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+async fn ask(router: &Router, request: Request<Body>) -> Response<Body> {
+    router.clone().oneshot(request).await.unwrap()
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}")).body(Body::empty()).unwrap()
+}
+
+async fn text(response: Response<Body>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn json(response: Response<Body>) -> Value {
+    serde_json::from_str(&text(response).await).unwrap()
+}
+
+/// Reads an event stream until `count` records came; their `seq`s.
+async fn seqs(response: Response<Body>, count: usize) -> Vec<u64> {
+    let mut body = response.into_body();
+    let mut seen = String::new();
+    while seen.matches("event: record").count() < count || !seen.ends_with("\n\n") {
+        let frame = body.frame().await.unwrap().unwrap();
+        seen.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap()));
+    }
+    seen.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn nothing_but_health_and_the_pages_files_is_open() {
+    let made = Made::new("open");
+    let router = router(made.web());
+    let open = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    for path in ["/healthz", "/assets/app.js", "/assets/tokens.css"] {
+        assert_eq!(ask(&router, open(path)).await.status(), StatusCode::OK, "{path}");
+    }
+    for path in ["/", "/metrics", "/api/v1/calls", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/conversations"] {
+        assert_eq!(ask(&router, open(path)).await.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let wrong =
+        Request::get("/api/v1/calls").header(header::AUTHORIZATION, "Bearer wrong").body(Body::empty()).unwrap();
+    assert_eq!(ask(&router, wrong).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(&router, get("/api/v1/calls")).await.status(), StatusCode::OK);
+    assert_eq!(ask(&router, get("/api/v1/nothing")).await.status(), StatusCode::NOT_FOUND);
+    let ready = ask(&router, open("/readyz")).await;
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!text(ready).await.contains("secret"));
+    assert!(text(ask(&router, get("/readyz")).await).await.contains("no space left"));
+    assert!(text(ask(&router, get("/metrics")).await).await.contains("ark_calls 3\n"));
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_link_with_the_token_becomes_a_cookie_that_only_this_page_can_use() {
+    let made = Made::new("cookie");
+    let router = router(made.web());
+    let link = Request::get(format!("/?token={TOKEN}")).body(Body::empty()).unwrap();
+    let answer = ask(&router, link).await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert_eq!(answer.headers()[header::LOCATION], "/");
+    let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains(TOKEN), "the cookie is not the token");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+
+    let page = Request::get("/").header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
+    let page = ask(&router, page).await;
+    assert_eq!(page.status(), StatusCode::OK);
+    let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.contains("script-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(page.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    let html = text(page).await;
+    assert!(
+        !html.contains("style=") && !html.contains("onclick") && !html.contains("<script>"),
+        "the policy forbids it"
+    );
+
+    let hang_up = |origin: Option<&str>| {
+        let mut request = Request::post("/api/v1/calls/X/hangup")
+            .header(header::COOKIE, &cookie)
+            .header(header::HOST, "ark.test:8080");
+        if let Some(origin) = origin {
+            request = request.header(header::ORIGIN, origin);
+        }
+        request.body(Body::empty()).unwrap()
+    };
+    assert_eq!(ask(&router, hang_up(None)).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(ask(&router, hang_up(Some("http://evil.test"))).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(*made.hung_up.lock().unwrap(), Vec::<String>::new());
+    assert_eq!(ask(&router, hang_up(Some("http://ark.test:8080"))).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(*made.hung_up.lock().unwrap(), ["X"]);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn numbers_are_masked_unless_they_are_asked_for() {
+    let made = Made::new("mask");
+    let router = router(made.web());
+    let id = conversation(60, 1);
+    made.tell_the_story(id).await;
+    let base = format!("/api/v1/conversations/{id}");
+    for path in ["/api/v1/conversations".to_owned(), base.clone(), format!("{base}/events?limit=500")] {
+        let shown = text(ask(&router, get(&path)).await).await;
+        assert!(shown.contains("+86 138****12") && !shown.contains("13800001212"), "{path}: {shown}");
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let full = text(ask(&router, get(&format!("{path}{mark}numbers=full"))).await).await;
+        assert!(full.contains("+8613800001212"), "{path}");
+    }
+    assert_eq!(ask(&router, get("/api/v1/conversations?colour=red")).await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(ask(&router, get("/api/v1/conversations/nonsense")).await.status(), StatusCode::BAD_REQUEST);
+    let unknown = format!("/api/v1/conversations/{}/events", conversation(1, 7));
+    assert_eq!(ask(&router, get(&unknown)).await.status(), StatusCode::NOT_FOUND);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_gives_each_record_once_and_in_order_from_where_the_reader_was() {
+    let made = Made::new("stream");
+    let router = router(made.web());
+    let id = conversation(60, 1);
+    let count = made.tell_the_story(id).await;
+    let path = format!("/api/v1/events?conversation={id}");
+    let whole = ask(&router, get(&path)).await;
+    assert_eq!(whole.headers()[header::CONTENT_TYPE], "text/event-stream");
+    let more = made.store.read(&Tenant::default(), id, 0, 1).await.unwrap().remove(0).event.event;
+    made.append(id, 99.0, more).await;
+    let expected: Vec<u64> = (1..=count + 1).collect();
+    assert_eq!(seqs(whole, expected.len()).await, expected);
+    assert_eq!(seqs(ask(&router, get(&format!("{path}&after_seq={}", count - 1))).await, 2).await, [count, count + 1]);
+    let mut resumed = get(&path);
+    resumed.headers_mut().insert("last-event-id", count.into());
+    assert_eq!(seqs(ask(&router, resumed).await, 1).await, [count + 1]);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_recording_is_an_attachment_that_a_player_can_seek_in() {
+    let made = Made::new("recording");
+    let router = router(made.web());
+    let id = conversation(60, 1);
+    std::fs::write(made.folder.join("files/recordings/a.wav"), b"0123456789").unwrap();
+    let finished = |name: &str, reference: &str| -> Event {
+        let event = ark_conversation::samples::story().into_iter().find_map(|event| match event {
+            Event::RecordingFinished(event) => Some(event),
+            _ => None,
+        });
+        RecordingFinished { leg: LegId(1), recording: name.into(), reference: reference.into(), ..event.unwrap() }
+            .into()
+    };
+    made.append(id, 1.0, finished("a", "recordings/a.wav")).await;
+    made.append(id, 2.0, finished("b", "../ark.db")).await;
+    let path = |name: &str| format!("/api/v1/conversations/{id}/recordings/{name}");
+    let whole = ask(&router, get(&path("a"))).await;
+    assert_eq!(whole.headers()[header::CONTENT_TYPE], "audio/wav");
+    assert!(whole.headers()[header::CONTENT_DISPOSITION].to_str().unwrap().starts_with("attachment"));
+    assert_eq!(text(whole).await, "0123456789");
+    let mut part = get(&path("a"));
+    part.headers_mut().insert(header::RANGE, "bytes=2-4".parse().unwrap());
+    let part = ask(&router, part).await;
+    assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part.headers()[header::CONTENT_RANGE], "bytes 2-4/10");
+    assert_eq!(text(part).await, "234");
+    for name in ["b", "c", "..%2F..%2Fark.db", "%2Fetc%2Fpasswd"] {
+        assert_eq!(ask(&router, get(&path(name))).await.status(), StatusCode::NOT_FOUND, "{name}");
+    }
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn requests_are_small_and_understood() {
+    let made = Made::new("requests");
+    let router = router(made.web());
+    let post = |path: &str, body: String| {
+        Request::post(path)
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let placed = ask(&router, post("/api/v1/calls", r#"{"to":"sip:1001@127.0.0.1:5080"}"#.into())).await;
+    assert_eq!(placed.status(), StatusCode::ACCEPTED);
+    let refused = ask(&router, post("/api/v1/calls", r#"{"to":"+861"}"#.into())).await;
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(json(refused).await["error"]["code"], "refused");
+    let unknown = ask(&router, post("/api/v1/calls", r#"{"to":"sip:x@y","colour":"red"}"#.into())).await;
+    assert!(unknown.status().is_client_error());
+    let large = format!(r#"{{"source":"{}"}}"#, "x".repeat(2 << 20));
+    let large = ask(&router, post("/api/v1/plans/p/publish", large)).await;
+    assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let published = ask(&router, post("/api/v1/plans/p/publish", "{}".into())).await;
+    assert_eq!(json(published).await["version"], 4);
+    let gone = ask(&router, post("/api/v1/plans/p/rollback", "{}".into())).await;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn too_many_streams_are_refused_and_places_come_back() {
+    let made = Made::new("streams");
+    let router = router(made.web());
+    let mut open = Vec::new();
+    for _ in 0..ark::http::limits::STREAMS_MAX.min(64) {
+        open.push(ask(&router, get("/api/v1/events")).await);
+    }
+    assert!(open.iter().all(|answer| answer.status() == StatusCode::OK));
+    assert_eq!(Arc::strong_count(&made.bus), 1 + open.len());
+    drop(open);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[test]
+fn every_event_has_words_in_both_languages() {
+    let words = include_str!("../../src/http/assets/words.js");
+    for name in Event::TYPES {
+        assert!(words.contains(&format!("case \"{name}\"")), "{name} is shown by its type only");
+    }
+}
+
+/// Relative luminance, WCAG 2.1.
+fn luminance(colour: &str) -> f64 {
+    let channel = |at: usize| {
+        let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+        if value <= 0.039_28 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    };
+    0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+}
+
+#[test]
+fn text_can_be_read_in_both_themes() {
+    let tokens = include_str!("../../src/http/assets/tokens.css");
+    let (light, dark) = tokens.split_once("[data-theme=\"dark\"] {").unwrap();
+    for (theme, block) in [("light", light), ("dark", dark)] {
+        let token = |name: &str| {
+            let start =
+                block.find(&format!("--{name}: #")).unwrap_or_else(|| panic!("{name} in {theme}")) + name.len() + 4;
+            block[start..start + 7].to_owned()
+        };
+        for (ink, ground) in [
+            ("ink", "bg"),
+            ("ink", "surface"),
+            ("ink-2", "surface"),
+            ("ink-2", "sunken"),
+            ("ink-3", "bg"),
+            ("ink-3", "surface"),
+            ("sea-ink", "sea"),
+            ("ink", "sea-soft"),
+            ("live", "live-soft"),
+            ("wait", "wait-soft"),
+            ("late", "late-soft"),
+            ("late-ink", "late"),
+            ("ink", "agent"),
+            ("ink", "customer"),
+            ("sea-text", "surface"),
+        ] {
+            let (a, b) = (luminance(&token(ink)), luminance(&token(ground)));
+            let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+            assert!(contrast >= 4.5, "{theme}: {ink} on {ground} is {contrast:.2}");
+        }
+    }
+}
