@@ -192,7 +192,8 @@ fn site(folder: &Path, sip: SocketAddr, web: SocketAddr, log: bool) -> String {
          [web]\nlisten = \"{web}\"\n\
          [store]\nurl = \"{store}\"\n\
          [files]\nurl = \"file:{folder}/files\"\n\
-         [[hotline]]\nnumber = \"95188\"\ndialplan = \"builtin:hotline-95188\"\n"
+         [[hotline]]\nnumber = \"95188\"\ndialplan = \"builtin:hotline-95188\"\n\
+         [[queue]]\nname = \"general\"\noperators = []\n"
     )
 }
 
