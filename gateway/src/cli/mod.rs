@@ -3,10 +3,12 @@
 //! Exit codes, the same everywhere: 0 done; 1 it was looked at and found wanting (a broken plan, a refused message, an unhealthy check, a
 //! gateway that said no); 2 it could not be looked at (usage, a file that cannot be read, a gateway that cannot be reached).
 
+mod bench;
 mod call;
 pub mod client;
 mod config;
 mod conversation;
+mod dialplan;
 mod output;
 mod serve;
 mod sip;
@@ -46,6 +48,12 @@ enum Command {
     /// Look at SIP messages
     #[command(subcommand)]
     Sip(sip::SipCommand),
+    /// Prove, test, try, draw and publish dialplans
+    #[command(subcommand)]
+    Dialplan(dialplan::DialplanCommand),
+    /// Measure what this machine carries
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// See, begin and end calls on the running gateway
     #[command(subcommand)]
     Call(call::CallCommand),
@@ -79,6 +87,8 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Serve(command) => serve::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Sip(command) => sip::run(&command),
+        Command::Dialplan(command) => dialplan::run(command),
+        Command::Bench(command) => bench::run(&command),
         Command::Call(command) => call::run(command),
         Command::Conversation(command) => conversation::run(command),
     }
