@@ -16,7 +16,6 @@ use ark_dialplans::{
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::client::{Client, GatewayArgs, block_on, encode};
@@ -24,6 +23,7 @@ use super::output::{self, Failure, Outcome};
 use super::{CliResult, Site};
 use crate::config::{BUILTIN, Config};
 use crate::control::Published;
+use crate::plans::plan_site;
 
 /// The plan that is part of the program.
 const BUILTIN_PLAN: (&str, &str) = ("hotline-95188", include_str!("../../../dialplans/plans/hotline-95188.toml"));
@@ -297,8 +297,8 @@ impl Files {
         let loaded = self.site.load()?;
         // Queues are known when there is a site; a plan checked by itself may use any.
         let known = loaded.file.is_some() || self.files.is_empty();
-        let queues = known.then(|| loaded.config.queue.iter().map(|queue| queue.name.clone()).collect());
-        let site = ark_dialplans::Site { queues, today: Some(TimeZone::UTC.to_datetime(Timestamp::now()).date()) };
+        let mut site = plan_site(&loaded.config);
+        site.queues = site.queues.filter(|_| known);
         let files = if self.files.is_empty() { plans_of(&loaded.config)? } else { self.files.clone() };
         let texts = files.iter().map(|file| Text::read(file)).collect::<Result<_, _>>()?;
         Ok((texts, Surroundings { config: loaded.config, site }))
