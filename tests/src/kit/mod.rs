@@ -3,17 +3,21 @@
 //! Nothing here sleeps: it waits for a line, a packet or an event, with a deadline, and says what it waited for.
 
 mod audio;
+mod baresip;
 mod gateway;
 mod http;
 mod phone;
 mod phone_media;
 mod process;
+mod sipp;
 
 pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
+pub use baresip::Baresip;
 pub use gateway::{Gateway, Setup, Timeline, ark_binary, conversation_id};
 pub use http::{Answer, request};
 pub use phone::{Ended, Phone};
 pub use process::{Process, TempDir, installed};
+pub use sipp::{Counters, Sipp};
 
 use std::path::{Path, PathBuf};
 
@@ -44,4 +48,17 @@ macro_rules! need {
             return;
         })+
     };
+}
+
+/// The plan `tests/live/plan.toml` with its tones: `welcome` is 440 Hz, `second` 1000 Hz, `leave` 600 Hz.
+///
+/// # Panics
+/// When the plan's file is gone.
+pub fn tone_site() -> Setup {
+    let plan = std::fs::read_to_string(root().join("tests/live/plan.toml")).expect("tests/live/plan.toml");
+    let milliseconds = std::time::Duration::from_millis;
+    Setup::with_plan(&plan)
+        .with_recording("welcome.wav", tone(440.0, milliseconds(8_000)))
+        .with_recording("second.wav", tone(1_000.0, milliseconds(1_000)))
+        .with_recording("leave.wav", tone(600.0, milliseconds(500)))
 }

@@ -237,6 +237,19 @@ impl Phone {
         assert!(self.listen(within, quiet), "{}: it is not silent", self.name);
     }
 
+    /// Waits until the other side pressed that key (RFC 4733).
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn wait_for_key(&mut self, key: char, within: Duration) {
+        let deadline = Instant::now() + within;
+        while !self.media.keys().contains(&key) {
+            assert!(Instant::now() < deadline, "{}: no key {key}, but {:?}", self.name, self.media.keys());
+            self.media.wait_for_news(Duration::from_millis(50));
+            self.serve(Duration::ZERO);
+        }
+    }
+
     /// Everything heard so far, 8 kHz.
     pub fn heard(&self) -> Vec<i16> {
         self.media.heard()
@@ -257,6 +270,14 @@ impl Phone {
             assert!(Instant::now() < deadline, "{}: {} RTP packets", self.name, self.media.packets());
             self.media.wait_for_news(Duration::from_millis(50));
             self.serve(Duration::ZERO);
+        }
+    }
+
+    /// Stays in the call for that long: speech takes its time. Returns early when the other side hangs up.
+    pub fn talk_for(&mut self, length: Duration) {
+        let until = Instant::now() + length;
+        while Instant::now() < until && self.ended.is_none() {
+            self.serve(until - Instant::now());
         }
     }
 

@@ -30,6 +30,9 @@ struct State {
     keys: Vec<char>,
     sending: Option<dtmf::Sender>,
     heard: Vec<i16>,
+    /// The timestamp of the event that came last, so that its repetitions are one key.
+    last_event: Option<u32>,
+    pressed: Vec<char>,
     packets: u64,
     finished: bool,
 }
@@ -78,6 +81,11 @@ impl Media {
 
     pub(super) fn heard(&self) -> Vec<i16> {
         self.state().heard.clone()
+    }
+
+    /// The keys that the other side pressed.
+    pub(super) fn keys(&self) -> Vec<char> {
+        self.state().pressed.clone()
     }
 
     pub(super) fn packets(&self) -> u64 {
@@ -135,6 +143,11 @@ fn run(socket: &UdpSocket, shared: &(Mutex<State>, Condvar)) {
         state.packets += 1;
         if packet.header.payload_type == PCMA && state.heard.len() < HEARD_MAX {
             state.heard.extend(codec::decode_all(alaw, packet.payload));
+        }
+        if packet.header.payload_type == EVENTS && state.last_event != Some(packet.header.timestamp) {
+            state.last_event = Some(packet.header.timestamp);
+            let digit = dtmf::Payload::parse(packet.payload).and_then(|event| dtmf::Digit::from_event(event.event));
+            state.pressed.extend(digit.map(dtmf::Digit::as_char));
         }
         shared.1.notify_all();
     }
