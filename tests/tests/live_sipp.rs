@@ -50,7 +50,7 @@ fn a_call_whose_ack_is_lost_ends_with_bye_after_32_seconds() {
 }
 
 #[test]
-fn an_invite_that_comes_three_times_is_one_call() {
+fn an_invite_that_comes_twice_is_one_call() {
     need!("live_sipp_retransmission", "sipp");
     calls(Sipp { calls: 10, rate: 10, ..Sipp::once("retransmission") });
 }

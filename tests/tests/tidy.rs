@@ -214,7 +214,8 @@ fn every_fuzzer_that_a_crate_offers_is_in_the_table() {
             let Some(name) = line.trim().strip_prefix("pub fn ").and_then(|rest| rest.split('(').next()) else {
                 continue;
             };
-            let is_target = line.contains("seed: u64, iterations: u64");
+            // A crate's own canary is run by its own tests: it must fail.
+            let is_target = line.contains("seed: u64, iterations: u64") && name != "canary";
             let call = format!("fuzz::{name}");
             let deep = inner.map_or_else(|| call.clone(), |inner| format!("fuzz::{inner}::{name}"));
             let listed = |path: &str| table.contains(&format!("{}::{path}", crate_name(library)));
