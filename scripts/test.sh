@@ -59,17 +59,17 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skip lint "no clippy"
 fi
-# The tests find this binary, so that all of them call the same gateway and none builds it while another waits.
-step gateway cargo build --package ark --bins
+# All live tests call this one, so that none builds it while another waits.
+step gateway cargo build --package ark --bin ark
+target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')
+export ARK_BIN="$target/debug/ark"
 suite tests cargo test --workspace --no-fail-fast -- --show-output
 
-target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')
-ark="$target/debug/ark"
-if [ -x "$ark" ]; then
+if [ -x "$ARK_BIN" ]; then
   for plan in dialplans/plans/*.toml; do
     [ -e "$plan" ] || continue
-    step "check-$(basename "$plan" .toml)" "$ark" dialplan check "$plan"
-    step "plan-$(basename "$plan" .toml)" "$ark" dialplan test "$plan"
+    step "check-$(basename "$plan" .toml)" "$ARK_BIN" dialplan check "$plan"
+    step "plan-$(basename "$plan" .toml)" "$ARK_BIN" dialplan test "$plan"
   done
 fi
 

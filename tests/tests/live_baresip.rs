@@ -7,6 +7,9 @@ use ark_tests::{
     need,
 };
 
+/// baresip hangs up when its microphone's file ends.
+const MICROPHONE: Duration = Duration::from_secs(60);
+
 /// Whether that tone fills a fifth of a second somewhere in the samples.
 fn hears(pcm: &[i16], rate_hz: u32, hz: f64) -> bool {
     pcm.chunks(rate_hz as usize / 5)
@@ -17,7 +20,7 @@ fn hears(pcm: &[i16], rate_hz: u32, hz: f64) -> bool {
 fn baresip_hears_the_prompt_and_presses_a_key() {
     need!("live_baresip", "baresip");
     let gateway = Gateway::start(&tone_site());
-    let mut baresip = Baresip::start(&tone(700.0, Duration::from_secs(2)));
+    let mut baresip = Baresip::start(&tone(700.0, MICROPHONE));
     baresip.command("dial", &format!("sip:95188@{}", gateway.sip));
     baresip.wait_for_event("CALL_ESTABLISHED", SOON);
     gateway.wait_for_event("prompt.started", SOON);
@@ -48,7 +51,7 @@ fn baresip_hears_the_prompt_and_presses_a_key() {
 #[test]
 fn baresip_answers_as_the_operator_and_both_hear_each_other() {
     need!("live_baresip_operator", "baresip");
-    let mut baresip = Baresip::start(&tone(1_500.0, Duration::from_secs(2)));
+    let mut baresip = Baresip::start(&tone(1_500.0, MICROPHONE));
     let mut site = tone_site();
     site.operators = vec![format!("sip:chen@{}", baresip.sip)];
     let gateway = Gateway::start(&site);

@@ -1,12 +1,14 @@
 //! A caller, a queue and the phone of the person who answers: both hear each other, and when one hangs up the other's
 //! call ends too. Judged by audio, not by signalling.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use ark_tests::kit::{Ended, Gateway, Phone, SOON, Setup, tone_site};
 
 const CALLER: f64 = 700.0;
 const OPERATOR: f64 = 1_500.0;
+/// Who has heard the other waits so long before hanging up, so that the other has heard, too.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 /// Anna answers at her phone, says her tone, hears the caller's, and then does as she is told.
 fn anna(hangs_up: bool) -> (String, thread::JoinHandle<Ended>) {
@@ -18,6 +20,7 @@ fn anna(hangs_up: bool) -> (String, thread::JoinHandle<Ended>) {
         phone.answer(&invite);
         phone.wait_to_hear(CALLER, SOON);
         if hangs_up {
+            phone.talk_for(A_WHILE);
             phone.hang_up();
             return Ended::OurBye;
         }
@@ -37,6 +40,7 @@ fn call_a_person(gateway: &Gateway) -> Phone {
     phone.wait_to_hear(440.0, SOON);
     phone.press('0');
     phone.wait_to_hear(OPERATOR, SOON * 2);
+    phone.talk_for(A_WHILE);
     phone
 }
 
@@ -95,7 +99,7 @@ fn a_caller_who_gives_up_while_the_operator_rings_leaves_no_phone_ringing() {
     caller.wait_to_hear(440.0, SOON);
     caller.press('0');
     gateway.wait_for_event("queue.joined", SOON);
-    caller.talk_for(std::time::Duration::from_millis(500));
+    caller.talk_for(Duration::from_millis(500));
     caller.hang_up();
     assert_eq!(operator.join().unwrap(), Ended::Refused(487));
     let timeline = gateway.wait_for_event("queue.left", SOON);

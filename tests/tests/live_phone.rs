@@ -112,3 +112,19 @@ fn a_call_is_hung_up_through_the_api() {
     let ended = gateway.wait_for_ended(1, SOON);
     assert_eq!(gateway.timeline(&conversation_id(&ended[0])).all("call.ended", "by"), ["ark"]);
 }
+
+#[test]
+fn a_key_by_info_and_as_events_at_once_counts_once_and_other_keys_by_info_count() {
+    let gateway = Gateway::start(&tone_site());
+    let mut phone = Phone::new("chen");
+    phone.call(gateway.sip, "95188");
+    phone.wait_to_hear(440.0, SOON);
+    phone.press('9');
+    assert_eq!(phone.press_by_info('9'), 200);
+    phone.wait_to_hear(440.0, SOON);
+    assert_eq!(phone.press_by_info('1'), 200);
+    phone.wait_to_hear(1_000.0, SOON);
+    assert_eq!(phone.wait_for_the_end(SOON), Ended::TheirBye);
+    let timeline = gateway.wait_for_event("call.quality", SOON);
+    assert_eq!(timeline.all("dtmf", "digit"), ["9", "1"]);
+}

@@ -56,12 +56,6 @@ fn an_invite_that_comes_twice_is_one_call() {
 }
 
 #[test]
-fn calls_survive_a_network_that_loses_one_packet_in_ten() {
-    need!("live_sipp_loss", "sipp");
-    calls(Sipp { calls: 30, rate: 10, more: &["-lost", "10"], within: Duration::from_secs(60), ..Sipp::once("basic") });
-}
-
-#[test]
 fn a_call_without_an_offer_gets_one() {
     need!("live_sipp_offerless", "sipp");
     calls(Sipp::once("offerless"));

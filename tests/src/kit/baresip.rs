@@ -29,7 +29,7 @@ pub struct Baresip {
 }
 
 impl Baresip {
-    /// Starts it; it says those samples (8 kHz) over and over when it is in a call.
+    /// Starts it; it says those samples (8 kHz) in a call, and hangs up when they end.
     ///
     /// # Panics
     /// When it does not start.

@@ -1,6 +1,13 @@
 //! SIPp as a caller: it drives the scenarios of `tests/live/sipp` and counts for itself.
 
-use std::{collections::BTreeMap, fs, net::UdpSocket, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::UdpSocket,
+    process::Command,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use super::{Gateway, Process, TempDir, root};
 
@@ -33,18 +40,24 @@ impl<'a> Sipp<'a> {
         let folder = TempDir::new("sipp");
         let file = root().join(format!("tests/live/sipp/{}.xml", self.scenario));
         let statistics = folder.path().join("statistics.csv");
-        // SIPp plays media from one even port and the next.
-        let media = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let media = media.expect("loopback has a free port").port() & !1;
         let mut command = Command::new("sipp");
         command
             .arg(gateway.sip.to_string())
             .arg("-sf")
             .arg(file)
             .args(["-s", "95188", "-i", "127.0.0.1", "-mi", "127.0.0.1", "-mp"])
-            .arg(media.to_string())
+            .arg(free_ports().to_string())
+            .arg("-p")
+            .arg(free_ports().to_string())
             .args(["-m", &self.calls.to_string(), "-r", &self.rate.to_string(), "-l", "5000"])
-            .args(["-nostdin", "-timeout", &format!("{}s", self.within.as_secs()), "-timeout_error"])
+            .args([
+                "-nostdin",
+                "-timeout",
+                &format!("{}s", self.within.as_secs()),
+                "-timeout_error",
+                "-max_socket",
+                "1000",
+            ])
             .args(["-trace_err", "-error_file", "errors.log", "-trace_stat", "-fd", "1", "-stf"])
             .arg(&statistics)
             .args(self.more)
@@ -82,6 +95,19 @@ impl Counters {
         let counted = (self.get("SuccessfulCall"), self.get("FailedCall"));
         assert_eq!(counted, (calls, 0), "calls that succeeded and failed; SIPp says:\n{}", first(&self.errors, 4_000));
     }
+}
+
+/// The first of four ports, below those that other programs are given: SIPp binds audio, video and an echo of each.
+fn free_ports() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..1_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add((std::process::id() % 2_000) as u16);
+        let first = 10_000 + step % 2_000 * 4;
+        if (first..first + 4).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
+        }
+    }
+    panic!("loopback has no four free ports in a row");
 }
 
 fn first(text: &str, bytes: usize) -> &str {
