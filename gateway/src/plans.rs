@@ -21,7 +21,8 @@ use crate::conversations::{LogSink, Writer};
 use crate::{prompts, telemetry};
 
 /// The plan that is part of the program.
-const BUILTIN_PLANS: &[(&str, &str)] = &[("hotline-95188", include_str!("../../dialplans/plans/hotline-95188.toml"))];
+pub(crate) const BUILTIN_PLANS: &[(&str, &str)] =
+    &[("hotline-95188", include_str!("../../dialplans/plans/hotline-95188.toml"))];
 
 /// Versions that `plans` shows of each plan.
 const VERSIONS_SHOWN: usize = 50;

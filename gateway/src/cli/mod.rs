@@ -9,6 +9,7 @@ pub mod client;
 mod config;
 mod conversation;
 mod dialplan;
+mod doctor;
 mod output;
 mod serve;
 mod sip;
@@ -42,6 +43,8 @@ pub struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeCommand),
+    /// Check this machine and this site before the first call
+    Doctor(doctor::DoctorCommand),
     /// Check or print the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> CliResult {
     match cli.command {
         Command::Serve(command) => serve::run(&command),
+        Command::Doctor(command) => doctor::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Sip(command) => sip::run(&command),
         Command::Dialplan(command) => dialplan::run(command),
