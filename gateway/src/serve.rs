@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ark_bus::{Bus, EmbeddedBus};
 use ark_conversation::{ConversationId, Tenant, mask_number};
+use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
 use ark_store::{SqliteStore, Store};
@@ -32,9 +33,11 @@ use ark_media::session::SourcePolicy;
 
 /// Media events that wait for the signalling thread.
 const MEDIA_EVENTS: usize = 16_384;
-/// How often plan files are looked at.
 /// Ten years.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// How often it is looked whether every part runs.
+const PARTS_EVERY: Duration = Duration::from_millis(500);
+/// How often plan files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a gateway does not start: what, where, and what to do.
@@ -192,6 +195,25 @@ impl Gateway {
         self.switch.listening()
     }
 
+    /// Waits until a part of the gateway has ended by a fault, and names it: what is left is no gateway, so end the
+    /// process and let its supervisor start a new one.
+    pub async fn broken(&self) -> &'static str {
+        let mut every = tokio::time::interval(PARTS_EVERY);
+        loop {
+            every.tick().await;
+            let parts = [
+                ("signalling", self.switch.is_gone()),
+                ("media", !self.engine.is_alive()),
+                ("the log's writer", self.log.is_gone()),
+                ("the web server", self.web_task.is_finished()),
+                ("the watch over plan files", self.watcher.is_finished()),
+            ];
+            if let Some((part, _)) = parts.into_iter().find(|(_, broken)| *broken) {
+                return part;
+            }
+        }
+    }
+
     /// Takes no new calls, lets those that are up go on for `[gateway] drain`, then ends everything in order.
     pub async fn stop(self) {
         self.switch.drain().await;
@@ -282,6 +304,7 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),
         log,
         calls_max: config.sip.calls_max,
+        ring_timeout: config.sip.ring_timeout.0,
     }
 }
 
@@ -289,7 +312,10 @@ fn site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
     let trunks = config.trunk.iter().map(|t| Trunk {
         name: t.name.clone(),
         peers: t.peers.iter().filter_map(|p| p.to_string().parse().ok()).collect(),
-        proxy: proxy(t),
+        proxy: proxy(t).map(|(address, _)| address),
+        tcp: proxy(t).is_some_and(|(_, tcp)| tcp),
+        caller: t.caller.clone(),
+        credentials: credentials(t),
     });
     let routes =
         config.route.iter().map(|r| Route { prefix: r.prefix.clone(), trunk: r.trunk.clone(), strip: r.strip });
@@ -299,14 +325,20 @@ fn site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
 }
 
 /// Where a trunk's calls go: its proxy, or its only peer.
-fn proxy(trunk: &crate::config::Trunk) -> Option<SocketAddr> {
+fn proxy(trunk: &crate::config::Trunk) -> Option<(SocketAddr, bool)> {
     if let Some(proxy) = &trunk.proxy {
         return call::site::address_of(proxy);
     }
     match trunk.peers.as_slice() {
-        [peer] if peer.is_host() => Some(SocketAddr::new(peer.address, 5060)),
+        [peer] if peer.is_host() => Some((SocketAddr::new(peer.address, 5060), false)),
         _ => None,
     }
+}
+
+fn credentials(trunk: &crate::config::Trunk) -> Option<Credentials> {
+    // That it can be read was checked with the rest of the file.
+    let password = trunk.password.as_ref()?.read().ok()?;
+    Some(Credentials { username: trunk.username.clone()?, password })
 }
 
 fn queues(config: &Config) -> Vec<QueueConfig> {
@@ -502,12 +534,13 @@ impl Running {
                 _ => CallState::Ivr,
             },
             from: number(&view.from),
-            to: view.to.clone(),
+            // Of a call out it is a person's.
+            to: number(&view.to),
             started_at: at(view.started),
             answered_at: view.answered.map(at),
             plan: Some(format!("{}@{}", view.plan, view.plan_version)),
             plan_state: (!view.state.is_empty()).then(|| view.state.clone()),
-            bridged_to: view.with.clone(),
+            bridged_to: view.with.as_deref().map(number),
             recording: view.recording,
         }
     }

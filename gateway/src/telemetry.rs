@@ -26,14 +26,95 @@ pub fn begin(log: &Log) -> Result<(), String> {
     let filter = std::env::var("ARK_LOG").unwrap_or_else(|_| log.filter.clone());
     let filter =
         EnvFilter::try_new(&filter).map_err(|error| format!("the log filter `{filter}` cannot be read: {error}"))?;
-    let builder = format::Subscriber::builder().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written (a full disk, a reader that has gone) must not end or hold up whoever speaks.
+    let builder = format::Subscriber::builder()
+        .with_env_filter(filter)
+        .with_writer(lines::start().map_err(|error| format!("the log's thread cannot start: {error}"))?)
+        .log_internal_errors(false);
     let begun = match log.format {
         LogFormat::Text => tracing::subscriber::set_global_default(
             builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).finish(),
         ),
         LogFormat::Json => tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish()),
     };
-    begun.map_err(|error| error.to_string())
+    begun.map_err(|error| error.to_string())?;
+    // What the default hook prints, as a line of the log: in its form, and where its reader looks.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed").to_owned();
+        tracing::error!(thread, "a fault in Ark: {panic}");
+        flush();
+    }));
+    Ok(())
+}
+
+pub use lines::flush;
+
+/// Standard error behind a bounded queue and a thread: a reader that stalls holds up no call.
+mod lines {
+    use std::io::{self, Write};
+    use std::sync::OnceLock;
+    use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+    use std::time::Duration;
+
+    /// Lines that wait for a slow reader; more are counted and dropped.
+    const LINES_MAX: usize = 8_192;
+    /// How long [`flush`] waits.
+    const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+    enum Say {
+        Line(Vec<u8>),
+        Flush(SyncSender<()>),
+    }
+
+    static QUEUE: OnceLock<SyncSender<Say>> = OnceLock::new();
+
+    /// Starts the thread, once per process, and gives what makes writers.
+    pub(super) fn start() -> io::Result<fn() -> Line> {
+        if QUEUE.get().is_none() {
+            let (sender, receiver) = sync_channel(LINES_MAX);
+            std::thread::Builder::new().name("ark-log".to_owned()).spawn(move || write(&receiver))?;
+            let _ = QUEUE.set(sender);
+        }
+        Ok(|| Line)
+    }
+
+    fn write(queue: &Receiver<Say>) {
+        for say in queue {
+            match say {
+                Say::Line(line) => {
+                    let _ = io::stderr().write_all(&line);
+                }
+                Say::Flush(done) => drop(done.try_send(())),
+            }
+        }
+    }
+
+    /// Waits until what was said is written, at most a second.
+    pub fn flush() {
+        let Some(queue) = QUEUE.get() else { return };
+        let (done, written) = sync_channel(1);
+        if queue.try_send(Say::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(FLUSH_MAX);
+        }
+    }
+
+    /// Takes one line of the log.
+    pub(super) struct Line;
+
+    impl Write for Line {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            if let Some(Err(TrySendError::Full(_))) = QUEUE.get().map(|queue| queue.try_send(Say::Line(line.to_vec())))
+            {
+                super::METRICS.log_lines_dropped.add_one();
+            }
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }
 
 /// A person's number as a log line shows it: masked, unless `[log] numbers = true`.
@@ -129,6 +210,7 @@ pub struct Metrics {
     plans_published: Counter,
     plans_refused: Counter,
     log_events_lost: Counter,
+    log_lines_dropped: Counter,
     faults: Counter,
 }
 
@@ -162,6 +244,7 @@ static METRICS: Metrics = Metrics {
     plans_published: Counter::new(),
     plans_refused: Counter::new(),
     log_events_lost: Counter::new(),
+    log_lines_dropped: Counter::new(),
     faults: Counter::new(),
 };
 
@@ -206,6 +289,11 @@ pub fn render(samples: &[Sample]) -> String {
     page.counter("ark_plans_published_total", "Plans that went live.", &m.plans_published);
     page.counter("ark_plans_refused_total", "Plans that did not pass.", &m.plans_refused);
     page.counter("ark_log_events_lost_total", "Events that the log could not take.", &m.log_events_lost);
+    page.counter(
+        "ark_log_lines_dropped_total",
+        "Lines that standard error was too slow to take.",
+        &m.log_lines_dropped,
+    );
     page.counter("ark_faults_total", "Calls that were ended because of a fault of Ark's.", &m.faults);
     page.samples(samples);
     page.0

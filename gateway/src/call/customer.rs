@@ -86,22 +86,22 @@ impl<M: MediaPort> Switch<M> {
             call_id: incoming.call_id.clone(),
             trunk,
         };
-        let mut call = self.new_call(now, customer, &hotline, names);
+        let call = self.new_call(now, customer, &hotline, names);
         self.log_ringing(now, &call, incoming.from_display, &incoming.call_id, Some(incoming.flow));
-        match answer {
+        let id = call.id;
+        self.calls.insert(id, call);
+        self.with(now, id, |switch, call| match answer {
             Some((body, agreed)) => {
                 // The plan's first wish is always to answer; the answer is ready.
-                self.endpoint.answer(now.mono, key, body);
-                self.start_customer(now, &mut call, agreed);
+                switch.endpoint.answer(now.mono, key, body);
+                switch.start_customer(now, call, agreed);
             }
             None => {
                 let offer = call.customer.sdp.offer(SdpDirection::SendRecv);
                 call.customer.stage = Stage::AwaitingAck;
-                self.endpoint.answer(now.mono, key, offer);
+                switch.endpoint.answer(now.mono, key, offer);
             }
-        }
-        self.let_plan_hear(now, &mut call);
-        self.put_back(call);
+        });
     }
 
     /// Calls `target` (a number that a route leads to, or a `sip:` URI) and runs the plan of `hotline` with who answers.
@@ -115,7 +115,7 @@ impl<M: MediaPort> Switch<M> {
         hotline: &str,
     ) -> Result<ark_conversation::ConversationId, CannotPlace> {
         let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
-        let way = self.site.way(target)?;
+        let way = self.site.way_for_operators(target)?;
         let leg = self.dial(now, &way, LegNumber(1), &[], None)?;
         let names = Names {
             from: Pii::new(self.config.number.clone()),
@@ -124,7 +124,8 @@ impl<M: MediaPort> Switch<M> {
             trunk: way.trunk.clone(),
         };
         let call_id = names.call_id.clone();
-        let call = self.new_call(now, leg, &line, names);
+        let mut call = self.new_call(now, leg, &line, names);
+        call.ring_until = Some(now.mono + self.config.ring_timeout);
         self.counters.placed += 1;
         self.log_ringing(now, &call, None, &call_id, None);
         let conversation = call.conversation;
@@ -150,7 +151,8 @@ impl<M: MediaPort> Switch<M> {
         let reserved = self.media.reserve().map_err(|error| CannotPlace::Full(error.to_string()))?;
         let mut sdp = self.negotiator(flow, reserved, codecs);
         let offer = sdp.offer(SdpDirection::SendRecv);
-        let user = from.unwrap_or(&self.config.number);
+        // A carrier takes calls from the number that it gave us only.
+        let user = way.caller.as_deref().or(from).unwrap_or(&self.config.number);
         let host = self.config.advertise.unwrap_or(local.ip());
         let outgoing = Outgoing {
             flow,
@@ -158,7 +160,7 @@ impl<M: MediaPort> Switch<M> {
             from: Party { uri: format!("sip:{}@{}", uri_user(user), uri_host(host)), display: None },
             to: Party { uri: way.uri.clone(), display: None },
             sdp: Some(offer),
-            credentials: None,
+            credentials: way.credentials.clone(),
             headers: Vec::new(),
         };
         match self.endpoint.place(now.mono, outgoing) {
@@ -226,6 +228,7 @@ impl<M: MediaPort> Switch<M> {
             recordings_made: 0,
             record_call: hotline.record,
             heard: VecDeque::new(),
+            ring_until: None,
             forget_at: None,
             timer: None,
         })
@@ -300,6 +303,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// Audio flows: the plan begins.
     fn start_customer(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
+        call.ring_until = None;
         call.customer.stage = Stage::Up;
         call.customer.answered = Some(now.mono);
         call.customer.agreed = Some(agreed.clone());
@@ -403,6 +407,7 @@ impl<M: MediaPort> Switch<M> {
 
     fn end_everything(&mut self, now: Now, call: &mut Call, ending: Ending) {
         call.customer.stage = Stage::Ended;
+        call.ring_until = None;
         call.heard.clear();
         if let Some(run) = call.run.as_mut() {
             // What the plan would still like to do (leave a queue, stop a prompt) is done below for every plan.

@@ -16,7 +16,7 @@ use ark_sip::wire;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN};
+use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN, STOP_MAX};
 use super::observe::observe;
 use super::queue::{CallerId, QueueConfig};
 use super::site::Site;
@@ -151,6 +151,11 @@ impl SwitchHandle {
         let _ = self.ask(|reply| Command::Stop { reply }).await;
     }
 
+    /// Whether the thread has ended, by [`SwitchHandle::stop`] or by a fault.
+    pub fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// The numbers of the last turn.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.read().map(|s| s.clone()).unwrap_or_default()
@@ -227,6 +232,8 @@ struct Driver {
     /// What came while nothing else could be looked at.
     woken: Woken,
     stop: Option<oneshot::Sender<()>>,
+    /// Since [`Command::Stop`]: when the thread ends at the latest.
+    stop_until: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -291,6 +298,7 @@ impl Driver {
             overloaded: false,
             woken: Woken::default(),
             stop: None,
+            stop_until: None,
         })
     }
 
@@ -304,8 +312,11 @@ impl Driver {
             self.switch.tick(now());
             self.drain_outputs();
             self.show();
-            if let Some(reply) = self.stop.take() {
-                let _ = reply.send(());
+            // Calls that were ended still want their last word in the log: quality and recordings come from media.
+            if self.stop_until.is_some_and(|until| self.switch.is_empty() || until <= Instant::now()) {
+                if let Some(reply) = self.stop.take() {
+                    let _ = reply.send(());
+                }
                 return;
             }
         }
@@ -449,6 +460,7 @@ impl Driver {
                 Command::Stop { reply } => {
                     self.switch.shut_down(at);
                     self.stop = Some(reply);
+                    self.stop_until.get_or_insert(at.mono + STOP_MAX);
                 }
             }
         }

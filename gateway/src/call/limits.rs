@@ -28,3 +28,5 @@ pub const COMMAND_QUEUE: usize = 1_024;
 pub const MEDIA_EVENTS_PER_TURN: usize = 512;
 /// How long an ended call waits for the media engine and the recorder before its record is closed without them.
 pub const FORGET_AFTER: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for the last words of calls that it ended.
+pub const STOP_MAX: Duration = Duration::from_secs(3);

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use ark_dialplans::{Piece, Plan};
 use ark_media::codec::CodecRef;
 use ark_media::prompt::EncodedPrompt;
+use ark_sip::auth::Credentials;
+use ark_sip::guard::Acl;
 use ipnet::IpNet;
 
 /// What a live plan can play: every piece was prepared before the plan went live, so a look-up does no I/O.
@@ -44,6 +46,12 @@ pub struct Trunk {
     pub peers: Vec<IpNet>,
     /// Where calls to it are sent.
     pub proxy: Option<SocketAddr>,
+    /// Whether they go by TCP.
+    pub tcp: bool,
+    /// The number that stands in From of calls to it; none: the caller's, or the hotline's.
+    pub caller: Option<String>,
+    /// What answers its 401 and 407.
+    pub credentials: Option<Credentials>,
 }
 
 /// `[[route]]`: numbers with this prefix leave by this trunk.
@@ -89,6 +97,14 @@ pub enum NoWay {
     /// The route's trunk has no address to send to.
     #[error("trunk `{0}` has no address to send calls to: give it one peer with a /32 (or /128) or a `proxy`")]
     NoProxy(String),
+    /// A `sip:` URI that leads to a trunk although no route leads there.
+    #[error(
+        "that address is trunk `{0}`, and no [[route]] to it begins that number: add one, or dial the number itself"
+    )]
+    NotRouted(String),
+    /// A `sip:` URI that leads to the open internet.
+    #[error("{0} is neither a private address nor a [[trunk]]'s: its answers would be dropped. Add a [[trunk]] for it")]
+    Foreign(IpAddr),
     /// Neither a number nor a `sip:` URI with an IP address.
     #[error("`{0}` is neither a phone number nor a `sip:user@address[:port]` URI")]
     NotATarget(String),
@@ -105,6 +121,10 @@ pub struct Way {
     pub tcp: bool,
     /// Trunk name, or [`LOCAL_TRUNK`].
     pub trunk: String,
+    /// The number that the trunk wants to see in From.
+    pub caller: Option<String>,
+    /// What answers a 401 or 407.
+    pub credentials: Option<Credentials>,
 }
 
 impl Site {
@@ -142,21 +162,59 @@ impl Site {
             .filter(|r| number.starts_with(&r.prefix))
             .max_by_key(|r| r.prefix.len())
             .ok_or(NoWay::NoRoute)?;
-        let proxy = self
-            .trunks
-            .iter()
-            .find(|t| t.name == route.trunk)
-            .and_then(|t| t.proxy)
-            .ok_or_else(|| NoWay::NoProxy(route.trunk.clone()))?;
+        let no_proxy = || NoWay::NoProxy(route.trunk.clone());
+        let trunk = self.trunks.iter().find(|t| t.name == route.trunk).ok_or_else(no_proxy)?;
+        let proxy = trunk.proxy.ok_or_else(no_proxy)?;
         let dialled = number.get(route.strip..).unwrap_or_default();
-        let uri = format!("sip:{dialled}@{proxy};user=phone");
-        Ok(Way { uri, remote: proxy, tcp: false, trunk: route.trunk.clone() })
+        let transport = if trunk.tcp { ";transport=tcp" } else { "" };
+        Ok(Way {
+            uri: format!("sip:{dialled}@{proxy}{transport};user=phone"),
+            remote: proxy,
+            tcp: trunk.tcp,
+            trunk: route.trunk.clone(),
+            caller: trunk.caller.clone(),
+            credentials: trunk.credentials.clone(),
+        })
+    }
+
+    /// As [`Site::way`], for targets that come from outside the site's file: an address of a trunk is open to routed
+    /// numbers only, so that nobody dials around the routes at the site's cost.
+    ///
+    /// # Errors
+    /// [`NoWay`], which says what to configure.
+    pub fn way_for_operators(&self, target: &str) -> Result<Way, NoWay> {
+        let way = self.way(target)?;
+        if !target.starts_with("sip:") {
+            return Ok(way);
+        }
+        let ip = way.remote.ip().to_canonical();
+        let Some(trunk) = self.trunks.iter().find(|t| t.is_at(ip)) else {
+            return if Acl::private().allows(ip) { Ok(way) } else { Err(NoWay::Foreign(ip)) };
+        };
+        let user = target.strip_prefix("sip:").and_then(|rest| rest.split_once('@')).map_or("", |(user, _)| user);
+        // `1001%30` and `1001:x` are ways to write another number than the one that is compared.
+        let plain = user.chars().all(|c| c.is_ascii_digit() || "+*#-.()".contains(c));
+        match self.way(user) {
+            Ok(routed) if plain && routed.trunk == trunk.name => Ok(routed),
+            _ => Err(NoWay::NotRouted(trunk.name.clone())),
+        }
+    }
+}
+
+impl Trunk {
+    fn is_at(&self, ip: IpAddr) -> bool {
+        self.proxy.is_some_and(|proxy| proxy.ip().to_canonical() == ip)
+            || (!Acl::private().allows(ip) && self.peers.iter().any(|peers| peers.contains(&ip)))
     }
 }
 
 /// A `sip:user@address[:port][;params]` URI whose host is an IP address.
 fn direct(uri: &str) -> Option<Way> {
     let rest = uri.strip_prefix("sip:")?;
+    // It goes into a start line and a header as it is.
+    if !rest.bytes().all(|c| c.is_ascii_graphic() && !b"<>\"\\^`{|}".contains(&c)) {
+        return None;
+    }
     let (address, params) = rest.split_once(';').unwrap_or((rest, ""));
     let host_port = address.rsplit_once('@').map_or(address, |(_, host)| host);
     let remote = host_port
@@ -164,12 +222,12 @@ fn direct(uri: &str) -> Option<Way> {
         .ok()
         .or_else(|| host_port.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| (ip, 5060).into()))?;
     let tcp = params.split(';').any(|p| p.eq_ignore_ascii_case("transport=tcp"));
-    Some(Way { uri: uri.to_owned(), remote, tcp, trunk: LOCAL_TRUNK.to_owned() })
+    Some(Way { uri: uri.to_owned(), remote, tcp, trunk: LOCAL_TRUNK.to_owned(), caller: None, credentials: None })
 }
 
-/// The address in a `sip:` URI whose host is an IP address.
-pub fn address_of(uri: &str) -> Option<SocketAddr> {
-    direct(uri).map(|way| way.remote)
+/// The address in a `sip:` URI whose host is an IP address, and whether it asks for TCP.
+pub fn address_of(uri: &str) -> Option<(SocketAddr, bool)> {
+    direct(uri).map(|way| (way.remote, way.tcp))
 }
 
 /// A dialled number as a key: separators removed (`+86 95188`, `(010) 9518-8`); letters, `+`, `*` and `#` stay.
@@ -187,8 +245,18 @@ mod tests {
             name: "carrier".to_owned(),
             peers: vec!["198.51.100.10/32".parse().unwrap()],
             proxy: Some("198.51.100.10:5060".parse().unwrap()),
+            tcp: true,
+            caller: Some("95188".to_owned()),
+            credentials: Some(Credentials { username: "u".to_owned(), password: "p".to_owned() }),
         };
-        let blind = Trunk { name: "blind".to_owned(), peers: Vec::new(), proxy: None };
+        let blind = Trunk {
+            name: "blind".to_owned(),
+            peers: Vec::new(),
+            proxy: None,
+            tcp: false,
+            caller: None,
+            credentials: None,
+        };
         let route = |prefix: &str, trunk: &str| Route { prefix: prefix.to_owned(), trunk: trunk.to_owned(), strip: 0 };
         Site {
             hotlines: HashMap::new(),
@@ -201,8 +269,10 @@ mod tests {
     fn the_longest_prefix_decides_the_way_out() {
         let site = site();
         let way = site.way("+86 138-0013-8000").unwrap();
-        assert_eq!(way.uri, "sip:+8613800138000@198.51.100.10:5060;user=phone");
+        assert_eq!(way.uri, "sip:+8613800138000@198.51.100.10:5060;transport=tcp;user=phone");
         assert_eq!(way.trunk, "carrier");
+        assert!(way.tcp && way.credentials.is_some());
+        assert_eq!(way.caller.as_deref(), Some("95188"));
         assert_eq!(site.way("+861062345678"), Err(NoWay::NoProxy("blind".to_owned())));
         assert_eq!(site.way("0044123"), Err(NoWay::NoRoute));
     }
@@ -215,6 +285,32 @@ mod tests {
         assert!(site.way("sip:1001@127.0.0.1:5080;transport=tcp").unwrap().tcp);
         assert_eq!(site.way("sip:1001@host"), Err(NoWay::NotATarget("sip:1001@host".to_owned())));
         assert_eq!(site.way("mailto:x"), Err(NoWay::NotATarget("mailto:x".to_owned())));
+    }
+
+    #[test]
+    fn nobody_dials_around_the_routes() {
+        let site = site();
+        let way = |target: &str| site.way_for_operators(target);
+        assert!(way("sip:1001@127.0.0.1:5080").is_ok());
+        assert!(way("+8613800138000").is_ok());
+        assert_eq!(way("sip:+8613800138000@198.51.100.10").unwrap().trunk, "carrier");
+        for around in [
+            "sip:0044900123@198.51.100.10",
+            "sip:+8%36@198.51.100.10:5080",
+            "sip:198.51.100.10",
+            "sip:+8610123@198.51.100.10",
+        ] {
+            assert_eq!(way(around), Err(NoWay::NotRouted("carrier".to_owned())), "{around}");
+        }
+        assert_eq!(way("sip:x@8.8.8.8"), Err(NoWay::Foreign("8.8.8.8".parse().unwrap())));
+    }
+
+    #[test]
+    fn no_target_smuggles_a_header_in() {
+        let site = site();
+        for evil in ["sip:1@127.0.0.1;x\r\nVia: y", "sip:1 2@127.0.0.1", "sip:1>@127.0.0.1", "sip:\u{4e2d}@127.0.0.1"] {
+            assert_eq!(site.way(evil), Err(NoWay::NotATarget(evil.to_owned())), "{evil}");
+        }
     }
 
     #[test]

@@ -161,6 +161,8 @@ pub(super) struct Call {
     pub(super) record_call: bool,
     /// What the plan will hear next.
     pub(super) heard: VecDeque<Heard>,
+    /// Somebody whom `place` calls is rung until then; none once they answered.
+    pub(super) ring_until: Option<Instant>,
     /// The call is over; it is forgotten when its records are complete, at the latest then.
     pub(super) forget_at: Option<Instant>,
     /// The deadline that stands in the switch's timer table.
@@ -176,7 +178,7 @@ impl Call {
         let ring = self.other.as_ref().filter(|o| o.leg.stage == Stage::Ringing).map(|o| o.ring_until);
         let position = self.waiting.as_ref().map(|w| w.next_position);
         let run = self.run.as_ref().and_then(Run::deadline);
-        [ring, position, run].into_iter().flatten().min()
+        [self.ring_until, ring, position, run].into_iter().flatten().min()
     }
 
     pub(super) fn own_play(&mut self) -> u64 {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,12 +17,13 @@ use ark_sip::wire::{Message, ParseError};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::limits::STEPS_MAX;
+use super::limits::{FORGET_AFTER, STEPS_MAX};
 use super::queue::{CallerId, QueueConfig, Queues};
 use super::site::Site;
 use super::state::{Call, Stage};
 use super::view::CallView;
 use crate::media::{self, MediaPort};
+use crate::telemetry::Fault;
 
 /// What the switch is told at its start.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct SwitchConfig {
     pub log: bool,
     /// Calls that may be up at a time; the next gets 503.
     pub calls_max: usize,
+    /// How long somebody whom [`Switch::place`] calls may be rung.
+    pub ring_timeout: Duration,
 }
 
 /// What the switch asks its driver to do.
@@ -337,9 +341,36 @@ impl<M: MediaPort> Switch<M> {
     /// Runs `f` on a call taken out of the table, lets its plan hear what came of it, and puts it back.
     pub(super) fn with(&mut self, now: Now, id: CallerId, f: impl FnOnce(&mut Self, &mut Call)) {
         let Some(mut call) = self.calls.remove(&id) else { return };
-        f(self, &mut call);
-        self.let_plan_hear(now, &mut call);
+        // What may be half done after a panic is this call, and it is ended.
+        let done = panic::catch_unwind(AssertUnwindSafe(|| {
+            f(self, &mut call);
+            self.let_plan_hear(now, &mut call);
+        }));
+        if done.is_err() {
+            self.end_faulty(now, &mut call);
+        }
         self.put_back(call);
+    }
+
+    /// A fault of ours in one call ends that call and no other.
+    fn end_faulty(&mut self, now: Now, call: &mut Call) {
+        const WHAT: &str = "a fault of Ark's ended the call; the log has its place";
+        self.counters.faults += 1;
+        Fault { conversation: call.conversation, what: WHAT }.emit();
+        call.run = None;
+        call.heard.clear();
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.end_call(now, call, EndedBy::Ark, EndCause::Failed, None, Some(WHAT.to_owned()));
+        }));
+        if ended.is_err() || call.forget_at.is_some_and(|at| at <= now.mono) {
+            // Not even its end can be done in order: it is forgotten at once.
+            self.queues.leave(now.mono, call.id);
+            call.past.extend(call.other.take().map(|other| other.leg));
+            call.recordings.clear();
+            call.past.iter_mut().chain([&mut call.customer]).for_each(|leg| leg.closed = true);
+        }
+        call.customer.stage = Stage::Ended;
+        call.forget_at.get_or_insert(now.mono + FORGET_AFTER);
     }
 
     pub(super) fn put_back(&mut self, mut call: Box<Call>) {
@@ -438,6 +469,11 @@ impl<M: MediaPort> Switch<M> {
     fn on_deadline(&mut self, now: Now, call: &mut Call) {
         if call.forget_at.is_some_and(|at| at <= now.mono) {
             self.close_for_good(now, call);
+            return;
+        }
+        if call.ring_until.is_some_and(|at| at <= now.mono) {
+            let reason = Some("nobody answered for [sip] ring_timeout".to_owned());
+            self.end_call(now, call, EndedBy::Ark, EndCause::NoAnswer, None, reason);
             return;
         }
         if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing && o.ring_until <= now.mono) {

@@ -1,5 +1,7 @@
 //! `ark conversation list|show|tail`.
 
+use std::time::Duration;
+
 use ark_conversation::event::{Direction, EndedBy, PromptCause};
 use ark_conversation::{ConversationState, Event, LegPhase, Record};
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,6 +13,8 @@ use super::CliResult;
 use super::client::{Client, GatewayArgs, block_on, encode};
 use super::output::{self, Failure, Outcome};
 
+/// Pause before a gateway that went away is looked for again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Records in one answer.
 const PAGE: usize = 500;
 
@@ -246,12 +250,28 @@ async fn tail(args: TailArgs) -> CliResult {
         None => None,
     };
     let mut after = args.after_seq;
+    let mut road = Road::New;
     loop {
         let path = match &id {
             Some(id) => format!("/api/v1/events?conversation={id}&after_seq={after}&numbers={numbers}"),
             None => format!("/api/v1/events?numbers={numbers}"),
         };
-        let mut events = client.events(&path).await?;
+        let mut events = match client.events(&path).await {
+            Ok(events) => events,
+            Err(Failure::Environment(why)) if road != Road::New => {
+                if road == Road::Broken {
+                    let why = why.lines().next().unwrap_or_default();
+                    output::note(&format!("{why}; waiting until it is back (Ctrl-C ends)"));
+                }
+                road = Road::Waited;
+                tokio::time::sleep(AGAIN_AFTER).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if road != Road::New && id.is_none() {
+            output::note("following again; what happened meanwhile is in `ark conversation list`");
+        }
         while let Some(event) = events.next().await {
             match event.name.as_str() {
                 "record" => {
@@ -271,13 +291,23 @@ async fn tail(args: TailArgs) -> CliResult {
                     }
                 }
                 "lagged" => output::note("some records were missed: `ark conversation show` has them"),
-                "end" => return Ok(Outcome::Done),
                 _ => {}
             }
         }
-        output::note("the stream broke off; connecting again");
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        road = Road::Broken;
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
+}
+
+/// How the road to the gateway is, while its log is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Road {
+    /// Nothing was heard yet: that it is away is an error.
+    New,
+    /// It broke off.
+    Broken,
+    /// It broke off, and that the gateway is away was said.
+    Waited,
 }
 
 /// A record as a line: number, time, leg, what happened.

@@ -50,7 +50,6 @@ fn line(check: &Check) -> String {
         Verdict::Ok => "ok     ",
         Verdict::Warning => "look   ",
         Verdict::Failed => "FAILED ",
-        Verdict::Skipped => "skipped",
     };
     let fix = check.fix.as_ref().map_or_else(String::new, |fix| format!("\n{:28}fix: {fix}", ""));
     format!("{mark}  {:<18} {}{fix}", check.name, check.found)

@@ -50,6 +50,7 @@ impl From<io::Error> for Failure {
 
 /// Says how it went and gives the exit code.
 pub(super) fn report(result: super::CliResult) -> ExitCode {
+    crate::telemetry::flush();
     let (code, message) = match result {
         Ok(Outcome::Done) | Err(Failure::ReaderGone) => return ExitCode::SUCCESS,
         Ok(Outcome::Finding) => return ExitCode::from(1),

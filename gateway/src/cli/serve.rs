@@ -1,6 +1,7 @@
 //! `ark serve`: the gateway itself.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,9 @@ pub(super) struct ServeCommand {
     #[arg(long, hide = true)]
     bench_without_log: bool,
 }
+
+/// How long a gateway that is broken may take to save what it can.
+const BROKEN_STOP_MAX: Duration = Duration::from_secs(15);
 
 pub(super) fn run(command: &ServeCommand) -> CliResult {
     let Loaded { config, file, warnings } = command.site.load()?;
@@ -49,10 +53,17 @@ async fn serve(config: Config, log: bool) -> CliResult {
     for refused in &gateway.refused {
         tracing::error!("a plan is not live as its file says:\n{refused}");
     }
-    say_how_to_reach(&config, &gateway)?;
+    if let Err(error) = say_how_to_reach(&config, &gateway) {
+        tracing::warn!(%error, "standard output takes nothing; the gateway runs all the same");
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        part = gateway.broken() => {
+            tracing::error!(part, "a part of the gateway has ended by a fault: the process ends, start it again");
+            let _ = tokio::time::timeout(BROKEN_STOP_MAX, gateway.stop_now()).await;
+            return Err(Failure::environment(format!("{part} has ended by a fault; start the gateway again")));
+        }
     }
     tracing::info!(drain_s = config.gateway.drain.0.as_secs(), "no new calls are taken; those that are up may end");
     let switch = gateway.switch.clone();
@@ -80,9 +91,14 @@ pub(super) fn say_how_to_reach(config: &Config, gateway: &Gateway) -> io::Result
         address if address.ip().is_unspecified() => std::net::SocketAddr::from(([127, 0, 0, 1], address.port())),
         address => address,
     };
-    writeln!(out, "  open · 打开   {scheme}://{shown}/?token={}", gateway.token)?;
+    // Only a person sees the token: what is piped somewhere (a service's journal) is kept and read by others.
+    let token = if out.is_terminal() { gateway.token.as_str() } else { "..." };
+    writeln!(out, "  open · 打开   {scheme}://{shown}/?token={token}")?;
     if let Some(url) = &config.web.public_url {
-        writeln!(out, "                {}/?token={}", url.trim_end_matches('/'), gateway.token)?;
+        writeln!(out, "                {}/?token={token}", url.trim_end_matches('/'))?;
+    }
+    if !out.is_terminal() {
+        writeln!(out, "  token · 令牌  {}", config.gateway.data.join(crate::http::token::FILE).display())?;
     }
     writeln!(out, "  stop · 停止   Ctrl-C\n")?;
     out.flush()

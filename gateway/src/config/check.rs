@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::nearest;
 use super::{BUILTIN, Config, Finding, Severity};
+use crate::call::site::address_of;
 
 /// One step of a path into the file.
 #[derive(Clone, Copy)]
@@ -115,11 +116,9 @@ impl Checker<'_> {
                 "write the address that callers reach this machine by, or leave `advertise` out",
             );
         }
-        for (key, value) in [
-            ("calls_max", sip.calls_max),
-            ("calls_per_second_max", sip.calls_per_second_max as usize),
-            ("messages_per_second_max", sip.messages_per_second_max as usize),
-        ] {
+        for (key, value) in
+            [("calls_max", sip.calls_max), ("messages_per_second_max", sip.messages_per_second_max as usize)]
+        {
             if value == 0 {
                 self.error(&[Key("sip"), Key(key)], format!("`{key} = 0` would refuse every call"), "use at least 1");
             }
@@ -295,13 +294,12 @@ impl Checker<'_> {
         self.unique("queue", "name", config.queue.iter().map(|queue| queue.name.as_str()));
         for (index, queue) in config.queue.iter().enumerate() {
             for (nth, operator) in queue.operators.iter().enumerate() {
-                if !is_sip_uri(operator) {
-                    self.error(
-                        &[Key("queue"), At(index), Key("operators"), At(nth)],
-                        format!("`{operator}` is not a SIP address"),
-                        "write \"sip:1001@127.0.0.1:5080\"",
-                    );
-                }
+                self.sip_address(
+                    &[Key("queue"), At(index), Key("operators"), At(nth)],
+                    operator,
+                    "not a SIP address",
+                    "write \"sip:1001@127.0.0.1:5080\"",
+                );
             }
             self.at_least_a_second(&[Key("queue"), At(index), Key("ring")], queue.ring);
         }
@@ -320,13 +318,27 @@ impl Checker<'_> {
                         "add a route whose prefix begins that number, or write a SIP address",
                     );
                 }
-            } else if !is_sip_uri(&target.to) {
-                self.error(
+            } else {
+                self.sip_address(
                     &path,
-                    format!("`{}` is neither a SIP address nor a number", target.to),
+                    &target.to,
+                    "neither a SIP address nor a number",
                     "write \"sip:2001@10.0.0.5\" or \"+861012345678\"",
                 );
             }
+        }
+    }
+
+    /// A SIP address that Ark is to send to: its host must be an IP address, since this release looks up no names.
+    fn sip_address(&mut self, path: &[Step<'_>], text: &str, what: &str, help: &str) {
+        if !is_sip_uri(text) {
+            self.error(path, format!("`{text}` is {what}"), help);
+        } else if address_of(text).is_none() {
+            self.error(
+                path,
+                format!("`{text}` has no IP address"),
+                format!("this release looks up no host names: {help}"),
+            );
         }
     }
 
@@ -359,14 +371,9 @@ impl Checker<'_> {
                     self.warn(&path, format!("{peer} lets the whole internet call"), "name the carrier's networks");
                 }
             }
-            if let Some(proxy) = &trunk.proxy
-                && !is_sip_uri(proxy)
-            {
-                self.error(
-                    &[Key("trunk"), At(index), Key("proxy")],
-                    format!("`{proxy}` is not a SIP address"),
-                    "write \"sip:sbc.example.net:5060\"",
-                );
+            if let Some(proxy) = &trunk.proxy {
+                let path = [Key("trunk"), At(index), Key("proxy")];
+                self.sip_address(&path, proxy, "not a SIP address", "write \"sip:203.0.113.5:5060\"");
             }
             if trunk.password.is_some() != trunk.username.is_some() {
                 self.error(

@@ -101,7 +101,7 @@ pub struct Sip {
     pub calls_per_second_max: u32,
     /// SIP messages a second that are read from one source address; what is above is dropped unread.
     pub messages_per_second_max: u32,
-    /// How long Ark rings before it gives up on a person or a target that it dials.
+    /// How long somebody is rung whom `ark call place` calls. Queues have `ring`, and a plan's `transfer` has its timeout.
     pub ring_timeout: Span,
 }
 
@@ -330,7 +330,7 @@ pub struct Hotline {
 pub struct Queue {
     /// The name that plans use.
     pub name: String,
-    /// SIP addresses that are dialled, the longest idle first, until the desk comes: `"sip:1001@127.0.0.1:5080"`.
+    /// SIP addresses (with an IP address) that are dialled, the longest idle first, until the desk comes: `"sip:1001@127.0.0.1:5080"`.
     #[serde(default)]
     pub operators: Vec<String>,
     /// How long one operator is rung before the next.
@@ -374,10 +374,10 @@ pub struct Trunk {
     /// The networks that may call in by this trunk.
     #[serde(default)]
     pub peers: Vec<Cidr>,
-    /// Where outbound calls are sent: `"sip:sbc.example.net:5060"` or `"sip:203.0.113.5:5060;transport=tcp"`.
+    /// Where outbound calls are sent: `"sip:203.0.113.5"` or `"sip:203.0.113.5:5060;transport=tcp"`. Left out: port 5060 of the only peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// The number shown to whom Ark calls.
+    /// The number shown to whom Ark calls by this trunk. Left out: the caller's own for transfers, else the first hotline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
     /// Digest user name, when the carrier asks for one.

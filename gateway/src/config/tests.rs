@@ -60,6 +60,14 @@ fn an_empty_file_and_no_file_are_sensible_sites() {
 }
 
 #[test]
+fn what_the_manual_says_turns_a_cap_off_does() {
+    let (config, findings) =
+        Config::parse("[sip]\ncalls_per_second_max = 0\n[rtp]\ntimeout = \"0s\"\n", "ark.toml").unwrap();
+    assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:?}");
+    assert_eq!(config.sip.calls_per_second_max, 0);
+}
+
+#[test]
 fn what_is_printed_is_read_back_the_same() {
     let (config, _) = Config::parse(SITE, "ark.toml").unwrap();
     let printed = toml::to_string(&config).unwrap();
@@ -109,6 +117,8 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ),
         ("[[queue]]\nname = \"q\"\noperators = [\"1001\"]\n", "3:14", "not a SIP address"),
         ("[[queue]]\nname = \"q\"\noperators = [\"sip:1001@127.0.0.1:99999\"]\n", "3:14", "not a SIP address"),
+        ("[[queue]]\nname = \"q\"\noperators = [\"sip:1001@pbx.lan\"]\n", "3:14", "has no IP address"),
+        ("[[trunk]]\nname = \"c\"\nproxy = \"sip:sbc.example.net\"\n", "3:9", "has no IP address"),
         ("[[target]]\nname = \"t\"\nto = \"+861012345678\"\n", "3:6", "no [[route]] carries"),
         ("[[action]]\nname = \"a\"\nurl = \"ftp://x\"\n", "3:7", "not an http url"),
         ("[[trunk]]\nname = \"c\"\npeers = [\"198.51.100.10/33\"]\n", "3:9", "not a network"),

@@ -28,6 +28,8 @@ const BATCH: usize = 512;
 /// Pause before a failed append is tried again; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// An event that finds a damaged place in the store is tried so often before it is given up.
+const DAMAGED_TRIES: u32 = 3;
 /// How long the end of the process waits for events that are still in the queue.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,11 @@ impl LogSink {
             LogEventLost { reason: "the queue before the store is full" }.emit();
         }
         taken
+    }
+
+    /// Whether nobody writes any more.
+    pub fn is_gone(&self) -> bool {
+        self.queue.is_closed()
     }
 
     /// The road's numbers.
@@ -127,10 +134,15 @@ async fn write(
     let mut batch = Vec::with_capacity(BATCH);
     let mut gap = Gap::default();
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        append(std::mem::take(&mut batch), &*store, &*bus, &stats, &mut gap).await;
+        let done = append(std::mem::take(&mut batch), &*store, &*bus, &stats, &mut gap).await;
         gap.look(&stats);
-        if let Some(event) = gap.take(&writer) {
-            append(vec![event], &*store, &*bus, &stats, &mut gap).await;
+        let told = match gap.take(&writer) {
+            Some(event) => append(vec![event], &*store, &*bus, &stats, &mut gap).await,
+            None => Ok(()),
+        };
+        if done.and(told).is_err() {
+            tracing::error!("the store has ended: nothing is written to the log any more");
+            return;
         }
     }
 }
@@ -170,9 +182,19 @@ impl Gap {
     }
 }
 
+/// The store has ended, by a fault of ours.
+struct StoreGone;
+
 /// Appends until it is done: a store that is away is asked again, what it can never take is dropped and counted.
-async fn append(events: Vec<NewEvent>, store: &dyn Store, bus: &dyn Bus, stats: &LogStats, gap: &mut Gap) {
+async fn append(
+    events: Vec<NewEvent>,
+    store: &dyn Store,
+    bus: &dyn Bus,
+    stats: &LogStats,
+    gap: &mut Gap,
+) -> Result<(), StoreGone> {
     let mut pause = RETRY_MIN;
+    let mut damaged = 0;
     let mut said: Option<Instant> = None;
     loop {
         match store.append(events.clone()).await {
@@ -185,21 +207,26 @@ async fn append(events: Vec<NewEvent>, store: &dyn Store, bus: &dyn Bus, stats: 
                 if let Err(error) = bus.publish(records).await {
                     tracing::warn!(%error, "committed events were not carried; readers find them in the store");
                 }
-                return;
+                return Ok(());
             }
-            Err(StoreError::Refused { .. }) if events.len() > 1 => {
+            Err(StoreError::Closed) => return Err(StoreGone),
+            // One event that cannot be taken must not hold up those beside it.
+            Err(StoreError::Refused { .. } | StoreError::Corrupt { .. }) if events.len() > 1 => {
                 for event in events {
-                    Box::pin(append(vec![event], store, bus, stats, gap)).await;
+                    Box::pin(append(vec![event], store, bus, stats, gap)).await?;
                 }
-                return;
+                return Ok(());
             }
-            Err(error @ StoreError::Refused { .. }) => {
+            Err(error @ (StoreError::Refused { .. } | StoreError::Corrupt { .. }))
+                if matches!(error, StoreError::Refused { .. }) || damaged == DAMAGED_TRIES =>
+            {
                 LogEventLost { reason: &error.to_string() }.emit();
                 stats.dropped.fetch_add(1, Ordering::Relaxed);
                 gap.reason = error.to_string();
-                return;
+                return Ok(());
             }
             Err(error) => {
+                damaged += u32::from(matches!(error, StoreError::Corrupt { .. }));
                 stats.retries.fetch_add(1, Ordering::Relaxed);
                 if said.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
                     tracing::error!(%error, "the log cannot be written; calls go on, events wait");

@@ -1,9 +1,7 @@
 //! Disk, open files, clock, time zones, the speech synthesiser.
 
-use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
@@ -84,13 +82,7 @@ fn size(bytes: u64) -> String {
 }
 
 fn free_bytes(folder: &Path) -> std::io::Result<u64> {
-    let path = CString::new(folder.as_os_str().as_bytes())?;
-    // SAFETY: an all-zero statvfs is a valid value of that plain C struct.
-    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `path` is a C string and `stat` a valid place to write to; both outlive the call.
-    if unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
+    let stat = rustix::fs::statvfs(folder)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
@@ -108,15 +100,10 @@ fn try_write(folder: &Path) -> std::io::Result<Duration> {
 
 /// A leg takes two sockets, and a bridged call two legs.
 pub(super) fn open_files(config: &Config) -> Check {
-    // SAFETY: an all-zero rlimit is a valid value of that plain C struct.
-    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
-    // SAFETY: `limit` is a valid place to write to for the length of the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Check::skipped("open files", format!("the limit cannot be read: {}", std::io::Error::last_os_error()));
-    }
     let calls = config.sip.calls_max as u64;
     let (alone, bridged) = (calls * 2 + FILES_BESIDE, calls * 4 + FILES_BESIDE);
-    let most = limit.rlim_max;
+    // `None`: no limit.
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let found = format!("{most} may be open; {calls} calls need {alone}, all of them bridged {bridged}");
     let fix = format!("raise it (`ulimit -Hn {bridged}`, systemd: LimitNOFILE={bridged}), or lower [sip] calls_max");
     match most {
@@ -143,29 +130,68 @@ pub(super) async fn clock() -> Check {
             "something steps it: let one NTP client keep it (chrony, systemd-timesyncd)",
         );
     }
-    // SAFETY: an all-zero timex asks for nothing to be changed and is a valid value of that plain C struct.
-    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: `timex` is a valid place to read from and write to for the length of the call.
-    let state = unsafe { libc::adjtimex(&raw mut timex) };
-    match state {
-        libc::TIME_ERROR => Check::warning(
+    // systemd reads the kernel's estimate of the error, whichever NTP client feeds it.
+    match run(Path::new("timedatectl"), &["show", "--property=NTPSynchronized", "--value"])
+        .await
+        .as_deref()
+        .map(str::trim)
+    {
+        Ok("yes") => Check::ok("clock", format!("{now:.0}, steady, kept by NTP")),
+        Ok("no") => Check::warning(
             "clock",
-            format!("{now:.0}; the kernel says that nobody keeps it"),
-            "times in the log may be off: `timedatectl set-ntp true`, or run chrony (in a container: on the host)",
+            format!("{now:.0}, steady; nobody keeps it"),
+            "times in the log may be off: `timedatectl set-ntp true`, or run chrony",
         ),
-        _ => Check::ok("clock", format!("{now:.0}, steady")),
+        _ => Check::ok(
+            "clock",
+            format!("{now:.0}, steady; who keeps it cannot be asked here (in a container: the host)"),
+        ),
     }
 }
 
+/// The plans of the hotlines by their files: the text, or why it cannot be read.
+fn sources(config: &Config) -> BTreeMap<&str, Result<String, String>> {
+    let read = |dialplan: &str| match dialplan.strip_prefix(BUILTIN) {
+        Some(name) => {
+            let known = BUILTIN_PLANS.iter().find(|(known, _)| *known == name);
+            known.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "no such plan is part of the program".to_owned())
+        }
+        None => std::fs::read_to_string(dialplan).map_err(|error| format!("cannot be read: {error}")),
+    };
+    config.hotline.iter().map(|hotline| (hotline.dialplan.as_str(), read(&hotline.dialplan))).collect()
+}
+
 fn plans(config: &Config) -> Vec<Plan> {
-    let sources = config.hotline.iter().filter_map(|hotline| {
-        let source = match hotline.dialplan.strip_prefix(BUILTIN) {
-            Some(name) => BUILTIN_PLANS.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned()),
-            None => std::fs::read_to_string(&hotline.dialplan).ok(),
-        };
-        Some((source?, hotline.dialplan.clone()))
-    });
-    sources.filter_map(|(text, name)| Plan::parse(&text, &name).ok()).collect()
+    sources(config).into_iter().filter_map(|(name, text)| Plan::parse(&text.ok()?, name).ok()).collect()
+}
+
+/// Whether every hotline's plan can be read. Its proofs and tests are `ark dialplan`'s.
+pub(super) fn dialplans(config: &Config) -> Check {
+    let name = "dialplans";
+    let sources = sources(config);
+    let mut well = Vec::new();
+    for (file, text) in &sources {
+        match text {
+            Ok(text) => match Plan::parse(text, file) {
+                Ok(_) => well.push(*file),
+                Err(found) => {
+                    let first =
+                        found.iter().find(|one| one.is_error()).map_or_else(String::new, |one| one.message.en.clone());
+                    let what = format!("{file} cannot go live: {first}");
+                    return Check::failed(name, what, format!("`ark dialplan check {file}` says where and what to do"));
+                }
+            },
+            Err(why) => {
+                let fix =
+                    "make it readable for the user that runs Ark; relative paths are relative to the working directory";
+                return Check::failed(name, format!("{file}: {why}"), fix);
+            }
+        }
+    }
+    match well.as_slice() {
+        [] => Check::warning(name, "there is no [[hotline]]", "add one with `number` and `dialplan`"),
+        well => Check::ok(name, well.join(", ")),
+    }
 }
 
 /// The time-zone data is part of the program; this finds a broken build and a machine whose own zone is unknown.
@@ -182,10 +208,19 @@ pub(super) fn time_zones(config: &Config) -> Check {
             );
         }
     }
-    let system = TimeZone::try_system().ok();
-    let system = system.as_ref().and_then(TimeZone::iana_name).unwrap_or("unknown, UTC is shown");
     let names: Vec<String> = names.into_iter().collect();
-    Check::ok("time zone", format!("{} known; this machine's is {system}", names.join(", ")))
+    let names = names.join(", ");
+    match TimeZone::try_system() {
+        Ok(system) => {
+            let system = system.iana_name().unwrap_or("one without a name").to_owned();
+            Check::ok("time zone", format!("{names} known; this machine's is {system}"))
+        }
+        Err(error) => Check::warning(
+            "time zone",
+            format!("{names} known; this machine's own is not: {error}"),
+            "plans keep their own zone; times on the command line are shown in UTC: set TZ or /etc/localtime right",
+        ),
+    }
 }
 
 /// espeak-ng and its voices, and whether the site's plans need them.

@@ -21,8 +21,6 @@ pub enum Verdict {
     Warning,
     /// Calls will fail or be lost.
     Failed,
-    /// Could not be looked at here.
-    Skipped,
 }
 
 /// One line of the doctor's report.
@@ -50,10 +48,6 @@ impl Check {
 
     fn failed(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Failed, found: found.into(), fix: Some(fix.into()) }
-    }
-
-    fn skipped(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Skipped, found: found.into(), fix: None }
     }
 }
 
@@ -84,6 +78,7 @@ pub async fn examine(loaded: &Loaded, mut say: impl FnMut(&Check)) -> Vec<Check>
     }
     add(machine::open_files(config));
     add(machine::clock().await);
+    add(machine::dialplans(config));
     add(machine::time_zones(config));
     add(machine::speech(config).await);
     add(self_call::try_it(config).await);

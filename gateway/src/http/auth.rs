@@ -39,11 +39,17 @@ pub(super) fn shown(web: &Web, headers: &HeaderMap) -> Option<Shown> {
 pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     match shown(&web, request.headers()) {
         None => ApiError::unauthorized().into_response(),
-        Some(Shown::Cookie) if changes_state(request.method()) && !own_origin(&web, request.headers()) => {
+        Some(Shown::Cookie) if !from_own_page(&web, request.method(), request.headers()) => {
             ApiError::foreign_origin().into_response()
         }
         Some(_) => next.run(request).await,
     }
+}
+
+/// What changes state must say that it comes from our page; what reads (the event stream) must not say that it comes from
+/// another one. A browser leaves Origin out where it navigates or asks the same site.
+fn from_own_page(web: &Web, method: &Method, headers: &HeaderMap) -> bool {
+    (!changes_state(method) && !headers.contains_key(header::ORIGIN)) || own_origin(web, headers)
 }
 
 fn changes_state(method: &Method) -> bool {

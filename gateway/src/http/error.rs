@@ -2,7 +2,9 @@
 
 use ark_store::StoreError;
 use axum::Json;
+use axum::extract::Request;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -110,6 +112,23 @@ impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         Self::bad_request(rejection.body_text())
     }
+}
+
+/// What the framework refuses by itself (a path that is no UTF-8, a body that is too long) gets the same form as the rest.
+pub(super) async fn one_form(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let has_form = kind.is_some_and(|kind| !kind.starts_with("text/plain"));
+    if has_form || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (code, message) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request's body is larger than 1 MB"),
+        StatusCode::INTERNAL_SERVER_ERROR => ("internal", "a fault of Ark's; its log says more"),
+        _ => ("bad_request", "the request cannot be read; /api/v1/openapi.json says how it must look"),
+    };
+    ApiError { status, code, message: message.into() }.into_response()
 }
 
 pub(super) async fn not_found() -> ApiError {

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 /// Largest request body: a plan's source.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Connections at once; one more waits in the system's queue until another ends.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// How long a client may take to send a request's head, the wait for the next request of a connection included.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the end of the process waits for answers that are being read; event streams are cut after it.
+pub const STOP_MAX: Duration = Duration::from_secs(1);
 /// Longest time for a TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// TLS handshakes at once.

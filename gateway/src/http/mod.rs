@@ -19,14 +19,21 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 use utoipa::ToSchema;
 
@@ -118,6 +125,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .layer(middleware::from_fn(error::one_form))
         .layer(middleware::from_fn(auth::security_headers))
         .with_state(web)
 }
@@ -133,10 +141,99 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     match tls {
-        None => axum::serve(listener, router).with_graceful_shutdown(stop).await,
+        None => take_connections(listener, router, stop, limits::HEAD_TIMEOUT).await,
         Some(config) => {
             let listener = tls::TlsListener::new(listener, config)?;
-            axum::serve(listener, router).with_graceful_shutdown(stop).await
+            take_connections(listener, router, stop, limits::HEAD_TIMEOUT).await;
         }
+    }
+    Ok(())
+}
+
+/// Serves a bounded number of connections, each of which must send its requests in time.
+async fn take_connections<L: Listener>(
+    mut listener: L,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+    head_timeout: Duration,
+) {
+    let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, (stream, _)) = tokio::select! {
+            next = next => next,
+            () = &mut stop => break,
+        };
+        while connections.try_join_next().is_some() {}
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        connections.spawn(async move {
+            // A client that breaks off is no event.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(limits::STOP_MAX, graceful.shutdown()).await;
+    connections.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn gateway(
+        head_timeout: Duration,
+    ) -> (std::net::SocketAddr, tokio::task::JoinHandle<()>, tokio::sync::oneshot::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let endless = || async {
+            axum::response::sse::Sse::new(tokio_stream::pending::<
+                Result<axum::response::sse::Event, std::convert::Infallible>,
+            >())
+        };
+        let router = Router::new().route("/", get(|| async { "hello" })).route("/events", get(endless));
+        let task = tokio::spawn(take_connections(listener, router, stopped, head_timeout));
+        (address, task, stop)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_ends_its_request_is_let_go() {
+        let (address, _task, _stop) = gateway(Duration::from_millis(50)).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(10), slow.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "the connection is closed");
+        let mut quick = TcpStream::connect(address).await.unwrap();
+        quick.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        quick.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_open_does_not_hold_up_the_end() {
+        let (address, task, stop) = gateway(Duration::from_secs(30)).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stop.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), task).await.expect("it ends").unwrap();
     }
 }

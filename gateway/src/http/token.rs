@@ -75,7 +75,12 @@ impl Token {
                 let token = hex(&bytes);
                 let mut file =
                     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-                file.write_all(format!("{token}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+                let written = file.write_all(format!("{token}\n").as_bytes()).and_then(|()| file.sync_all());
+                if let Err(error) = written {
+                    // Half a token (a full disk) would stand in the way of the next start.
+                    let _ = std::fs::remove_file(&path);
+                    return Err(failed(error));
+                }
                 Self::new(&token).ok_or(TokenError::Unusable { path })
             }
             Err(error) => Err(failed(error)),

@@ -119,6 +119,11 @@ impl DiskThread {
         Ok((Self(Some(thread)), Disk { sender, recycled, numbers: Arc::default() }))
     }
 
+    /// Whether the thread runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Waits until every file is closed. All [`Disk`]s must be gone.
     pub(crate) fn join(&mut self) {
         if let Some(thread) = self.0.take() {

@@ -271,6 +271,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether every thread runs. One that has ended did so by a fault, and its legs are silent.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.disk.is_alive() && !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Where legs are reserved and commanded.
     #[must_use]
     pub fn handle(&self) -> EngineHandle {

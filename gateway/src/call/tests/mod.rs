@@ -1,6 +1,7 @@
 //! The whole voice side in virtual time: phones are SIP endpoints of our own, the media engine is a double that plays,
 //! bridges and records as the real one does, and nothing sleeps.
 
+mod faults;
 mod hotline;
 mod people;
 
@@ -50,6 +51,8 @@ pub(super) struct FakeMedia {
     legs: BTreeMap<LegId, FakeLeg>,
     events: Vec<Event>,
     pub(super) full: bool,
+    /// Whoever wants something of this leg finds a fault: the next so many commands panic.
+    pub(super) faults: Option<(LegId, u32)>,
 }
 
 impl FakeMedia {
@@ -129,6 +132,13 @@ impl MediaPort for Port {
 
     fn command(&self, leg: LegId, command: Command) -> Result<(), Full> {
         let mut media = self.0.borrow_mut();
+        if let Some((faulty, left)) = &mut media.faults
+            && *faulty == leg
+            && *left > 0
+        {
+            *left -= 1;
+            panic!("a fault that the test made");
+        }
         let now = media.now();
         if !media.legs.contains_key(&leg) {
             return Ok(());
@@ -283,6 +293,7 @@ impl Rig {
             number: "95188".to_owned(),
             log: true,
             calls_max: 100,
+            ring_timeout: Duration::from_secs(20),
         };
         let media = Port::default();
         let endpoint = Endpoint::new(Config { secret: [9; 32], ..Config::default() }, 1);
@@ -367,7 +378,7 @@ impl Rig {
         self.settle();
     }
 
-    fn leg_of(&self, phone: &str) -> LegId {
+    pub(super) fn leg_of(&self, phone: &str) -> LegId {
         let ip = phone.parse::<SocketAddr>().unwrap().ip();
         let media = self.media.0.borrow();
         let legs = media.legs.iter();
