@@ -118,6 +118,8 @@ impl Gateway {
         let tenant = Tenant::default();
         let folders = Folders::make(&config)?;
         let store = open_store(&config).await?;
+        // Before the first prompts are spoken, which takes a while: what cannot work is said at once.
+        try_ports(&config).await?;
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
         let lost = conversations::close_lost_calls(&*store, &writer, &folders.recordings).await?;
@@ -258,6 +260,25 @@ impl Folders {
         let recordings = recordings.canonicalize().unwrap_or(recordings);
         Ok(Self { recordings })
     }
+}
+
+/// Whether every port can be had. They are bound for good when there is somebody to answer.
+async fn try_ports(config: &Config) -> Result<(), StartError> {
+    for listen in &config.sip.listen {
+        match listen.transport {
+            SipTransport::Udp => drop(crate::net::udp::UdpPort::bind(listen.address)?),
+            SipTransport::Tcp => drop(crate::net::tcp::bind(listen.address)?),
+        }
+    }
+    bind_web(config.web.listen).await.map(drop)
+}
+
+async fn bind_web(listen: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
+        StartError::Web(format!(
+            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
+        ))
+    })
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
@@ -403,11 +424,7 @@ async fn start_web(
     let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
     let text = token.reveal().to_owned();
     let listen = config.web.listen;
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        StartError::Web(format!(
-            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
-        ))
-    })?;
+    let listener = bind_web(listen).await?;
     let address = listener.local_addr().unwrap_or(listen);
     let tls = config.web.tls.as_ref().map(http::tls::server).transpose().map_err(StartError::Web)?;
     let about = http::About {

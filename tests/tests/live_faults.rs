@@ -102,8 +102,8 @@ fn the_end_of_the_process_ends_calls_in_order_and_their_log_is_whole() {
     assert_eq!(phone.wait_for_the_end(SOON), Ended::TheirBye);
     assert!(gateway.process.wait(SOON).success());
     let gateway = gateway.start_again();
-    let timeline = gateway.wait_for_event("call.ended", SOON);
-    timeline.assert_order(&["recording.finished", "call.quality", "call.ended"]);
+    let timeline = gateway.wait_for_event("recording.finished", SOON);
+    timeline.assert_order(&["recording.started", "call.quality", "call.ended"]);
     assert_eq!(timeline.all("call.ended", "cause"), ["shutdown"]);
     assert_eq!(timeline.count("call.lost"), 0);
 }
@@ -125,8 +125,8 @@ fn a_log_that_nobody_reads_and_nothing_can_be_written_to_harms_no_call() {
     let first = Gateway::start(&tone_site());
     let (sip, folder) = (first.sip, first.folder().to_owned());
     let token = fs::read_to_string(folder.join("data/ark.token")).expect("data/ark.token");
-    let (web, mut process) = (first.web, first);
-    process.process.kill();
+    let (web, mut gone) = (first.web, first);
+    gone.process.kill();
     let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
     let mut child = Command::new(ark_binary())
         .args(["serve", "--config", "ark.toml"])
@@ -140,7 +140,7 @@ fn a_log_that_nobody_reads_and_nothing_can_be_written_to_harms_no_call() {
     let deadline = Instant::now() + SOON;
     while request(web, "GET", "/readyz", None, None).is_none_or(|answer| answer.status != 200) {
         assert!(Instant::now() < deadline, "it is never ready");
-        process.process.wait_for_news(Duration::from_millis(50));
+        gone.process.wait_for_news(Duration::from_millis(50));
     }
     let mut phone = Phone::new("chen");
     phone.call(sip, "95188");

@@ -24,6 +24,9 @@ pub(super) struct ServeCommand {
 /// How long a gateway that is broken may take to save what it can.
 const BROKEN_STOP_MAX: Duration = Duration::from_secs(15);
 
+/// How long work in the background may go on after the end.
+const BACKGROUND_STOP_MAX: Duration = Duration::from_millis(500);
+
 pub(super) fn run(command: &ServeCommand) -> CliResult {
     let Loaded { config, file, warnings } = command.site.load()?;
     telemetry::begin(&config.log).map_err(Failure::environment)?;
@@ -41,15 +44,23 @@ pub(super) fn run(command: &ServeCommand) -> CliResult {
         .enable_all()
         .build()
         .map_err(|error| Failure::environment(format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(serve(config, !command.bench_without_log))
+    let ended = runtime.block_on(serve(config, !command.bench_without_log));
+    // A prompt that is being spoken when the start is broken off holds nobody up.
+    runtime.shutdown_timeout(BACKGROUND_STOP_MAX);
+    ended
 }
 
 async fn serve(config: Config, log: bool) -> CliResult {
     let cannot = |error: io::Error| Failure::environment(format!("signals cannot be heard: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let gateway =
-        Gateway::start_with(config.clone(), log).await.map_err(|error| Failure::environment(error.to_string()))?;
+    let started = tokio::select! {
+        started = Gateway::start_with(config.clone(), log) => started,
+        // Nothing is up yet that would have to be ended in order.
+        _ = terminate.recv() => return Ok(Outcome::Done),
+        _ = interrupt.recv() => return Ok(Outcome::Done),
+    };
+    let gateway = started.map_err(|error| Failure::environment(error.to_string()))?;
     for refused in &gateway.refused {
         tracing::error!("a plan is not live as its file says:\n{refused}");
     }
