@@ -328,7 +328,7 @@ fn endpoint(config: &Config) -> MakeEndpoint {
     let advertise = config.sip.advertise;
     let calls = config.sip.calls_max;
     let calls_per_second = config.sip.calls_per_second_max;
-    Box::new(move |listening| {
+    Box::new(move |_| {
         let limits = ua::Limits { calls: calls.saturating_mul(2), ..ua::Limits::default() };
         let config = ua::Config {
             secret: rand::random(),
