@@ -632,3 +632,36 @@ impl Control for Running {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_sip::wire::parse_datagram;
+
+    fn site(sip: &str) -> Config {
+        let config = Config { sip: toml::from_str(sip).unwrap(), ..Config::builtin() };
+        assert!(!config.sip.listen.is_empty());
+        config
+    }
+
+    #[test]
+    fn a_caller_is_told_the_socket_that_it_reached() {
+        let config = site("listen = [\"udp:10.0.0.1:5060\", \"udp:[2001:db8::1]:5070\"]");
+        let mut endpoint = endpoint(&config)(&config.sip.listen);
+        let flow = ua::Flow::udp("[2001:db8::1]:5070".parse().unwrap(), "[2001:db8::2]:5060".parse().unwrap());
+        let options =
+            b"OPTIONS sip:95188@[2001:db8::1]:5070 SIP/2.0\r\nVia: SIP/2.0/UDP [2001:db8::2];branch=z9hG4bK1\r\n\
+            From: <sip:a@ark.test>;tag=a\r\nTo: <sip:95188@ark.test>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        endpoint.receive(std::time::Instant::now(), flow, parse_datagram(options));
+        let Some(ua::Output::Send { bytes, .. }) = endpoint.poll() else { panic!("no answer") };
+        let answer = String::from_utf8(bytes).unwrap();
+        assert!(answer.contains("\r\nContact: <sip:ark@[2001:db8::1]:5070>\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn rtp_on_every_address_serves_callers_by_ipv6_where_they_may_come() {
+        let any = |sip: &str| rtp_address(&site(sip)).to_string();
+        assert_eq!(any("listen = [\"udp:0.0.0.0:5060\"]"), "0.0.0.0");
+        assert_eq!(any("listen = [\"udp:0.0.0.0:5060\", \"udp:[::1]:5060\"]"), "::");
+    }
+}
