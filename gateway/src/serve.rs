@@ -652,7 +652,7 @@ mod tests {
         let options =
             b"OPTIONS sip:95188@[2001:db8::1]:5070 SIP/2.0\r\nVia: SIP/2.0/UDP [2001:db8::2];branch=z9hG4bK1\r\n\
             From: <sip:a@ark.test>;tag=a\r\nTo: <sip:95188@ark.test>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
-        endpoint.receive(std::time::Instant::now(), flow, parse_datagram(options));
+        endpoint.receive(Instant::now(), flow, parse_datagram(options));
         let Some(ua::Output::Send { bytes, .. }) = endpoint.poll() else { panic!("no answer") };
         let answer = String::from_utf8(bytes).unwrap();
         assert!(answer.contains("\r\nContact: <sip:ark@[2001:db8::1]:5070>\r\n"), "{answer}");
