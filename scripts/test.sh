@@ -59,6 +59,7 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   skip lint "no clippy"
 fi
+step rsip-compat cargo check --package ark-sip --features rsip-compat
 # All live tests call this one, so that none builds it while another waits.
 step gateway cargo build --package ark --bin ark
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')

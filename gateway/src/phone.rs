@@ -8,7 +8,7 @@ use ark_media::codec::Decoder;
 use ark_media::dtmf::Digit;
 use ark_media::sdp::{Direction, Local, Negotiator};
 use ark_media::session::{Session, SessionConfig};
-use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, Outgoing, Output, Party};
+use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output, Party};
 use ark_sip::wire::parse_datagram;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant as Deadline, MissedTickBehavior, interval, sleep_until};
@@ -91,6 +91,7 @@ impl Phone {
             sdp: Some(offer),
             credentials: None,
             headers: Vec::new(),
+            max_forwards: MAX_FORWARDS,
         };
         let full = |_| PhoneError::Refused { status: 503, reason: "the phone's own tables are full".to_owned() };
         let key = endpoint.place(Instant::now(), outgoing).map_err(full)?;

@@ -1,7 +1,7 @@
 //! `ark serve`: everything put together, and taken apart in order.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -300,11 +300,17 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     Ok(Arc::new(store))
 }
 
+/// The address of RTP sockets: "every IPv4 address" means every address where callers may come by IPv6 as well.
+fn rtp_address(config: &Config) -> IpAddr {
+    let by_ipv6 = config.sip.listen.iter().any(|listen| listen.address.is_ipv6());
+    if by_ipv6 && config.rtp.address.is_unspecified() { Ipv6Addr::UNSPECIFIED.into() } else { config.rtp.address }
+}
+
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
         threads: config.media.threads,
         cores: config.media.cores.clone(),
-        ip: config.rtp.address,
+        ip: rtp_address(config),
         ports: config.rtp.ports.first..=config.rtp.ports.last,
         // "0s": never, which a call does not live to see.
         rtp_timeout: if config.rtp.timeout.0.is_zero() { NEVER } else { config.rtp.timeout.0 },
@@ -319,8 +325,8 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
         tenant: tenant.clone(),
         gateway: config.gateway.id.clone(),
         advertise: config.sip.advertise,
-        udp: None,
-        tcp: None,
+        udp: Vec::new(),
+        tcp: Vec::new(),
         recordings,
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),
         log,
@@ -375,8 +381,7 @@ fn endpoint(config: &Config) -> MakeEndpoint {
     let advertise = config.sip.advertise;
     let calls = config.sip.calls_max;
     let calls_per_second = config.sip.calls_per_second_max;
-    Box::new(move |listening| {
-        let port = |wanted| listening.iter().find(|l| l.transport == wanted).map(|l| l.address.port());
+    Box::new(move |_| {
         let limits = ua::Limits { calls: calls.saturating_mul(2), ..ua::Limits::default() };
         let config = ua::Config {
             secret: rand::random(),
@@ -385,8 +390,6 @@ fn endpoint(config: &Config) -> MakeEndpoint {
                 IpAddr::V4(ip) => ip.to_string(),
                 IpAddr::V6(ip) => format!("[{ip}]"),
             }),
-            udp_port: port(SipTransport::Udp),
-            tcp_port: port(SipTransport::Tcp),
             limits,
             calls_per_second_max: (calls_per_second > 0).then_some(calls_per_second),
             ..ua::Config::default()
@@ -464,7 +467,7 @@ pub fn how_to_call(config: &Config, listening: &[SipListen]) -> Vec<String> {
         (None, IpAddr::V4(_)) => {
             crate::net::local::route(IpAddr::from([192, 0, 2, 1])).unwrap_or(IpAddr::from([127, 0, 0, 1]))
         }
-        (None, IpAddr::V6(_)) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        (None, IpAddr::V6(_)) => IpAddr::from(Ipv6Addr::LOCALHOST),
     };
     let address = SocketAddr::new(ip, listen.address.port());
     config.hotline.iter().filter(|h| h.number != "*").map(|h| format!("sip:{}@{address}", h.number)).collect()
@@ -677,5 +680,38 @@ impl Control for Running {
             }
             items
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_sip::wire::parse_datagram;
+
+    fn site(sip: &str) -> Config {
+        let config = Config { sip: toml::from_str(sip).unwrap(), ..Config::builtin() };
+        assert!(!config.sip.listen.is_empty());
+        config
+    }
+
+    #[test]
+    fn a_caller_is_told_the_socket_that_it_reached() {
+        let config = site("listen = [\"udp:10.0.0.1:5060\", \"udp:[2001:db8::1]:5070\"]");
+        let mut endpoint = endpoint(&config)(&config.sip.listen);
+        let flow = ua::Flow::udp("[2001:db8::1]:5070".parse().unwrap(), "[2001:db8::2]:5060".parse().unwrap());
+        let options =
+            b"OPTIONS sip:95188@[2001:db8::1]:5070 SIP/2.0\r\nVia: SIP/2.0/UDP [2001:db8::2];branch=z9hG4bK1\r\n\
+            From: <sip:a@ark.test>;tag=a\r\nTo: <sip:95188@ark.test>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        endpoint.receive(Instant::now(), flow, parse_datagram(options));
+        let Some(ua::Output::Send { bytes, .. }) = endpoint.poll() else { panic!("no answer") };
+        let answer = String::from_utf8(bytes).unwrap();
+        assert!(answer.contains("\r\nContact: <sip:ark@[2001:db8::1]:5070>\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn rtp_on_every_address_serves_callers_by_ipv6_where_they_may_come() {
+        let any = |sip: &str| rtp_address(&site(sip)).to_string();
+        assert_eq!(any("listen = [\"udp:0.0.0.0:5060\"]"), "0.0.0.0");
+        assert_eq!(any("listen = [\"udp:0.0.0.0:5060\", \"udp:[::1]:5060\"]"), "::");
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::types::{FieldError, NameAddr};
-use crate::wire::{HeaderName, Message, ParseError, StartLine, StreamFramer, parse_datagram};
+use crate::wire::{ErrorKind, HeaderName, Message, ParseError, StartLine, StreamFramer, parse_datagram};
 
 /// The ten values of a message; of duplicates the first. Text that is not UTF-8 is read lossily.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,11 @@ pub struct ParseFailure {
     pub offset: usize,
 }
 
-/// Reads `bytes` as one datagram, or the first message of them as a stream.
+/// Reads `bytes` as one datagram, or the first message of them as a stream that then ends.
+///
+/// A message that says nothing of its length, or two things, is read on a stream as well: up to the end of the bytes,
+/// or by the first length. What the element does with it is another matter: on a connection, where the end of the
+/// message is then not known, it answers 400 and closes ([`StreamFramer`]).
 ///
 /// # Errors
 /// What would be refused. A stream that ends within a message has code 0: its end is never answered, more is waited
@@ -63,6 +67,9 @@ pub fn parse_report(bytes: &[u8], stream: bool) -> Result<Report, ParseFailure> 
     framer.push(bytes);
     match framer.next_message() {
         Some(Ok(message)) => Ok(Report::of(&message)),
+        Some(Err(error)) if error.kind == ErrorKind::Framing => {
+            parse_datagram(bytes).as_ref().map(Report::of).map_err(|_| ParseFailure::of(&error))
+        }
         Some(Err(error)) => Err(ParseFailure::of(&error)),
         None => {
             let message = if framer.is_midway() { "the stream ends within a message" } else { "no message" };
@@ -94,7 +101,7 @@ impl Report {
         }
     }
 
-    /// The values as one JSON object: counts and cseq are numbers, the rest strings or null.
+    /// The values as one JSON object: counts and cseq are numbers, the rest (the status too) strings or null.
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(256);
         match &self.start {
@@ -103,7 +110,7 @@ impl Report {
                 push_string(&mut json, method);
             }
             ReportStart::Response(status) => {
-                let _ = write!(json, "{{\"kind\":\"response\",\"status\":{status}");
+                let _ = write!(json, "{{\"kind\":\"response\",\"status\":\"{status}\"");
             }
         }
         let _ = write!(json, ",\"vias\":{}", self.vias);
@@ -181,6 +188,29 @@ mod tests {
              \"from_tag\":\"a\\\\b\",\"to_tag\":null,\"call_id\":\"\u{fffd}\",\"cseq\":7,\"cseq_method\":\"OPTIONS\",\
              \"contacts\":0,\"body_bytes\":0}"
         );
+    }
+
+    #[test]
+    fn a_status_is_text_as_a_method_is() {
+        let ok =
+            String::from_utf8_lossy(OPTIONS).replacen("OPTIONS sip:95188@hotline.example SIP/2.0", "SIP/2.0 200 OK", 1);
+        let json = parse_report(ok.as_bytes(), false).unwrap().to_json();
+        assert!(json.starts_with("{\"kind\":\"response\",\"status\":\"200\",\"vias\":1,"), "{json}");
+    }
+
+    #[test]
+    fn a_stream_without_or_with_two_lengths_is_read_to_its_end_or_by_the_first() {
+        let text = String::from_utf8_lossy(OPTIONS).into_owned();
+        for (lengths, body_bytes) in [("", 12), ("l: 5\r\nContent-Length: 7\r\n", 5)] {
+            let stream = format!("{}hello, world", text.replace("l: 0\r\n", lengths));
+            assert_eq!(parse_report(stream.as_bytes(), true).unwrap().body_bytes, body_bytes);
+            let mut framer = StreamFramer::new();
+            framer.push(stream.as_bytes());
+            let refused = framer.next_message().unwrap().unwrap_err();
+            assert!(refused.code == 400 && framer.is_broken(), "a connection is another matter");
+        }
+        let stream = text.replace("l: 0\r\n", "Content Length: 0\r\n");
+        assert_eq!(parse_report(stream.as_bytes(), true).unwrap_err().code, 400);
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ark_sip::parse_report;
 use ark_sip::wire::{HeaderName, Message, StreamFramer, parse_datagram};
+use ark_sip::{Report, parse_report};
 use support::columns;
 
 struct Case {
@@ -47,30 +47,47 @@ fn message(name: &str) -> Message {
 fn every_message_reads_as_the_table_says() {
     let mut wrong = Vec::new();
     for case in cases() {
-        for (carrier, expected) in [(false, &case.datagram), (true, &case.stream)] {
-            let read = parse_report(&case.bytes, carrier);
+        let datagram = parse_report(&case.bytes, false).map_err(|failure| failure.code.to_string());
+        let connection = on_a_connection(&case.bytes);
+        for (carrier, read, expected) in [("datagram", datagram, &case.datagram), ("stream", connection, &case.stream)]
+        {
             let right = match (&read, expected.as_str()) {
                 (Ok(report), "ok") => columns(report)[..] == case.values[..],
-                (Err(failure), "wait") => failure.code == 0 && midway(&case.bytes),
-                (Err(failure), code) => failure.code.to_string() == code,
+                (Err(answer), expected) => answer == expected,
                 (Ok(_), _) => false,
             };
             if !right {
-                wrong.push(format!(
-                    "{} (stream {carrier}): {read:?} instead of {expected} {:?}",
-                    case.name, case.values
-                ));
+                wrong.push(format!("{} ({carrier}): {read:?} instead of {expected} {:?}", case.name, case.values));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Neither a message nor an error comes out of a stream of these bytes.
-fn midway(bytes: &[u8]) -> bool {
+/// What a connection makes of these bytes: a message, the code of its refusal, or `wait`.
+fn on_a_connection(bytes: &[u8]) -> Result<Report, String> {
     let mut framer = StreamFramer::new();
     framer.push(bytes);
-    framer.next_message().is_none() && !framer.is_broken()
+    match framer.next_message() {
+        Some(Ok(message)) => Ok(Report::of(&message)),
+        Some(Err(error)) => Err(error.code.to_string()),
+        None => {
+            assert!(!framer.is_broken());
+            Err("wait".to_owned())
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_ends_is_refused_where_a_connection_waits_and_read_where_only_its_length_is_in_doubt() {
+    for case in cases() {
+        let read = parse_report(&case.bytes, true);
+        match (case.datagram.as_str(), case.stream.as_str()) {
+            ("ok", _) => assert_eq!(columns(&read.unwrap())[..], case.values[..], "{}", case.name),
+            (_, "wait") => assert_eq!(read.unwrap_err().code, 0, "{}", case.name),
+            (_, code) => assert_eq!(read.unwrap_err().code.to_string(), code, "{}", case.name),
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn outgoing(stage: &Stage) -> Outgoing {
         sdp: Some(OFFER.as_bytes().to_vec()),
         credentials: Some(Credentials { username: "ark".to_owned(), password: "pass".to_owned() }),
         headers: vec![("P-Asserted-Identity".to_owned(), "<tel:+8695188>\r\nX-Evil: 1".to_owned())],
+        max_forwards: 69,
     }
 }
 
@@ -51,6 +52,7 @@ fn an_invite_has_what_it_must_have_and_no_value_begins_a_line_of_its_own() {
         assert_eq!(invite.headers(name).len(), 1, "{name}");
     }
     assert_eq!(invite.uri(), "sip:1001@10.0.0.9");
+    assert_eq!(invite.header("Max-Forwards"), "69");
     assert!(invite.headers("X-Evil").is_empty());
     assert!(invite.header("Via").contains(";rport") && invite.header("Via").contains("z9hG4bK"));
     assert_eq!(invite.message.sdp(), Some(OFFER.as_bytes()));
@@ -546,7 +548,16 @@ fn advertised_hosts_and_ports_stand_in_via_and_contact() {
         ..Config::default()
     };
     let mut stage = Stage::with(config);
+    let home = stage.flow;
+    stage.flow = Flow::udp("[2001:db8::1]:5060".parse().unwrap(), "[2001:db8::9]:5060".parse().unwrap());
     let (_, invite) = place(&mut stage);
     assert!(invite.header("Via").starts_with("SIP/2.0/UDP [2001:db8::7]:5061;"));
     assert_eq!(invite.header("Contact"), "<sip:ark@[2001:db8::7]:5061>");
+    // A peer of the other family, and this machine itself, are given what they can reach.
+    stage.flow = home;
+    let (_, invite) = place(&mut stage);
+    assert_eq!(invite.header("Contact"), format!("<sip:ark@{}:5061>", home.local.ip()));
+    stage.flow = Flow::udp("[::1]:5060".parse().unwrap(), "[::1]:5080".parse().unwrap());
+    let (_, invite) = place(&mut stage);
+    assert_eq!(invite.header("Contact"), "<sip:ark@[::1]:5061>");
 }

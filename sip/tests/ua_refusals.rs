@@ -3,7 +3,7 @@
 
 mod kit;
 
-use ark_sip::ua::{CallEvent, Config, Flow, Limits, Output};
+use ark_sip::ua::{CallEvent, Config, Flow, Limits, MAX_FORWARDS, Output};
 use kit::{ANSWER, OFFER, Stage, ack_failure, invite, request};
 use std::time::Duration;
 
@@ -72,10 +72,13 @@ fn unknown_uri_schemes_get_416_and_tel_and_sips_do_not() {
 fn unknown_extensions_get_420_that_names_them() {
     let said =
         answer_to(&request("INVITE", "z9hG4bKinv", "", 1, "Require: 100rel, foo\r\nProxy-Require: bar\r\n", OFFER));
-    assert_eq!((said.what().as_str(), said.header("Unsupported").as_str()), ("420", "100rel, foo, bar"));
-    let mut stage = Stage::new();
-    stage.hear(&request("INVITE", "z9hG4bKinv", "", 1, "Supported: 100rel, timer\r\n", OFFER));
-    stage.incoming();
+    assert_eq!((said.what().as_str(), said.header("Unsupported").as_str()), ("420", "100rel, foo"));
+    // What is supported, and what was asked of those on the way, is no reason to refuse.
+    for line in ["Supported: 100rel, timer\r\n", "Proxy-Require: privacy\r\n"] {
+        let mut stage = Stage::new();
+        stage.hear(&request("INVITE", "z9hG4bKinv", "", 1, line, OFFER));
+        stage.incoming();
+    }
 }
 
 #[test]
@@ -119,13 +122,14 @@ fn another_sip_version_gets_505() {
 }
 
 #[test]
-fn hops_that_are_used_up_or_unsaid_do_not_matter_to_the_last_element() {
+fn a_call_without_a_hop_left_gets_483_and_options_an_answer() {
     let said = answer_to(&request("OPTIONS", "z9hG4bKo", "", 1, "", "").replace("Max-Forwards: 70", "Max-Forwards: 0"));
     assert_eq!(said.what(), "200");
-    for line in ["Max-Forwards: 0\r\n", ""] {
+    assert_eq!(answer_to(&invite().replace("Max-Forwards: 70", "Max-Forwards: 0")).what(), "483");
+    for (line, left) in [("Max-Forwards: 1\r\n", 1), ("", MAX_FORWARDS), ("Max-Forwards: 300\r\n", 255)] {
         let mut stage = Stage::new();
         stage.hear(&invite().replace("Max-Forwards: 70\r\n", line));
-        stage.incoming();
+        assert_eq!(stage.incoming().1.max_forwards, left);
     }
 }
 

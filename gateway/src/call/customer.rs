@@ -1,7 +1,7 @@
 //! The customer's side: a call comes in or is placed, is answered, held, and ends.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ark_conversation::event::{
@@ -10,7 +10,7 @@ use ark_conversation::event::{
 use ark_conversation::{LegId as LegNumber, Owner, Pii, source};
 use ark_dialplans::{Caller, Heard, Now, Run};
 use ark_media::sdp::{Direction as SdpDirection, Local, Negotiated, Negotiator};
-use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, Outgoing, Party, Transport};
+use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, MAX_FORWARDS, Outgoing, Party, Transport};
 
 use super::limits::FORGET_AFTER;
 use super::site::{Hotline, NoWay, Way};
@@ -86,7 +86,7 @@ impl<M: MediaPort> Switch<M> {
             call_id: incoming.call_id.clone(),
             trunk,
         };
-        let call = self.new_call(now, customer, &hotline, names);
+        let call = self.new_call(now, customer, &hotline, names, incoming.max_forwards);
         self.log_ringing(now, &call, incoming.from_display, &incoming.call_id, Some(incoming.flow));
         let id = call.id;
         self.calls.insert(id, call);
@@ -116,7 +116,7 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<ark_conversation::ConversationId, CannotPlace> {
         let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
         let way = self.site.way_for_operators(target)?;
-        let leg = self.dial(now, &way, LegNumber(1), &[], None)?;
+        let leg = self.dial(now, &way, LegNumber(1), &[], (None, MAX_FORWARDS))?;
         let names = Names {
             from: Pii::new(self.config.number.clone()),
             dialled: Pii::new(target),
@@ -124,7 +124,7 @@ impl<M: MediaPort> Switch<M> {
             trunk: way.trunk.clone(),
         };
         let call_id = names.call_id.clone();
-        let mut call = self.new_call(now, leg, &line, names);
+        let mut call = self.new_call(now, leg, &line, names, MAX_FORWARDS);
         call.ring_until = Some(now.mono + self.config.ring_timeout);
         self.counters.placed += 1;
         self.log_ringing(now, &call, None, &call_id, None);
@@ -134,17 +134,20 @@ impl<M: MediaPort> Switch<M> {
         Ok(conversation)
     }
 
-    /// Sends an INVITE with an offer from a new media leg.
+    /// Sends an INVITE with an offer from a new media leg. `from` is the number to show (none: our own) and the hops
+    /// that are left.
     pub(super) fn dial(
         &mut self,
         now: Now,
         way: &Way,
         number: LegNumber,
         codecs: &[ark_media::codec::CodecRef],
-        from: Option<&str>,
+        from: (Option<&str>, u8),
     ) -> Result<Leg, CannotPlace> {
-        let (transport, local) =
-            if way.tcp { (Transport::Tcp, self.config.tcp) } else { (Transport::Udp, self.config.udp) };
+        let (from, max_forwards) = from;
+        let (transport, bound) =
+            if way.tcp { (Transport::Tcp, &self.config.tcp) } else { (Transport::Udp, &self.config.udp) };
+        let local = bound.iter().copied().find(|local| local.is_ipv4() == way.remote.is_ipv4());
         let local = local.ok_or(CannotPlace::NoSocket(way.remote))?;
         let local = self.local_toward(local, way.remote);
         let flow = Flow { transport, local, remote: way.remote, connection: 0 };
@@ -153,7 +156,7 @@ impl<M: MediaPort> Switch<M> {
         let offer = sdp.offer(SdpDirection::SendRecv);
         // A carrier takes calls from the number that it gave us only.
         let user = way.caller.as_deref().or(from).unwrap_or(&self.config.number);
-        let host = self.config.advertise.unwrap_or(local.ip());
+        let host = self.advertised(flow).unwrap_or(local.ip());
         let outgoing = Outgoing {
             flow,
             target: way.uri.clone(),
@@ -162,6 +165,7 @@ impl<M: MediaPort> Switch<M> {
             sdp: Some(offer),
             credentials: way.credentials.clone(),
             headers: Vec::new(),
+            max_forwards,
         };
         match self.endpoint.place(now.mono, outgoing) {
             Ok(sip) => Ok(Leg {
@@ -189,8 +193,16 @@ impl<M: MediaPort> Switch<M> {
         crate::net::local::LocalAddresses::default().toward(bound, peer.ip())
     }
 
+    /// The address that is advertised to a peer: of its family, and not to this machine itself.
+    fn advertised(&self, flow: Flow) -> Option<IpAddr> {
+        let peer = flow.remote.ip().to_canonical();
+        self.config.advertise.filter(|ip| !peer.is_loopback() && ip.is_ipv4() == peer.is_ipv4())
+    }
+
     fn negotiator(&mut self, flow: Flow, reserved: media::Leg, codecs: &[ark_media::codec::CodecRef]) -> Negotiator {
-        let ip = self.config.advertise.filter(|_| !flow.remote.ip().is_loopback()).unwrap_or(flow.local.ip());
+        // Where RTP is bound to one address, that is the one to send to.
+        let bound = Some(reserved.rtp.ip()).filter(|ip| !ip.is_unspecified());
+        let ip = self.advertised(flow).or(bound).unwrap_or(flow.local.ip());
         let mut local = Local::new(SocketAddr::new(ip, reserved.rtp.port()), self.random_u64() >> 2);
         local.rtcp_port = reserved.rtcp.port();
         if !codecs.is_empty() {
@@ -199,13 +211,14 @@ impl<M: MediaPort> Switch<M> {
         Negotiator::new(local)
     }
 
-    fn new_call(&mut self, now: Now, customer: Leg, hotline: &Hotline, names: Names) -> Box<Call> {
+    fn new_call(&mut self, now: Now, customer: Leg, hotline: &Hotline, names: Names, hops: u8) -> Box<Call> {
         let id = self.new_id();
         self.by_sip.insert(customer.sip, id);
         self.by_leg.insert(customer.media, id);
         Box::new(Call {
             id,
             conversation: self.new_conversation(now),
+            hops,
             source: source::call(&self.config.tenant, &names.trunk, names.call_id.as_bytes()),
             trunk: names.trunk,
             from: names.from,
@@ -576,10 +589,10 @@ fn uri_user(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_alphanumeric() || "+-_.*".contains(*c)).take(64).collect()
 }
 
-fn uri_host(ip: std::net::IpAddr) -> String {
+fn uri_host(ip: IpAddr) -> String {
     match ip {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::conversations::LogSink;
 use crate::media::{EngineHandle, Event as MediaEvent};
 use crate::net::limits::{BACKLOG_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, INGRESS_QUEUE, OVERLOAD_RETRY_AFTER};
 use crate::net::local::LocalAddresses;
-use crate::net::tcp::{Connections, FromTcp};
+use crate::net::tcp::{Connections, FromTcp, NotSent};
 use crate::net::udp::UdpPort;
 use crate::net::{BindError, tcp};
 
@@ -274,8 +274,8 @@ impl Driver {
         }
         let endpoint = (parts.endpoint)(&listening);
         let mut config = parts.config;
-        config.udp = udp.first().map(|p| p.bound);
-        config.tcp = tcp_bound.first().copied();
+        config.udp = udp.iter().map(|p| p.bound).collect();
+        config.tcp.clone_from(&tcp_bound);
         let switch = Switch::new(config, parts.site, &parts.queues, endpoint, parts.media, parts.seed);
         Ok(Self {
             switch,
@@ -482,11 +482,12 @@ impl Driver {
     fn send(&mut self, flow: Flow, bytes: Vec<u8>) {
         match flow.transport {
             Transport::Udp => {
-                let port = self
-                    .udp
-                    .iter()
-                    .find(|p| p.bound.port() == flow.local.port() && same_family(p.bound.ip(), flow.remote.ip()));
-                let Some(port) = port.or(self.udp.first()) else { return };
+                let exactly = self.udp.iter().find(|p| p.bound == flow.local);
+                let nearly = || {
+                    let near = |p: &&UdpPort| p.bound.port() == flow.local.port();
+                    self.udp.iter().find(|p| near(p) && same_family(p.bound.ip(), flow.remote.ip()))
+                };
+                let Some(port) = exactly.or_else(nearly).or(self.udp.first()) else { return };
                 // A full socket buffer drops the datagram, as the network may: SIP sends it again.
                 if let Err(error) = port.socket.try_send_to(&bytes, flow.remote)
                     && error.kind() != std::io::ErrorKind::WouldBlock
@@ -495,11 +496,11 @@ impl Driver {
                     self.switch.send_failed(now(), flow);
                 }
             }
-            Transport::Tcp => {
-                if !self.connections.send(flow, bytes) {
-                    self.switch.send_failed(now(), flow);
-                }
-            }
+            Transport::Tcp => match self.connections.send(flow, bytes) {
+                Ok(()) => {}
+                Err(NotSent::NoWay) => self.switch.send_failed(now(), flow),
+                Err(NotSent::CutOff(number)) => self.switch.connection_closed(now(), number),
+            },
         }
     }
 

@@ -167,7 +167,7 @@ impl<M: MediaPort> Switch<M> {
         let codecs: Vec<_> = call.customer.agreed.iter().map(|a| a.codec).collect();
         let from = call.from.reveal().to_owned();
         let number = LegNumber(call.next_leg);
-        let leg = self.dial(now, &way, number, &codecs, Some(&from))?;
+        let leg = self.dial(now, &way, number, &codecs, (Some(&from), call.hops.saturating_sub(1)))?;
         call.next_leg += 1;
         self.by_sip.insert(leg.sip, call.id);
         self.by_leg.insert(leg.media, call.id);

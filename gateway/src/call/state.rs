@@ -136,6 +136,8 @@ pub(super) struct AfterBeep {
 pub(super) struct Call {
     pub(super) id: CallerId,
     pub(super) conversation: ConversationId,
+    /// Hops that the call had left when it came (RFC 7332): what it is passed on with has one less.
+    pub(super) hops: u8,
     pub(super) source: String,
     pub(super) trunk: String,
     pub(super) from: Pii,

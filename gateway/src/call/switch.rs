@@ -34,10 +34,10 @@ pub struct SwitchConfig {
     pub gateway: String,
     /// The address in SDP; none: the local address that the peer talks to.
     pub advertise: Option<IpAddr>,
-    /// Our own listening address toward loopback and others, for calls out (UDP).
-    pub udp: Option<SocketAddr>,
+    /// What we listen on (UDP): calls out leave by the first of the peer's address family.
+    pub udp: Vec<SocketAddr>,
     /// The same for TCP.
-    pub tcp: Option<SocketAddr>,
+    pub tcp: Vec<SocketAddr>,
     /// Folder of recordings; it exists.
     pub recordings: PathBuf,
     /// The user part of our own From in calls out.

@@ -455,6 +455,11 @@ fn bind_pair(ip: IpAddr, port: u16) -> io::Result<(UdpSocket, UdpSocket)> {
         socket.set_recv_buffer_size(buffer)?;
         // Expedited forwarding (RFC 3246), where the network cares; a system that refuses the mark still carries voice.
         let _ = if ip.is_ipv4() { socket.set_tos_v4(0xB8) } else { socket.set_tclass_v6(0xB8) };
+        if ip.is_ipv6() && ip.is_unspecified() {
+            // Every address of both families: a call may come by either.
+            socket.set_only_v6(false)?;
+            let _ = socket.set_tos_v4(0xB8);
+        }
         sys::enable_receive_stamps(&socket)?;
         socket.bind(&SockAddr::from(SocketAddr::new(ip, port)))?;
         Ok(socket.into())
@@ -467,4 +472,29 @@ pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     // SipHash keyed by the system's random numbers.
     RandomState::new().hash_one(sys::monotonic_ns())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_bound_to_every_address_serves_both_families() {
+        let ip: IpAddr = "::".parse().unwrap();
+        let bound = (0..100).find_map(|n| bind_pair(ip, 32_000 + 2 * n).ok());
+        let (rtp, _rtcp) = bound.expect("one of a hundred pairs is free");
+        rtp.set_nonblocking(false).unwrap();
+        rtp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let port = rtp.local_addr().unwrap().port();
+        for loopback in ["127.0.0.1", "::1"] {
+            let loopback: IpAddr = loopback.parse().unwrap();
+            let peer = UdpSocket::bind((loopback, 0)).unwrap();
+            peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            peer.send_to(b"to", (loopback, port)).unwrap();
+            let (_, from) = rtp.recv_from(&mut [0; 8]).unwrap();
+            assert_eq!(from.ip().to_canonical(), loopback);
+            rtp.send_to(b"back", from).unwrap();
+            assert_eq!(peer.recv_from(&mut [0; 8]).unwrap().0, 4);
+        }
+    }
 }

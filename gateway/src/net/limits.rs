@@ -25,6 +25,8 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(600);
 pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Peers whose local address is remembered.
 pub const LOCAL_ADDRESSES_MAX: usize = 4_096;
+/// Time that a peer may take to read a message that is written to it; then its connection is closed.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection whose framing broke waits for the answer that tells its peer so.
 pub const LAST_WORD: Duration = Duration::from_millis(500);
 /// A socket that has had more to read than a turn takes for this long means overload.

@@ -12,11 +12,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::AbortHandle;
 
 use super::BindError;
 use super::limits::{
     CONNECT_TIMEOUT, CONNECTION_IDLE, CONNECTION_QUEUE, CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE_MAX,
-    FIRST_MESSAGE_TIMEOUT, LAST_WORD,
+    FIRST_MESSAGE_TIMEOUT, LAST_WORD, WRITE_TIMEOUT,
 };
 
 /// What connections tell the core.
@@ -66,9 +68,19 @@ pub async fn accept(listener: TcpListener, core: mpsc::Sender<FromTcp>) {
     }
 }
 
+/// Why bytes were not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// The connection is gone, or no more may be opened.
+    NoWay,
+    /// The peer does not read: its connection was closed just now; [`FromTcp::Closed`] does not follow.
+    CutOff(u64),
+}
+
 struct Connection {
     remote: SocketAddr,
     queue: mpsc::Sender<Vec<u8>>,
+    task: AbortHandle,
 }
 
 /// Every open connection, by number.
@@ -103,25 +115,36 @@ impl Connections {
             tracing::warn!(open = self.open.len(), "a TCP connection was refused: too many are open");
             return;
         }
-        let (flow, queue) = self.register(local, remote);
-        tokio::spawn(run(stream, flow, queue, self.core.clone()));
+        self.register(local, remote, |flow, queue, core| tokio::spawn(run(stream, flow, queue, core)).abort_handle());
     }
 
     /// Sends on `flow`: on its connection, or on one to its remote address, opened when there is none.
-    /// `false`: it cannot be sent (connection gone, queue full, cap reached).
-    pub fn send(&mut self, flow: Flow, bytes: Vec<u8>) -> bool {
+    ///
+    /// # Errors
+    /// [`NotSent`]; a peer that reads slower than it asks is cut off.
+    pub fn send(&mut self, flow: Flow, bytes: Vec<u8>) -> Result<(), NotSent> {
         let number =
             if flow.connection != 0 { Some(flow.connection) } else { self.by_remote.get(&flow.remote).copied() };
-        if let Some(connection) = number.and_then(|n| self.open.get(&n)) {
-            return connection.queue.try_send(bytes).is_ok();
+        let number = match number.filter(|number| self.open.contains_key(number)) {
+            Some(number) => number,
+            None if flow.connection != 0 || self.open.len() >= CONNECTIONS_MAX => return Err(NotSent::NoWay),
+            None => self.register(flow.local, flow.remote, |flow, queue, core| {
+                tokio::spawn(connect(flow, queue, core)).abort_handle()
+            }),
+        };
+        let Some(connection) = self.open.get(&number) else { return Err(NotSent::NoWay) };
+        match connection.queue.try_send(bytes) {
+            Ok(()) => Ok(()),
+            // It is ending by itself, and says so.
+            Err(TrySendError::Closed(_)) => Err(NotSent::NoWay),
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(remote = %connection.remote, "a TCP peer does not read what it is sent: cut off");
+                // It hangs in a write; nothing else would end it.
+                connection.task.abort();
+                self.closed(number);
+                Err(NotSent::CutOff(number))
+            }
         }
-        if flow.connection != 0 || self.open.len() >= CONNECTIONS_MAX {
-            return false;
-        }
-        let (flow, queue) = self.register(flow.local, flow.remote);
-        let sent = self.open.get(&flow.connection).is_some_and(|c| c.queue.try_send(bytes).is_ok());
-        tokio::spawn(connect(flow, queue, self.core.clone()));
-        sent
     }
 
     /// Forgets a connection that ended.
@@ -139,14 +162,21 @@ impl Connections {
         }
     }
 
-    fn register(&mut self, local: SocketAddr, remote: SocketAddr) -> (Flow, mpsc::Receiver<Vec<u8>>) {
+    fn register(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        spawn: impl FnOnce(Flow, mpsc::Receiver<Vec<u8>>, mpsc::Sender<FromTcp>) -> AbortHandle,
+    ) -> u64 {
         let number = self.next;
         self.next += 1;
         let (queue, receiver) = mpsc::channel(CONNECTION_QUEUE);
-        self.open.insert(number, Connection { remote, queue });
+        let flow = Flow { transport: Transport::Tcp, local, remote, connection: number };
+        let task = spawn(flow, receiver, self.core.clone());
+        self.open.insert(number, Connection { remote, queue, task });
         self.by_remote.insert(remote, number);
         *self.per_source.entry(remote.ip()).or_insert(0) += 1;
-        (Flow { transport: Transport::Tcp, local, remote, connection: number }, receiver)
+        number
     }
 }
 
@@ -191,7 +221,7 @@ async fn run(mut stream: TcpStream, flow: Flow, mut queue: mpsc::Receiver<Vec<u8
                     // RFC 5626 4.4.1: a ping (CRLF CRLF) is answered with one CRLF.
                     for _ in 0..framer.take_pings() {
                         last_activity = Instant::now();
-                        if stream.write_all(b"\r\n").await.is_err() {
+                        if !write(&mut stream, b"\r\n").await {
                             break 'connection;
                         }
                     }
@@ -204,7 +234,7 @@ async fn run(mut stream: TcpStream, flow: Flow, mut queue: mpsc::Receiver<Vec<u8
                 Some(bytes) => {
                     last_activity = Instant::now();
                     whole_message_seen = true;
-                    if stream.write_all(&bytes).await.is_err() {
+                    if !write(&mut stream, &bytes).await {
                         break;
                     }
                 }
@@ -216,9 +246,48 @@ async fn run(mut stream: TcpStream, flow: Flow, mut queue: mpsc::Receiver<Vec<u8
     if framer.is_broken() {
         // The core may have a 400 to say about it.
         if let Ok(Some(bytes)) = tokio::time::timeout(LAST_WORD, queue.recv()).await {
-            let _ = stream.write_all(&bytes).await;
+            write(&mut stream, &bytes).await;
         }
     }
     let _ = stream.shutdown().await;
     let _ = core.send(FromTcp::Closed(flow.connection)).await;
+}
+
+/// Whether the peer took it, in time.
+async fn write(stream: &mut TcpStream, bytes: &[u8]) -> bool {
+    matches!(tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(bytes)).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that sends and never reads fills its socket, then its queue; it is cut off, and the table forgets it.
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_cut_off() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, remote) = listener.accept().await.unwrap();
+        let (core, mut told) = mpsc::channel(16);
+        let mut connections = Connections::new(core);
+        connections.opened(stream, listener.local_addr().unwrap(), remote);
+        let flow = Flow { transport: Transport::Tcp, local: listener.local_addr().unwrap(), remote, connection: 1 };
+        let mut cut_off = Err(());
+        for _ in 0..100_000 {
+            if let Err(error) = connections.send(flow, vec![b'x'; 60_000]) {
+                cut_off = Ok(error);
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(cut_off, Ok(NotSent::CutOff(1)));
+        assert!(connections.is_empty());
+        assert_eq!(connections.send(flow, b"x".to_vec()), Err(NotSent::NoWay));
+        // The peer reads what was under way, and then the end.
+        let mut buffer = vec![0; 1 << 20];
+        let end = async { while !matches!(peer.read(&mut buffer).await, Ok(0) | Err(_)) {} };
+        tokio::time::timeout(Duration::from_secs(20), end).await.expect("the connection is closed");
+        drop(connections);
+        assert!(told.recv().await.is_none(), "no word of an end that was told already");
+    }
 }

@@ -283,6 +283,7 @@ impl Chaos {
             sdp: Some(SDP.to_vec()),
             credentials: (self.dice.below(2) == 0).then_some(credentials),
             headers: Vec::new(),
+            max_forwards: self.dice.below(256) as u8,
         }
     }
 

@@ -16,13 +16,13 @@ impl Endpoint {
         if self.calls.len() >= self.config.limits.calls || self.txs.len() >= self.config.limits.transactions {
             return Err(Full);
         }
-        let Outgoing { flow, target, from, to, sdp, credentials, headers } = outgoing;
+        let Outgoing { flow, target, from, to, sdp, credentials, headers, max_forwards } = outgoing;
         let (tag, branch, call_id) = (self.random.tag(), self.random.branch(), self.random.call_id());
         let local = format!("{};tag={tag}", name_addr(&from));
         let seq = 1 + (self.random.next() as u32 & 0xffff);
         let mut made = request(Method::Invite, target.as_bytes())
             .header("Via", self.via(flow, &branch))
-            .header("Max-Forwards", "70")
+            .header("Max-Forwards", max_forwards.to_string())
             .header("From", &local)
             .header("To", name_addr(&to))
             .header("Call-ID", &call_id)

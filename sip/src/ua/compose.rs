@@ -99,6 +99,13 @@ pub(crate) fn reissue(old: &Message, via: &str, seq: u32, credentials: &[(&str, 
 /// A response still to be finished: everything but its body.
 pub(crate) type Lines<'a> = &'a [(&'a str, &'a str)];
 
+/// Whether an advertised host serves this peer: not this machine itself, and not one of the other address family.
+fn is_for(host: &str, flow: Flow) -> bool {
+    let peer = flow.remote.ip().to_canonical();
+    let advertised = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    !peer.is_loopback() && advertised.map_or(true, |ip| ip.is_ipv4() == peer.is_ipv4())
+}
+
 impl Endpoint {
     fn host_port(&self, flow: Flow) -> String {
         let port = match flow.transport {
@@ -106,7 +113,7 @@ impl Endpoint {
             Transport::Tcp => self.config.tcp_port,
         };
         let port = port.unwrap_or_else(|| flow.local.port());
-        match &self.config.advertise {
+        match self.config.advertise.as_ref().filter(|host| is_for(host, flow)) {
             Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
             Some(host) => format!("{host}:{port}"),
             None => SocketAddr::new(flow.local.ip().to_canonical(), port).to_string(),

@@ -117,6 +117,12 @@ impl Endpoint {
         if let Some(refusal) = self.check(&message, in_dialog) {
             return self.refuse(&message, flow, &refusal);
         }
+        // What a back-to-back agent would have to pass on with no hop left (RFC 7332 4): a loop of calls ends here.
+        // OPTIONS is answered by the last element it reaches (RFC 3261 11).
+        if invite && !in_dialog && message.max_forwards() == Ok(Some(0)) {
+            self.stats.too_many_hops_483 += 1;
+            return self.refuse(&message, flow, &Refusal::new(483, ""));
+        }
         if in_dialog {
             return match self.call_of(&message) {
                 Some(call) => self.in_dialog(now, flow, (call, index), message),
@@ -165,11 +171,9 @@ impl Endpoint {
             self.stats.unsupported_scheme_416 += 1;
             return Some(Refusal::new(416, ""));
         }
-        let mut unsupported: Vec<_> = message
-            .header_values(HeaderName::Require)
-            .chain(message.header_values(HeaderName::ProxyRequire))
-            .map(|tag| String::from_utf8_lossy(tag))
-            .collect();
+        // Proxy-Require is for those on the way (RFC 3261 20.29): `privacy`, say, may still stand there (RFC 3323 4.2).
+        let mut unsupported: Vec<_> =
+            message.header_values(HeaderName::Require).map(|tag| String::from_utf8_lossy(tag)).collect();
         unsupported.dedup();
         if !unsupported.is_empty() {
             self.stats.bad_extension_420 += 1;

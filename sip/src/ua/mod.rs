@@ -44,7 +44,8 @@ mod transactions;
 mod types;
 
 pub use types::{
-    CallEvent, CallKey, Config, EndCause, Flow, Full, Incoming, Limits, Outgoing, Output, Party, Stats, Transport,
+    CallEvent, CallKey, Config, EndCause, Flow, Full, Incoming, Limits, MAX_FORWARDS, Outgoing, Output, Party, Stats,
+    Transport,
 };
 
 use crate::tx::matching::{Fingerprint, Fingerprinter, PlainMap};

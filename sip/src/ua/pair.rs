@@ -1,6 +1,6 @@
 //! Two endpoints on a wire in virtual time, for tests: latency, loss, duplicates and reordering from a seed.
 
-use super::{CallEvent, CallKey, Config, Endpoint, Flow, Outgoing, Output, Party, Transport};
+use super::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output, Party, Transport};
 use crate::wire::{StreamFramer, parse_datagram};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -142,6 +142,7 @@ impl Pair {
             sdp: Some(b"v=0\r\no=offer\r\n".to_vec()),
             credentials: None,
             headers: Vec::new(),
+            max_forwards: MAX_FORWARDS,
         }
     }
 

@@ -4,7 +4,7 @@ use super::call::{Call, Phase, Ringing, Unacked};
 use super::compose::{self, ALLOW, SDP, SUPPORTED};
 use super::inbound::Refusal;
 use super::transactions::{Opening, Purpose};
-use super::{CallEvent, EndCause, Endpoint, Flow, Incoming, Owner};
+use super::{CallEvent, EndCause, Endpoint, Flow, Incoming, MAX_FORWARDS, Owner};
 use crate::dialog::Dialog;
 use crate::tx::matching::Fingerprint;
 use crate::tx::{Input, State};
@@ -281,6 +281,7 @@ fn incoming(flow: Flow, request: &Arc<Message>, sdp: Option<Vec<u8>>) -> Incomin
         to: request.to().map(|to| text(to.uri_raw)).unwrap_or_default(),
         call_id: request.call_id().map(text).unwrap_or_default(),
         sdp,
+        max_forwards: request.max_forwards().ok().flatten().unwrap_or(MAX_FORWARDS),
         request: Arc::clone(request),
     }
 }

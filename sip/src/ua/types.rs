@@ -138,6 +138,9 @@ pub struct Party {
     pub display: Option<String>,
 }
 
+/// Max-Forwards of a request that nobody has forwarded yet (RFC 3261 8.1.1.6).
+pub const MAX_FORWARDS: u8 = 70;
+
 /// A call to place.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -156,6 +159,9 @@ pub struct Outgoing {
     pub credentials: Option<Credentials>,
     /// More header lines for the INVITE (P-Asserted-Identity, Privacy...).
     pub headers: Vec<(String, String)>,
+    /// Max-Forwards: [`super::MAX_FORWARDS`], or one less than that of the call which this one passes on
+    /// (RFC 7332 4).
+    pub max_forwards: u8,
 }
 
 /// A call that came in; 100 Trying was sent.
@@ -177,6 +183,8 @@ pub struct Incoming {
     pub call_id: String,
     /// The offer; `None`: we are to offer in the 200 ([`CallEvent::Confirmed`] then brings the answer).
     pub sdp: Option<Vec<u8>>,
+    /// Hops that are left, 1 to 255 ([`MAX_FORWARDS`] when the INVITE does not say).
+    pub max_forwards: u8,
 }
 
 /// What an endpoint wants done.
@@ -315,6 +323,7 @@ pub struct Stats {
     pub not_acceptable_406: u64,
     pub bad_extension_420: u64,
     pub merged_482: u64,
+    pub too_many_hops_483: u64,
     pub no_dialog_481: u64,
     pub out_of_order_500: u64,
     pub glare_491: u64,

@@ -7,7 +7,7 @@ mod people;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
 use ark_media::prompt::EncodedPrompt;
 use ark_media::sdp::{Direction, Local, Negotiated, Negotiator};
-use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, Outgoing, Output as SipOutput, Party};
+use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output as SipOutput, Party};
 use ark_sip::wire;
 
 use super::queue::QueueConfig;
@@ -53,6 +53,8 @@ pub(super) struct FakeMedia {
     pub(super) full: bool,
     /// Whoever wants something of this leg finds a fault: the next so many commands panic.
     pub(super) faults: Option<(LegId, u32)>,
+    /// The address that RTP is bound to; none: every address.
+    pub(super) bound: Option<Ipv4Addr>,
 }
 
 impl FakeMedia {
@@ -127,7 +129,8 @@ impl MediaPort for Port {
         let id = LegId(media.next);
         let port = 20_000 + u16::try_from(media.next).unwrap() * 2;
         media.legs.insert(id, FakeLeg::default());
-        Ok(Leg { id, rtp: SocketAddr::from(([0, 0, 0, 0], port)), rtcp: SocketAddr::from(([0, 0, 0, 0], port + 1)) })
+        let ip = media.bound.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        Ok(Leg { id, rtp: (ip, port).into(), rtcp: (ip, port + 1).into() })
     }
 
     fn command(&self, leg: LegId, command: Command) -> Result<(), Full> {
@@ -287,8 +290,8 @@ impl Rig {
             tenant: Tenant::default(),
             gateway: "gw1".to_owned(),
             advertise: None,
-            udp: Some(ARK.parse().unwrap()),
-            tcp: None,
+            udp: vec![ARK.parse().unwrap()],
+            tcp: Vec::new(),
             recordings: "recordings".into(),
             number: "95188".to_owned(),
             log: true,
@@ -326,6 +329,7 @@ impl Rig {
             sdp,
             credentials: None,
             headers: Vec::new(),
+            max_forwards: MAX_FORWARDS,
         };
         let key = phone.endpoint.place(now, outgoing).unwrap();
         self.settle();

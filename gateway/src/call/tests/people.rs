@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use ark_conversation::Event;
 use ark_media::sdp::Direction;
-use ark_sip::ua::CallEvent;
+use ark_sip::ua::{CallEvent, MAX_FORWARDS};
 
 use super::hotline::PLAN;
 use super::{ANNA, BEN, CHEN, Rig};
+use crate::call::{CannotPlace, Output};
 
 #[test]
 fn the_human_key_brings_a_person_and_both_hear_each_other() {
@@ -17,6 +18,10 @@ fn the_human_key_brings_a_person_and_both_hear_each_other() {
     rig.press(CHEN, '0');
     rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
     assert!(rig.bridged(CHEN, ANNA));
+    let incoming =
+        |event: &CallEvent| if let CallEvent::Incoming(call) = event { Some(call.max_forwards) } else { None };
+    let hops = rig.phone(ANNA).events.iter().find_map(|(_, event)| incoming(event));
+    assert_eq!(hops, Some(MAX_FORWARDS - 1), "a call that goes round in circles ends (RFC 7332)");
     let left = rig.events(|e| if let Event::QueueLeft(e) = e { Some(e.outcome.as_str()) } else { None });
     assert_eq!(left, ["answered"]);
     rig.run_for(Duration::from_secs(30));
@@ -133,4 +138,30 @@ fn two_callers_wait_in_order_for_one_operator() {
     rig.hang_up(ANNA, anna);
     rig.run_until("the second is served", |r| r.logged("leg.bridged") == 2);
     assert!(rig.bridged(BEN, ANNA));
+}
+
+#[test]
+fn a_call_out_leaves_by_a_socket_of_the_peers_family() {
+    let mut rig = Rig::new(PLAN, &[]);
+    let target = "sip:1001@[2001:db8::3]:5060";
+    let error = rig.switch.place(rig.now, target, "95188").unwrap_err();
+    assert!(matches!(error, CannotPlace::NoSocket(_)), "{error}");
+    let ipv6 = "[2001:db8::1]:5070".parse().unwrap();
+    rig.switch.config.udp.push(ipv6);
+    rig.switch.place(rig.now, target, "95188").unwrap();
+    let mut sent = std::iter::from_fn(|| rig.switch.poll());
+    let flow = sent.find_map(|output| if let Output::Send { flow, .. } = output { Some(flow) } else { None });
+    assert_eq!(flow.map(|flow| flow.local), Some(ipv6));
+}
+
+#[test]
+fn audio_is_asked_for_where_rtp_is_bound() {
+    let mut rig = Rig::new(PLAN, &[]);
+    rig.media.0.borrow_mut().bound = Some([10, 0, 9, 9].into());
+    rig.call(CHEN);
+    rig.run_for(Duration::from_millis(100));
+    let answer = |event: &CallEvent| if let CallEvent::Answered { sdp } = event { sdp.clone() } else { None };
+    let sdp = rig.phone(CHEN).events.iter().find_map(|(_, event)| answer(event)).expect("the call is answered");
+    let sdp = String::from_utf8(sdp).unwrap();
+    assert!(sdp.contains("c=IN IP4 10.0.9.9\r\n"), "{sdp}");
 }
