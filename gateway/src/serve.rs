@@ -29,7 +29,6 @@ use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::telemetry::{Sample, SampleKind};
 use crate::{actions, http};
-use ark_media::session::SourcePolicy;
 
 /// Media events that wait for the signalling thread.
 const MEDIA_EVENTS: usize = 16_384;
@@ -314,8 +313,6 @@ fn engine_config(config: &Config) -> EngineConfig {
         ports: config.rtp.ports.first..=config.rtp.ports.last,
         // "0s": never, which a call does not live to see.
         rtp_timeout: if config.rtp.timeout.0.is_zero() { NEVER } else { config.rtp.timeout.0 },
-        // A carrier sends from where its SDP says; phones on a private network may sit behind a NAT.
-        source: if config.trunk.is_empty() { EngineConfig::default().source } else { SourcePolicy::Strict },
         ..EngineConfig::default()
     }
 }

@@ -52,11 +52,15 @@ pub const RECORD_LATE_MAX: Duration = Duration::from_millis(400);
 /// How far ahead of the clock on the wall a packet may lie before its stream is laid out anew.
 pub const RECORD_EARLY_MAX: Duration = Duration::from_millis(200);
 /// Audio in one block of a recording.
-pub const RECORD_BLOCK: Duration = Duration::from_millis(500);
+pub const RECORD_BLOCK: Duration = Duration::from_millis(250);
+/// How far a stream of a recording may lie off the clock on the wall, its fastest packets taken, before it is moved.
+pub const RECORD_DRIFT_MAX: Duration = Duration::from_millis(10);
+/// Packets over which that is watched: five seconds of them.
+pub const RECORD_DRIFT_PACKETS: u32 = 250;
 /// Longest recording: 24 h, well within what a WAV can say.
 pub const RECORD_MAX: Duration = Duration::from_secs(24 * 3600);
 
 const _: () = assert!(PTIME_MAX.as_millis().is_multiple_of(TICK.as_millis()));
 const _: () = assert!(RTP_HEADER_BYTES + (PTIME_MAX.as_millis() as usize) * 8 < DATAGRAM_BYTES_MAX);
-// A crash loses what may still come late and a block that is not full: less than a second.
-const _: () = assert!(RECORD_LATE_MAX.as_millis() + RECORD_BLOCK.as_millis() < 1000);
+// A crash loses what may still come late and a block that is not full: less than a second, with room for a slow disk.
+const _: () = assert!(RECORD_LATE_MAX.as_millis() + RECORD_BLOCK.as_millis() < 700);

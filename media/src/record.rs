@@ -8,14 +8,16 @@
 use std::time::{Duration, Instant};
 
 use crate::codec::{CodecRef, Decoder};
-use crate::limits::{RECORD_BLOCK, RECORD_EARLY_MAX, RECORD_LATE_MAX, RECORD_MAX};
+use crate::limits::{
+    RECORD_BLOCK, RECORD_DRIFT_MAX, RECORD_DRIFT_PACKETS, RECORD_EARLY_MAX, RECORD_LATE_MAX, RECORD_MAX,
+};
 
 /// Samples per second of each channel.
 pub const RATE_HZ: u32 = 8000;
 /// Bytes of the header; audio begins here.
 pub const HEADER_BYTES: usize = 44;
 /// Bytes of one sample of both channels.
-const PAIR_BYTES: usize = 4;
+pub const PAIR_BYTES: usize = 4;
 /// Pairs in the window: what may still come late, a block that waits to be handed out, what may come early.
 const WINDOW: usize = pairs(RECORD_LATE_MAX) + 2 * pairs(RECORD_BLOCK) + pairs(RECORD_EARLY_MAX);
 /// Mean amplitude above which a packet counts as voice: about -44 dB of full scale.
@@ -42,6 +44,31 @@ struct Clock {
     ssrc: u32,
     timestamp: u32,
     position: u64,
+    /// How long after its place in the recording the fastest of the last packets came, in pairs.
+    least_lag: i64,
+    /// How many packets that was found over.
+    packets: u32,
+}
+
+impl Clock {
+    fn new(ssrc: u32, timestamp: u32, position: u64) -> Self {
+        Self { ssrc, timestamp, position, least_lag: i64::MAX, packets: 0 }
+    }
+
+    /// Watches how far the stream lies off the clock on the wall: its first packet may have been a slow one, and no
+    /// two clocks run alike. Gives how far the stream has to move, now and then.
+    fn drift(&mut self, lag: i64) -> Option<i64> {
+        self.least_lag = self.least_lag.min(lag);
+        self.packets += 1;
+        let limit = pairs(RECORD_DRIFT_MAX) as i64;
+        // A packet cannot come before it was spoken: that is certain at once.
+        if self.least_lag >= -limit && self.packets < RECORD_DRIFT_PACKETS {
+            return None;
+        }
+        let off = std::mem::replace(&mut self.least_lag, i64::MAX);
+        self.packets = 0;
+        (off.abs() > limit).then_some(off)
+    }
 }
 
 struct Channel {
@@ -149,16 +176,19 @@ impl Recorder {
             let ahead = at - wall as i64;
             (-(pairs(RECORD_LATE_MAX) as i64)..=pairs(RECORD_EARLY_MAX) as i64).contains(&ahead)
         };
-        if let Some(at) = told.filter(near) {
+        if let (Some(at), Some(clock)) = (told.filter(near), clock.as_mut()) {
+            let off = clock.drift(wall as i64 - at);
+            self.resyncs += u64::from(off.is_some());
+            let at = at + off.unwrap_or(0);
             let position = at.max(0) as u64;
             // A late packet must not pull the reference back: a clock only goes forward.
-            if clock.is_none_or(|c| position > c.position) && at >= 0 {
-                *clock = Some(Clock { ssrc, timestamp, position });
+            if at >= 0 && (position > clock.position || off.is_some()) {
+                (clock.timestamp, clock.position) = (timestamp, position);
             }
             return position;
         }
         self.resyncs += u64::from(told.is_some());
-        *clock = Some(Clock { ssrc, timestamp, position: wall });
+        *clock = Some(Clock::new(ssrc, timestamp, wall));
         wall
     }
 
@@ -167,13 +197,23 @@ impl Recorder {
         elapsed.as_micros() as u64 * u64::from(RATE_HZ) / 1_000_000
     }
 
+    /// Whether [`Recorder::poll`] has something to give.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.header != Some(self.flushed) || self.due(now) >= pairs(RECORD_BLOCK) as u64
+    }
+
+    /// Pairs that can be handed out.
+    fn due(&self, now: Instant) -> u64 {
+        match self.end {
+            Some(end) => end - self.flushed,
+            None => self.wall(now).saturating_sub(self.flushed + pairs(RECORD_LATE_MAX) as u64),
+        }
+    }
+
     /// The next bytes for the file, appended to `out`; `None` when nothing is due. Call it at least every
     /// [`RECORD_BLOCK`] until it gives `None`: the first call gives the header, then blocks come, each with a header.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Write> {
-        let due = match self.end {
-            Some(end) => end - self.flushed,
-            None => self.wall(now).saturating_sub(self.flushed + pairs(RECORD_LATE_MAX) as u64),
-        };
+        let due = self.due(now);
         let block = pairs(RECORD_BLOCK) as u64;
         if self.header == Some(self.flushed) && (due >= block || (self.end.is_some() && due > 0)) {
             return Some(self.block(due.min(block), out));

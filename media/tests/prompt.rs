@@ -45,6 +45,33 @@ fn the_tone_is_found_after_decoding_each_format() {
 }
 
 #[test]
+fn a_wrong_ending_changes_nothing() {
+    for name in files() {
+        let right = decode(file(&name), &name).unwrap();
+        for ending in ["wav", "mp3", "ogg", "flac", "m4a", "opus", "txt"] {
+            let wrong = decode(file(&name), &format!("prompt.{ending}")).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(wrong == right, "{name} as {ending}");
+        }
+    }
+}
+
+#[test]
+fn half_a_file_is_what_is_there_or_an_error_with_its_name() {
+    for name in files() {
+        let mut half = file(&name);
+        half.truncate(half.len() / 2);
+        match decode(half, &name) {
+            Ok(pcm) => assert!((50..450).contains(&pcm.duration().as_millis()), "{name}: {:?}", pcm.duration()),
+            // The index of an m4a stands at its end, and half a second of the others is one page, frame or block.
+            Err(error) => {
+                assert!(["m4a", "flac", "adpcm", "opus", "ogg"].iter().any(|whole| name.contains(whole)), "{error}");
+                assert!(error.to_string().starts_with(&name), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_no_prompt_is_refused_with_its_name_and_the_reason() {
     let say = |bytes: &[u8], name: &str| decode(bytes.to_vec(), name).unwrap_err().to_string();
     assert_eq!(say(b"", "empty.wav"), "empty.wav: the file is empty");
@@ -118,6 +145,31 @@ fn resampling_keeps_what_fits_and_removes_what_does_not() {
     assert!(tone::level(middle, 8000, 2000.0) < 30.0);
     let up = out.resampled(48_000);
     assert!((tone::level(&up.samples[6000..42_000], 48_000, 1000.0) - 8000.0).abs() < 300.0);
+}
+
+/// The level of a tone of half scale after it went from one rate to 8 kHz, and the strongest of what it folds down to.
+fn after_resampling(rate_hz: u32, hz: f64) -> (f64, f64) {
+    let pcm = Pcm { samples: tone::sine(hz, 16_000, rate_hz, Duration::from_millis(500)), rate_hz };
+    let out = pcm.resampled(8000).samples;
+    let middle = &out[1000..3000];
+    (tone::level(middle, 8000, hz), tone::rms(middle) * std::f64::consts::SQRT_2)
+}
+
+#[test]
+fn the_telephone_band_passes_evenly_and_nothing_folds_into_it_from_any_rate() {
+    let decibels = |level: f64| 20.0 * (level / 16_000.0).log10();
+    for rate_hz in [11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000] {
+        for hz in [300.0, 1000.0, 2000.0, 3000.0, 3400.0] {
+            let passed = decibels(after_resampling(rate_hz, hz).0);
+            assert!((-1.0..0.2).contains(&passed), "{hz} Hz at {rate_hz} Hz passes with {passed:.1} dB");
+        }
+        for hz in [4600.0, 5000.0, 6000.0, 7400.0, 9000.0, 15_000.0, 30_000.0] {
+            if hz < f64::from(rate_hz) * 0.49 {
+                let folded = decibels(after_resampling(rate_hz, hz).1);
+                assert!(folded < -60.0, "{hz} Hz at {rate_hz} Hz folds down with {folded:.1} dB");
+            }
+        }
+    }
 }
 
 #[test]

@@ -159,6 +159,52 @@ fn random_loss_jitter_and_reordering_never_shift_one_side_against_the_other() {
     }
 }
 
+/// A caller whose packets take `delay(n)` ms and whose clock runs `ppm` fast, beside Ark's own even stream; how far off
+/// its samples lie at the end, in milliseconds.
+fn offset_at_the_end(frames: u64, ppm: i64, delay: impl Fn(u64) -> u64) -> i64 {
+    let begin = start();
+    let mut recorder = Recorder::new(begin);
+    let mut file = File::default();
+    let spoken = |n: u64| (n as i64 * 20_000 - n as i64 * 20 * ppm / 1000) as u64;
+    let mut arrivals: Vec<(u64, u64)> = (0..frames).map(|n| (spoken(n) + delay(n) * 1000, n)).collect();
+    arrivals.sort_unstable();
+    let mut arrivals = arrivals.into_iter().peekable();
+    for ms in (0..frames * 20 + 400).step_by(5) {
+        let now = begin + Duration::from_millis(ms);
+        while let Some((_, n)) = arrivals.next_if(|(at, _)| *at <= ms * 1000) {
+            recorder.push(now, Side::Caller, pcma(), 7, (n * 160) as u32, &frame(n).0);
+        }
+        file.take(&mut recorder, now);
+    }
+    let end = begin + Duration::from_millis(frames * 20 + 400);
+    recorder.finish(end);
+    file.take(&mut recorder, end);
+    let last = frames - 50;
+    let (_, value) = frame(last);
+    let expected = spoken(last) as i64 * 8 / 1000;
+    let pairs = file.pairs();
+    let (from, to) = ((expected - 4000).max(0) as usize, (expected + 4000) as usize);
+    let at = pairs[from..to].iter().position(|[left, _]| *left == value).expect("the packet is in the file") + from;
+    (at as i64 - expected) / 8
+}
+
+#[test]
+fn a_slow_first_packet_a_late_one_and_clocks_that_drift_leave_both_sides_aligned() {
+    assert_eq!(offset_at_the_end(300, 0, |_| 0), 0);
+    let lines: [(&str, i64, fn(u64) -> u64); 6] = [
+        ("the first packets came together, late", 0, |n| 150_u64.saturating_sub(n * 20)),
+        ("one packet was very late", 0, |n| if n == 100 { 350 } else { 0 }),
+        ("one burst was late", 0, |n| if (100..110).contains(&n) { 200 + (110 - n) * 20 } else { 0 }),
+        ("every tenth packet is late", 0, |n| if n % 10 == 3 { 90 } else { 0 }),
+        ("the caller's clock is fast", 200, |_| 0),
+        ("the caller's clock is slow", -200, |_| 0),
+    ];
+    for (what, ppm, delay) in lines {
+        let off = offset_at_the_end(if ppm == 0 { 600 } else { 9_000 }, ppm, delay);
+        assert!(off.abs() < 20, "{what}: {off} ms off");
+    }
+}
+
 #[test]
 fn a_pause_of_polling_and_packets_from_nowhere_cannot_break_it() {
     let begin = start();

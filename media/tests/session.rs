@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ark_media::codec::{self, CodecRef};
 use ark_media::dtmf::{Digit, Payload, Road};
 use ark_media::prompt::EncodedPrompt;
+use ark_media::rtcp::{Report, Rtcp, SenderInfo};
 use ark_media::rtp::{Header, Packet};
 use ark_media::sdp::{Direction, Negotiated};
 use ark_media::session::{
@@ -234,6 +235,74 @@ fn events_of_a_payload_type_that_was_never_agreed_are_taken_unless_forbidden() {
 }
 
 #[test]
+fn a_key_that_comes_in_a_stream_of_its_own_beside_the_voice_counts_once() {
+    let mut leg = Leg::new(agreed());
+    let mut sequence = 100;
+    for step in 1..=8_u16 {
+        let voice = leg.hear(&[0xD5; 160]);
+        leg.session.receive_rtp(leg.now, peer(), &voice);
+        let (duration, end) = ((step.min(5) * 160).to_be_bytes(), u8::from(step > 5) << 7);
+        let header = Header { marker: step == 1, payload_type: 101, sequence, timestamp: 4000, ssrc: 0xEE };
+        let mut packet = [0; 16];
+        header.write(&[5, end | 10, duration[0], duration[1]], &mut packet).unwrap();
+        leg.session.receive_rtp(leg.now, peer(), &packet);
+        sequence += 1;
+        leg.now += TICK;
+    }
+    let digit = Digit::from_char('5').unwrap();
+    let held = Duration::from_millis(100);
+    let expected = [SessionEvent::Digit { digit, road: Road::Rtp }, SessionEvent::DigitEnded { digit, held }];
+    assert_eq!(leg.events(), expected);
+}
+
+#[test]
+fn where_the_two_sides_number_differently_ours_decides_what_a_packet_is() {
+    // We take events as 101, and the peer takes its audio under that number.
+    let negotiated = Negotiated { payload_type: 101, dtmf_payload_type: Some(97), ..agreed() };
+    let mut leg = Leg::new(negotiated);
+    let packet = leg.send(101, true, 500, &[5, 0x8A, 3, 32]);
+    assert_eq!(leg.session.receive_rtp(leg.now, peer(), &packet).media().unwrap().kind, Kind::Event);
+    let packet = leg.send(97, true, 3000, &[6, 0x8A, 3, 32]);
+    assert_eq!(leg.session.receive_rtp(leg.now, peer(), &packet).media().unwrap().kind, Kind::Event);
+    let packet = leg.hear(&[0xD5; 160]);
+    assert_eq!(leg.session.receive_rtp(leg.now, peer(), &packet).media().unwrap().kind, Kind::Audio);
+}
+
+#[test]
+fn comfort_noise_is_a_pause_and_no_garbage() {
+    let mut leg = Leg::new(agreed());
+    let packet = leg.send(13, false, 500, &[60]);
+    let received = leg.session.receive_rtp(leg.now, peer(), &packet);
+    assert!(matches!(received, Received::Dropped(Dropped::ComfortNoise)));
+    let quality = leg.session.quality();
+    assert_eq!((quality.garbage, quality.packets_in), (0, 1));
+    assert_eq!(leg.session.last_received(), Some(leg.now));
+}
+
+#[test]
+fn a_report_names_the_last_sender_report_of_its_own_stream_alone() {
+    let mut leg = Leg::new(agreed());
+    let packet = leg.hear(&[0xD5; 160]);
+    leg.session.receive_rtp(leg.now, peer(), &packet);
+    let ssrc = Packet::parse(&packet).unwrap().header.ssrc;
+    let (mut rtcp, mut out) = ([0; 200], [0; 200]);
+    for (of, named) in [(ssrc ^ 1, 0), (ssrc, 0x0203_0405)] {
+        let info = SenderInfo { ntp: 0x0001_0203_0405_0607, ..SenderInfo::default() };
+        let report = Report { ssrc: of, sender: Some(info), ..Report::default() };
+        let length = report.write(&mut rtcp).unwrap();
+        leg.session.receive_rtcp(leg.now, peer(), &rtcp[..length]);
+        leg.now += Duration::from_millis(1500);
+        let length = leg.session.rtcp_bye(leg.now, &mut out).unwrap();
+        let Some(Ok(Rtcp::ReceiverReport { mut reports, .. })) = ark_media::rtcp::parse(&out[..length]).next() else {
+            panic!("nothing was sent, so it is a receiver report")
+        };
+        let block = reports.next().unwrap();
+        let delay = if named == 0 { 0 } else { 98_304 };
+        assert_eq!((block.ssrc, block.last_sr, block.delay_since_sr), (ssrc, named, delay));
+    }
+}
+
+#[test]
 fn keys_are_sent_between_the_frames_of_a_prompt() {
     let mut leg = Leg::new(agreed());
     leg.session.play(list(1, vec![tone(200, 1000)])).unwrap();
@@ -356,9 +425,9 @@ fn only_the_peer_is_heard_and_its_loss_is_counted() {
 
 #[test]
 fn a_learned_source_becomes_the_remote_address() {
-    let source = SourcePolicy::LearnOnce { window: Duration::from_secs(5) };
-    let mut leg = Leg::with(SessionConfig { source, ..SessionConfig::new(agreed(), 7) });
     let nat = SocketAddr::from(([198, 51, 100, 3], 61_000));
+    let source = SourcePolicy::LearnOnce { host: nat.ip(), window: Duration::from_secs(5) };
+    let mut leg = Leg::with(SessionConfig { source, ..SessionConfig::new(agreed(), 7) });
     assert_eq!(leg.session.remote(), peer());
     for i in 0..4 {
         let packet = leg.hear(&[0xD5; 160]);

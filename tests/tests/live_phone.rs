@@ -30,6 +30,8 @@ fn a_key_stops_the_prompt_within_a_tenth_of_a_second() {
     phone.wait_to_hear(440.0, SOON);
     phone.press('2');
     phone.wait_to_hear(600.0, SOON);
+    let went_on = phone.heard_after_key(440.0);
+    assert!(went_on < Duration::from_millis(100), "the prompt went on for {went_on:?}");
     phone.hang_up();
     let timeline = gateway.wait_for_event("call.ended", SOON);
     assert_eq!(timeline.first("prompt.finished")["cause"], "barge_in", "{}", timeline.first("prompt.finished"));

@@ -6,7 +6,6 @@ use ark_media::{
     codec,
     prompt::EncodedPrompt,
     sdp::{Direction, Negotiated},
-    session::SourcePolicy,
 };
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -218,7 +217,6 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
         ip: [127, 0, 0, 1].into(),
         ports: PORTS,
         cores: vec![cores.measured],
-        source: SourcePolicy::Strict,
         ..EngineConfig::default()
     };
     let engine = Engine::start(config, sender).map_err(|error| BenchError::Failed(error.to_string()))?;
@@ -231,7 +229,8 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
     for index in 0..if bridges > 0 { 2 * bridges } else { calls } {
         let leg = patiently(|| handle.reserve()).map_err(refused)?;
         let negotiated = negotiated(traffic.address(index)?);
-        patiently(|| handle.command(leg.id, Command::Start { negotiated: negotiated.clone() })).map_err(refused)?;
+        let start = Command::Start { negotiated, signalled_from: None };
+        patiently(|| handle.command(leg.id, start.clone())).map_err(refused)?;
         legs.push(leg);
     }
     for (index, leg) in legs.iter().enumerate() {

@@ -13,7 +13,7 @@ use ark_media::sdp::{Direction as SdpDirection, Local, Negotiated, Negotiator};
 use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, MAX_FORWARDS, Outgoing, Party, Transport};
 
 use super::limits::FORGET_AFTER;
-use super::site::{Hotline, NoWay, Way};
+use super::site::{Hotline, LOCAL_TRUNK, NoWay, Way};
 use super::state::{Call, Ending, Leg, Stage};
 use super::switch::{Switch, ms};
 use crate::media::{self, Command, MediaPort};
@@ -65,11 +65,13 @@ impl<M: MediaPort> Switch<M> {
             },
             None => None,
         };
+        let trunk = self.site.trunk_of(incoming.flow.remote.ip()).to_owned();
         let customer = Leg {
             number: LegNumber(1),
             direction: Direction::Inbound,
             sip: key,
             media: reserved.id,
+            signalled_from: (trunk == LOCAL_TRUNK).then(|| incoming.flow.remote.ip()),
             sdp,
             agreed: answer.as_ref().map(|(_, agreed)| agreed.clone()),
             stage: Stage::Ringing,
@@ -79,7 +81,6 @@ impl<M: MediaPort> Switch<M> {
             ending: None,
             closed: false,
         };
-        let trunk = self.site.trunk_of(incoming.flow.remote.ip()).to_owned();
         let names = Names {
             from: Pii::new(user_part(&incoming.from)),
             dialled: Pii::new(dialled),
@@ -173,6 +174,7 @@ impl<M: MediaPort> Switch<M> {
                 direction: Direction::Outbound,
                 sip,
                 media: reserved.id,
+                signalled_from: (way.trunk == LOCAL_TRUNK).then(|| way.remote.ip()),
                 sdp,
                 agreed: None,
                 stage: Stage::Ringing,
@@ -321,7 +323,8 @@ impl<M: MediaPort> Switch<M> {
         call.customer.answered = Some(now.mono);
         call.customer.agreed = Some(agreed.clone());
         self.counters.answered += 1;
-        self.tell_media(call.customer.media, Command::Start { negotiated: agreed });
+        let signalled_from = call.customer.signalled_from;
+        self.tell_media(call.customer.media, Command::Start { negotiated: agreed, signalled_from });
         self.log_answered(now, call, false);
         if call.record_call {
             self.record_whole_call(now, call);

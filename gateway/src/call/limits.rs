@@ -18,6 +18,8 @@ pub const POSITION_CHECK: Duration = Duration::from_secs(5);
 pub const TRANSFER_RING: Duration = Duration::from_secs(30);
 /// A call whose peer sends no RTP for this long is ended: its phone is gone.
 pub const RTP_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a key is held that goes on from a SIP INFO to the other side of a bridge.
+pub const INFO_KEY: Duration = Duration::from_millis(120);
 /// Steps of a plan that one input may cause before the call is ended as broken.
 pub const STEPS_MAX: usize = 256;
 /// Log events that wait for the writer; over it they are counted and dropped, and the log says so.

@@ -229,8 +229,9 @@ impl<M: MediaPort> Switch<M> {
         other.leg.agreed = Some(agreed.clone());
         other.bridged = Some(now.mono);
         let (media, number, request) = (other.leg.media, other.leg.number, other.request);
+        let signalled_from = other.leg.signalled_from;
         self.counters.answered += 1;
-        self.tell_media(media, Command::Start { negotiated: agreed });
+        self.tell_media(media, Command::Start { negotiated: agreed, signalled_from });
         self.log_answered(now, call, true);
         self.tell_media(call.customer.media, Command::Bridge { other: media });
         call.playing = None;

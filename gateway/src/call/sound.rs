@@ -8,8 +8,10 @@ use ark_conversation::event::{
 };
 use ark_dialplans::{Heard, Lang, Now, Piece, Run};
 use ark_media::codec::CodecRef;
+use ark_media::dtmf::Digit;
 use ark_media::prompt::EncodedPrompt;
 
+use super::limits::INFO_KEY;
 use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
 use super::switch::Switch;
 use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordEnd};
@@ -165,6 +167,21 @@ impl<M: MediaPort> Switch<M> {
         self.log(now, call, event);
         if of_customer {
             call.heard.push_back(Heard::Key(key));
+        }
+        self.pass_info_key(call, of_customer, key, road);
+    }
+
+    /// A key that came by INFO goes on to the other side of a bridge as telephone-events. One that came as
+    /// telephone-events has gone with the voice, and from a phone that agreed on those its INFO is the same key again.
+    fn pass_info_key(&mut self, call: &Call, of_customer: bool, key: char, road: media::Road) {
+        let Some(other) = call.other.as_ref().filter(|o| o.bridged.is_some()) else { return };
+        let (from, to) = if of_customer { (&call.customer, &other.leg) } else { (&other.leg, &call.customer) };
+        let by_info_alone = from.agreed.as_ref().is_some_and(|agreed| agreed.receive_dtmf_payload_type.is_none());
+        if road == media::Road::Info
+            && by_info_alone
+            && let Some(digit) = Digit::from_char(key)
+        {
+            self.tell_media(to.media, Command::SendDtmf { digit, duration: INFO_KEY });
         }
     }
 

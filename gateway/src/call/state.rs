@@ -1,6 +1,7 @@
 //! What a call is while it is up: its legs, its plan's run, and what is being done with it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ pub(super) struct Leg {
     pub(super) direction: Direction,
     pub(super) sip: CallKey,
     pub(super) media: media::LegId,
+    /// Where its signalling comes from; None for a trunk, whose SDP is believed.
+    pub(super) signalled_from: Option<IpAddr>,
     pub(super) sdp: Negotiator,
     pub(super) agreed: Option<Negotiated>,
     pub(super) stage: Stage,

@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -72,6 +72,9 @@ pub enum Command {
     Start {
         /// Codec, payload types, addresses, direction.
         negotiated: Negotiated,
+        /// Where the signalling of a peer comes from that may stand behind a NAT: when its SDP names another host, its
+        /// media may be learned from this one, once. `None`: only the address of the SDP is believed.
+        signalled_from: Option<IpAddr>,
     },
     /// A re-INVITE was agreed on: hold, resume, another address, another codec.
     Update {

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Write},
+    io::{self, Write as _},
     os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use ark_media::record::{HEADER_BYTES, PAIR_BYTES, RATE_HZ, Write, header};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::sync::mpsc;
 
@@ -24,8 +25,12 @@ use super::{
     limits::{RECORD_POOL, RECORD_QUEUE},
 };
 
-/// Samples of one file, both channels, interleaved: as the WAV file will hold them.
-pub(crate) type Block = Vec<i16>;
+/// Bytes of one file, and where they go: one write after the other, each with so many of the bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) writes: Vec<Write>,
+}
 
 /// What a leg and the disk thread share about one recording.
 #[derive(Debug)]
@@ -33,7 +38,6 @@ pub(crate) struct Ticket {
     number: u64,
     leg: LegId,
     path: PathBuf,
-    rate_hz: u32,
     failure: AtomicU8,
 }
 
@@ -65,12 +69,12 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Asks for a new file. `None`: the queue is full, the disk is behind.
-    pub(crate) fn open(&self, leg: LegId, path: PathBuf, rate_hz: u32) -> Result<Arc<Ticket>, PathBuf> {
+    pub(crate) fn open(&self, leg: LegId, path: PathBuf) -> Result<Arc<Ticket>, PathBuf> {
         if self.sender.len() >= RECORD_QUEUE {
             return Err(path);
         }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let ticket = Arc::new(Ticket { number, leg, path, rate_hz, failure: AtomicU8::new(FINE) });
+        let ticket = Arc::new(Ticket { number, leg, path, failure: AtomicU8::new(FINE) });
         match self.sender.try_send(Message::Open(Arc::clone(&ticket))) {
             Ok(()) => Ok(ticket),
             Err(_) => Err(ticket.path.clone()),
@@ -78,10 +82,10 @@ impl Disk {
     }
 
     /// An empty block, used again where one is at hand.
-    pub(crate) fn block(&self, samples: usize) -> Block {
+    pub(crate) fn block(&self) -> Block {
         let mut block = self.recycled.try_recv().unwrap_or_default();
-        block.clear();
-        block.reserve_exact(samples);
+        block.bytes.clear();
+        block.writes.clear();
         block
     }
 
@@ -135,7 +139,7 @@ impl DiskThread {
 
 struct OpenFile {
     file: File,
-    samples: u64,
+    bytes: u64,
 }
 
 struct Writer {
@@ -169,7 +173,7 @@ impl Writer {
             Message::Open(ticket) => self.open(&ticket),
             Message::Append(ticket, block) => {
                 if let Some(file) = self.open.get_mut(&ticket.number)
-                    && let Err(error) = file.append(&block, ticket.rate_hz)
+                    && let Err(error) = file.append(&block)
                 {
                     self.open.remove(&ticket.number);
                     self.fail(&ticket, format!("writing {}: {error}", ticket.path.display()));
@@ -183,8 +187,8 @@ impl Writer {
 
     fn open(&mut self, ticket: &Ticket) {
         let made = File::create(&ticket.path).and_then(|mut file| {
-            file.write_all(&header(ticket.rate_hz, 0))?;
-            Ok(OpenFile { file, samples: 0 })
+            file.write_all(&header(0))?;
+            Ok(OpenFile { file, bytes: HEADER_BYTES as u64 })
         });
         match made {
             Ok(file) => drop(self.open.insert(ticket.number, file)),
@@ -202,10 +206,11 @@ impl Writer {
         if let Err(error) = file.file.sync_all() {
             return self.fail(ticket, format!("closing {}: {error}", ticket.path.display()));
         }
-        let bytes = file.samples * 2;
-        let duration = Duration::from_micros(file.samples / 2 * 1_000_000 / u64::from(ticket.rate_hz.max(1)));
+        let bytes = file.bytes;
+        let pairs = (bytes - HEADER_BYTES as u64) / PAIR_BYTES as u64;
+        let duration = Duration::from_micros(pairs * 1_000_000 / u64::from(RATE_HZ));
         let (leg, path) = (ticket.leg, ticket.path.clone());
-        self.events.push(Event::Recorded { leg, path, duration, bytes: bytes + HEADER_BYTES, cause });
+        self.events.push(Event::Recorded { leg, path, duration, bytes, cause });
     }
 
     fn fail(&mut self, ticket: &Ticket, error: String) {
@@ -215,41 +220,16 @@ impl Writer {
 }
 
 impl OpenFile {
-    /// Adds a block and then says so in the header: a crash in between loses the block, never the file.
-    fn append(&mut self, block: &[i16], rate_hz: u32) -> io::Result<()> {
-        let bytes: Vec<u8> = block.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-        self.file.write_all(&bytes)?;
-        self.samples += block.len() as u64;
-        self.file.write_all_at(&header(rate_hz, self.samples * 2), 0)
+    /// Writes a block as it says: audio first, then the header that names it, so that a crash in between loses the
+    /// block and never the file.
+    fn append(&mut self, block: &Block) -> io::Result<()> {
+        let mut rest = &block.bytes[..];
+        for write in &block.writes {
+            let (bytes, after) = rest.split_at(write.bytes.min(rest.len()));
+            rest = after;
+            self.file.write_all_at(bytes, write.offset)?;
+            self.bytes = self.bytes.max(write.offset + bytes.len() as u64);
+        }
+        Ok(())
     }
-}
-
-/// Bytes of a WAV file before its samples.
-const HEADER_BYTES: u64 = 44;
-/// Left and right.
-const CHANNELS: u16 = 2;
-
-/// The header of a two-channel, 16-bit WAV file with so many bytes of samples.
-fn header(rate_hz: u32, data_bytes: u64) -> [u8; HEADER_BYTES as usize] {
-    let data = u32::try_from(data_bytes).unwrap_or(u32::MAX - HEADER_BYTES as u32);
-    let frame = CHANNELS * 2;
-    let mut header = [0; HEADER_BYTES as usize];
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        header[at..at + bytes.len()].copy_from_slice(bytes);
-        at += bytes.len();
-    };
-    put(b"RIFF");
-    put(&(data + HEADER_BYTES as u32 - 8).to_le_bytes());
-    put(b"WAVEfmt ");
-    put(&16_u32.to_le_bytes());
-    put(&1_u16.to_le_bytes());
-    put(&CHANNELS.to_le_bytes());
-    put(&rate_hz.to_le_bytes());
-    put(&(rate_hz * u32::from(frame)).to_le_bytes());
-    put(&frame.to_le_bytes());
-    put(&16_u16.to_le_bytes());
-    put(b"data");
-    put(&data.to_le_bytes());
-    header
 }

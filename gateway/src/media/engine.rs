@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ark_media::session::SourcePolicy;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
@@ -22,7 +21,7 @@ use super::{
     api::{Command, Event, Full, Leg, LegId, MediaPort},
     disk::{Disk, DiskThread},
     leg::LegState,
-    limits::{BIND_ATTEMPTS, COMMAND_QUEUE, PORT_QUARANTINE, RTCP_RECEIVE_BUFFER, RTP_RECEIVE_BUFFER},
+    limits::{BIND_ATTEMPTS, COMMAND_QUEUE, LEARN_WINDOW, PORT_QUARANTINE, RTCP_RECEIVE_BUFFER, RTP_RECEIVE_BUFFER},
     metrics::{EngineMetrics, ThreadMetrics},
     ports::PortPool,
     sys::{self, Waker},
@@ -44,8 +43,9 @@ pub struct EngineConfig {
     pub quarantine: Duration,
     /// Silence after which a leg reports [`Event::RtpTimeout`].
     pub rtp_timeout: Duration,
-    /// Whose packets a leg believes. Learning once, at its beginning, is what phones behind a NAT need.
-    pub source: SourcePolicy,
+    /// How long after an agreement the media of a phone behind a NAT may be learned, from where its signalling comes
+    /// and nowhere else ([`super::Command::Start`]).
+    pub learn_window: Duration,
 }
 
 impl Default for EngineConfig {
@@ -57,7 +57,7 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             quarantine: PORT_QUARANTINE,
             rtp_timeout: Duration::from_secs(30),
-            source: SourcePolicy::LearnOnce { window: Duration::from_secs(5) },
+            learn_window: LEARN_WINDOW,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use ark_media::{
     codec::{CodecRef, Decoder, Encoder},
+    record::{Recorder, Side},
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
@@ -16,11 +17,10 @@ use ark_media::{
 
 use super::{
     api::{LegId, RecordEnd},
-    disk::{Block, Disk, Ticket},
-    limits::{DECODED_SAMPLES_MAX, FRAME, RECORD_BLOCK_FRAMES, SILENCE_LEVEL},
+    disk::{Disk, Ticket},
+    limits::DECODED_SAMPLES_MAX,
     metrics::{Drop, ThreadMetrics},
     sys::DATAGRAM_BYTES,
-    tap::Tap,
     wheel::Seat,
 };
 
@@ -87,13 +87,13 @@ impl LegState {
     }
 
     /// Sends the RTP packet that stands in `scratch.packet`, and lets a recording hear it.
-    pub(crate) fn send_rtp(&mut self, length: usize, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+    pub(crate) fn send_rtp(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
         let Some(session) = &self.session else { return };
         let packet = &scratch.packet[..length];
         send(&self.rtp, packet, session.remote(), metrics);
         ThreadMetrics::count(&metrics.rtp_out, 1);
         if let Some(recording) = &mut self.recording {
-            recording.said(packet, session.negotiated(), &mut scratch.pcm);
+            recording.said(now, packet, session.negotiated());
         }
     }
 
@@ -110,7 +110,7 @@ impl LegState {
             session.forward(now, media, &mut scratch.packet)
         };
         if let Some(length) = length {
-            self.send_rtp(length, scratch, metrics);
+            self.send_rtp(now, length, scratch, metrics);
         }
     }
 
@@ -167,114 +167,74 @@ impl Bridge {
 /// A running recording.
 pub(crate) struct Recording {
     ticket: Arc<Ticket>,
-    tap: Tap,
-    block: Block,
-    rate_hz: u32,
-    codec: CodecRef,
-    heard: Box<dyn Decoder>,
-    said: Box<dyn Decoder>,
-    ssrc: Option<u32>,
-    frames: u64,
-    limit_frames: u64,
-    quiet_frames: u64,
-    silence_frames: u64,
-}
-
-fn frames(time: Option<Duration>) -> u64 {
-    time.map_or(u64::MAX, |time| (time.as_millis() / FRAME.as_millis()).max(1) as u64)
+    recorder: Recorder,
+    began: Instant,
+    limit: Option<Duration>,
+    silence: Option<Duration>,
 }
 
 impl Recording {
     /// Asks the disk for the file; the path comes back when the disk is too far behind.
     pub(crate) fn start(
         disk: &Disk,
+        now: Instant,
         leg: LegId,
-        codec: CodecRef,
         path: PathBuf,
         limit: Option<Duration>,
         silence: Option<Duration>,
     ) -> Result<Self, PathBuf> {
-        let rate_hz = codec.sample_rate_hz();
-        let ticket = disk.open(leg, path, rate_hz)?;
-        Ok(Self {
-            ticket,
-            tap: Tap::new(rate_hz),
-            block: disk.block(Self::block_samples(rate_hz)),
-            rate_hz,
-            codec,
-            heard: codec.decoder(),
-            said: codec.decoder(),
-            ssrc: None,
-            frames: 0,
-            limit_frames: frames(limit),
-            quiet_frames: 0,
-            silence_frames: frames(silence),
-        })
+        let ticket = disk.open(leg, path)?;
+        Ok(Self { ticket, recorder: Recorder::new(now), began: now, limit, silence })
     }
 
-    fn block_samples(rate_hz: u32) -> usize {
-        2 * RECORD_BLOCK_FRAMES * super::tap::samples(FRAME, rate_hz)
+    /// A packet came from the far side; the kernel had it `at`.
+    pub(crate) fn heard(&mut self, at: Instant, media: &Media<'_>) {
+        if media.kind == Kind::Audio {
+            self.recorder.push(at, Side::Caller, media.codec, media.ssrc, media.timestamp, media.payload);
+        }
     }
 
-    /// Whether this codec's samples can go into the file; decoders follow the codec.
-    fn speaks(&mut self, codec: CodecRef) -> bool {
-        if codec.sample_rate_hz() != self.rate_hz {
-            return false;
-        }
-        if self.codec != codec {
-            (self.codec, self.heard, self.said) = (codec, codec.decoder(), codec.decoder());
-        }
-        true
-    }
-
-    /// A packet came from the far side.
-    pub(crate) fn heard(&mut self, media: &Media<'_>, scratch: &mut Scratch) {
-        if media.kind != Kind::Audio || !self.speaks(media.codec) {
-            return;
-        }
-        if self.ssrc.replace(media.ssrc) != Some(media.ssrc) {
-            self.tap.left.restart();
-        }
-        let samples = self.heard.decode(media.payload, &mut scratch.pcm);
-        self.tap.left.put(in_samples(media.timestamp, self.codec), &scratch.pcm[..samples]);
-    }
-
-    /// A packet went to the far side.
-    fn said(&mut self, packet: &[u8], negotiated: &Negotiated, pcm: &mut [i16]) {
+    /// A packet goes to the far side.
+    fn said(&mut self, now: Instant, packet: &[u8], negotiated: &Negotiated) {
         let Ok(packet) = Packet::parse(packet) else { return };
-        if packet.header.payload_type != negotiated.payload_type || !self.speaks(negotiated.codec) {
-            return;
+        let header = packet.header;
+        if header.payload_type == negotiated.payload_type {
+            self.recorder.push(now, Side::Ark, negotiated.codec, header.ssrc, header.timestamp, packet.payload);
         }
-        let samples = self.said.decode(packet.payload, pcm);
-        self.tap.right.put(in_samples(packet.header.timestamp, self.codec), &pcm[..samples]);
     }
 
-    /// 20 ms have passed. `Some`: the recording is over, [`Recording::finish`] it.
-    pub(crate) fn tick(&mut self, disk: &Disk) -> Option<RecordEnd> {
-        let loudness = self.tap.tick(&mut self.block);
-        self.frames += 1;
-        self.quiet_frames = if loudness < SILENCE_LEVEL { self.quiet_frames + 1 } else { 0 };
-        if self.block.len() >= Self::block_samples(self.rate_hz) {
-            let next = disk.block(Self::block_samples(self.rate_hz));
-            disk.append(&self.ticket, std::mem::replace(&mut self.block, next));
-        }
+    /// Hands over what is due. `Some`: the recording is over, [`Recording::finish`] it.
+    pub(crate) fn tick(&mut self, disk: &Disk, now: Instant) -> Option<RecordEnd> {
         if self.ticket.has_failed() {
             return Some(RecordEnd::Stopped);
         }
-        if self.frames >= self.limit_frames {
+        let full = self.recorder.is_full(now);
+        if full || self.limit.is_some_and(|limit| now.saturating_duration_since(self.began) >= limit) {
             return Some(RecordEnd::Limit);
         }
-        (self.quiet_frames >= self.silence_frames).then_some(RecordEnd::Silence)
+        if self.silence.is_some_and(|silence| self.recorder.silent_for(now, Side::Caller) >= silence) {
+            return Some(RecordEnd::Silence);
+        }
+        if self.recorder.is_due(now) {
+            self.hand_over(disk, now);
+        }
+        None
+    }
+
+    fn hand_over(&mut self, disk: &Disk, now: Instant) {
+        let mut block = disk.block();
+        while let Some(write) = self.recorder.poll(now, &mut block.bytes) {
+            block.writes.push(write);
+        }
+        disk.append(&self.ticket, block);
     }
 
     /// Hands over what is left and closes the file.
-    pub(crate) fn finish(mut self, disk: &Disk, cause: RecordEnd) {
-        disk.append(&self.ticket, std::mem::take(&mut self.block));
+    pub(crate) fn finish(mut self, disk: &Disk, now: Instant, cause: RecordEnd) {
+        // A limit is kept to the sample, whenever it was noticed.
+        let end = self.limit.map_or(now, |limit| now.min(self.began + limit));
+        self.recorder.finish(end);
+        self.hand_over(disk, now);
         disk.close(self.ticket, cause);
     }
-}
-
-/// An RTP timestamp as a count of samples.
-fn in_samples(timestamp: u32, codec: CodecRef) -> u32 {
-    timestamp.wrapping_mul(codec.sample_rate_hz() / codec.rtp_clock_hz().max(1))
 }

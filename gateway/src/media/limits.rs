@@ -18,7 +18,7 @@ pub(crate) const BRIDGE_POLL: Duration = Duration::from_micros(250);
 
 /// Datagrams read from one socket in one turn. A peer that sends more waits in its own socket's buffer, which drops.
 pub(crate) const PACKETS_PER_SOCKET_TURN: usize = 8;
-/// Sockets taken from epoll at a time; between two such batches the wheel is looked at.
+/// Sockets taken from epoll at a time, one datagram of each; between two such rounds the wheel is looked at.
 pub(crate) const READY_BATCH: usize = 128;
 /// Commands carried out in one turn of the loop.
 pub(crate) const COMMANDS_PER_TURN: usize = 128;
@@ -38,6 +38,8 @@ pub(crate) const EVENTS_PER_LEG: u16 = 64;
 pub(crate) const PAIRS_MAX: usize = 32_768;
 /// How long the ports of an ended leg rest, so that its far side's last packets do not reach a new call.
 pub(crate) const PORT_QUARANTINE: Duration = Duration::from_secs(5);
+/// How long after an agreement the media of a phone behind a NAT may be learned.
+pub(crate) const LEARN_WINDOW: Duration = Duration::from_secs(5);
 /// Ports that others hold, tried in one reservation.
 pub(crate) const BIND_ATTEMPTS: usize = 16;
 /// Receive buffer of an RTP socket: 64 packets or so, more than one second of a stall.
@@ -45,17 +47,9 @@ pub(crate) const RTP_RECEIVE_BUFFER: usize = 64 * 1024;
 /// Receive buffer of an RTCP socket.
 pub(crate) const RTCP_RECEIVE_BUFFER: usize = 8 * 1024;
 
-/// Blocks of samples waiting for the disk: at two blocks a second and call, 1,000 recordings for two seconds.
-pub(crate) const RECORD_QUEUE: usize = 4_096;
-/// Frames gathered for a file before they are written: half a second.
-pub(crate) const RECORD_BLOCK_FRAMES: usize = 25;
-/// Used blocks kept for the next recordings.
-pub(crate) const RECORD_POOL: usize = 64;
-/// How long a recording waits for packets that are late.
-pub(crate) const TAP_DELAY: Duration = Duration::from_millis(60);
-/// Frames of one channel that a recording holds: packets that are further ahead begin a new stretch.
-pub(crate) const TAP_RING_FRAMES: usize = 16;
-/// Mean of the absolute samples below which a caller counts as silent: about -46 dBFS.
-pub(crate) const SILENCE_LEVEL: u32 = 160;
+/// Blocks waiting for the disk: at four blocks a second and call, 1,000 recordings for two seconds.
+pub(crate) const RECORD_QUEUE: usize = 8_192;
+/// Used blocks kept for the next recordings: 2 MB.
+pub(crate) const RECORD_POOL: usize = 256;
 /// Samples that one packet can decode to: 240 ms at 8 kHz and more than any packet time at 48 kHz.
 pub(crate) const DECODED_SAMPLES_MAX: usize = 2_880;

@@ -25,7 +25,6 @@ pub(crate) mod limits;
 pub mod metrics;
 mod ports;
 pub(crate) mod sys;
-mod tap;
 mod thread;
 pub(crate) mod wheel;
 

@@ -3,17 +3,18 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use ark_media::session::{
-    Dropped, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent,
+    Dropped, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent, SourcePolicy,
 };
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{
-    api::{Command, Event, LegId, PlayEnd, Quality, RecordEnd},
+    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordEnd},
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
@@ -70,7 +71,7 @@ impl MediaThread {
             wheel: Wheel::default(),
             pace: Pace::new(sys::monotonic_ns()),
             epoll,
-            batch: ReceiveBatch::new(PACKETS_PER_SOCKET_TURN),
+            batch: ReceiveBatch::new(1),
             scratch: Scratch::new(),
             events: EventOut::new(context.events, Some(Arc::clone(&context.metrics))),
             freed: context.freed,
@@ -216,13 +217,16 @@ impl MediaThread {
             return;
         };
         match command {
-            Command::Start { negotiated } | Command::Update { negotiated } => match &mut leg.session {
-                Some(session) => {
+            Command::Start { negotiated, signalled_from } if leg.session.is_none() => {
+                self.begin(id, now, negotiated, signalled_from);
+            }
+            Command::Update { negotiated } if leg.session.is_none() => self.begin(id, now, negotiated, None),
+            Command::Start { negotiated, .. } | Command::Update { negotiated } => {
+                if let Some(session) = &mut leg.session {
                     session.update(now, negotiated);
                     leg.expecting = now;
                 }
-                None => self.begin(id, now, negotiated),
-            },
+            }
             Command::Play { id: play, items, barge_in, repeat } => {
                 self.play(id, Playlist { id: play, items, barge_in, repeat });
             }
@@ -258,10 +262,12 @@ impl MediaThread {
         self.drain(id);
     }
 
-    fn begin(&mut self, id: LegId, now: Instant, negotiated: ark_media::sdp::Negotiated) {
+    fn begin(&mut self, id: LegId, now: Instant, negotiated: Negotiated, signalled_from: Option<IpAddr>) {
         self.seed = self.seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
         let mut config = SessionConfig::new(negotiated, self.seed ^ seed());
-        config.source = self.config.source;
+        if let Some(host) = signalled_from {
+            config.source = SourcePolicy::LearnOnce { host, window: self.config.learn_window };
+        }
         let mut session = Session::new(now, config);
         if let Some(leg) = self.leg(id) {
             session.set_relay(leg.bridge.is_some().then_some(RelayKeys::Pass));
@@ -338,13 +344,12 @@ impl MediaThread {
 
     fn record(&mut self, id: LegId, path: std::path::PathBuf, limit: Option<Duration>, silence: Option<Duration>) {
         self.end_recording(id, RecordEnd::Stopped);
-        let Some(codec) = self.leg(id).and_then(|leg| leg.session.as_ref()).map(|session| session.negotiated().codec)
-        else {
+        if self.leg(id).is_none_or(|leg| leg.session.is_none()) {
             let error = "the leg has not begun: there is nothing to record".to_owned();
             self.events.push(Event::RecordFailed { leg: id, path, error });
             return;
-        };
-        match Recording::start(&self.disk, id, codec, path, limit, silence) {
+        }
+        match Recording::start(&self.disk, Instant::now(), id, path, limit, silence) {
             Ok(recording) => {
                 if let Some(leg) = self.leg(id) {
                     leg.recording = Some(Box::new(recording));
@@ -360,7 +365,7 @@ impl MediaThread {
 
     fn end_recording(&mut self, id: LegId, cause: RecordEnd) {
         if let Some(recording) = self.leg(id).and_then(|leg| leg.recording.take()) {
-            recording.finish(&self.disk, cause);
+            recording.finish(&self.disk, Instant::now(), cause);
             ThreadMetrics::uncount(&self.metrics.recordings, 1);
         }
     }
@@ -428,7 +433,7 @@ impl MediaThread {
         let Some(session) = &mut leg.session else { return };
         let now = Instant::now();
         if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
-            leg.send_rtp(length, &mut self.scratch, &self.metrics);
+            leg.send_rtp(now, length, &self.scratch, &self.metrics);
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
         }
         leg.ticks = leg.ticks.wrapping_add(1);
@@ -438,7 +443,7 @@ impl MediaThread {
         let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         drain(leg, &mut self.events, &self.metrics, false);
         if let Some(recording) = &mut leg.recording
-            && let Some(cause) = recording.tick(&self.disk)
+            && let Some(cause) = recording.tick(&self.disk, now)
         {
             self.end_recording(id, cause);
         }
@@ -459,7 +464,9 @@ impl MediaThread {
     // ---- packets
 
     fn receive(&mut self) {
-        loop {
+        // One datagram of each socket a round: a second one on the same socket is rare, and asking for it every time
+        // costs more than the round that finds it.
+        for _ in 0..PACKETS_PER_SOCKET_TURN {
             let ready = self.epoll.wait(0);
             let (now, real) = (Instant::now(), sys::realtime_ns());
             for index in 0..ready {
@@ -473,7 +480,7 @@ impl MediaThread {
                 }
             }
             // What is not read now is read in the next turn; the wheel does not wait for it.
-            if ready < READY_BATCH || sys::monotonic_ns() >= self.pace.next_ns() {
+            if ready == 0 || sys::monotonic_ns() >= self.pace.next_ns() {
                 return;
             }
         }
@@ -482,8 +489,10 @@ impl MediaThread {
     fn receive_rtp(&mut self, pair: usize, now: Instant, real: u64) {
         let Some(leg) = &self.legs[pair] else { return };
         let other = leg.bridge.as_ref().map(|bridge| usize::from(bridge.other.pair()));
-        let received = self.batch.receive(&leg.rtp, PACKETS_PER_SOCKET_TURN);
-        ThreadMetrics::count(&self.metrics.rtp_in, received as u64);
+        if self.batch.receive(&leg.rtp, 1) == 0 {
+            return;
+        }
+        ThreadMetrics::count(&self.metrics.rtp_in, 1);
         let (leg, mut other) = match other {
             Some(other) => match self.legs.get_disjoint_mut([pair, other]) {
                 Ok([Some(leg), other]) => (leg, other.as_mut()),
@@ -494,41 +503,36 @@ impl MediaThread {
                 None => return,
             },
         };
-        for index in 0..received {
-            let packet = self.batch.get(index);
-            let Some(session) = &mut leg.session else {
-                self.metrics.dropped(Drop::NotStarted);
-                continue;
-            };
-            let Some(from) = packet.from else { continue };
-            // When the kernel had it, by our clock: what it waited for our turn is no jitter of the network.
-            let waited = if packet.at_realtime_ns == 0 { 0 } else { real.saturating_sub(packet.at_realtime_ns) };
-            let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
-            match session.receive_rtp(at, from, packet.bytes) {
-                Received::Dropped(why) => self.metrics.dropped(reason(why)),
-                Received::Media(media) => {
-                    if let Some(recording) = &mut leg.recording {
-                        recording.heard(&media, &mut self.scratch);
-                    }
-                    if let Some(other) = &mut other {
-                        other.relay(now, &media, &mut self.scratch, &self.metrics);
-                    }
+        let packet = self.batch.get(0);
+        let Some(session) = &mut leg.session else { return self.metrics.dropped(Drop::NotStarted) };
+        let Some(from) = packet.from else { return };
+        // When the kernel had it, by our clock: what it waited for our turn is no jitter of the network.
+        let waited = if packet.at_realtime_ns == 0 { 0 } else { real.saturating_sub(packet.at_realtime_ns) };
+        let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
+        match session.receive_rtp(at, from, packet.bytes) {
+            Received::Dropped(why) => self.metrics.dropped(reason(why)),
+            Received::Media(media) => {
+                if let Some(recording) = &mut leg.recording {
+                    recording.heard(at, &media);
+                }
+                if let Some(other) = &mut other {
+                    other.relay(now, &media, &mut self.scratch, &self.metrics);
                 }
             }
-            drain(leg, &mut self.events, &self.metrics, false);
         }
+        drain(leg, &mut self.events, &self.metrics, false);
     }
 
     fn receive_rtcp(&mut self, pair: usize, now: Instant) {
         let Some(leg) = &mut self.legs[pair] else { return };
-        let received = self.batch.receive(&leg.rtcp, PACKETS_PER_SOCKET_TURN);
-        ThreadMetrics::count(&self.metrics.rtcp_in, received as u64);
-        for index in 0..received {
-            let packet = self.batch.get(index);
-            match (&mut leg.session, packet.from) {
-                (Some(session), Some(from)) => session.receive_rtcp(now, from, packet.bytes),
-                _ => self.metrics.dropped(Drop::NotStarted),
-            }
+        if self.batch.receive(&leg.rtcp, 1) == 0 {
+            return;
+        }
+        ThreadMetrics::count(&self.metrics.rtcp_in, 1);
+        let packet = self.batch.get(0);
+        match (&mut leg.session, packet.from) {
+            (Some(session), Some(from)) => session.receive_rtcp(now, from, packet.bytes),
+            _ => self.metrics.dropped(Drop::NotStarted),
         }
         drain(leg, &mut self.events, &self.metrics, false);
     }
@@ -557,7 +561,9 @@ fn reason(why: Dropped) -> Drop {
     match why {
         Dropped::Garbage => Drop::Malformed,
         Dropped::WrongSource => Drop::WrongSource,
-        Dropped::PayloadType | Dropped::Sequence | Dropped::Held | Dropped::Rtcp => Drop::Unwanted,
+        Dropped::PayloadType | Dropped::ComfortNoise | Dropped::Sequence | Dropped::Held | Dropped::Rtcp => {
+            Drop::Unwanted
+        }
     }
 }
 

@@ -263,6 +263,54 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     }
 }
 
+/// Where sound begins after at least 100 ms of silence, in samples.
+fn onsets(pcm: &[i16]) -> Vec<usize> {
+    let (mut found, mut quiet) = (Vec::new(), 0);
+    for (at, sample) in pcm.iter().enumerate() {
+        if sample.abs() < 500 {
+            quiet += 1;
+            continue;
+        }
+        if quiet > 800 {
+            found.push(at);
+        }
+        quiet = 0;
+    }
+    found
+}
+
+#[test]
+fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
+    let path = temporary("aligned.wav");
+    let mut rig = Rig::new(config(31_180, 2), 64);
+    let (leg, mut peer) = rig.call(codec(PCMU));
+    rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
+    // Ten frames of tone, ten of silence, and so on for four seconds.
+    let bursts: Vec<i16> = (0..10).flat_map(|_| [tone(440.0, 10), vec![0; 1_600]]).flatten().collect();
+    rig.play(&leg, 1, vec![peer.prompt(&bursts)], false);
+    // The phone echoes in another tone: it loses every ninth packet and says nothing at all for a while.
+    let (voice, silence) = (tone(700.0, 1), vec![0; 160]);
+    for n in 0..230 {
+        let heard = peer.hear();
+        let said = if loud(&peer, &heard) { &voice } else { &silence };
+        if n % 9 == 4 || (90..110).contains(&n) {
+            peer.lose(said);
+        } else {
+            peer.say(said);
+        }
+    }
+    rig.handle.command(leg.id, Command::RecordStop).unwrap();
+    rig.wait(|event| matches!(event, Event::Recorded { .. }).then_some(()));
+    let [left, right] = read_wav(&path);
+    let (caller, ark) = (onsets(&left), onsets(&right));
+    assert!(ark.len() >= 9 && caller.len() >= 6, "{ark:?} {caller:?}");
+    // A burst whose first packet was lost begins a packet later; all others begin where Ark's do.
+    let apart = |at: &usize| ark.iter().map(|ark| at.abs_diff(*ark)).min().unwrap();
+    let aligned = caller.iter().filter(|at| apart(at) < 160).count();
+    assert!(aligned * 10 >= caller.len() * 7, "{aligned} of {} within 20 ms: {ark:?} {caller:?}", caller.len());
+    assert!(caller.iter().all(|at| apart(at) < 480), "{ark:?} {caller:?}");
+}
+
 #[test]
 fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words() {
     let mut rig = Rig::new(config(31_100, 2), 64);
@@ -281,7 +329,8 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
         })
     };
     assert_eq!(record("limit.wav", Some(200), None, false), Ok((RecordEnd::Limit, 200)));
-    assert_eq!(record("silence.wav", Some(5_000), Some(300), false), Ok((RecordEnd::Silence, 300)));
+    let (cause, length) = record("silence.wav", Some(5_000), Some(300), false).unwrap();
+    assert!(cause == RecordEnd::Silence && (300..2_000).contains(&length), "{cause:?} after {length} ms");
     let error = record("no-such-directory/x.wav", None, None, false).unwrap_err();
     assert!(error.contains("no-such-directory") && error.contains("creating"), "{error}");
     // To a full disk: the failure is told, the call goes on.
@@ -345,17 +394,22 @@ fn a_port_that_someone_else_holds_is_passed_over() {
 fn a_flood_on_one_leg_is_counted_and_heard_by_nobody_else() {
     let mut rig = Rig::new(config(31_130, 2), 64);
     let (victim, mut peer) = rig.call(codec(PCMU));
-    let (flooded, _silent) = rig.call(codec(PCMU));
+    let (flooded, flooding) = rig.call(codec(PCMU));
     let stop = Arc::new(AtomicBool::new(false));
     let flood = std::thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
             let mut sent = 0_u64;
             while !stop.load(Ordering::Relaxed) {
-                // Wrong source, true RTP, and garbage. What does not fit into its buffer, the kernel drops.
-                let packet = if sent.is_multiple_of(2) { [0x80_u8; 172] } else { [0x13; 172] };
-                sent += u64::from(socket.send_to(&packet, flooded.rtp).is_ok());
+                // True RTP, garbage, garbage as RTCP, each from the leg's own phone and from a stranger. What does not
+                // fit into its buffer, the kernel drops.
+                let socket = if sent.is_multiple_of(2) { &flooding.rtp } else { &stranger };
+                let mut packet = [[0x80_u8; 172], [0x13; 172], [0x81; 172]][sent as usize / 2 % 3];
+                packet[1] = if sent.is_multiple_of(5) { 200 } else { 0 };
+                packet[2..4].copy_from_slice(&(sent as u16).to_be_bytes());
+                let to = if sent % 7 == 3 { flooded.rtcp } else { flooded.rtp };
+                sent += u64::from(socket.send_to(&packet, to).is_ok());
             }
             sent
         }
@@ -372,6 +426,8 @@ fn a_flood_on_one_leg_is_counted_and_heard_by_nobody_else() {
     let snapshot = rig.handle.metrics().snapshot();
     let dropped: u64 = snapshot.drops.iter().sum();
     assert!(sent > 750 && dropped > 0, "{sent} sent, {dropped} counted as dropped");
+    let [wrong, malformed] = [Drop::WrongSource, Drop::Malformed].map(|why| snapshot.drops[why as usize]);
+    assert!(wrong > 0 && malformed > 0, "{wrong} of strangers, {malformed} malformed");
     assert!(heard.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
     assert!(share_at(&peer.decode(&heard), 440.0) > 0.95);
     assert!(took < Duration::from_millis(1_500 + 500), "75 frames of 20 ms took {took:?}");

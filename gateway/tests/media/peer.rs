@@ -12,7 +12,6 @@ use ark_media::{
     codec::{self, CodecRef},
     prompt::EncodedPrompt,
     sdp::{Direction, Negotiated},
-    session::SourcePolicy,
 };
 use tokio::sync::mpsc;
 
@@ -105,6 +104,12 @@ impl Peer {
         self.timestamp = self.timestamp.wrapping_add(pcm.len() as u32);
     }
 
+    /// A frame that is lost on the way.
+    pub(crate) fn lose(&mut self, pcm: &[i16]) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(pcm.len() as u32);
+    }
+
     /// Presses a key for 100 ms: five packets and three ends, as RFC 4733 2.5.1 wants them.
     pub(crate) fn press(&mut self, event: u8) {
         let began = self.timestamp;
@@ -158,7 +163,6 @@ pub(crate) fn config(first_port: u16, pairs: u16) -> EngineConfig {
         threads: 1,
         ip: [127, 0, 0, 1].into(),
         ports: first_port..=first_port + 2 * pairs - 1,
-        source: SourcePolicy::Strict,
         ..EngineConfig::default()
     }
 }
@@ -175,7 +179,7 @@ impl Rig {
     pub(crate) fn call(&self, codec: CodecRef) -> (Leg, Peer) {
         let leg = self.handle.reserve().unwrap();
         let peer = Peer::new(&leg, codec);
-        self.handle.command(leg.id, Command::Start { negotiated: peer.negotiated() }).unwrap();
+        self.handle.command(leg.id, Command::Start { negotiated: peer.negotiated(), signalled_from: None }).unwrap();
         // The first packet shows that it has begun: what a phone sends before that is dropped.
         peer.hear();
         (leg, peer)

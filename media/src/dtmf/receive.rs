@@ -23,6 +23,7 @@ const LATE_MAX_UNITS: i32 = 16_000;
 #[derive(Debug, Clone, Copy)]
 struct Current {
     digit: Digit,
+    ssrc: u32,
     timestamp: u32,
     duration: u16,
     /// Clock units of the segments before this one (RFC 4733 2.5.1.3: more than 65535 units are split).
@@ -31,7 +32,7 @@ struct Current {
     last_heard: Instant,
 }
 
-/// Reads the events of one stream; an event is known by its RTP timestamp.
+/// Reads the events of a peer; an event is known by its key, its stream and its RTP timestamp.
 #[derive(Debug)]
 pub struct Receiver {
     clock_hz: u32,
@@ -46,14 +47,18 @@ impl Receiver {
         Self { clock_hz: clock_hz.max(1), current: None, waiting: None }
     }
 
-    /// Takes one telephone-event packet. When it returns an [`Event::End`] of an earlier key, the start of the new one
-    /// follows from [`Receiver::waiting`].
-    pub fn receive(&mut self, now: Instant, timestamp: u32, payload: &[u8]) -> Option<Event> {
+    /// Takes one telephone-event packet of the stream `ssrc`. Gateways that send events in a stream of their own beside
+    /// the audio are why events are not forgotten when the audio's stream is another. When this returns an
+    /// [`Event::End`] of an earlier key, the start of the new one follows from [`Receiver::waiting`].
+    pub fn receive(&mut self, now: Instant, ssrc: u32, timestamp: u32, payload: &[u8]) -> Option<Event> {
         let payload = Payload::parse(payload)?;
         let digit = Digit::from_event(payload.event)?;
-        if let Some(current) = &mut self.current {
+        // A stream that changes its SSRC while a key is down goes on with that key.
+        let continues = |c: &Current| c.ssrc == ssrc || (c.digit == digit && c.timestamp == timestamp);
+        if let Some(current) = self.current.as_mut().filter(|current| continues(current)) {
             let ahead = timestamp.wrapping_sub(current.timestamp) as i32;
-            if ahead == 0 {
+            // Phones whose clock stands still while keys are pressed: another key is another event.
+            if ahead == 0 && current.digit == digit {
                 return Self::same(current, now, payload, self.clock_hz);
             }
             if ahead < 0 && ahead > -LATE_MAX_UNITS {
@@ -72,8 +77,15 @@ impl Receiver {
             }
         }
         let lost_end = self.current.take_if(|c| !c.ended).map(|c| Self::end(&c, self.clock_hz));
-        let current =
-            Current { digit, timestamp, duration: payload.duration, before: 0, ended: payload.end, last_heard: now };
+        let current = Current {
+            digit,
+            ssrc,
+            timestamp,
+            duration: payload.duration,
+            before: 0,
+            ended: payload.end,
+            last_heard: now,
+        };
         self.current = Some(current);
         if lost_end.is_some() {
             self.waiting = Some(Event::Start(digit));
@@ -110,11 +122,6 @@ impl Receiver {
     /// Whether a key is down.
     pub fn is_held(&self) -> bool {
         self.current.is_some_and(|c| !c.ended)
-    }
-
-    /// Forgets timestamps: the stream has a new SSRC. A key that is down ends.
-    pub fn restart(&mut self) -> Option<Event> {
-        self.current.take().filter(|c| !c.ended).map(|c| Self::end(&c, self.clock_hz))
     }
 
     fn same(current: &mut Current, now: Instant, payload: Payload, clock_hz: u32) -> Option<Event> {
@@ -154,12 +161,13 @@ mod tests {
     struct Story {
         receiver: Receiver,
         now: Instant,
+        ssrc: u32,
         told: Vec<String>,
     }
 
     impl Story {
         fn new() -> Self {
-            Self { receiver: Receiver::new(8000), now: crate::fuzz::start(), told: Vec::new() }
+            Self { receiver: Receiver::new(8000), now: crate::fuzz::start(), ssrc: 1, told: Vec::new() }
         }
         fn note(&mut self, event: Option<Event>) {
             match event {
@@ -170,7 +178,7 @@ mod tests {
         }
         fn hear(&mut self, timestamp: u32, payload: &[u8]) -> &mut Self {
             self.now += Duration::from_millis(20);
-            let event = self.receiver.receive(self.now, timestamp, payload);
+            let event = self.receiver.receive(self.now, self.ssrc, timestamp, payload);
             self.note(event);
             while let Some(event) = self.receiver.waiting() {
                 self.note(Some(event));
@@ -247,6 +255,27 @@ mod tests {
         story.hear(1000, &packet('0', false, 160)).hear(1000, &packet('0', false, 0xFFFF));
         story.hear(1000 + 0xFFFF, &packet('0', false, 160)).hear(1000 + 0xFFFF, &packet('0', true, 14_465));
         assert_eq!(story.told(), "+0 -0:10000");
+    }
+
+    #[test]
+    fn a_new_stream_is_a_new_clock_and_a_key_that_was_down_ends() {
+        let mut story = Story::new();
+        story.hear(1000, &packet('1', false, 160));
+        story.ssrc = 2;
+        story.hear(400, &packet('2', false, 160)).hear(400, &packet('2', true, 320));
+        assert_eq!(story.told(), "+1 -1:20 +2 -2:40");
+        story.hear(9000, &packet('3', false, 160));
+        story.ssrc = 3;
+        story.hear(9000, &packet('3', false, 320)).hear(9000, &packet('3', true, 480));
+        assert_eq!(story.told(), "+1 -1:20 +2 -2:40 +3 -3:60");
+    }
+
+    #[test]
+    fn another_key_at_the_same_timestamp_is_another_key() {
+        let mut story = Story::new();
+        story.hear(0, &packet('1', false, 160)).hear(0, &packet('1', true, 320)).hear(0, &packet('1', true, 320));
+        story.hear(0, &packet('2', false, 160)).hear(0, &packet('2', true, 320));
+        assert_eq!(story.told(), "+1 -1:40 +2 -2:40");
     }
 
     #[test]

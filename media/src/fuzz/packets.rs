@@ -212,7 +212,7 @@ pub fn dtmf(seed: u64, iterations: u64) {
                 }
                 for _ in 0..1 + random.below(2) {
                     let now = begin + Duration::from_millis(ms);
-                    let mut next = receiver.receive(now, timestamp, &payload);
+                    let mut next = receiver.receive(now, 1, timestamp, &payload);
                     while let Some(event) = next {
                         match event {
                             Event::Start(d) => reported.push(d.as_char()),
@@ -223,7 +223,7 @@ pub fn dtmf(seed: u64, iterations: u64) {
                     }
                 }
                 if let Some((timestamp, payload)) = old.filter(|_| random.one_in(3)) {
-                    let late = receiver.receive(begin + Duration::from_millis(ms), timestamp, &payload);
+                    let late = receiver.receive(begin + Duration::from_millis(ms), 1, timestamp, &payload);
                     assert_eq!(late, None, "seed {seed}, iteration {i}: a late packet of an old key counts");
                 }
             }
@@ -237,7 +237,7 @@ pub fn dtmf(seed: u64, iterations: u64) {
             }
             let length = random.below(5) as usize;
             let junk = [[200].as_slice(), &random.bytes(length)].concat();
-            assert_eq!(receiver.receive(begin, timestamp, &junk), None, "seed {seed}, iteration {i}");
+            assert_eq!(receiver.receive(begin, 1, timestamp, &junk), None, "seed {seed}, iteration {i}");
             ms += random.below(200);
             timestamp = timestamp.wrapping_add(1600 + random.below(8000) as u32);
         }

@@ -66,7 +66,9 @@ pub fn session(seed: u64, iterations: u64) {
         let mut config = SessionConfig::new(first, random.next_u64());
         config.comfort_silence = random.one_in(2);
         if random.one_in(2) {
-            config.source = SourcePolicy::LearnOnce { window: Duration::from_millis(1) };
+            // The stranger's own host: also from there nothing is learned after the window.
+            let host = STRANGER.0.into();
+            config.source = SourcePolicy::LearnOnce { host, window: Duration::from_millis(1) };
         }
         let now = start();
         let prompts = codec::ALL

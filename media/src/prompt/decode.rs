@@ -148,7 +148,7 @@ fn decode_bytes(mut bytes: Vec<u8>, name: &str) -> Result<Pcm, Problem> {
         }
     }
     if mono.samples.is_empty() {
-        return Err(damage.map_or(Problem::NoAudio, Problem::Damaged));
+        return Err(Problem::Damaged(damage.unwrap_or_else(|| "it ends before its first sound".to_owned())));
     }
     Ok(Pcm { samples: mono.samples, rate_hz: mono.rate_hz })
 }
@@ -202,6 +202,8 @@ enum Decoder {
     Opus { decoder: Box<opus_rs::OpusDecoder>, channels: usize, interleaved: Vec<f32> },
 }
 
+/// Taps of the resampling filter, counted at the lower of the two rates.
+const FILTER_TAPS: usize = 128;
 /// Opus decodes at this rate whatever it was made from.
 const OPUS_RATE_HZ: u32 = 48_000;
 /// The longest Opus packet is 120 ms.
@@ -277,7 +279,10 @@ impl Pcm {
         }
         let input: Vec<f32> = self.samples.iter().map(|s| f32::from(*s)).collect();
         let ratio = f64::from(rate_hz) / f64::from(self.rate_hz);
-        let filter = SincInterpolationParameters::new(128, WindowFunction::BlackmanHarris2);
+        // The filter is as sharp as 128 taps are at the lower of the two rates: with fewer at 96 kHz, what 8 kHz
+        // cannot carry would fold back into the voice, and the voice's own highs would fade.
+        let taps = FILTER_TAPS * (self.rate_hz / rate_hz.max(1)).max(1) as usize;
+        let filter = SincInterpolationParameters::new(taps, WindowFunction::BlackmanHarris2);
         let mut resampler = Async::<f32>::new_sinc(ratio, 1.0, &filter, 1024, 1, FixedAsync::Input)
             .expect("both rates are positive and the parameters are constants");
         let frames = InterleavedSlice::new(&input, 1, input.len()).expect("one channel fits any slice");

@@ -12,6 +12,9 @@ use crate::quality::{LATE, Quality};
 use crate::rtp::{self, Jitter, Packet, SeqExtender, Sequence};
 use crate::sdp::Negotiated;
 
+/// Static payload type of comfort noise (RFC 3389 4).
+const COMFORT_NOISE: u8 = 13;
+
 /// What a packet carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -47,8 +50,10 @@ pub enum Dropped {
     Garbage,
     /// Not from the peer.
     WrongSource,
-    /// A payload type that was not agreed, or comfort noise (13), which carries no audio.
+    /// A payload type that was not agreed.
     PayloadType,
+    /// Comfort noise (RFC 3389, payload type 13): a pause of the peer's voice, no audio.
+    ComfortNoise,
     /// Seen before, or its sequence number is too far off to be believed.
     Sequence,
     /// Ark said that it does not receive (hold).
@@ -172,7 +177,7 @@ impl Session {
                 match why {
                     Dropped::Garbage | Dropped::PayloadType => self.quality.garbage += 1,
                     Dropped::WrongSource => self.quality.wrong_source += 1,
-                    Dropped::Sequence | Dropped::Held | Dropped::Rtcp => {}
+                    Dropped::Sequence | Dropped::ComfortNoise | Dropped::Held | Dropped::Rtcp => {}
                 }
                 Received::Dropped(why)
             }
@@ -193,12 +198,14 @@ impl Session {
         self.receive.last = Some(now);
         let kind = self.kind(&packet);
         let sequence = self.count(now, &packet, kind)?;
-        let kind = kind.ok_or(Dropped::PayloadType)?;
+        let refusal =
+            if packet.header.payload_type == COMFORT_NOISE { Dropped::ComfortNoise } else { Dropped::PayloadType };
+        let kind = kind.ok_or(refusal)?;
         if !self.negotiated.direction.receives() {
             return Err(Dropped::Held);
         }
         if kind == Kind::Event {
-            let first = self.receive.events.receive(now, packet.header.timestamp, packet.payload);
+            let first = self.receive.events.receive(now, packet.header.ssrc, packet.header.timestamp, packet.payload);
             self.tell(now, first);
         } else if self.receive.events.is_held() {
             let expired = self.receive.events.expire(now);
@@ -218,12 +225,19 @@ impl Session {
     fn kind(&self, packet: &Packet<'_>) -> Option<Kind> {
         let agreed = &self.negotiated;
         let number = packet.header.payload_type;
-        // Some peers use our number, some their own: both mean the same.
-        if number == agreed.receive_payload_type || number == agreed.payload_type {
-            return Some(Kind::Audio);
+        // Our numbers are what was agreed. Some peers send with their own all the same.
+        for (audio, event) in [
+            (agreed.receive_payload_type, agreed.receive_dtmf_payload_type),
+            (agreed.payload_type, agreed.dtmf_payload_type),
+        ] {
+            if number == audio {
+                return Some(Kind::Audio);
+            }
+            if Some(number) == event {
+                return Some(Kind::Event);
+            }
         }
-        let event = [agreed.receive_dtmf_payload_type, agreed.dtmf_payload_type].contains(&Some(number))
-            || (self.receive.tolerate_foreign_events && dtmf::looks_like_event(number, packet.payload));
+        let event = self.receive.tolerate_foreign_events && dtmf::looks_like_event(number, packet.payload);
         event.then_some(Kind::Event)
     }
 
@@ -238,8 +252,6 @@ impl Session {
             past.reordered += stream.sequence.reordered();
             past.duplicates += stream.sequence.duplicates();
             past.jitter = clock.duration_of(u64::from(stream.jitter.clock_units()));
-            let ended = self.receive.events.restart();
-            self.tell(now, ended);
         }
         let clock_hz = self.negotiated.codec.rtp_clock_hz();
         let extended = match &mut self.receive.stream {

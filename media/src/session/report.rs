@@ -18,8 +18,8 @@ pub(super) struct Reporter {
     /// State of the intervals' spread.
     spread: u32,
     sent_before: u64,
-    /// Middle of the peer's last SR, and when it came.
-    peer_sr: Option<(u32, Instant)>,
+    /// The stream of the peer's last SR, the middle of its NTP time, and when it came.
+    peer_sr: Option<(u32, u32, Instant)>,
     round_trip: Option<Duration>,
     peer_lost: Option<(i32, f32)>,
 }
@@ -70,8 +70,8 @@ impl Session {
         }
         for packet in rtcp::parse(bytes) {
             match packet {
-                Ok(Rtcp::SenderReport { info, reports, .. }) => {
-                    self.report.peer_sr = Some((rtcp::middle(info.ntp), now));
+                Ok(Rtcp::SenderReport { ssrc, info, reports }) => {
+                    self.report.peer_sr = Some((ssrc, rtcp::middle(info.ntp), now));
                     reports.for_each(|block| self.peer_report(now, &block));
                 }
                 Ok(Rtcp::ReceiverReport { reports, .. }) => reports.for_each(|block| self.peer_report(now, &block)),
@@ -120,18 +120,23 @@ impl Session {
             bytes: bytes as u32,
         });
         self.report.sent_before = packets;
-        let (last_sr, delay_since_sr) = self.report.peer_sr.map_or((0, 0), |(middle, at)| {
-            let delay = now.saturating_duration_since(at).as_micros() as u64 * 65_536 / 1_000_000;
-            (middle, delay as u32)
-        });
-        let block = self.stream().map(|(ssrc, stream)| ReportBlock {
-            ssrc,
-            fraction_lost: stream.sequence.fraction_lost(),
-            lost: stream.sequence.lost().min(0x7F_FFFF) as i32,
-            highest_sequence: stream.sequence.highest(),
-            jitter: stream.jitter.clock_units(),
-            last_sr,
-            delay_since_sr,
+        let peer_sr = self.report.peer_sr;
+        let block = self.stream().map(|(ssrc, stream)| {
+            // Of the stream that the block is about: a sender report of another one says nothing about it.
+            let (last_sr, delay_since_sr) =
+                peer_sr.filter(|(reported, ..)| *reported == ssrc).map_or((0, 0), |(_, middle, at)| {
+                    let delay = now.saturating_duration_since(at).as_micros() as u64 * 65_536 / 1_000_000;
+                    (middle, delay as u32)
+                });
+            ReportBlock {
+                ssrc,
+                fraction_lost: stream.sequence.fraction_lost(),
+                lost: stream.sequence.lost().min(0x7F_FFFF) as i32,
+                highest_sequence: stream.sequence.highest(),
+                jitter: stream.jitter.clock_units(),
+                last_sr,
+                delay_since_sr,
+            }
         });
         Report { ssrc: self.report.ssrc, sender, block, cname: &self.report.cname, bye }.write(out)
     }

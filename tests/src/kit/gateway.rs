@@ -63,6 +63,8 @@ pub struct Setup {
     pub operators: Vec<String>,
     /// Whether every call is recorded.
     pub record: bool,
+    /// More lines of `[rtp]`.
+    pub rtp: String,
     /// More TOML at the end of the site's file.
     pub more: String,
 }
@@ -84,10 +86,10 @@ impl Setup {
         let mut text = format!(
             "[gateway]\nid = \"test\"\ndata = \"data\"\ndrain = \"2s\"\n\n[sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\n\
              calls_per_second_max = 2000\nmessages_per_second_max = 20000\n\n[rtp]\naddress = \"127.0.0.1\"\nports = \
-             \"20000-29999\"\n\n[web]\nlisten = \"{web}\"\n\n[store]\nurl = \"sqlite:data/ark.db\"\n\n[files]\nurl = \
+             \"20000-29999\"\n{}\n\n[web]\nlisten = \"{web}\"\n\n[store]\nurl = \"sqlite:data/ark.db\"\n\n[files]\nurl = \
              \"file:data/files\"\n\n[[hotline]]\nnumber = \"95188\"\ndialplan = \"plan.toml\"\nrecord = {}\n\n[[queue]]\n\
              name = \"general\"\noperators = {:?}\n",
-            self.record, self.operators
+            self.rtp, self.record, self.operators
         );
         let _ = writeln!(text, "\n{}", self.more);
         text

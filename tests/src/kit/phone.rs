@@ -250,6 +250,33 @@ impl Phone {
         }
     }
 
+    /// How long after the last key began to be sent the last packet with this frequency arrived here; zero when none
+    /// did.
+    ///
+    /// # Panics
+    /// When no key was pressed.
+    pub fn heard_after_key(&self, hz: f64) -> Duration {
+        self.media.heard_after_key(hz)
+    }
+
+    /// Where this phone's voice goes.
+    ///
+    /// # Panics
+    /// When no call is up.
+    pub fn far_rtp(&self) -> SocketAddr {
+        self.media.remote().expect("a call is up")
+    }
+
+    /// The keys that the other side pressed (RFC 4733), in order.
+    pub fn keys(&self) -> Vec<char> {
+        self.media.keys()
+    }
+
+    /// Sends no more voice, as a phone whose power is gone.
+    pub fn fall_silent(&self) {
+        self.media.stop();
+    }
+
     /// Everything heard so far, 8 kHz.
     pub fn heard(&self) -> Vec<i16> {
         self.media.heard()

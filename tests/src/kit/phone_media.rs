@@ -13,7 +13,7 @@ use ark_media::{
     rtp::{Header, Packet},
 };
 
-use super::audio::RATE_HZ;
+use super::{audio::RATE_HZ, dominant_hz};
 
 const FRAME: Duration = Duration::from_millis(20);
 const FRAME_SAMPLES: usize = 160;
@@ -30,6 +30,10 @@ struct State {
     keys: Vec<char>,
     sending: Option<dtmf::Sender>,
     heard: Vec<i16>,
+    /// When each packet of audio came, and where in `heard` it begins.
+    arrivals: Vec<(Instant, usize)>,
+    /// When the first packet of the last key went out.
+    key_began: Option<Instant>,
     /// The timestamp of the event that came last, so that its repetitions are one key.
     last_event: Option<u32>,
     pressed: Vec<char>,
@@ -81,6 +85,22 @@ impl Media {
 
     pub(super) fn heard(&self) -> Vec<i16> {
         self.state().heard.clone()
+    }
+
+    /// How long after the last key began to be sent the last packet with this frequency came; zero when none did.
+    pub(super) fn heard_after_key(&self, hz: f64) -> Duration {
+        let state = self.state();
+        let began = state.key_began.expect("a key was pressed");
+        let last = state.arrivals.iter().rev().find(|(_, begins)| {
+            let packet = state.heard.get(*begins..begins + FRAME_SAMPLES).unwrap_or_default();
+            dominant_hz(packet, RATE_HZ).is_some_and(|found| (found - hz).abs() <= 30.0)
+        });
+        last.map_or(Duration::ZERO, |(at, _)| at.saturating_duration_since(began))
+    }
+
+    /// Where our voice goes.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.state().remote
     }
 
     /// The keys that the other side pressed.
@@ -142,6 +162,8 @@ fn run(socket: &UdpSocket, shared: &(Mutex<State>, Condvar)) {
         let mut state = shared.0.lock().expect("no test panics with the lock");
         state.packets += 1;
         if packet.header.payload_type == PCMA && state.heard.len() < HEARD_MAX {
+            let begins = state.heard.len();
+            state.arrivals.push((Instant::now(), begins));
             state.heard.extend(codec::decode_all(alaw, packet.payload));
         }
         if packet.header.payload_type == EVENTS && state.last_event != Some(packet.header.timestamp) {
@@ -174,6 +196,7 @@ impl Voice {
         };
         if state.sending.is_none() && !state.keys.is_empty() {
             let digit = dtmf::Digit::from_char(state.keys.remove(0)).expect("a key of a phone");
+            state.key_began = Some(Instant::now());
             state.sending = Some(dtmf::Sender::new(digit, Duration::from_millis(120), self.timestamp, RATE_HZ));
         }
         if let Some(sender) = &mut state.sending {

@@ -41,6 +41,7 @@ struct FakeLeg {
     began: Option<Instant>,
     bridged: Option<LegId>,
     recording: Option<(std::path::PathBuf, Instant, Option<Duration>)>,
+    keys_sent: Vec<Digit>,
 }
 
 /// The media engine's double.
@@ -147,7 +148,7 @@ impl MediaPort for Port {
             return Ok(());
         }
         match command {
-            Command::Start { negotiated } | Command::Update { negotiated } => {
+            Command::Start { negotiated, .. } | Command::Update { negotiated } => {
                 media.legs.get_mut(&leg).unwrap().negotiated = Some(negotiated);
             }
             Command::Play { id, items, repeat, .. } => {
@@ -177,7 +178,7 @@ impl MediaPort for Port {
                 media.finish(leg, PlayEnd::Barge(digit));
                 media.events.push(Event::Digit { leg, digit, road: Road::Info, at: now });
             }
-            Command::SendDtmf { .. } => {}
+            Command::SendDtmf { digit, .. } => media.legs.get_mut(&leg).unwrap().keys_sent.push(digit),
             Command::Close => {
                 media.finish(leg, PlayEnd::Closed);
                 media.end_recording(leg, RecordEnd::Closed);
@@ -318,9 +319,24 @@ impl Rig {
     }
 
     pub(super) fn call_to(&mut self, from: &str, number: &str, offer: bool) -> CallKey {
+        let sdp = offer.then(|| self.phone(from).sdp.offer(Direction::SendRecv));
+        self.call_with(from, number, sdp)
+    }
+
+    /// Calls 95188 from a phone that knows no telephone-events.
+    pub(super) fn call_without_events(&mut self, from: &str) -> CallKey {
+        let offer = String::from_utf8(self.phone(from).sdp.offer(Direction::SendRecv)).unwrap();
+        let without: String = offer
+            .split_inclusive('\n')
+            .filter(|line| !line.starts_with("a=rtpmap:101") && !line.starts_with("a=fmtp:101"))
+            .map(|line| if line.starts_with("m=audio") { line.replace(" 101", "") } else { line.to_owned() })
+            .collect();
+        self.call_with(from, "95188", Some(without.into_bytes()))
+    }
+
+    fn call_with(&mut self, from: &str, number: &str, sdp: Option<Vec<u8>>) -> CallKey {
         let now = self.now.mono;
         let phone = self.phone(from);
-        let sdp = offer.then(|| phone.sdp.offer(Direction::SendRecv));
         let outgoing = Outgoing {
             flow: phone.flow(),
             target: format!("sip:{number}@{ARK}"),
@@ -391,6 +407,12 @@ impl Rig {
             .map(|(id, _)| *id)
             .next_back();
         found.expect("a media leg goes to this phone")
+    }
+
+    /// The keys that were sent to this phone as telephone-events.
+    pub(super) fn keys_sent_to(&self, phone: &str) -> String {
+        let leg = self.leg_of(phone);
+        self.media.0.borrow().legs[&leg].keys_sent.iter().map(|digit| digit.as_char()).collect()
     }
 
     /// Whether the two phones' legs are bridged.

@@ -34,6 +34,23 @@ fn the_human_key_brings_a_person_and_both_hear_each_other() {
 }
 
 #[test]
+fn a_key_by_info_goes_through_the_bridge_unless_the_phone_sends_events_with_its_voice() {
+    for (events, passed) in [(false, "7#"), (true, "")] {
+        let mut rig = Rig::new(PLAN, &[ANNA]);
+        let key = if events { rig.call(CHEN) } else { rig.call_without_events(CHEN) };
+        rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+        rig.info(CHEN, key, "Signal=0\r\nDuration=160\r\n");
+        rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
+        assert_eq!(rig.keys_sent_to(ANNA), "", "the plan's key is the plan's alone");
+        for signal in ["7", "#"] {
+            rig.info(CHEN, key, &format!("Signal={signal}\r\nDuration=160\r\n"));
+            rig.run_for(Duration::from_millis(200));
+        }
+        assert_eq!(rig.keys_sent_to(ANNA), passed);
+    }
+}
+
+#[test]
 fn when_the_operator_hangs_up_the_plan_goes_on_with_the_caller() {
     let mut rig = Rig::new(PLAN, &[ANNA]);
     rig.call(CHEN);
