@@ -32,9 +32,9 @@ use ark_media::session::SourcePolicy;
 
 /// Media events that wait for the signalling thread.
 const MEDIA_EVENTS: usize = 16_384;
-/// How often plan files are looked at.
 /// Ten years.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// How often plan files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a gateway does not start: what, where, and what to do.
@@ -113,6 +113,7 @@ impl Gateway {
     pub async fn start_with(config: Config, log_calls: bool) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let tenant = Tenant::default();
+        try_ports(&config).await?;
         let folders = Folders::make(&config)?;
         let store = open_store(&config).await?;
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
@@ -214,6 +215,25 @@ impl Gateway {
         drop((switch, plans, log));
         log_writer.finish().await;
     }
+}
+
+/// Takes and gives back each port: a port that another program has is said before any prompt is made, which can take a minute.
+async fn try_ports(config: &Config) -> Result<(), StartError> {
+    for listen in &config.sip.listen {
+        match listen.transport {
+            SipTransport::Udp => drop(crate::net::udp::UdpPort::bind(listen.address)?),
+            SipTransport::Tcp => drop(crate::net::tcp::bind(listen.address)?),
+        }
+    }
+    bind_web(config.web.listen).await.map(drop)
+}
+
+async fn bind_web(listen: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
+        StartError::Web(format!(
+            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
+        ))
+    })
 }
 
 struct Folders {
@@ -344,6 +364,12 @@ fn endpoint(config: &Config) -> MakeEndpoint {
 
 fn guard(config: &Config) -> Guard {
     let mut acl = Acl::private();
+    // A phone on this machine calls from this machine's address, which need not be a private one.
+    for probe in [IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])] {
+        if let Some(Ok(own)) = crate::net::local::route(probe).map(|own| own.to_string().parse()) {
+            acl.allow(own);
+        }
+    }
     if !config.trunk.is_empty() {
         // Beside the carriers' own addresses: operators' phones and the self-call are at home.
         for peer in config.trunk.iter().flat_map(|t| &t.peers) {
@@ -371,11 +397,7 @@ async fn start_web(
     let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
     let text = token.reveal().to_owned();
     let listen = config.web.listen;
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        StartError::Web(format!(
-            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
-        ))
-    })?;
+    let listener = bind_web(listen).await?;
     let address = listener.local_addr().unwrap_or(listen);
     let tls = config.web.tls.as_ref().map(http::tls::server).transpose().map_err(StartError::Web)?;
     let about = http::About {

@@ -74,8 +74,9 @@ pub(super) fn say_how_to_reach(config: &Config, gateway: &Gateway) -> io::Result
     let scheme = if config.web.tls.is_some() { "https" } else { "http" };
     writeln!(out, "\nArk {} 方舟", env!("CARGO_PKG_VERSION"))?;
     for call in how_to_call(config, gateway.sip()) {
-        writeln!(out, "  call · 呼叫   {call}   (any SIP phone, no registration · 任何SIP话机,无需注册)")?;
+        writeln!(out, "  call · 呼叫   {call}   (any SIP phone, no registration · 任何 SIP 话机，无需注册)")?;
     }
+    writeln!(out, "  stop · 停止   Ctrl-C")?;
     let shown = match gateway.web {
         address if address.ip().is_unspecified() => std::net::SocketAddr::from(([127, 0, 0, 1], address.port())),
         address => address,
@@ -84,6 +85,6 @@ pub(super) fn say_how_to_reach(config: &Config, gateway: &Gateway) -> io::Result
     if let Some(url) = &config.web.public_url {
         writeln!(out, "                {}/?token={}", url.trim_end_matches('/'), gateway.token)?;
     }
-    writeln!(out, "  stop · 停止   Ctrl-C\n")?;
+    writeln!(out)?;
     out.flush()
 }
