@@ -5,10 +5,11 @@ CONFIG ?= ark.toml
 SECONDS_EACH ?= 60
 FUZZ ?=
 
-.PHONY: help run test lint fuzz bench
+.PHONY: help run demo test lint fuzz bench
 
 help:
 	@echo 'make run     build the gateway and start it with the demo hotline ($(CONFIG))'
+	@echo 'make demo    the same with nothing to set up: free ports, a temporary folder, a scripted caller'
 	@echo 'make test    everything that .ci/run checks: format, lints, tests, fuzz smoke, plans, real phones'
 	@echo 'make lint    format and lints only'
 	@echo 'make fuzz    every fuzzer for SECONDS_EACH=$(SECONDS_EACH) seconds; FUZZ=name for one, ARK_SEED=n to replay'
@@ -16,7 +17,13 @@ help:
 
 run:
 	@scripts/setup.sh run
+	@echo 'building (the first time takes some minutes) ...'
 	cargo run --profile fast --package ark --bin ark -- serve --config $(CONFIG)
+
+demo:
+	@scripts/setup.sh run
+	@echo 'building (the first time takes some minutes) ...'
+	cargo run --profile fast --package ark --bin ark -- demo
 
 test:
 	@scripts/setup.sh test
@@ -28,9 +35,9 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 
 fuzz:
-	@scripts/setup.sh lint
+	@scripts/setup.sh build
 	cargo run --profile fast --package ark-tests --bin fuzz -- --seconds $(SECONDS_EACH) $(FUZZ)
 
 bench:
-	@scripts/setup.sh run
+	@scripts/setup.sh build
 	@scripts/bench.sh

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for `run`, `lint` or `test`, and nothing else: a second run changes nothing and takes no time.
+# Installs what is missing for `build`, `run`, `lint` or `test`, and nothing else: a second run changes nothing and takes no time.
 # Exit 1 only when the gateway cannot be built without the missing thing.
 set -u
 want=${1:-run}
@@ -39,6 +39,7 @@ if [ -n "$packages" ]; then
     say "not root and no sudo; ask an administrator for: apt-get install$packages"
   else
     say "installing$packages with apt-get"
+    [ -z "$root" ] || say "sudo may ask for your password"
     # Package lists of a bare machine are empty or old; a failing update is not yet a failing install.
     $root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed; trying with the lists at hand"
     # shellcheck disable=SC2086 # the list is meant to be split
@@ -55,13 +56,13 @@ fi
 for pair in $useful; do
   command -v "${pair%%:*}" >/dev/null 2>&1 && continue
   case ${pair%%:*} in
-    espeak-ng) say "without espeak-ng, prompts that have no recording are silent" ;;
+    espeak-ng) say "without espeak-ng, a plan whose prompts are not all recorded does not go live, and the demo hotline has none recorded" ;;
     sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
     *) say "without ${pair%%:*}, some tests are skipped" ;;
   esac
 done
 
-if [ "$want" != run ]; then
+if [ "$want" = lint ] || [ "$want" = test ]; then
   for component in rustfmt clippy; do
     tool=$component
     [ $component = rustfmt ] && tool=fmt

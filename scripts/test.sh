@@ -9,13 +9,16 @@ passed=0 failed=0 skipped=0
 failures=() skips=()
 began=$SECONDS
 
-# run NAME COMMAND...: shows the output and keeps it in $logs/NAME.log.
+# shown: what a reader needs of cargo's output; all of it is in the log file.
+shown() { grep --line-buffered -vE '^(test .* \.\.\. ok|running [0-9]+ tests?|test result: ok\. 0 passed.*|)$' || true; }
+
+# run NAME COMMAND...: shows the output and keeps all of it in $logs/NAME.log.
 run() {
   local name=$1
   shift
   printf '\n==== %s: %s\n' "$name" "$*"
   local since=$SECONDS
-  "$@" 2>&1 | tee "$logs/$name.log"
+  "$@" 2>&1 | tee "$logs/$name.log" | shown
   local code=${PIPESTATUS[0]}
   printf '==== %s: %s after %d s\n' "$name" "$([ "$code" = 0 ] && echo done || echo FAILED)" $((SECONDS - since))
   return "$code"
@@ -64,7 +67,7 @@ step rsip-compat cargo check --package ark-sip --features rsip-compat
 step gateway cargo build --package ark --bin ark
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')
 export ARK_BIN="$target/debug/ark"
-suite tests cargo test --workspace --no-fail-fast -- --show-output
+suite tests cargo test --workspace --no-fail-fast
 
 if [ -x "$ARK_BIN" ]; then
   for plan in dialplans/plans/*.toml; do

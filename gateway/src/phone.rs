@@ -4,14 +4,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ark_media::codec::Decoder;
+use ark_media::codec::{CodecRef, Decoder};
 use ark_media::dtmf::Digit;
+use ark_media::prompt::Pcm;
 use ark_media::sdp::{Direction, Local, Negotiator};
-use ark_media::session::{Session, SessionConfig};
+use ark_media::session::{Playlist, Session, SessionConfig};
 use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output, Party};
 use ark_sip::wire::parse_datagram;
 use tokio::net::UdpSocket;
-use tokio::time::{Instant as Deadline, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant as Deadline, Interval, MissedTickBehavior, interval, sleep_until};
 
 /// How often a packet is sent.
 const FRAME: Duration = Duration::from_millis(20);
@@ -53,12 +54,15 @@ pub struct Phone {
     key: CallKey,
     negotiator: Negotiator,
     leg: Option<Leg>,
+    /// When the next packet is due, however often the phone is asked to listen.
+    frame: Interval,
     ended: bool,
     refused: Option<(u16, String)>,
 }
 
 struct Leg {
     session: Session,
+    codec: CodecRef,
     decoder: Box<dyn Decoder>,
     heard: Vec<i16>,
     rate_hz: u32,
@@ -95,7 +99,10 @@ impl Phone {
         };
         let full = |_| PhoneError::Refused { status: 503, reason: "the phone's own tables are full".to_owned() };
         let key = endpoint.place(Instant::now(), outgoing).map_err(full)?;
-        let mut phone = Self { sip, rtp, local, endpoint, key, negotiator, leg: None, ended: false, refused: None };
+        let mut frame = interval(FRAME);
+        frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (leg, ended, refused) = (None, false, None);
+        let mut phone = Self { sip, rtp, local, endpoint, key, negotiator, leg, frame, ended, refused };
         phone.drive(ANSWER_TIMEOUT, |phone| phone.leg.is_some() || phone.ended).await?;
         match phone.refused.take() {
             Some((status, reason)) => Err(PhoneError::Refused { status, reason }),
@@ -104,7 +111,7 @@ impl Phone {
         }
     }
 
-    /// Stays on the call for that long; less when the other side hangs up. Says whether the call is still up.
+    /// Stays on the call for that long (cancelling it loses nothing); less when the other side hangs up. Says whether the call is still up.
     ///
     /// # Errors
     /// A socket broke.
@@ -118,6 +125,17 @@ impl Phone {
         if let (Some(leg), Some(digit)) = (&mut self.leg, Digit::from_char(key)) {
             leg.session.send_digit(digit, KEY);
         }
+    }
+
+    /// Speaks into the call while the phone listens; gives how long that takes.
+    pub fn say(&mut self, pcm: &Pcm) -> Duration {
+        let Some(leg) = &mut self.leg else { return Duration::ZERO };
+        let spoken = pcm.encode(leg.codec, FRAME);
+        let length = spoken.duration();
+        let playlist = Playlist { id: 1, items: vec![spoken], barge_in: false, repeat: false };
+        // One short item of the leg's own codec is never refused.
+        let _ = leg.session.play(playlist);
+        length
     }
 
     /// What was heard since the last call of this, and its sample rate.
@@ -140,8 +158,6 @@ impl Phone {
     /// Receives, sends and keeps time until `done` or for at most `length`.
     async fn drive(&mut self, length: Duration, done: impl Fn(&Self) -> bool) -> Result<(), PhoneError> {
         let until = Deadline::now() + length;
-        let mut frame = interval(FRAME);
-        frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut message, mut packet) = (vec![0_u8; 65_536], [0_u8; 2_048]);
         loop {
             self.carry_out().await?;
@@ -151,7 +167,7 @@ impl Phone {
             let timer = self.endpoint.deadline().map_or(until, |at| Deadline::from_std(at).min(until));
             tokio::select! {
                 biased;
-                _ = frame.tick() => self.send_frame().await,
+                _ = self.frame.tick() => self.send_frame().await,
                 got = self.rtp.recv_from(&mut packet) => if let Ok((length, from)) = got {
                     self.hear(from, packet.get(..length).unwrap_or_default());
                 },
@@ -192,7 +208,7 @@ impl Phone {
                 let codec = negotiated.codec;
                 let session = Session::new(Instant::now(), SessionConfig::new(negotiated, rand::random()));
                 let rate_hz = codec.sample_rate_hz();
-                self.leg = Some(Leg { session, decoder: codec.decoder(), heard: Vec::new(), rate_hz });
+                self.leg = Some(Leg { session, codec, decoder: codec.decoder(), heard: Vec::new(), rate_hz });
             }
             CallEvent::Reoffer { sdp } => {
                 let answer = match sdp {

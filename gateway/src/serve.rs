@@ -239,6 +239,25 @@ impl Gateway {
     }
 }
 
+/// Takes and gives back each port: a port that another program has is said before any prompt is made, which can take a minute.
+async fn try_ports(config: &Config) -> Result<(), StartError> {
+    for listen in &config.sip.listen {
+        match listen.transport {
+            SipTransport::Udp => drop(crate::net::udp::UdpPort::bind(listen.address)?),
+            SipTransport::Tcp => drop(crate::net::tcp::bind(listen.address)?),
+        }
+    }
+    bind_web(config.web.listen).await.map(drop)
+}
+
+async fn bind_web(listen: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
+        StartError::Web(format!(
+            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
+        ))
+    })
+}
+
 struct Folders {
     recordings: PathBuf,
 }
@@ -259,25 +278,6 @@ impl Folders {
         let recordings = recordings.canonicalize().unwrap_or(recordings);
         Ok(Self { recordings })
     }
-}
-
-/// Whether every port can be had. They are bound for good when there is somebody to answer.
-async fn try_ports(config: &Config) -> Result<(), StartError> {
-    for listen in &config.sip.listen {
-        match listen.transport {
-            SipTransport::Udp => drop(crate::net::udp::UdpPort::bind(listen.address)?),
-            SipTransport::Tcp => drop(crate::net::tcp::bind(listen.address)?),
-        }
-    }
-    bind_web(config.web.listen).await.map(drop)
-}
-
-async fn bind_web(listen: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
-    tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        StartError::Web(format!(
-            "[web] listen {listen}: {error}. Stop the program that has this port (`ss -lntp`), or change it"
-        ))
-    })
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
@@ -397,6 +397,12 @@ fn endpoint(config: &Config) -> MakeEndpoint {
 
 fn guard(config: &Config) -> Guard {
     let mut acl = Acl::private();
+    // A phone on this machine calls from this machine's address, which need not be a private one.
+    for probe in [IpAddr::from([192, 0, 2, 1]), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])] {
+        if let Some(Ok(own)) = crate::net::local::route(probe).map(|own| own.to_string().parse()) {
+            acl.allow(own);
+        }
+    }
     if !config.trunk.is_empty() {
         // Beside the carriers' own addresses: operators' phones and the self-call are at home.
         for peer in config.trunk.iter().flat_map(|t| &t.peers) {

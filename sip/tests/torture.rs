@@ -4,13 +4,13 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ark_sip::parse_report;
 use ark_sip::wire::{StreamFramer, parse_datagram};
 use support::columns;
 
-#[expect(clippy::print_stdout, reason = "a test that skips says so")]
 fn corpus() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/sip/torture");
     let directory = std::env::var_os("ARK_TORTURE_DIR").map_or(beside, PathBuf::from);
@@ -18,7 +18,8 @@ fn corpus() -> Option<PathBuf> {
         return Some(directory);
     }
     assert!(std::env::var_os("ARK_CI").is_none_or(|ci| ci != "1"), "no torture messages at {}", directory.display());
-    println!("SKIPPED torture: no messages at {} (set ARK_TORTURE_DIR)", directory.display());
+    let _ =
+        writeln!(std::io::stderr(), "SKIPPED torture: no messages at {} (set ARK_TORTURE_DIR)", directory.display());
     None
 }
 

@@ -284,7 +284,8 @@ fn torture_messages_are_answered_as_the_rfcs_say() {
     let corpus = std::env::var_os("ARK_TORTURE_DIR").map_or(beside, std::path::PathBuf::from);
     if !corpus.join("valid").is_dir() {
         assert!(std::env::var_os("ARK_CI").is_none_or(|ci| ci != "1"), "no torture messages at {}", corpus.display());
-        println!("SKIPPED torture: no messages at {} (set ARK_TORTURE_DIR)", corpus.display());
+        let skipped = format!("SKIPPED torture: no messages at {} (set ARK_TORTURE_DIR)\n", corpus.display());
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), skipped.as_bytes());
         return;
     }
     let expected = [

@@ -102,6 +102,8 @@ fn a_key_press_changes_nothing_that_a_list_shows() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Duplicates are skipped, every change that a list shows is told, the saved state goes on as the one that was
     /// never saved, and nothing panics.
     #[test]

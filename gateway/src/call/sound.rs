@@ -56,7 +56,7 @@ impl<M: MediaPort> Switch<M> {
             lang: call.lang.clone(),
             length_ms: u64::try_from(length.as_millis()).ok(),
             barge_in,
-            text: None,
+            text: written(pieces),
         };
         self.log(now, call, event);
         if items.is_empty() {
@@ -293,4 +293,28 @@ fn recording_cause(end: RecordEnd) -> RecordingCause {
         RecordEnd::Silence => RecordingCause::Silence,
         RecordEnd::Closed => RecordingCause::Hangup,
     }
+}
+
+/// Most characters of what is said that the log keeps.
+const WRITTEN_CHARS_MAX: usize = 500;
+
+/// What is said, as the plan writes it. What fills its variables may be secret (a number that was keyed in) and is `…`.
+fn written(pieces: &[Piece]) -> Option<String> {
+    let mut text = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text { text: part, .. } => {
+                let spaced = text.ends_with('…') && part.starts_with(|c: char| c.is_ascii_alphanumeric());
+                text.push_str(if spaced { " " } else { "" });
+                text.push_str(part);
+            }
+            Piece::Word { .. } if !text.ends_with('…') => {
+                let spaced = text.ends_with(|c: char| c.is_ascii_alphanumeric());
+                text.push_str(if spaced { " …" } else { "…" });
+            }
+            Piece::Word { .. } | Piece::Pause(_) => {}
+        }
+    }
+    let text: String = text.chars().take(WRITTEN_CHARS_MAX).collect();
+    (!text.is_empty()).then_some(text)
 }

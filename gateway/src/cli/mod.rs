@@ -8,6 +8,7 @@ mod call;
 pub mod client;
 mod config;
 mod conversation;
+mod demo;
 mod dialplan;
 mod doctor;
 mod output;
@@ -43,6 +44,8 @@ pub struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeCommand),
+    /// Start everything in one process and let a scripted caller call: the quickest way to see what Ark is
+    Demo(demo::DemoCommand),
     /// Check this machine and this site before the first call
     Doctor(doctor::DoctorCommand),
     /// Check or print the configuration
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> CliResult {
     match cli.command {
         Command::Serve(command) => serve::run(&command),
+        Command::Demo(command) => demo::run(&command),
         Command::Doctor(command) => doctor::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Sip(command) => sip::run(&command),
@@ -116,4 +120,21 @@ pub fn help_of_everything() -> String {
     command.build();
     walk(&mut command, "ark", &mut out);
     out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_help_is_the_one_that_was_reviewed() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
+        let now = super::help_of_everything();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &now).expect("the golden file can be written");
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == now,
+            "the command line has changed: UPDATE=1 cargo test -p ark help, and look at the difference"
+        );
+    }
 }

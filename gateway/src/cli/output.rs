@@ -122,6 +122,11 @@ fn render_table(head: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
+/// A text, filled with spaces to that many terminal cells.
+pub(super) fn padded(text: &str, cells: usize) -> String {
+    format!("{text}{}", " ".repeat(cells.saturating_sub(width(text))))
+}
+
 /// How many terminal cells a text takes: East Asian wide characters take two.
 fn width(text: &str) -> usize {
     text.chars()

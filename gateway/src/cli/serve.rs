@@ -96,8 +96,9 @@ pub(super) fn say_how_to_reach(config: &Config, gateway: &Gateway) -> io::Result
     let scheme = if config.web.tls.is_some() { "https" } else { "http" };
     writeln!(out, "\nArk {} 方舟", env!("CARGO_PKG_VERSION"))?;
     for call in how_to_call(config, gateway.sip()) {
-        writeln!(out, "  call · 呼叫   {call}   (any SIP phone, no registration · 任何SIP话机,无需注册)")?;
+        writeln!(out, "  call · 呼叫   {call}   (any SIP phone, no registration · 任何 SIP 话机，无需注册)")?;
     }
+    writeln!(out, "  stop · 停止   Ctrl-C")?;
     let shown = match gateway.web {
         address if address.ip().is_unspecified() => std::net::SocketAddr::from(([127, 0, 0, 1], address.port())),
         address => address,
@@ -111,6 +112,6 @@ pub(super) fn say_how_to_reach(config: &Config, gateway: &Gateway) -> io::Result
     if !out.is_terminal() {
         writeln!(out, "  token · 令牌  {}", config.gateway.data.join(crate::http::token::FILE).display())?;
     }
-    writeln!(out, "  stop · 停止   Ctrl-C\n")?;
+    writeln!(out)?;
     out.flush()
 }

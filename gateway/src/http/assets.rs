@@ -14,6 +14,7 @@ const PAGE: &str = include_str!("assets/index.html");
 const LOCKED: &str = include_str!("assets/locked.html");
 const FILES: &[(&str, &str, &str)] = &[
     ("app.js", "text/javascript; charset=utf-8", include_str!("assets/app.js")),
+    ("theme.js", "text/javascript; charset=utf-8", include_str!("assets/theme.js")),
     ("words.js", "text/javascript; charset=utf-8", include_str!("assets/words.js")),
     ("app.css", "text/css; charset=utf-8", include_str!("assets/app.css")),
     ("tokens.css", "text/css; charset=utf-8", include_str!("assets/tokens.css")),

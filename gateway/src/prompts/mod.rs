@@ -215,6 +215,19 @@ impl Preparer {
     }
 }
 
+/// One text outside any plan, kept in `cache` like the others: what the caller of `ark demo` says.
+///
+/// # Errors
+/// Why the synthesiser did not speak, in words.
+pub(crate) async fn speak_once(
+    settings: &crate::config::Prompts,
+    cache: PathBuf,
+    lang: Lang,
+    text: &str,
+) -> Result<Pcm, String> {
+    Synthesiser::new(settings, cache).speak(lang, text).await
+}
+
 /// A word is trimmed, the same text as a prompt is not.
 fn made_key(file: String, utterance: &Utterance) -> String {
     if is_word(utterance) { file + "#word" } else { file }

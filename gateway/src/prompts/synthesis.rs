@@ -61,7 +61,8 @@ impl Synthesiser {
         }
     }
 
-    async fn speak(&self, lang: Lang, text: &str) -> Result<Pcm, String> {
+    /// One text, from the cache or spoken now.
+    pub(super) async fn speak(&self, lang: Lang, text: &str) -> Result<Pcm, String> {
         let file = self.cache.join(self.file_name(lang, text));
         if let Ok(bytes) = tokio::fs::read(&file).await {
             match decode(bytes, &file.display().to_string()) {
@@ -72,7 +73,8 @@ impl Synthesiser {
         if text.len() > TEXT_BYTES_MAX {
             return Err(format!("the text is longer than {TEXT_BYTES_MAX} bytes"));
         }
-        let part = file.with_extension("part.wav");
+        // Several processes may share a cache.
+        let part = file.with_extension(format!("{}.part.wav", std::process::id()));
         self.run(lang, text, &part).await?;
         let bytes = tokio::fs::read(&part).await.map_err(|error| format!("{}: {error}", part.display()))?;
         let pcm = decode(bytes, &part.display().to_string()).map_err(|error| error.to_string())?;

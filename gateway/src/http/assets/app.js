@@ -39,11 +39,8 @@ function applyWords() {
   drawAbout();
 }
 function applyTheme() {
-  if (state.theme === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = state.theme;
-  // The tokens know a theme by name; "as the system" is told to them by name too.
-  if (state.theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches) document.documentElement.dataset.theme = "dark";
-  $("theme").textContent = `${word("theme")}: ${word({ auto: "themeAuto", light: "themeLight", dark: "themeDark" }[state.theme])}`;
+  showTheme(state.theme);
+  $("theme").textContent = `${word("theme")}${word({ auto: "themeAuto", light: "themeLight", dark: "themeDark" }[state.theme])}`;
 }
 function banner(text) {
   $("banner").textContent = text || "";
@@ -151,6 +148,9 @@ async function select(id) {
   drawLists();
   drawStage();
   if (id) await readOn(id);
+  // What is over is read from its beginning, what goes on at its end.
+  const conversation = state.conversations.get(id);
+  if (state.selected === id && conversation && conversation.ended) $("timeline").scrollTop = 0;
 }
 async function readOn(id) {
   for (;;) {
@@ -177,12 +177,25 @@ function drawRecord(record) {
   const { type, data, time } = record.event;
   const line = describe(state.lang, type, data);
   const timeline = $("timeline");
+  // A number is keyed in: one line for its keys.
+  const before = timeline.lastElementChild;
+  if (line.key !== undefined && before && before.dataset.keys) {
+    before.querySelector(".body").append(element("kbd", "key", line.key));
+    return;
+  }
   if (line.finishes) {
     for (const node of timeline.querySelectorAll(`[data-pending="${line.finishes}"]`)) {
       node.querySelector(".meta").append(` · ${line.text}`);
       node.classList.remove("partial");
       delete node.dataset.pending;
     }
+    return;
+  }
+  // The way through the plan is one line, too, until somebody does something.
+  if (line.minor && before && before.dataset.minor) {
+    const step = element("span", "", ` → ${line.short || line.text}`);
+    step.title = line.title || "";
+    before.querySelector(".path").append(step);
     return;
   }
   const node = element("li", `line ${line.who}${line.minor ? " minor" : ""}`);
@@ -192,8 +205,14 @@ function drawRecord(record) {
   meta.append(element("time", "mono", clock(time)));
   if (line.note) meta.append(` · ${line.note}`);
   const body = element("span", `body ${line.tone || ""}`);
-  if (line.key !== undefined) body.append(element("kbd", "key", line.key));
-  body.append(element("span", "", line.text));
+  const text = element("span", line.minor ? "path" : "", line.text);
+  text.title = line.title || "";
+  body.append(text);
+  if (line.minor) node.dataset.minor = "1";
+  if (line.key !== undefined) {
+    body.append(element("kbd", "key", line.key));
+    node.dataset.keys = "1";
+  }
   node.append(meta, body);
   if (line.pending) { node.dataset.pending = line.pending; node.classList.add("partial"); }
   if (line.recording) node.append(player(record.conversation, line.recording));
@@ -204,7 +223,7 @@ function player(conversation, recording) {
   const url = `/api/v1/conversations/${conversation}/recordings/${encodeURIComponent(recording)}`;
   const audio = element("audio");
   audio.controls = true;
-  audio.preload = "none";
+  audio.preload = "metadata";
   audio.src = url;
   audio.setAttribute("aria-label", word("recordingOf"));
   const download = element("a", "quiet", word("download"));
@@ -219,10 +238,11 @@ function drawStage() {
   $("hangup").hidden = !conversation || Boolean(conversation.ended);
   $("hangup").textContent = word(state.sure ? "hangupSure" : "hangup");
   $("back").hidden = !state.selected;
+  for (const part of ["stage-head", "card-title", "details"]) $(part).hidden = !state.selected;
   if (!conversation) {
     $("stage-title").textContent = "";
     $("chips").replaceChildren();
-    $("details").replaceChildren(element("dd", "empty", "–"));
+    $("details").replaceChildren();
     return;
   }
   const [what, tone] = doing(conversation);
@@ -328,7 +348,6 @@ $("theme").addEventListener("click", () => {
   keep("theme", state.theme);
   applyTheme();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 $("back").addEventListener("click", () => select(null));
 $("more").addEventListener("click", () => loadMore().catch((error) => banner(word("failed") + error.message)));
 $("hangup").addEventListener("click", async () => {

@@ -5,7 +5,7 @@ const WORDS = {
     brand: "方舟", skip: "跳到时间线", conversations: "会话", open: "进行中", ended: "已结束", noneOpen: "现在没有来电。", noneEnded: "还没有结束的会话。",
     more: "更早的", back: "返回", hangup: "挂断", hangupSure: "确认挂断", welcome: "等待来电", howToCall: "用任意 SIP 话机拨打下面的地址，来电会立刻出现在左侧。",
     howToKeys: "任何时候按 0 转人工。", details: "会话信息", callHere: "如何拨入", callOut: "外呼", callOutHint: "SIP 地址，或中继可达的号码；对方会听到第一条热线的流程。", call: "拨打",
-    calling: "正在呼叫……", language: "EN", themeAuto: "跟随系统", themeLight: "浅色", themeDark: "深色", theme: "外观", live: "实时", connecting: "正在连接",
+    calling: "正在呼叫……", language: "EN", themeAuto: "跟随系统", themeLight: "浅色", themeDark: "深色", theme: "外观：", live: "实时", connecting: "正在连接",
     away: "与网关的连接断开，正在重连；期间的事件会补上。", refused: "网关不再接受此页面的登录，请用 ark serve 打印的链接重新打开。", failed: "没有做到：", none: "无",
     from: "主叫", to: "被叫", started: "开始", length: "时长", plan: "流程", owner: "归属", id: "会话号", trunk: "线路", codec: "编码", legs: "通话方",
     ringing: "振铃", active: "通话中", held: "保持", over: "已结束", waiting: "排队中", talking: "与人工通话", inPlan: "在流程中", system: "系统", noHotline: "还没有配置热线（[[hotline]]）。",
@@ -15,7 +15,7 @@ const WORDS = {
     brand: "Ark", skip: "Skip to the timeline", conversations: "Conversations", open: "Live", ended: "Ended", noneOpen: "Nobody is calling.", noneEnded: "No conversation has ended yet.",
     more: "Earlier", back: "Back", hangup: "Hang up", hangupSure: "Really hang up", welcome: "Waiting for a call", howToCall: "Call one of these addresses with any SIP phone; the call appears on the left at once.",
     howToKeys: "Press 0 at any time for a person.", details: "Conversation", callHere: "How to call in", callOut: "Call out", callOutHint: "A SIP address, or a number that a trunk carries; they hear the first hotline's plan.", call: "Call",
-    calling: "Calling…", language: "中文", themeAuto: "System", themeLight: "Light", themeDark: "Dark", theme: "Theme", live: "Live", connecting: "Connecting",
+    calling: "Calling…", language: "中文", themeAuto: "System", themeLight: "Light", themeDark: "Dark", theme: "Theme: ", live: "Live", connecting: "Connecting",
     away: "The connection to the gateway is lost; trying again. What happens meanwhile will be shown.", refused: "The gateway no longer knows this page: open the link that ark serve prints.", failed: "Not done: ", none: "none",
     from: "From", to: "To", started: "Began", length: "Length", plan: "Plan", owner: "Owner", id: "Id", trunk: "Trunk", codec: "Codec", legs: "Legs",
     ringing: "ringing", active: "talking", held: "on hold", over: "ended", waiting: "waiting", talking: "with a person", inPlan: "in the plan", system: "System", noHotline: "No [[hotline]] is configured yet.",
@@ -28,14 +28,14 @@ const TERMS = {
   zh: {
     hangup: "挂机", cancelled: "未接通前放弃", rejected: "被拒绝", busy: "忙", no_answer: "无人接听", unreachable: "无法接通", no_ack: "对方没有确认接通", timeout: "超时", media_lost: "长时间没有声音",
     transport_lost: "连接断开", no_codec: "没有共同的编码", overload: "网关已满", shutdown: "网关停止", failed: "失败", end: "播完", barge_in: "被按键打断", stopped: "已停止", complete: "收齐", invalid: "无效按键",
-    silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "离开队列", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
+    silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
     remote: "对方", ark: "方舟", voicemail: "留言", call: "通话录音",
   },
   en: {
     hangup: "hung up", cancelled: "given up before it was answered", rejected: "refused", busy: "busy", no_answer: "no answer", unreachable: "cannot be reached", no_ack: "the answer was never acknowledged",
     timeout: "timed out", media_lost: "no audio for too long", transport_lost: "connection lost", no_codec: "no codec in common", overload: "the gateway is full", shutdown: "the gateway stopped", failed: "failed",
     end: "to the end", barge_in: "cut by a key", stopped: "stopped", complete: "complete", invalid: "a key without meaning", silence: "silence", human: "asked for a person", answered: "answered",
-    abandoned: "the caller hung up", left: "left the queue", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
+    abandoned: "the caller hung up", left: "by choice", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
     remote: "the other side", ark: "Ark", voicemail: "message", call: "call recording",
   },
 };
@@ -78,7 +78,10 @@ function describe(lang, type, data) {
     case "ark.leg.unbridged.v1": return say(`通话分开，共 ${s(data.bridged_ms)}`, `Apart again after ${s(data.bridged_ms)}`);
     case "ark.leg.held.v1": return say("对方保持通话", "Put on hold", { tone: "wait" });
     case "ark.leg.resumed.v1": return say(`恢复通话，保持了 ${s(data.held_ms)}`, `Resumed after ${s(data.held_ms)} on hold`);
-    case "ark.ivr.entered.v1": return say(`进入「${data.state}」${VERBS.zh[data.verb] ? "（" + VERBS.zh[data.verb] + "）" : ""}`, `Entered “${data.state}” (${data.verb})`, { minor: true });
+    case "ark.ivr.entered.v1": {
+      const verb = VERBS[lang][data.verb] || data.verb;
+      return say(`流程：${data.state}`, `Plan: ${data.state}`, { minor: true, short: data.state, title: `${data.state} (${verb})` });
+    }
     case "ark.ivr.strike.v1": return say(`第 ${data.strikes} 次${term(data.kind)}`, `Strike ${data.strikes}: ${term(data.kind)}`, { tone: "wait" });
     case "ark.ivr.set.v1": {
       const value = data.masked ? "••••" : data.value;
@@ -86,7 +89,7 @@ function describe(lang, type, data) {
       if (name === "lang") return say(`语言：${value === "zh" ? "中文" : value === "en" ? "英文" : value}`, `Language: ${value}`, { minor: true });
       return say(`${name} = ${value}`, `${name} = ${value}`, { minor: true });
     }
-    case "ark.dtmf.v1": return { who: "caller", key: data.masked ? "•" : data.digit, text: zh ? `按了 ${data.masked ? "•" : data.digit}` : `pressed ${data.masked ? "•" : data.digit}` };
+    case "ark.dtmf.v1": return { who: "caller", key: data.masked ? "•" : data.digit, text: zh ? "按键" : "pressed" };
     case "ark.prompt.started.v1": {
       const names = (data.prompts || []).join(zh ? "、" : ", ");
       const text = data.text || (zh ? `播放：${names}` : `playing: ${names}`);

@@ -1,0 +1,254 @@
+//! What the demo says, in both languages: about itself, and each event of the log in a line.
+
+use ark_conversation::event::{EndedBy, GatherOutcome, PromptCause, QueueOutcome, RecordingPurpose, Role};
+use ark_conversation::{ConversationId, Event, Record};
+use ark_dialplans::Lang;
+
+use super::site::{Folder, Site};
+use crate::serve::{Gateway, how_to_call};
+
+/// The words of one language.
+fn either<T>(lang: Lang, zh: T, en: T) -> T {
+    match lang {
+        Lang::Zh => zh,
+        Lang::En => en,
+    }
+}
+
+pub(super) fn title(lang: Lang) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    either(lang, format!("方舟 Ark {version} 演示\n"), format!("Ark {version} 方舟, a demo\n"))
+}
+
+/// Which ports and which folder.
+pub(super) fn chosen(lang: Lang, site: &Site, folder: &Folder) -> Vec<String> {
+    let (sip, web, path) = (site.sip_port, site.web_port, folder.path.display());
+    let mut lines = vec![
+        either(lang, format!("  信令  UDP 与 TCP 端口 {sip}"), format!("  SIP     UDP and TCP port {sip}")),
+        either(lang, format!("  网页  http://127.0.0.1:{web}"), format!("  page    http://127.0.0.1:{web}")),
+    ];
+    let gone = either(lang, "（结束时删除；用 --data 保留）", " (removed at the end; --data FOLDER keeps one)");
+    let gone = if folder.temporary { gone } else { "" };
+    lines.push(either(lang, format!("  数据  {path}{gone}"), format!("  site    {path}{gone}")));
+    for (wanted, taken) in site.moved() {
+        lines.push(either(
+            lang,
+            format!("  端口 {wanted} 已被其他程序占用，改用 {taken}"),
+            format!("  port {wanted} is taken by another program, so it is {taken}"),
+        ));
+    }
+    lines.push(either(lang, "  正在准备热线要说的话……", "  making what the hotline says ...").to_owned());
+    lines
+}
+
+pub(super) fn begins(lang: Lang) -> &'static str {
+    either(
+        lang,
+        "\n有人拨打 95188。下面是日志中的事件，每条写入之后立即显示：\n",
+        "\nSomebody dials 95188. These are the events of the log, each told as soon as it is committed:\n",
+    )
+}
+
+pub(super) fn stuck(lang: Lang, why: &str) -> String {
+    either(lang, format!("演示来电没有走完：{why}"), format!("the scripted call did not go as it should: {why}"))
+}
+
+/// What is kept of the scripted call.
+pub(super) fn summary(lang: Lang, site: &Site, conversation: ConversationId, records: &[Record]) -> Vec<String> {
+    let count = records.len();
+    let mut lines = vec![either(
+        lang,
+        format!("\n通话结束：会话 {conversation} 共 {count} 条事件，都已写入日志。"),
+        format!("\nThe call is over: conversation {conversation}, {count} events, all of them in the log."),
+    )];
+    for record in records {
+        if let Event::RecordingFinished(e) = &record.event.event {
+            let name = e.reference.rsplit('/').next().unwrap_or_default();
+            let file = site.config.files.recordings().join(name);
+            let (file, length) = (file.display(), seconds(lang, e.duration_ms));
+            lines.push(either(
+                lang,
+                format!("来电人留了言（{length}）：{file}"),
+                format!("The caller left a message of {length}: {file}"),
+            ));
+        }
+    }
+    lines
+}
+
+/// Where to point a softphone and a browser.
+pub(super) fn your_turn(
+    lang: Lang,
+    site: &Site,
+    gateway: &Gateway,
+    conversation: Option<ConversationId>,
+) -> Vec<String> {
+    let file = site.file.display();
+    let fragment = conversation.map_or_else(String::new, |id| format!("#{id}"));
+    let link = format!("http://{}/?token={}{fragment}", gateway.web, gateway.token);
+    let mut lines = vec![either(lang, "\n轮到您了：", "\nYour turn:").to_owned()];
+    for call in how_to_call(&site.config, gateway.sip()) {
+        lines.push(either(
+            lang,
+            format!("  呼叫  {call}   （任何 SIP 话机，无需账号；来电会继续显示在这里）"),
+            format!("  call   {call}   (any SIP phone, no account; what happens is told here)"),
+        ));
+    }
+    lines.push(either(
+        lang,
+        format!("  日志  ark conversation list --config {file}"),
+        format!("  log    ark conversation list --config {file}"),
+    ));
+    lines.push(either(lang, "  停止  Ctrl-C", "  stop   Ctrl-C").to_owned());
+    lines.push(either(lang, format!("  打开  {link}\n"), format!("  open   {link}\n")));
+    lines
+}
+
+pub(super) fn bye(lang: Lang, folder: &Folder) -> String {
+    let path = folder.path.display();
+    match folder.temporary {
+        true => either(lang, "\n演示结束，临时数据已删除。", "\nThe demo is over; what it kept is removed.").to_owned(),
+        false => either(
+            lang,
+            format!("\n演示结束，数据保留在 {path}。"),
+            format!("\nThe demo is over; it is kept in {path}."),
+        ),
+    }
+}
+
+fn seconds(lang: Lang, ms: u64) -> String {
+    let (whole, tenth) = (ms / 1_000, ms % 1_000 / 100);
+    either(lang, format!("{whole}.{tenth} 秒"), format!("{whole}.{tenth} s"))
+}
+
+/// An event in a line. People's numbers are masked.
+pub(super) fn event(lang: Lang, event: &Event) -> String {
+    of_call(lang, event).or_else(|| of_plan(lang, event)).unwrap_or_else(|| plain(event))
+}
+
+/// The call, its legs, the queue, recordings.
+fn of_call(lang: Lang, event: &Event) -> Option<String> {
+    Some(match event {
+        Event::CallRinging(e) if e.role == Role::Customer => {
+            let to = e.to.reveal();
+            either(lang, format!("{} 拨打 {to}", e.from), format!("{} calls {to}", e.from))
+        }
+        Event::CallRinging(e) => either(lang, format!("呼叫 {}", e.to), format!("calling {}", e.to)),
+        Event::CallAnswered(e) => either(lang, format!("接通，{}", e.codec), format!("answered, {}", e.codec)),
+        Event::CallEnded(e) => {
+            let talk = seconds(lang, e.talk_ms);
+            let by = match e.by {
+                EndedBy::Ark => either(lang, "方舟", "Ark"),
+                EndedBy::Remote => either(lang, "对方", "the other side"),
+            };
+            let cause = e.cause;
+            either(
+                lang,
+                format!("通话结束（{by}，{cause}），共 {talk}"),
+                format!("ended by {by} ({cause}) after {talk}"),
+            )
+        }
+        Event::CallQuality(e) => {
+            let mos = e.mos.map_or_else(|| "–".to_owned(), |mos| format!("{mos:.2}"));
+            let (loss, jitter_ms) = (e.loss_ratio * 100.0, e.jitter_us / 1_000);
+            either(
+                lang,
+                format!("音质 MOS {mos}，丢包 {loss:.1} %，抖动 {jitter_ms} 毫秒"),
+                format!("MOS {mos}, loss {loss:.1} %, jitter {jitter_ms} ms"),
+            )
+        }
+        Event::QueueJoined(e) => either(
+            lang,
+            format!("在「{}」排队，第 {} 位", e.queue, e.position),
+            format!("waits in `{}`, number {} in line", e.queue, e.position),
+        ),
+        Event::QueueLeft(e) => {
+            let how = match e.outcome {
+                QueueOutcome::Answered => either(lang, "有人接听", "a person answered"),
+                QueueOutcome::Abandoned => either(lang, "来电人挂断", "the caller hung up"),
+                QueueOutcome::Timeout => either(lang, "等待超时", "waited as long as allowed"),
+                QueueOutcome::Left => either(lang, "来电人选择离开", "the caller chose to leave"),
+                QueueOutcome::Failed => either(lang, "失败", "failed"),
+            };
+            let waited = seconds(lang, e.waited_ms);
+            either(lang, format!("{how}，等了 {waited}"), format!("{how} after {waited}"))
+        }
+        Event::RecordingStarted(e) => match e.purpose {
+            RecordingPurpose::Voicemail => either(lang, "开始留言", "a message is recorded").to_owned(),
+            RecordingPurpose::Call => either(lang, "开始录音", "the call is recorded").to_owned(),
+        },
+        Event::RecordingFinished(e) => {
+            let length = seconds(lang, e.duration_ms);
+            either(lang, format!("录音保存，{length}"), format!("{length} kept"))
+        }
+        Event::LegBridged(_) => either(lang, "双方可以通话", "both sides hear each other").to_owned(),
+        _ => return None,
+    })
+}
+
+/// What the plan says and hears.
+fn of_plan(lang: Lang, event: &Event) -> Option<String> {
+    Some(match event {
+        Event::IvrEntered(e) => {
+            let (state, verb) = (&e.state, &e.verb);
+            either(lang, format!("进入「{state}」（{verb}）"), format!("the plan enters `{state}` ({verb})"))
+        }
+        Event::IvrStrike(e) => {
+            either(lang, format!("第 {} 次没有听懂", e.strikes), format!("strike {}: {}", e.strikes, e.kind))
+        }
+        Event::IvrSet(e) => format!("{} = {}", e.var, e.value.as_deref().unwrap_or("•••")),
+        Event::Dtmf(e) => {
+            let key = e.digit.unwrap_or('•');
+            either(lang, format!("来电人按 {key}"), format!("the caller presses {key}"))
+        }
+        Event::PromptStarted(e) => {
+            let text = e.text.clone().unwrap_or_else(|| e.prompts.join(", "));
+            either(lang, format!("方舟：“{text}”"), format!("Ark: \"{text}\""))
+        }
+        Event::PromptFinished(e) => {
+            let heard = seconds(lang, e.heard_ms);
+            let how = match e.cause {
+                PromptCause::End => either(lang, "播完", "to its end"),
+                PromptCause::BargeIn => either(lang, "被按键打断", "cut by a key"),
+                PromptCause::Stopped => either(lang, "停止", "stopped"),
+                PromptCause::Hangup => either(lang, "因挂机停止", "cut by the end of the call"),
+                PromptCause::Failed => either(lang, "失败", "failed"),
+            };
+            either(lang, format!("{how}，{heard}"), format!("{how}, {heard}"))
+        }
+        Event::GatherFinished(e) => {
+            let value = e.value.as_deref().unwrap_or("•••");
+            let how = if e.outcome == GatherOutcome::Complete { String::new() } else { format!(" ({})", e.outcome) };
+            either(lang, format!("{}：{value}{how}", e.var), format!("{}: {value}{how}", e.var))
+        }
+        _ => return None,
+    })
+}
+
+/// Any other event: its data.
+fn plain(event: &Event) -> String {
+    let fields = serde_json::to_value(event).unwrap_or_default();
+    let fields =
+        fields.as_object().into_iter().flatten().filter(|(key, _)| !matches!(key.as_str(), "leg" | "to" | "from"));
+    let fields = fields
+        .map(|(key, value)| value.as_str().map_or_else(|| format!("{key} {value}"), |text| format!("{key} {text}")));
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_a_line_in_both_languages_and_no_number_in_full() {
+        for told in ark_conversation::samples::story() {
+            for lang in [Lang::Zh, Lang::En] {
+                let words = event(lang, &told);
+                assert!(!words.contains('\n'), "{words}");
+                if let Event::CallRinging(e) = &told {
+                    assert!(!words.contains(e.from.reveal()), "{words}");
+                }
+            }
+        }
+    }
+}
