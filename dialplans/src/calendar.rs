@@ -30,12 +30,55 @@ struct Hours {
     to: u16,
 }
 
+/// Opening hours, Monday first.
+type Week = [Vec<Hours>; 7];
+
+/// Opening hours that a state brings itself: `open = ["mon-sun 08:00-22:00"]`.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnHours(Week);
+
+impl OwnHours {
+    pub(crate) fn read(reader: &mut Reader, lines: &[Name]) -> Self {
+        Self(week(reader, lines))
+    }
+
+    /// As [`Calendar::at`], with the holidays and working days of `calendar` when there is one.
+    pub(crate) fn at(&self, calendar: Option<&Calendar>, at: Timestamp, zone: &TimeZone) -> Opening {
+        match calendar {
+            Some(calendar) => calendar.with(&self.0, at, zone),
+            None => {
+                let name = Name::new("", 0..0);
+                let bare = Calendar {
+                    name,
+                    week: self.0.clone(),
+                    holidays: BTreeMap::new(),
+                    workdays: BTreeMap::new(),
+                    until: None,
+                };
+                bare.at(at, zone)
+            }
+        }
+    }
+}
+
+fn week(reader: &mut Reader, lines: &[Name]) -> Week {
+    let mut week = Week::default();
+    for line in lines {
+        if let Some((days, hours)) = opening(reader, line) {
+            for day in days {
+                week[day].push(hours);
+            }
+        }
+    }
+    week
+}
+
 /// One `[calendar.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     /// Its name and place.
     pub name: Name,
-    week: [Vec<Hours>; 7],
+    week: Week,
     holidays: BTreeMap<Date, Span>,
     /// Days that work although a weekend or holiday falls on them; own hours or those of Monday.
     workdays: BTreeMap<Date, (Span, Option<Hours>)>,
@@ -60,16 +103,20 @@ impl Calendar {
     /// Whether it is open at that moment in that time zone.
     #[must_use]
     pub fn at(&self, at: Timestamp, zone: &TimeZone) -> Opening {
+        self.with(&self.week, at, zone)
+    }
+
+    fn with(&self, week: &Week, at: Timestamp, zone: &TimeZone) -> Opening {
         let local = zone.to_datetime(at);
         let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
         let today = local.date();
         let open_today = self
-            .hours(today)
+            .hours(week, today)
             .iter()
             .any(|h| if h.to > h.from { (h.from..h.to).contains(&minute) } else { minute >= h.from });
         let open_since_yesterday = today
             .checked_sub(1.day())
-            .is_ok_and(|yesterday| self.hours(yesterday).iter().any(|h| h.to <= h.from && minute < h.to));
+            .is_ok_and(|yesterday| self.hours(week, yesterday).iter().any(|h| h.to <= h.from && minute < h.to));
         if open_today || open_since_yesterday {
             Opening::Open
         } else if self.holidays.contains_key(&today) && !self.workdays.contains_key(&today) {
@@ -79,14 +126,14 @@ impl Calendar {
         }
     }
 
-    fn hours(&self, date: Date) -> Vec<Hours> {
+    fn hours(&self, week: &Week, date: Date) -> Vec<Hours> {
         if let Some((_, own)) = self.workdays.get(&date) {
-            return own.map_or_else(|| self.week[0].clone(), |hours| vec![hours]);
+            return own.map_or_else(|| week[0].clone(), |hours| vec![hours]);
         }
         if self.holidays.contains_key(&date) {
             return Vec::new();
         }
-        self.week[usize::from(date.weekday().to_monday_zero_offset().unsigned_abs())].clone()
+        week[usize::from(date.weekday().to_monday_zero_offset().unsigned_abs())].clone()
     }
 
     /// The last holiday or make-up day that is entered.
@@ -101,14 +148,8 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
     let what = format!("[calendar.{name}]");
     let table = reader.table(value, &what, "[calendar.office]")?;
     let block = Block::new(reader, table, what, name.span.clone(), FIELDS, &[]);
-    let mut week: [Vec<Hours>; 7] = Default::default();
-    for line in block.texts(reader, "open") {
-        if let Some((days, hours)) = opening(reader, &line) {
-            for day in days {
-                week[day].push(hours);
-            }
-        }
-    }
+    let lines = block.texts(reader, "open");
+    let week = week(reader, &lines);
     let mut holidays = BTreeMap::new();
     for text in block.texts(reader, "holidays") {
         if let Some((first, last)) = date_range(reader, &text) {

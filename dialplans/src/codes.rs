@@ -46,7 +46,11 @@ pub static TABLE: &[Code] = &[
         "A way through the plan never offers a person, or the human target leads to nobody.",
         "有的路径从未提供人工，或人工目标不通向任何人。",
     ),
-    code("E010", "The file is not valid TOML, or too large.", "文件不是合法的 TOML,或过大。"),
+    code(
+        "E010",
+        "The file is not UTF-8 text, not valid TOML, or too large.",
+        "文件不是 UTF-8 文本，不是合法的 TOML，或过大。",
+    ),
     code("E011", "An unknown key in a table.", "表中有未知的项。"),
     code(
         "E012",
@@ -62,6 +66,7 @@ pub static TABLE: &[Code] = &[
         "Too many states in a row without a word, or a plan too large to be proved.",
         "连续过多状态没有声音，或方案太大无法证明。",
     ),
+    code("E019", "A recording is there and cannot be played.", "录音文件存在但无法播放。"),
     code("E020", "A test of the plan failed.", "方案的测试未通过。"),
     code("E021", "A random caller got stuck, went round, or met a fault.", "随机来电者卡住、循环或遇到故障。"),
     code("N001", "How long a caller waits for the first offer of a person.", "来电者多久得知如何转人工。"),
@@ -79,6 +84,7 @@ pub static TABLE: &[Code] = &[
     code("W008", "A comment that looks like the hash key.", "注释看起来像井号键。"),
     code("W009", "The caller may hear nothing while an action works.", "动作执行时来电者可能听不到声音。"),
     code("W010", "A calendar's holidays run out soon.", "日历登记的假日即将用完。"),
+    code("W011", "A recording is not there; its text is synthesised.", "录音文件不存在，将改用语音合成。"),
 ];
 
 /// The table as Markdown.

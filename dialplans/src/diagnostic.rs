@@ -141,13 +141,14 @@ impl Diagnostic {
         let _ = writeln!(out, "{file}:{line}:{column}: {severity}[{code}]: {message}");
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
-        let before: usize = self.excerpt.chars().take(column - 1).map(width).sum();
+        let (excerpt, column, end_column) = self.window();
+        let before: usize = excerpt.chars().take(column - 1).map(width).sum();
         let marked: usize = if self.end_line == self.line {
-            self.excerpt.chars().skip(column - 1).take(self.end_column - self.column).map(width).sum()
+            excerpt.chars().skip(column - 1).take(end_column.saturating_sub(column)).map(width).sum()
         } else {
-            self.excerpt.chars().skip(column - 1).map(width).sum()
+            excerpt.chars().skip(column - 1).map(width).sum()
         };
-        let shown = self.excerpt.replace('\t', " ");
+        let shown = excerpt.replace('\t', " ");
         let _ = writeln!(out, " {gutter} |");
         let _ = writeln!(out, " {number} | {shown}");
         let _ = writeln!(out, " {gutter} | {}{}", " ".repeat(before), "^".repeat(marked.max(1)));
@@ -156,6 +157,27 @@ impl Diagnostic {
             let _ = writeln!(out, " {gutter} = {word}: {}", help.get(lang));
         }
         out
+    }
+}
+
+/// Characters of a line that are shown; of a longer one, those around the mistake.
+const SHOWN_MAX: usize = 200;
+
+impl Diagnostic {
+    /// The part of the line that is shown, and where in it the mistake begins and ends.
+    fn window(&self) -> (String, usize, usize) {
+        if self.excerpt.chars().count() <= SHOWN_MAX {
+            return (self.excerpt.clone(), self.column, self.end_column);
+        }
+        let skipped = (self.column - 1).saturating_sub(SHOWN_MAX / 4);
+        let mut text: String = self.excerpt.chars().skip(skipped).take(SHOWN_MAX).collect();
+        if skipped + SHOWN_MAX < self.excerpt.chars().count() {
+            text.push('…');
+        }
+        if skipped == 0 {
+            return (text, self.column, self.end_column);
+        }
+        (format!("…{text}"), self.column - skipped + 1, (self.end_column + 1).saturating_sub(skipped))
     }
 }
 

@@ -62,20 +62,25 @@ fn in_order(plan: &Plan) -> Vec<&State> {
 const BOX_WIDTH: usize = 180;
 const BOX_HEIGHT: usize = 44;
 const GAP_X: usize = 36;
-const GAP_Y: usize = 62;
+const GAP_Y: usize = 96;
 const MARGIN: usize = 24;
+/// Between two lanes at the right edge, where lines run that do not lead to the next row.
+const LANE: usize = 12;
+/// Characters of a name that fit into a box.
+const NAME_CHARS: usize = 24;
+const VERB_CHARS: usize = 32;
 
 /// A self-contained SVG: layers from the entry downwards, edges with their labels.
 #[must_use]
 pub fn svg(plan: &Plan) -> String {
     let layers = layers(plan);
     let widest = layers.iter().map(Vec::len).max().unwrap_or(1).max(1);
-    let width = 2 * MARGIN + widest * BOX_WIDTH + (widest - 1) * GAP_X + 120;
+    let content = 2 * MARGIN + widest * BOX_WIDTH + (widest - 1) * GAP_X;
     let height = 2 * MARGIN + layers.len() * (BOX_HEIGHT + GAP_Y);
-    let mut at: BTreeMap<&str, (usize, usize, usize)> = BTreeMap::new();
+    let mut at = Places::new();
     for (row, layer) in layers.iter().enumerate() {
         let used = layer.len() * BOX_WIDTH + layer.len().saturating_sub(1) * GAP_X;
-        let left = MARGIN + (width - 120 - 2 * MARGIN - used.min(width - 120 - 2 * MARGIN)) / 2;
+        let left = MARGIN + (content - 2 * MARGIN).saturating_sub(used) / 2;
         for (column, state) in layer.iter().enumerate() {
             at.insert(
                 &state.name.text,
@@ -83,14 +88,16 @@ pub fn svg(plan: &Plan) -> String {
             );
         }
     }
+    let lanes = lanes(&layers, &at, content);
+    let width = content + (lanes.len() + 2) * LANE;
     let mut out = String::new();
     let title = escape(&plan.name.text);
     let _ = writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{title}</title>\n<style>.box{{stroke:#456;stroke-width:1.2}}.edge{{fill:none;stroke:#789;stroke-width:1.2}}.quiet{{stroke-dasharray:4 3}}.label{{fill:#345;font-size:10px}}.name{{font-weight:bold;fill:#123}}.verb{{fill:#567;font-size:10px}}</style>\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#789\"/></marker></defs>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n<title>{title}</title>\n<style>.box{{stroke:#456;stroke-width:1.2}}.edge{{fill:none;stroke:#789;stroke-width:1.2}}.quiet{{stroke-dasharray:4 3}}.label{{fill:#345;font-size:10px;paint-order:stroke;stroke:#fff;stroke-width:3px}}.name{{font-weight:bold;fill:#123}}.verb{{fill:#567;font-size:10px}}</style>\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#789\"/></marker></defs>\n<rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>"
     );
     for state in layers.iter().flatten() {
-        edges_svg(&mut out, state, &at);
+        edges_svg(&mut out, state, &at, &lanes);
     }
     for state in layers.iter().flatten() {
         if let Some((x, y, _)) = at.get(&*state.name.text) {
@@ -127,7 +134,26 @@ fn layers(plan: &Plan) -> Vec<Vec<&State>> {
     layers
 }
 
-fn edges_svg(out: &mut String, state: &State, at: &BTreeMap<&str, (usize, usize, usize)>) {
+/// Left edge, upper edge and row of each box.
+type Places<'p> = BTreeMap<&'p str, (usize, usize, usize)>;
+
+/// Where the lines to each state run up or down, for states that are reached from other than the row above.
+fn lanes<'p>(layers: &[Vec<&'p State>], at: &Places<'p>, content: usize) -> BTreeMap<&'p str, usize> {
+    let mut lanes = BTreeMap::new();
+    for state in layers.iter().flatten() {
+        let Some((.., row)) = at.get(&*state.name.text) else { continue };
+        for edge in state.node.edges() {
+            let Some((to, (.., to_row))) = at.get_key_value(&*edge.to.text) else { continue };
+            if *to_row != row + 1 {
+                let next = content + (lanes.len() + 1) * LANE;
+                lanes.entry(*to).or_insert(next);
+            }
+        }
+    }
+    lanes
+}
+
+fn edges_svg(out: &mut String, state: &State, at: &Places<'_>, lanes: &BTreeMap<&str, usize>) {
     let Some((x, y, row)) = at.get(&*state.name.text).copied() else { return };
     let edges = state.node.edges();
     // Several ways to one state are one line with all labels.
@@ -142,36 +168,44 @@ fn edges_svg(out: &mut String, state: &State, at: &BTreeMap<&str, (usize, usize,
     let count = ways.len();
     for (i, (to, (labels, quiet))) in ways.into_iter().enumerate() {
         let Some((to_x, to_y, to_row)) = at.get(to).copied() else { continue };
-        let start_x = x + (i + 1) * BOX_WIDTH / (count + 1);
+        let (start_x, start_y) = (x + (i + 1) * BOX_WIDTH / (count + 1), y + BOX_HEIGHT);
+        // From right to left each label stands lower, so that none is written over the next.
+        let label_y = start_y + 11 + 10 * (count - 1 - i).min(4);
         let class = if quiet { "edge quiet" } else { "edge" };
-        let (end_x, label_x, label_y);
-        let path = if to_row > row {
-            let start_y = y + BOX_HEIGHT;
-            end_x = to_x + BOX_WIDTH / 2;
-            (label_x, label_y) = (start_x.midpoint(end_x), start_y + 14 + 10 * (i % 3));
-            format!(
-                "M{start_x} {start_y}C{start_x} {} {end_x} {} {end_x} {to_y}",
-                start_y + 30,
-                to_y.saturating_sub(30)
-            )
-        } else {
-            // Back or sideways: round the right side.
-            end_x = to_x + BOX_WIDTH;
-            let (from_x, from_y, end_y) = (x + BOX_WIDTH, y + BOX_HEIGHT / 2, to_y + BOX_HEIGHT / 2);
-            let bend = from_x.max(end_x) + 60;
-            (label_x, label_y) = (bend, from_y.midpoint(end_y));
-            format!("M{from_x} {from_y}C{bend} {from_y} {bend} {end_y} {end_x} {end_y}")
+        let path = match lanes.get(to) {
+            Some(lane) if to_row != row + 1 => {
+                // Through the gap below, along the lane, and through the gap above the state: never behind a box.
+                let (out_y, in_y, end_x) = (label_y + 4, to_y.saturating_sub(14), to_x + BOX_WIDTH * 3 / 4);
+                format!("M{start_x} {start_y}V{out_y}H{lane}V{in_y}H{end_x}V{to_y}")
+            }
+            _ => {
+                let end_x = to_x + BOX_WIDTH / 2;
+                format!("M{start_x} {start_y}C{start_x} {} {end_x} {} {end_x} {to_y}", start_y + 50, to_y - 50)
+            }
         };
         let _ = writeln!(out, "<path class=\"{class}\" d=\"{path}\" marker-end=\"url(#tip)\"/>");
         let text = labels.join(", ");
         if !text.is_empty() {
-            let text = escape(&text);
-            let _ = writeln!(
-                out,
-                "<text class=\"label\" x=\"{label_x}\" y=\"{label_y}\" text-anchor=\"middle\">{text}</text>"
-            );
+            let (text, label_x) = (escape(&text), start_x + 4);
+            let _ = writeln!(out, "<text class=\"label\" x=\"{label_x}\" y=\"{label_y}\">{text}</text>");
         }
     }
+}
+
+/// As much of a text as fits.
+fn cut(text: &str, chars: usize) -> String {
+    // A Chinese character is as wide as two letters.
+    let mut room = chars;
+    let mut out = String::new();
+    for c in text.chars() {
+        let Some(left) = room.checked_sub(crate::source::width(c)) else {
+            out.push('…');
+            break;
+        };
+        room = left;
+        out.push(c);
+    }
+    out
 }
 
 fn box_svg(out: &mut String, plan: &Plan, state: &State, x: usize, y: usize) {
@@ -186,12 +220,13 @@ fn box_svg(out: &mut String, plan: &Plan, state: &State, x: usize, y: usize) {
     let bold = if human { " style=\"stroke-width:3\"" } else { "" };
     let mut text = what(state);
     if human {
-        let _ = write!(text, " (key {} from anywhere)", crate::read::key_name(plan.rules.human_key));
+        let _ = write!(text, " · key {}", crate::read::key_name(plan.rules.human_key));
     }
-    let (name, text, middle) = (escape(&state.name.text), escape(&text), x + BOX_WIDTH / 2);
+    let (full, middle) = (escape(&state.name.text), x + BOX_WIDTH / 2);
+    let (name, text) = (escape(&cut(&state.name.text, NAME_CHARS)), escape(&cut(&text, VERB_CHARS)));
     let _ = writeln!(
         out,
-        "<rect class=\"box\"{bold} x=\"{x}\" y=\"{y}\" width=\"{BOX_WIDTH}\" height=\"{BOX_HEIGHT}\" rx=\"7\" fill=\"{fill}\"/><text class=\"name\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{name}</text><text class=\"verb\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
+        "<g><title>{full}</title><rect class=\"box\"{bold} x=\"{x}\" y=\"{y}\" width=\"{BOX_WIDTH}\" height=\"{BOX_HEIGHT}\" rx=\"7\" fill=\"{fill}\"/><text class=\"name\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{name}</text><text class=\"verb\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{text}</text></g>",
         y + 19,
         y + 34
     );

@@ -36,7 +36,7 @@ pub mod verb;
 mod world;
 
 pub use calendar::{Calendar, Opening};
-pub use check::{EstimateOnly, PromptSeconds, Site, check, check_source};
+pub use check::{EstimateOnly, PromptSeconds, RecordingTrouble, Site, check, check_source};
 pub use diagnostic::{Both, Diagnostic, Severity, render_human, render_json};
 pub use event::{Do, EndReason, Failure, Heard, Piece, Sought, StrikeCause};
 pub use lang::Lang;
@@ -44,5 +44,5 @@ pub use plan::{Action, NumberList, Plan, Rules, State, Target, TestCase, TestEve
 pub use prompt::{Part, Prompt, Spoken};
 pub use run::{Caller, Now, Run};
 pub use sarif::render_sarif;
-pub use source::{Name, Span};
+pub use source::{Name, Span, decode};
 pub use testing::test;

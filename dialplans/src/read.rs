@@ -38,6 +38,8 @@ pub enum Kind {
     Text,
     /// A list of texts.
     Texts,
+    /// The name of a state, or a list of texts.
+    StateOrTexts,
 }
 
 /// One field of a table: its name, kind, whether it must be there, and its manual.
@@ -357,6 +359,11 @@ impl<'a> Block<'a> {
         reader.strings(value, &self.label(name), &format!("{name} = [\"...\"]"))
     }
 
+    /// Whether the field is there as a list.
+    pub(crate) fn is_list(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)))
+    }
+
     /// One key of the phone.
     pub(crate) fn key(&self, reader: &mut Reader, name: &str) -> Option<(char, Span)> {
         let value = self.need(reader, name)?;
@@ -425,6 +432,25 @@ fn bad_key(reader: &mut Reader, span: &Span, found: &str) {
 pub(crate) fn unknown_key(reader: &mut Reader, span: &Span, name: &str, what: &str, known: &[&str]) {
     // What other verbs call `timeout` is `max_wait` in a queue; `on_timeout` is near in letters, not in meaning.
     let same = (name == "timeout" && known.contains(&"max_wait")).then_some("max_wait");
+    // Durations carry their unit: `timeout_s = 3` is `timeout = "3s"`.
+    let same = same.or_else(|| name.strip_suffix("_s").and_then(|name| known.iter().find(|k| **k == name).copied()));
+    let later = match name {
+        "speech" | "human_intents" => {
+            Some(both!("plans cannot hear speech yet; use keys", "方案还不能识别语音，请用按键"))
+        }
+        "elder_direct" => Some(both!(
+            "name the elders in `[lists.elders]` and use a state with `do = \"direct\"`",
+            "请把老年客户写入 `[lists.elders]`，并使用 `do = \"direct\"` 的状态"
+        )),
+        "offer_human" => {
+            Some(both!("remove it: the human key works at every prompt", "请删除：人工键在任何提示语中都有效"))
+        }
+        _ => None,
+    };
+    if let Some(help) = later {
+        reader.say("E011", span, both!("unknown key `{name}` in {what}", "{what} 中没有 `{name}` 这一项"), Some(help));
+        return;
+    }
     let help = same.or_else(|| suggest::nearest(name, known.iter().copied())).map_or_else(
         || {
             let all = known.join(", ");

@@ -77,6 +77,9 @@ fn value(field: &Field) -> Value {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::KeyName => json!({ "type": "string", "pattern": KEY }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::StateOrTexts => {
+            json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+        }
     };
     if let Some(value) = value.as_object_mut() {
         value.insert("description".to_owned(), json!(field.doc));

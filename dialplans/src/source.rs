@@ -4,6 +4,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::diagnostic::{Diagnostic, both};
+use crate::limits;
+
 /// A range of bytes in the plan file.
 pub type Span = Range<usize>;
 
@@ -34,6 +37,36 @@ pub(crate) struct Source {
     pub(crate) file: Arc<str>,
     pub(crate) text: Arc<str>,
     lines: Arc<[usize]>,
+}
+
+/// The text of a plan file as it was read from the disk.
+///
+/// # Errors
+/// E010 with the place of the first byte that is no UTF-8, and what to save the file as. A file that is too large and was
+/// cut inside a character is left to [`crate::Plan::parse`], which says that it is too large.
+pub fn decode(bytes: Vec<u8>, file_name: &str) -> Result<String, Box<Diagnostic>> {
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let cut = error.utf8_error().error_len().is_none() && error.as_bytes().len() > limits::PLAN_BYTES_MAX;
+    let lossy = String::from_utf8_lossy(error.as_bytes());
+    if cut {
+        return Ok(lossy.into_owned());
+    }
+    let at = error.utf8_error().valid_up_to();
+    let source = Source::new(file_name, &lossy);
+    let wide = matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+    let (en, zh) =
+        if wide { ("UTF-16", "UTF-16") } else { ("another encoding, such as GBK", "别的编码，例如 GBK") };
+    let span = at..at + '\u{fffd}'.len_utf8();
+    Err(Box::new(Diagnostic::new(
+        &source,
+        "E010",
+        &span,
+        both!("not UTF-8 text: the file seems to be in {en}", "不是 UTF-8 文本：文件可能是{zh}"),
+        Some(both!("save the file again as UTF-8", "请在编辑器中另存为 UTF-8 编码")),
+    )))
 }
 
 /// A place for people: everything counts from 1, columns count characters.
@@ -115,6 +148,19 @@ pub(crate) fn width(c: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_another_encoding_is_told_with_its_place() {
+        assert_eq!(decode("名 = 1".into(), "p.toml").unwrap(), "名 = 1");
+        let gbk = decode(b"a = 1\nb = \"\xc4\xfa\"".to_vec(), "p.toml").unwrap_err();
+        assert_eq!((gbk.line, gbk.column, gbk.code), (2, 6, "E010"));
+        assert!(gbk.message.en.contains("GBK") && gbk.help.unwrap().zh.contains("UTF-8"));
+        let wide = decode(b"\xff\xfea\0".to_vec(), "p.toml").unwrap_err();
+        assert!(wide.message.en.contains("UTF-16"), "{}", wide.message.en);
+        let mut cut = vec![b'x'; limits::PLAN_BYTES_MAX];
+        cut.push(0xe6);
+        assert!(decode(cut, "p.toml").unwrap().len() > limits::PLAN_BYTES_MAX);
+    }
 
     #[test]
     fn places_count_characters_not_bytes() {

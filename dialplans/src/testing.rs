@@ -10,7 +10,7 @@ use crate::lang::Lang;
 use crate::plan::{Plan, TestCase};
 use crate::run::Caller;
 use crate::source::{Name, Span};
-use crate::world::{Impossible, World, open_moment, wall};
+use crate::world::{Impossible, World, closed_moment, open_moment, wall};
 
 /// What a trace may begin with besides the verbs' names.
 pub(crate) const HEADS: &[&str] = &[
@@ -56,7 +56,11 @@ pub fn test(plan: &Arc<Plan>) -> TestReport {
 }
 
 fn run(plan: &Arc<Plan>, test: &TestCase) -> TestResult {
-    let at = test.at.map_or_else(|| open_moment(plan), |at| wall(plan, at));
+    let at = match (test.at, &test.closed) {
+        (Some(at), _) => wall(plan, at),
+        (None, Some(_)) => closed_moment(plan).unwrap_or_else(|| open_moment(plan)),
+        (None, None) => open_moment(plan),
+    };
     let caller = Caller { number: test.caller.clone(), dialled: plan.name.text.to_string(), lang: test.lang };
     let mut world = World::call(plan, &caller, at);
     let mut failure: Option<(Span, Both, Option<Both>)> = None;

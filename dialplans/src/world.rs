@@ -259,18 +259,31 @@ impl World {
     }
 }
 
-/// A moment at which every calendar of the plan is open, the same on every machine.
+/// A moment at which every `hours` of the plan is open, the same on every machine.
 pub(crate) fn open_moment(plan: &Plan) -> Timestamp {
-    let begin = wall(plan, jiff::civil::date(2026, 3, 3).at(10, 0, 0, 0));
-    let mut at = begin;
+    moment(plan, |opening| opening == Opening::Open).unwrap_or_else(|| beginning(plan))
+}
+
+/// A moment at which no `hours` of the plan is open and it is no holiday; `None` when there is none, or no `hours`.
+pub(crate) fn closed_moment(plan: &Plan) -> Option<Timestamp> {
+    let hours = plan.states.values().any(|state| state.node.opening(plan, beginning(plan)).is_some());
+    hours.then(|| moment(plan, |opening| opening == Opening::Closed)).flatten()
+}
+
+fn beginning(plan: &Plan) -> Timestamp {
+    wall(plan, jiff::civil::date(2026, 3, 3).at(10, 0, 0, 0))
+}
+
+/// The first hour from the beginning on at which every `hours` of the plan is as wanted.
+fn moment(plan: &Plan, wanted: impl Fn(Opening) -> bool) -> Option<Timestamp> {
+    let mut at = beginning(plan);
     for _ in 0..24 * 400 {
-        if plan.calendars.values().all(|calendar| calendar.at(at, &plan.zone) == Opening::Open) {
-            return at;
+        if plan.states.values().filter_map(|state| state.node.opening(plan, at)).all(&wanted) {
+            return Some(at);
         }
-        let Ok(next) = at.checked_add(1.hour()) else { break };
-        at = next;
+        at = at.checked_add(1.hour()).ok()?;
     }
-    begin
+    None
 }
 
 /// A wall time in the plan's time zone.

@@ -3,13 +3,15 @@
 //! Nothing half-way: until every step has passed, callers get the version that was live. Calls that are up keep theirs.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use ark_bus::Bus;
 use ark_conversation::event::{PlanPublished, PlanRefused, PlanRolledBack};
 use ark_conversation::{Event, Tenant};
-use ark_dialplans::{Diagnostic, Lang, Plan, Severity};
+use ark_dialplans::{Diagnostic, EstimateOnly, Lang, Plan, Severity, decode, limits};
 use ark_store::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion as StoredVersion, Store, StoreError};
 use jiff::Timestamp;
 
@@ -75,9 +77,35 @@ pub enum Refusal {
         /// The name asked for.
         wanted: String,
     },
+    /// Two files with one name.
+    #[error(
+        "{file}: the plan `{name}` is already live from {other}: give each file a name of its own, or write the same path in both [[hotline]]"
+    )]
+    NameTaken {
+        /// This file.
+        file: String,
+        /// The name in both.
+        name: String,
+        /// The file that has it.
+        other: String,
+    },
+    /// The file that was live is no longer there.
+    #[error("{file}: the file is gone. Put it back, or change [[hotline]] dialplan and start again")]
+    Gone {
+        /// The path.
+        file: String,
+    },
     /// Nothing to go back to.
     #[error("there is no version of `{0}` to go back to")]
     NoOlder(String),
+    /// A version that never was.
+    #[error("there is no version {version} of `{name}`; `GET /api/v1/plans` lists them")]
+    NoVersion {
+        /// The plan.
+        name: String,
+        /// The version asked for.
+        version: u32,
+    },
 }
 
 impl Refusal {
@@ -92,7 +120,9 @@ impl Refusal {
 impl From<Refusal> for ControlError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Unknown(_) | Refusal::NoOlder(_) => Self::NotFound(refusal.to_string()),
+            Refusal::Unknown(_) | Refusal::NoOlder(_) | Refusal::NoVersion { .. } => {
+                Self::NotFound(refusal.to_string())
+            }
             Refusal::Store(_) => Self::Unavailable(refusal.to_string()),
             other => Self::Refused(other.to_string()),
         }
@@ -107,6 +137,36 @@ struct Entry {
     live: Option<Arc<LivePlan>>,
     refused: Option<String>,
     modified: Option<SystemTime>,
+    /// Looks in a row that did not find the file.
+    missed: u8,
+}
+
+/// A file that an editor replaces is away for a moment; one that was not found this often is gone.
+const MISSED_MAX: u8 = 3;
+/// Plans that are searched for the one that a file held before it became unreadable.
+const NAMES_SEARCHED_MAX: usize = 1_000;
+
+/// What a file was found to hold, and what makes it known again in the history of its plan.
+struct Text {
+    source: String,
+    file: String,
+    dialplan: String,
+}
+
+impl Text {
+    /// The note of a change that came from the configured file itself.
+    fn note(&self, by: &str) -> Option<String> {
+        by_itself(by).then(|| note_of(&self.dialplan))
+    }
+}
+
+fn note_of(dialplan: &str) -> String {
+    format!("file {dialplan}")
+}
+
+/// Whether a change came from the configured file and not from a person.
+fn by_itself(by: &str) -> bool {
+    matches!(by, "start" | "file")
 }
 
 /// Every plan that the site uses.
@@ -114,6 +174,7 @@ pub struct Plans {
     config: Arc<Config>,
     tenant: Tenant,
     store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
     log: LogSink,
     writer: Writer,
     prompts: prompts::Preparer,
@@ -134,6 +195,7 @@ impl Plans {
     pub fn new(
         config: Arc<Config>,
         store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
         log: LogSink,
         writer: Writer,
         prompts: prompts::Preparer,
@@ -142,6 +204,7 @@ impl Plans {
             config,
             tenant: writer.tenant.clone(),
             store,
+            bus,
             log,
             writer,
             prompts,
@@ -157,6 +220,9 @@ impl Plans {
     }
 
     /// At start: publishes every configured file, or brings back the version that was live before. Gives what was refused.
+    ///
+    /// A version that a person made live (by `publish` or `rollback`) stays live as long as the file is the one that it
+    /// replaced: a restart must not undo a rollback.
     pub async fn load_all(&self) -> Vec<(String, Refusal)> {
         let mut refused = Vec::new();
         let mut dialplans: Vec<String> = self.config.hotline.iter().map(|h| h.dialplan.clone()).collect();
@@ -165,20 +231,74 @@ impl Plans {
         for dialplan in dialplans {
             let modified = modified(&dialplan);
             let name = plan_stem(&dialplan);
-            let mut entry = Entry { dialplan: dialplan.clone(), name, live: None, refused: None, modified };
-            match self.publish_file(&mut entry, "start").await {
-                Ok(()) => {}
-                Err(refusal) => {
-                    entry.refused = Some(refusal.summary().0);
-                    if let Err(error) = self.bring_back(&mut entry).await {
-                        tracing::warn!(%dialplan, %error, "no earlier version of this plan can be brought back");
-                    }
-                    refused.push((dialplan, refusal));
+            let mut entry = Entry { dialplan: dialplan.clone(), name, live: None, refused: None, modified, missed: 0 };
+            let text = read(&dialplan);
+            if let Some(name) = self.name_of(&dialplan, text.as_ref().ok()).await {
+                entry.name = name;
+            }
+            if let Err(refusal) = self.load(&mut entry, text).await {
+                entry.refused = Some(refusal.summary().0);
+                if !matches!(refusal, Refusal::NameTaken { .. })
+                    && let Err(error) = self.bring_back(&mut entry).await
+                {
+                    tracing::warn!(%dialplan, %error, "no earlier version of this plan can be brought back");
                 }
+                refused.push((dialplan, refusal));
             }
             self.lock().push(entry);
         }
         refused
+    }
+
+    async fn load(&self, entry: &mut Entry, text: Result<Text, Refusal>) -> Result<(), Refusal> {
+        if let Ok(text) = &text
+            && let Some(kept) = self.kept_by_a_person(&entry.name, text).await?
+            && self.bring_back(entry).await.is_ok()
+        {
+            tracing::warn!(plan = %entry.name, "{kept}");
+            entry.refused = Some(kept);
+            return Ok(());
+        }
+        let live = self.try_live(text, &entry.dialplan, "start", &entry.name, None).await?;
+        entry.name = live.plan.name.text.to_string();
+        entry.live = Some(live);
+        Ok(())
+    }
+
+    /// When a person made another version live and the file has not changed since: why the file does not go live now.
+    async fn kept_by_a_person(&self, name: &str, text: &Text) -> Result<Option<String>, StoreError> {
+        let sha256 = sha256_hex(&text.source);
+        let history = self.store.plan_history(&self.tenant, name, VERSIONS_SHOWN).await?;
+        let Some(last) = history.first().filter(|change| !by_itself(&change.by)) else { return Ok(None) };
+        // What was live when persons began to decide, and everything that they replaced since.
+        let first_own = history.iter().position(|change| by_itself(&change.by)).unwrap_or(history.len());
+        for change in history.iter().take(first_own + 1).filter(|change| change.version != last.version) {
+            let stored = self.store.plan_version(&self.tenant, name, change.version).await?;
+            if stored.is_some_and(|stored| stored.sha256 == sha256) {
+                return Ok(Some(kept(text, change.version, last)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of the plan in a file: as the file says, else, when it cannot be read, as the history remembers.
+    async fn name_of(&self, dialplan: &str, text: Option<&Text>) -> Option<String> {
+        if let Some(name) = text.and_then(|text| name_in(&text.source)) {
+            return Some(name);
+        }
+        let versions = self.store.plan_versions(&self.tenant, None, NAMES_SEARCHED_MAX).await.ok()?;
+        let names: std::collections::BTreeSet<String> = versions.into_iter().map(|v| v.name).collect();
+        let mut latest: Option<(Timestamp, String)> = None;
+        for name in names {
+            let history = self.store.plan_history(&self.tenant, &name, VERSIONS_SHOWN).await.ok()?;
+            let ours = history.iter().find(|change| change.note.as_deref() == Some(&note_of(dialplan)));
+            if let Some(change) = ours
+                && latest.as_ref().is_none_or(|(at, _)| change.at > *at)
+            {
+                latest = Some((change.at, name));
+            }
+        }
+        latest.map(|(_, name)| name)
     }
 
     /// What the switch answers each hotline with.
@@ -200,40 +320,59 @@ impl Plans {
 
     /// Publishes each configured file that has changed since it was last looked at.
     pub async fn look_for_changes(&self) {
-        let changed: Vec<String> = {
-            let mut entries = self.lock();
-            let changed = entries.iter_mut().filter_map(|entry| {
-                let now = modified(&entry.dialplan);
-                let differs = now.is_some() && now != entry.modified;
-                entry.modified = now.or(entry.modified);
-                differs.then(|| entry.name.clone())
-            });
-            changed.collect()
-        };
-        for name in changed {
-            match self.publish(&name, None, "file").await {
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        for entry in self.lock().iter_mut().filter(|entry| !entry.dialplan.starts_with(BUILTIN)) {
+            match modified(&entry.dialplan) {
+                Some(now) => {
+                    if Some(now) != entry.modified || entry.missed >= MISSED_MAX {
+                        changed.push(entry.dialplan.clone());
+                    }
+                    entry.modified = Some(now);
+                    entry.missed = 0;
+                }
+                None if entry.modified.is_some() => {
+                    entry.missed = entry.missed.saturating_add(1);
+                    if entry.missed == MISSED_MAX {
+                        gone.push(entry.dialplan.clone());
+                    }
+                }
+                None => {}
+            }
+        }
+        for file in gone {
+            let _one = self.publishing.lock().await;
+            let Some((dialplan, name, _)) = self.entry(&file) else { continue };
+            let refusal = Refusal::Gone { file };
+            tracing::error!(plan = %name, "{refusal}");
+            self.log_refusal(&name, "", &refusal, "file").await;
+            let _ = self.tell(&dialplan, Err(refusal)).await;
+        }
+        for dialplan in changed {
+            match self.publish(&dialplan, None, "file").await {
                 Ok(published) => {
                     tracing::info!(plan = %published.name, version = published.version, "the changed plan is live");
                 }
                 Err(refusal) => {
-                    tracing::error!(plan = %name, "the changed plan is not live, the old one stays:\n{refusal}");
+                    tracing::error!(file = %dialplan, "the changed plan is not live, the old one stays:\n{refusal}");
                 }
             }
         }
     }
 
-    /// Publishes a plan by name: the configured file, or the text given.
+    /// Publishes a plan by name (or by the path of its file): the configured file, or the text given.
     ///
     /// # Errors
     /// [`Refusal`]; what was live stays live.
     pub async fn publish(&self, name: &str, source: Option<String>, by: &str) -> Result<Published, Refusal> {
         let _one = self.publishing.lock().await;
-        let dialplan = self.dialplan_of(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
-        let (text, file) = match source {
-            Some(text) => (text, format!("{name}.toml")),
-            None => read(&dialplan)?,
+        let (dialplan, name, live) = self.entry(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+        let text = match source {
+            Some(source) => Ok(Text { source, file: format!("{name}.toml"), dialplan: dialplan.clone() }),
+            None => read(&dialplan),
         };
-        let result = self.go_live(&text, &file, folder(&dialplan), by, Some(name)).await;
+        // What never was live may still choose its name.
+        let wanted = live.map(|_| name.as_str());
+        let result = self.try_live(text, &dialplan, by, &name, wanted).await;
         self.tell(&dialplan, result).await
     }
 
@@ -243,30 +382,41 @@ impl Plans {
     /// [`Refusal`]; what was live stays live.
     pub async fn roll_back(&self, name: &str, version: Option<u32>, by: &str) -> Result<Published, Refusal> {
         let _one = self.publishing.lock().await;
-        let dialplan = self.dialplan_of(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
-        let live = self.store.live_plan(&self.tenant, name).await?;
+        let (dialplan, name, _) = self.entry(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+        let live = self.store.live_plan(&self.tenant, &name).await?;
         let wanted = match version {
             Some(version) => Some(version),
-            None => self.before(name, live.as_ref()).await?,
+            None => self.before(&name, live.as_ref()).await?,
         };
-        let wanted = wanted.ok_or_else(|| Refusal::NoOlder(name.to_owned()))?;
-        let stored = self.store.plan_version(&self.tenant, name, wanted).await?;
-        let stored = stored.ok_or_else(|| Refusal::NoOlder(name.to_owned()))?;
+        let wanted = wanted.ok_or_else(|| Refusal::NoOlder(name.clone()))?;
+        let stored = self.store.plan_version(&self.tenant, &name, wanted).await?;
+        let stored = stored.ok_or_else(|| Refusal::NoVersion { name: name.clone(), version: wanted })?;
         let ready = self.ready(&stored.source, &format!("{name}@{wanted}"), folder(&dialplan)).await;
         let result = match ready {
             Ok(ready) => {
                 let event = PlanRolledBack {
-                    plan: name.to_owned(),
+                    plan: name.clone(),
                     version: wanted,
                     previous: live.as_ref().map_or(wanted, |l| l.version),
                     by: by.to_owned(),
                     note: None,
                 };
-                self.make_live(&stored, PlanChangeKind::RolledBack, by, event.into(), ready).await
+                self.make_live(&stored, PlanChangeKind::RolledBack, by, None, event.into(), ready).await
             }
             Err(refusal) => Err(refusal),
         };
-        self.tell(&dialplan, result).await
+        if let Err(refusal) = &result {
+            self.log_refusal(&name, &stored.source, refusal, by).await;
+        }
+        let published = self.tell(&dialplan, result).await?;
+        // The file says something else now: it is said until the file changes or is published.
+        let differs = read(&dialplan).is_ok_and(|text| sha256_hex(&text.source) != stored.sha256);
+        if differs && let Some(entry) = self.lock().iter_mut().find(|e| e.dialplan == dialplan) {
+            entry.refused = Some(format!(
+                "{dialplan}: not live since the rollback to version {wanted} by {by}; change the file or publish it"
+            ));
+        }
+        Ok(published)
     }
 
     /// Every plan as others see it.
@@ -311,16 +461,13 @@ impl Plans {
         Ok(history.into_iter().map(|change| change.version).find(|version| *version != live.version))
     }
 
-    fn dialplan_of(&self, name: &str) -> Option<String> {
-        self.lock().iter().find(|e| e.name == name || e.dialplan == name).map(|e| e.dialplan.clone())
-    }
-
-    async fn publish_file(&self, entry: &mut Entry, by: &str) -> Result<(), Refusal> {
-        let (text, file) = read(&entry.dialplan)?;
-        let live = self.go_live(&text, &file, folder(&entry.dialplan), by, None).await?;
-        entry.name = live.plan.name.text.to_string();
-        entry.live = Some(live);
-        Ok(())
+    /// Path, plan name and live version of the entry with that plan name or path.
+    fn entry(&self, name: &str) -> Option<(String, String, Option<u32>)> {
+        let entries = self.lock();
+        // One whose name was taken is known by its path only.
+        let found = entries.iter().find(|e| e.name == name && e.live.is_some());
+        let found = found.or_else(|| entries.iter().find(|e| e.name == name || e.dialplan == name));
+        found.map(|e| (e.dialplan.clone(), e.name.clone(), e.live.as_ref().map(|l| l.version)))
     }
 
     /// After a refusal at start: the version that was live before the process ended.
@@ -333,32 +480,51 @@ impl Plans {
         Ok(())
     }
 
+    /// A text on its way to callers; when it is refused the log says so, whatever the reason.
+    async fn try_live(
+        &self,
+        text: Result<Text, Refusal>,
+        dialplan: &str,
+        by: &str,
+        name: &str,
+        wanted: Option<&str>,
+    ) -> Result<Arc<LivePlan>, Refusal> {
+        let (source, result) = match text {
+            Ok(text) => {
+                let result = self.go_live(&text, folder(dialplan), by, wanted).await;
+                (text.source, result)
+            }
+            Err(refusal) => (String::new(), Err(refusal)),
+        };
+        if let Err(refusal) = &result {
+            self.log_refusal(name, &source, refusal, by).await;
+        }
+        result
+    }
+
     async fn go_live(
         &self,
-        text: &str,
-        file: &str,
+        text: &Text,
         folder: PathBuf,
         by: &str,
         wanted: Option<&str>,
     ) -> Result<Arc<LivePlan>, Refusal> {
-        let ready = match self.ready(text, file, folder).await {
-            Ok(ready) => ready,
-            Err(refusal) => {
-                self.log_refusal(wanted.unwrap_or(&plan_stem(file)), text, &refusal, by).await;
-                return Err(refusal);
-            }
-        };
+        let ready = self.ready(&text.source, &text.file, folder).await?;
         let name = ready.plan.name.text.to_string();
         if let Some(wanted) = wanted
             && wanted != name
         {
             return Err(Refusal::OtherName { found: name, wanted: wanted.to_owned() });
         }
+        let taken = |e: &&Entry| e.name == name && e.live.is_some() && e.dialplan != text.dialplan;
+        if let Some(other) = self.lock().iter().find(taken).map(|e| e.dialplan.clone()) {
+            return Err(Refusal::NameTaken { file: text.dialplan.clone(), name, other });
+        }
         let new = NewPlanVersion {
             tenant: self.tenant.clone(),
             name: name.clone(),
-            sha256: sha256_hex(text),
-            source: text.to_owned(),
+            sha256: sha256_hex(&text.source),
+            source: text.source.clone(),
             at: Timestamp::now(),
             by: by.to_owned(),
             note: None,
@@ -373,7 +539,7 @@ impl Plans {
             by: by.to_owned(),
             note: None,
         };
-        self.make_live(&stored, PlanChangeKind::Published, by, event.into(), ready).await
+        self.make_live(&stored, PlanChangeKind::Published, by, text.note(by), event.into(), ready).await
     }
 
     async fn make_live(
@@ -381,6 +547,7 @@ impl Plans {
         stored: &StoredVersion,
         kind: PlanChangeKind,
         by: &str,
+        note: Option<String>,
         event: Event,
         ready: Ready,
     ) -> Result<Arc<LivePlan>, Refusal> {
@@ -391,9 +558,14 @@ impl Plans {
             kind,
             at: Timestamp::now(),
             by: by.to_owned(),
-            note: None,
+            note,
         };
-        self.store.set_live_plan(change, Some(self.writer.system_event("plans", event))).await?;
+        let set = self.store.set_live_plan(change, Some(self.writer.system_event("plans", event))).await?;
+        if let Some(appended) = set.appended
+            && let Err(error) = self.bus.publish(vec![Arc::new(appended.record)]).await
+        {
+            tracing::warn!(%error, "a committed event was not carried; readers find it in the store");
+        }
         telemetry::PlanPublished { plan: &stored.name, version: stored.version, by }.emit();
         Ok(Arc::new(LivePlan { plan: ready.plan, version: stored.version, sounds: ready.sounds }))
     }
@@ -433,9 +605,10 @@ impl Plans {
     async fn ready(&self, text: &str, file: &str, folder: PathBuf) -> Result<Ready, Refusal> {
         let plan = Plan::parse(text, file).map_err(|found| refused_by_check(&found))?;
         let plan = Arc::new(plan);
-        let sounds = Arc::new(self.prompts.prepare(Arc::clone(&plan), folder).await?);
-        let found = ark_dialplans::check(&plan, &*sounds, &plan_site(&self.config));
-        if found.iter().any(Diagnostic::is_error) {
+        let site = plan_site(&self.config);
+        // What is wrong anyway is said before minutes are spent on prompts; how long they last is known only then.
+        let found = ark_dialplans::check(&plan, &EstimateOnly, &site);
+        if found.iter().any(|finding| finding.is_error() && finding.code != "E007") {
             return Err(refused_by_check(&found));
         }
         let failed: Vec<Diagnostic> =
@@ -443,6 +616,11 @@ impl Plans {
         if let Some(first) = failed.first() {
             let text = ark_dialplans::render_human(&failed, Lang::En);
             return Err(Refusal::Tests { text, first: one_line(first), findings: failed.len() });
+        }
+        let sounds = Arc::new(self.prompts.prepare(Arc::clone(&plan), folder).await?);
+        let found = ark_dialplans::check(&plan, &*sounds, &site);
+        if found.iter().any(Diagnostic::is_error) {
+            return Err(refused_by_check(&found));
         }
         Ok(Ready { plan, sounds })
     }
@@ -490,15 +668,43 @@ pub fn plan_site(config: &Config) -> ark_dialplans::Site {
     }
 }
 
-fn read(dialplan: &str) -> Result<(String, String), Refusal> {
+fn read(dialplan: &str) -> Result<Text, Refusal> {
+    let text = |source: String| Text { source, file: dialplan.to_owned(), dialplan: dialplan.to_owned() };
     if let Some(name) = dialplan.strip_prefix(BUILTIN) {
         let found = BUILTIN_PLANS.iter().find(|(known, _)| *known == name);
-        let (_, text) = found.ok_or_else(|| Refusal::Unknown(dialplan.to_owned()))?;
-        return Ok(((*text).to_owned(), dialplan.to_owned()));
+        let (_, found) = found.ok_or_else(|| Refusal::Unknown(dialplan.to_owned()))?;
+        return Ok(text((*found).to_owned()));
     }
-    let text = std::fs::read_to_string(dialplan)
-        .map_err(|source| Refusal::Unreadable { file: dialplan.to_owned(), source })?;
-    Ok((text, dialplan.to_owned()))
+    let unreadable = |source| Refusal::Unreadable { file: dialplan.to_owned(), source };
+    // One byte more than a plan may have: the parser says that it is too large.
+    let limit = limits::PLAN_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    std::fs::File::open(dialplan)
+        .and_then(|file| std::io::Read::take(file, limit).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    decode(bytes, dialplan).map(text).map_err(|found| refused_by_check(&[*found]))
+}
+
+/// The plan's name, from a text that need not be a plan (any more): its line `name = "..."` before the first table.
+fn name_in(source: &str) -> Option<String> {
+    let lines = source.lines().map(str::trim).take_while(|line| !line.starts_with('['));
+    let mut values = lines.filter_map(|line| line.strip_prefix("name")?.trim_start().strip_prefix('='));
+    let value = values.next()?.trim_start();
+    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let name = value[1..].split(quote).next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Why a file is not live although nothing is wrong with it.
+fn kept(text: &Text, version: u32, last: &PlanChange) -> String {
+    let did = match last.kind {
+        PlanChangeKind::Published => "published",
+        PlanChangeKind::RolledBack => "rolled back to",
+    };
+    format!(
+        "{}: unchanged since version {version}, after which {} {did} version {}, which stays live; change the file or publish it",
+        text.dialplan, last.by, last.version
+    )
 }
 
 fn modified(dialplan: &str) -> Option<SystemTime> {
@@ -514,3 +720,6 @@ fn plan_stem(file: &str) -> String {
     let file = file.strip_prefix(BUILTIN).unwrap_or(file);
     Path::new(file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_else(|| file.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,7 +130,14 @@ impl Gateway {
         let engine =
             Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
         let preparer = Preparer::new(&config);
-        let plans = Arc::new(Plans::new(Arc::clone(&config), Arc::clone(&store), log.clone(), writer, preparer));
+        let plans = Arc::new(Plans::new(
+            Arc::clone(&config),
+            Arc::clone(&store),
+            Arc::clone(&bus),
+            log.clone(),
+            writer,
+            preparer,
+        ));
         let refused = plans.load_all().await;
         let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
         let hotlines = plans.hotlines();
@@ -343,7 +350,8 @@ fn site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
     });
     let routes =
         config.route.iter().map(|r| Route { prefix: r.prefix.clone(), trunk: r.trunk.clone(), strip: r.strip });
-    let mut site = Site { trunks: trunks.collect(), routes: routes.collect(), ..Site::default() };
+    let targets = config.target.iter().map(|t| (t.name.clone(), t.to.clone())).collect();
+    let mut site = Site { trunks: trunks.collect(), routes: routes.collect(), targets, ..Site::default() };
     site.set_hotlines(hotlines);
     site
 }

@@ -25,6 +25,20 @@ pub(crate) use walk::reachable;
 pub trait PromptSeconds {
     /// The length of the recording, else of the synthesised file, of that [`crate::Utterance::key`].
     fn seconds(&self, utterance_key: &str) -> Option<Duration>;
+
+    /// What keeps the recording of that [`crate::Utterance::key`] from being used, when somebody looked.
+    fn trouble(&self, _utterance_key: &str) -> Option<RecordingTrouble> {
+        None
+    }
+}
+
+/// What can be wrong with a recording that a plan names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordingTrouble {
+    /// It is not there; its text will be synthesised instead. Where it was looked for.
+    Missing(String),
+    /// It is there and cannot be played, with the reason. Such a plan does not go live.
+    Broken(String),
 }
 
 /// Nothing is measured.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::ToSpan;
 
-use super::Checker;
+use super::{Checker, RecordingTrouble};
 use crate::diagnostic::{Both, both};
-use crate::plan::{BUILT_IN_VARIABLES, Plan, State};
-use crate::prompt::inside;
+use crate::plan::{BUILT_IN_VARIABLES, Plan, State, text_piece};
+use crate::prompt::{Part, Prompt, inside};
 use crate::read::key_name;
 use crate::source::Name;
 use crate::suggest;
@@ -255,11 +255,44 @@ fn prompts(checker: &mut Checker<'_>, known: &BTreeSet<&str>) {
                 );
             }
         }
+        recordings(checker, prompt);
         for spoken in prompt.spoken.values() {
             for (variable_name, ..) in spoken.variables() {
                 let at = spoken.text.text.find(&format!("{{{variable_name}")).unwrap_or(0);
                 let span = inside(&plan.source, &spoken.text, at + 1, variable_name.len());
                 variable(checker, &Name::new("", span), variable_name, known);
+            }
+        }
+    }
+}
+
+/// E019 and W011: recordings that cannot be heard, where somebody has looked at them.
+fn recordings(checker: &mut Checker<'_>, prompt: &Prompt) {
+    for (lang, spoken) in &prompt.spoken {
+        for part in &spoken.parts {
+            let Part::Text { index, text } = part else { continue };
+            let Some(file) = spoken.recordings.get(*index) else { continue };
+            let key = text_piece(prompt, *lang, *index, text).key().unwrap_or_default();
+            match checker.seconds.trouble(&key) {
+                None => {}
+                Some(RecordingTrouble::Missing(looked)) => checker.say(
+                    "W011",
+                    &file.span,
+                    both!(
+                        "there is no recording `{file}`; its text will be synthesised",
+                        "没有录音文件 `{file}`，将改用语音合成"
+                    ),
+                    Some(both!("it was looked for at {looked}", "已查找：{looked}")),
+                ),
+                Some(RecordingTrouble::Broken(why)) => checker.say(
+                    "E019",
+                    &file.span,
+                    both!("the recording `{file}` cannot be played: {why}", "录音文件 `{file}` 无法播放：{why}"),
+                    Some(both!(
+                        "export it again as wav, mp3, ogg, flac, m4a or opus, or remove `file` to have the text synthesised",
+                        "请重新导出为 wav、mp3、ogg、flac、m4a 或 opus，或删除 `file` 改用语音合成"
+                    )),
+                ),
             }
         }
     }
@@ -350,6 +383,19 @@ fn tests(checker: &mut Checker<'_>) {
                 None,
             );
         }
+        if let Some(span) = &test.closed
+            && crate::world::closed_moment(plan).is_none()
+        {
+            checker.say(
+                "E016",
+                span,
+                both!("there is no moment at which the plan is closed", "方案没有全部停止服务的时刻"),
+                Some(both!(
+                    "use `at = \"2026-10-01T23:00\"`, or a plan with a state that asks for opening hours",
+                    "请使用 `at = \"2026-10-01T23:00\"`，或在方案中使用 `hours` 状态"
+                )),
+            );
+        }
         for item in test.expect.iter().chain(&test.never) {
             expectation(checker, item);
         }
@@ -387,13 +433,21 @@ fn expectation(checker: &mut Checker<'_>, item: &Name) {
     }
     if !candidates.contains(&object) {
         let all = candidates.join(", ");
-        let help = did_you_mean(object, candidates, both!("there is: {all}", "可用：{all}"));
+        let help = did_you_mean(object, candidates, there_is(&all));
         checker.say(
             "E016",
             &item.span,
             both!("nothing in this plan makes `{}` happen", "方案中没有能产生 `{}` 的地方", item.text),
             help,
         );
+    }
+}
+
+fn there_is(all: &str) -> Both {
+    if all.is_empty() {
+        both!("the plan has nothing of that kind", "方案中没有这一类内容")
+    } else {
+        both!("there is: {all}", "可用：{all}")
     }
 }
 
@@ -408,7 +462,7 @@ fn set_expectation(checker: &mut Checker<'_>, item: &Name, object: &str) {
         return;
     }
     let all = fixed.iter().cloned().collect::<Vec<_>>().join(", ");
-    let help = did_you_mean(object, fixed.iter().map(String::as_str), both!("there is: {all}", "可用：{all}"));
+    let help = did_you_mean(object, fixed.iter().map(String::as_str), there_is(&all));
     checker.say(
         "E016",
         &item.span,

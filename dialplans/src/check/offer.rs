@@ -233,37 +233,128 @@ pub(crate) fn offers_person(plan: &Plan, prompt: &Prompt, lang: Lang) -> bool {
         return said;
     }
     let Some((lang, spoken)) = prompt.in_or_near(lang) else { return false };
-    let text = spoken.text.text.to_lowercase();
-    let person: &[&str] = match lang {
-        Lang::Zh => &["人工", "客服", "座席", "坐席", "专员", "工作人员", "服务人员"],
-        Lang::En => {
-            &["person", "agent", "operator", "representative", "human", "someone", "colleague", "advisor", "staff"]
-        }
-    };
-    person.iter().any(|word| text.contains(word)) && names_key(&text, plan.rules.human_key)
+    tells(lang, &spoken.text.text, plan.rules.human_key)
 }
 
-/// The key as a digit on its own (not inside 10086), or as a word.
-fn names_key(text: &str, key: char) -> bool {
-    const WORDS: [(char, &[&str]); 12] = [
-        ('0', &["zero", "零"]),
-        ('1', &["one", "一"]),
-        ('2', &["two", "二"]),
-        ('3', &["three", "三"]),
-        ('4', &["four", "四"]),
-        ('5', &["five", "五"]),
-        ('6', &["six", "六"]),
-        ('7', &["seven", "七"]),
-        ('8', &["eight", "八"]),
-        ('9', &["nine", "九"]),
-        ('*', &["star", "asterisk", "星号", "星键", "米字键"]),
-        ('#', &["hash", "pound", "sharp", "井号", "井字键"]),
+/// Whether a text says that `key` leads to a person. Both stand in one clause, or the key in the clause beside one without
+/// a key: "人工请按0", "for a person, press 0". "按0重听，人工请按9" does not tell that 0 does.
+fn tells(lang: Lang, text: &str, key: char) -> bool {
+    const PERSON_ZH: &[&str] = &["人工", "客服", "座席", "坐席", "专员", "工作人员", "服务人员"];
+    const PERSON_EN: &[&str] =
+        &["person", "agent", "operator", "representative", "human", "someone", "colleague", "advisor", "staff"];
+    // The name of the hotline is nobody.
+    const NOBODY: &[&str] = &["客服热线", "客服中心", "客服电话", "人工智能"];
+    let mut text = text.to_lowercase();
+    for nobody in NOBODY {
+        text = text.replace(nobody, "");
+    }
+    let person = match lang {
+        Lang::Zh => PERSON_ZH,
+        Lang::En => PERSON_EN,
+    };
+    let ends = |c: char| {
+        matches!(c, ',' | '.' | ';' | ':' | '!' | '?')
+            || ('\u{3001}'..='\u{3002}').contains(&c)
+            || "，；：！？".contains(c)
+    };
+    let clauses: Vec<(bool, Vec<char>)> = text
+        .split(ends)
+        .filter(|clause| !clause.trim().is_empty())
+        .map(|clause| (person.iter().any(|word| clause.contains(word)), keys_named(lang, clause)))
+        .collect();
+    clauses.iter().enumerate().any(|(at, (person, here))| {
+        let keys_of =
+            |at: Option<usize>| at.and_then(|at| clauses.get(at)).map_or(&[][..], |(_, keys)| keys.as_slice());
+        let beside = [here.as_slice(), keys_of(Some(at + 1)), keys_of(at.checked_sub(1))];
+        *person && beside.into_iter().find(|keys| !keys.is_empty()).is_some_and(|keys| keys.contains(&key))
+    })
+}
+
+/// The keys that a clause names: digits on their own (not inside 10086), or as words where keys are meant.
+fn keys_named(lang: Lang, clause: &str) -> Vec<char> {
+    const EN: [(char, &[&str]); 12] = [
+        ('0', &["zero"]),
+        ('1', &["one"]),
+        ('2', &["two"]),
+        ('3', &["three"]),
+        ('4', &["four"]),
+        ('5', &["five"]),
+        ('6', &["six"]),
+        ('7', &["seven"]),
+        ('8', &["eight"]),
+        ('9', &["nine"]),
+        ('*', &["star", "asterisk"]),
+        ('#', &["hash", "pound", "sharp"]),
     ];
-    let chars: Vec<char> = text.chars().collect();
+    const ZH: [(char, &str); 12] = [
+        ('0', "零"),
+        ('1', "一"),
+        ('2', "二"),
+        ('3', "三"),
+        ('4', "四"),
+        ('5', "五"),
+        ('6', "六"),
+        ('7', "七"),
+        ('8', "八"),
+        ('9', "九"),
+        ('*', "星"),
+        ('*', "米"),
+    ];
+    let chars: Vec<char> = clause.chars().collect();
     let digit = |c: Option<&char>| c.is_some_and(char::is_ascii_digit);
-    let alone = (0..chars.len()).any(|i| {
-        let before = i.checked_sub(1).and_then(|b| chars.get(b));
-        chars[i] == key && (!key.is_ascii_digit() || (!digit(before) && !digit(chars.get(i + 1))))
-    });
-    alone || WORDS.iter().filter(|(k, _)| *k == key).flat_map(|(_, words)| *words).any(|word| text.contains(word))
+    let alone = |i: usize| !digit(i.checked_sub(1).and_then(|b| chars.get(b))) && !digit(chars.get(i + 1));
+    let mut keys: Vec<char> = chars
+        .iter()
+        .enumerate()
+        .filter(|(i, c)| matches!(c, '*' | '#') || (c.is_ascii_digit() && alone(*i)))
+        .map(|(_, c)| *c)
+        .collect();
+    match lang {
+        Lang::En => {
+            let words: Vec<&str> = clause.split(|c: char| !c.is_alphanumeric()).collect();
+            keys.extend(EN.iter().filter(|(_, names)| names.iter().any(|n| words.contains(n))).map(|(key, _)| *key));
+        }
+        Lang::Zh => {
+            let meant = |name: &str| {
+                ["按", "拨", "按数字", "按键"].iter().any(|verb| clause.contains(&format!("{verb}{name}")))
+                    || clause.contains(&format!("{name}键"))
+            };
+            keys.extend(ZH.iter().filter(|(_, name)| meant(name)).map(|(key, _)| *key));
+            keys.extend(["井号", "井字键"].iter().filter(|name| clause.contains(**name)).map(|_| '#'));
+            keys.extend(["星号", "星键", "米字键"].iter().filter(|name| clause.contains(**name)).map(|_| '*'));
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_tells_how_to_reach_a_person_only_when_that_key_does() {
+        for (lang, text, key, wanted) in [
+            (Lang::Zh, "您好，这里是方舟客服热线，任何时候按0转人工。", '0', true),
+            (Lang::Zh, "投诉请按3，再听一遍请按星号键，人工请按0。", '0', true),
+            (Lang::Zh, "需要人工服务，请按0。", '0', true),
+            (Lang::Zh, "按0，转人工。", '0', true),
+            (Lang::Zh, "转人工请按零。", '0', true),
+            (Lang::Zh, "人工请按井号键。", '#', true),
+            (Lang::Zh, "人工请按星号键。", '*', true),
+            (Lang::Zh, "按0重听，人工请按9。", '0', false),
+            (Lang::Zh, "欢迎致电方舟客服热线，查询请按0。", '0', false),
+            (Lang::Zh, "人工智能助手，按0开始。", '0', false),
+            (Lang::Zh, "请拨打10086找人工。", '0', false),
+            (Lang::Zh, "请一直等待人工。", '1', false),
+            (Lang::En, "Welcome to the Ark hotline. Press 0 at any time for a person.", '0', true),
+            (Lang::En, "For your account, press 1. For a person, press 0.", '0', true),
+            (Lang::En, "Press zero to speak to an agent", '0', true),
+            (Lang::En, "Press star for an operator", '*', true),
+            (Lang::En, "To hear this again, press 0. For a person, press 9.", '0', false),
+            (Lang::En, "Wait for someone to answer", '1', false),
+            (Lang::En, "Please hold.", '0', false),
+        ] {
+            assert_eq!(tells(lang, text, key), wanted, "{text}");
+        }
+    }
 }

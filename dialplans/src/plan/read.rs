@@ -12,7 +12,7 @@ use super::{
     TOP_FIELDS, TOP_TABLES, Target, normalise_number, tests_table,
 };
 use crate::calendar;
-use crate::diagnostic::{Diagnostic, both};
+use crate::diagnostic::{Both, Diagnostic, both};
 use crate::lang::Lang;
 use crate::limits;
 use crate::prompt::{self, is_variable_name};
@@ -26,18 +26,19 @@ pub(super) fn read(text: &str, file_name: &str) -> (Option<Plan>, Vec<Diagnostic
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { source: Source::new(file_name, text), diagnostics: Vec::new() };
     if text.len() > limits::PLAN_BYTES_MAX {
-        let (found, most) = (text.len(), limits::PLAN_BYTES_MAX);
+        let most = limits::PLAN_BYTES_MAX;
         reader.say(
             "E010",
             &(0..0),
-            both!("the file has {found} bytes; at most {most} are read", "文件有 {found} 字节，最多 {most} 字节"),
-            None,
+            both!("the file is larger than {most} bytes, the most that is read", "文件超过上限 {most} 字节"),
+            Some(both!("split the plan, or move long lists elsewhere", "请拆分方案，或把长名单移到别处")),
         );
         return (None, reader.diagnostics);
     }
     let (document, errors) = DeTable::parse_recoverable(text);
+    let mut line = 0;
     for error in &errors {
-        syntax_error(&mut reader, error);
+        syntax_error(&mut reader, error, &mut line);
     }
     if !errors.is_empty() {
         return (None, in_order(reader.diagnostics));
@@ -52,24 +53,89 @@ fn in_order(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
     diagnostics
 }
 
-fn syntax_error(reader: &mut Reader, error: &toml::de::Error) {
+/// What the TOML reader says, for people: in their language, with what to do. `line`: the one of the error before.
+fn syntax_error(reader: &mut Reader, error: &toml::de::Error, line: &mut usize) {
     let span = error.span().unwrap_or(0..0);
-    let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-    let rest: Vec<&str> = error.message().lines().skip(1).collect();
-    let found = reader.source.text.get(span.clone()).unwrap_or("");
-    let help = if found.starts_with(['*', '#'])
-        || reader.source.text[..span.start.min(reader.source.text.len())].ends_with('*')
-    {
+    // What follows on the same line follows from the first mistake.
+    let this_line = reader.source.place(&span).line;
+    if std::mem::replace(line, this_line) == this_line {
+        return;
+    }
+    let said = error.message().lines().next().unwrap_or("not TOML");
+    let (what, expected) = said.split_once(", expected ").map_or((said, None), |(what, rest)| (what, Some(rest)));
+    let known = SYNTAX.iter().find(|(en, ..)| what.starts_with(en));
+    let message = known.map_or_else(
+        || said.to_owned(),
+        |(_, en, _)| match expected {
+            Some(expected) if en.is_empty() => format!("{what}, expected {expected}"),
+            _ if en.is_empty() => what.to_owned(),
+            _ => (*en).to_owned(),
+        },
+    );
+    let zh = known.map_or(said, |(.., zh)| *zh);
+    let text = Arc::clone(&reader.source.text);
+    let before = text.get(..span.start).unwrap_or("");
+    let found = text.get(span.start..).unwrap_or("");
+    // The sign at the mistake, or the one before it.
+    let mut signs = found.trim_start_matches([' ', '\t']).chars().next().into_iter().chain(before.chars().next_back());
+    let wide = signs.find_map(|c| Some((c, half_width(c)?)));
+    let help = if let Some((wide, plain)) = wide {
+        Some(both!(
+            "`{wide}` is a Chinese full-width sign: write `{plain}`",
+            "`{wide}` 是中文全角符号，请改用英文半角 `{plain}`"
+        ))
+    } else if found.starts_with(['*', '#']) || before.ends_with('*') {
         Some(both!("the keys of a phone are written `star` and `hash`", "电话按键写作 `star` 和 `hash`"))
-    } else if message.contains("duplicate key") {
+    } else if what.contains("duplicate key") {
         Some(both!("remove or rename one of the two", "请删除或改名其中一个"))
-    } else if rest.is_empty() {
-        None
     } else {
-        let rest = rest.join(", ");
-        Some(both!("{rest}", "{rest}"))
+        let rest: Vec<&str> = error.message().lines().skip(1).collect();
+        (!rest.is_empty()).then(|| Both::new(rest.join(", "), rest.join(", ")))
     };
-    reader.say("E010", &span, both!("not valid TOML: {message}", "不是合法的 TOML:{message}"), help);
+    reader.say("E010", &span, both!("not valid TOML: {message}", "不是合法的 TOML：{zh}"), help);
+}
+
+/// What the TOML reader says: how it begins, plainer words for it (empty: its own), and in Chinese.
+const SYNTAX: &[(&str, &str, &str)] = &[
+    ("duplicate key", "", "重复的项"),
+    ("invalid basic string", "", "文字没有以 `\"` 结束"),
+    ("invalid literal string", "", "文字没有以 `'` 结束"),
+    ("unclosed array", "", "列表缺少 `]`"),
+    ("unclosed table", "", "表头缺少 `]`"),
+    ("unclosed inline table", "", "缺少 `}`"),
+    ("string values must be quoted", "a text must stand in quotes", "文字必须加英文引号"),
+    ("invalid unquoted key", "", "项名只能用字母、数字、`-`、`_`"),
+    ("missing comma", "", "各项之间缺少英文逗号"),
+    ("missing assignment", "", "缺少 `=`"),
+    ("extra assignment", "", "多了 `=`"),
+    ("key with no value", "", "缺少 `=` 和值"),
+    ("unexpected key or value", "", "这里多了内容，每行只写一项"),
+    ("missing escaped value", "", "`\\` 后面的转义不正确"),
+    ("cannot recurse", "nested too deep", "嵌套过深"),
+    ("recursion limit", "nested too deep", "嵌套过深"),
+];
+
+/// The sign that TOML wants where a full-width one stands.
+fn half_width(c: char) -> Option<char> {
+    const SIGNS: [(char, char); 16] = [
+        ('，', ','),
+        ('、', ','),
+        ('\u{201c}', '"'),
+        ('\u{201d}', '"'),
+        ('\u{2018}', '\''),
+        ('\u{2019}', '\''),
+        ('＂', '"'),
+        ('＝', '='),
+        ('：', '='),
+        ('｛', '{'),
+        ('｝', '}'),
+        ('［', '['),
+        ('］', ']'),
+        ('【', '['),
+        ('】', ']'),
+        ('＃', '#'),
+    ];
+    SIGNS.into_iter().find(|(wide, _)| *wide == c).map(|(_, plain)| plain)
 }
 
 /// W008: `#: repeat` or `# 1 = "state"` between keys is a comment to TOML, whatever its author meant.
@@ -408,7 +474,13 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
         return Some(State { name, verb: "", node: verb::unreadable() });
     };
     let Some(found) = verb::ALL.iter().find(|v| v.name == word) else {
-        let help = suggest::nearest(word, verbs.iter().copied()).map_or_else(
+        let near = match &**word {
+            "wait" => Some("queue"),
+            // What other verbs are near in letters is not what these mean.
+            "link" | "callback" | "ticket" => None,
+            other => suggest::nearest(other, verbs.iter().copied()),
+        };
+        let help = near.map_or_else(
             || {
                 let all = verbs.join(", ");
                 both!("there are: {all}", "可用：{all}")

@@ -22,6 +22,8 @@ pub struct TestCase {
     /// The wall time at which the call comes in, in the plan's time zone. Without it: a moment when every calendar is
     /// open.
     pub at: Option<DateTime>,
+    /// The place of `closed = true`: the call comes in when nothing is open.
+    pub closed: Option<Span>,
     /// The caller's number.
     pub caller: String,
     /// The language before the plan chooses one.
@@ -63,6 +65,7 @@ pub enum TestEvent {
 pub(crate) const FIELDS: &[Field] = &[
     must("name", Kind::Text, "what this test promises, as a sentence"),
     may("at", Kind::Text, "when the call comes in, in the plan's time zone, such as \"2026-10-01T10:00\""),
+    may("closed", Kind::Flag, "true: the call comes in outside the hours of every calendar; default: within them"),
     may("caller", Kind::Text, "the caller's number"),
     may("lang", Kind::Text, "the language before the plan chooses one"),
     must(
@@ -112,6 +115,18 @@ fn one<'a>(reader: &mut Reader, table: &'a DeTable<'a>, span: Span) -> TestCase 
         }
         lang
     });
+    let closed = block.flag(reader, "closed", false).then(|| {
+        let key = table.iter().find(|(key, _)| key.get_ref() == "closed");
+        key.map_or_else(|| block.span.clone(), |(key, _)| key.span())
+    });
+    if let (Some(span), true) = (&closed, at.is_some()) {
+        reader.say(
+            "E016",
+            span,
+            both!("a test has `at` or `closed`, not both", "测试中 `at` 和 `closed` 只能用一个"),
+            Some(both!("remove one of the two", "请删除其中一个")),
+        );
+    }
     let mut events = Vec::new();
     match table.iter().find(|(key, _)| key.get_ref() == "events").map(|(_, value)| value) {
         None => {}
@@ -136,6 +151,7 @@ fn one<'a>(reader: &mut Reader, table: &'a DeTable<'a>, span: Span) -> TestCase 
     TestCase {
         name: block.must_name(reader, "name"),
         at,
+        closed,
         caller: block.name(reader, "caller").map_or_else(|| "15000000000".to_owned(), |n| n.text.to_string()),
         lang,
         events,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{Core, Flow, Held, Job, Phase, Place, Tick, Timer};
-use crate::calendar::Opening;
 use crate::event::{Do, Piece, Sought, StrikeCause};
 use crate::lang::Lang;
 use crate::limits;
@@ -56,9 +57,8 @@ impl Turn<'_> {
         self.core.timers.retain(|(other, _)| *other != timer);
     }
 
-    pub(crate) fn opening(&self, calendar: &str) -> Option<Opening> {
-        let plan = self.plan();
-        plan.calendars.get(calendar).map(|calendar| calendar.at(self.now.wall, &plan.zone))
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.now.wall
     }
 
     // ---- prompts ----
@@ -352,9 +352,18 @@ fn cut(value: &str) -> &str {
 }
 
 /// How long a text takes when nobody has measured it: fixed figures, so that verdicts do not depend on a synthesiser.
+///
+/// They are a little more than what espeak-ng takes at its normal speed (measured over the shipped plan and common phrases:
+/// Mandarin 8 %, English 16 % more in all, no sentence less), so that what passes here also passes when it is measured.
 #[must_use]
 pub(crate) fn text_estimate(lang: Lang, text: &str) -> Duration {
-    // Mandarin is spoken at about four characters a second, English at about fourteen letters; both a little slow here.
+    if text.is_empty() {
+        return Duration::ZERO;
+    }
+    let begin: u64 = match lang {
+        Lang::Zh => 200,
+        Lang::En => 260,
+    };
     let ms: u64 = text
         .chars()
         .map(|c| match (lang, c) {
@@ -362,16 +371,16 @@ pub(crate) fn text_estimate(lang: Lang, text: &str) -> Duration {
                 _,
                 ',' | '.' | '!' | '?' | ';' | ':' | '\u{3001}' | '\u{3002}' | '\u{ff01}' | '\u{ff0c}' | '\u{ff1a}'
                 | '\u{ff1b}' | '\u{ff1f}',
-            ) => 200,
+            ) => 250,
             (_, c) if c.is_whitespace() => 30,
-            (Lang::Zh, c) if c.is_ascii_alphabetic() => 100,
-            (Lang::Zh, _) => 240,
+            (Lang::Zh, c) if c.is_ascii_alphabetic() => 150,
+            (Lang::Zh, _) => 310,
             (Lang::En, c) if c.is_ascii_digit() => 350,
-            (Lang::En, c) if crate::source::width(c) == 2 => 240,
-            (Lang::En, _) => 70,
+            (Lang::En, c) if crate::source::width(c) == 2 => 310,
+            (Lang::En, _) => 75,
         })
         .sum();
-    Duration::from_millis(ms)
+    Duration::from_millis(begin + ms)
 }
 
 pub(crate) fn piece_estimate(piece: &Piece) -> Duration {

@@ -205,7 +205,9 @@ impl Node for Gather {
 
     fn lint(&self, plan: &Plan) -> Vec<Lint> {
         let human = plan.rules.human_key;
-        let taken = self.finish == human || (self.confirm.is_some() && matches!(human, '1' | '2' | '*'));
+        let taken = self.finish == human
+            || (self.confirm.is_some() && matches!(human, '1' | '2' | '*'))
+            || (self.human_key_is_digit && self.max == 1 && human.is_ascii_digit());
         if !taken {
             return Vec::new();
         }
@@ -218,8 +220,8 @@ impl Node for Gather {
                 "这里把人工键 `{key}` 用作了别的用途"
             ),
             help: Some(both!(
-                "choose another `finish` or another `human_key`; a readback needs 1, 2 and star",
-                "请换一个 `finish` 或 `human_key`;读回确认要用 1、2 和 star"
+                "choose another `finish` or another `human_key`; a readback needs 1, 2 and star, and an entry of one digit cannot begin with the human key",
+                "请换一个 `finish` 或 `human_key`；读回确认要用 1、2 和 star，只有一位的输入不能以人工键开头"
             )),
         }]
     }

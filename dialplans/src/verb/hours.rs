@@ -1,7 +1,11 @@
 //! `hours`: a calendar decides.
 
+use jiff::Timestamp;
+
 use super::{Edge, Field, Kind, Node, Object, Ref, RefKind, Role, Verb, When};
-use crate::calendar::Opening;
+use crate::calendar::{Opening, OwnHours};
+use crate::diagnostic::both;
+use crate::plan::Plan;
 use crate::read::{may, must};
 use crate::run::{Flow, Turn};
 use crate::source::Name;
@@ -11,9 +15,41 @@ pub(super) const VERB: Verb = Verb {
     doc: "Asks a calendar whether the hotline is open at this moment.",
     fields: FIELDS,
     read: |reader, block| {
+        // `open` is a state, or the state's own hours and `next` is where they lead.
+        let own = block.is_list("open").then(|| {
+            let lines = block.texts(reader, "open");
+            OwnHours::read(reader, &lines)
+        });
+        let calendar = block.name(reader, "calendar");
+        let next = block.name(reader, "next");
+        if own.is_none() && calendar.is_none() {
+            block.missing(reader, "calendar");
+        }
+        let open = match (&own, next) {
+            (None, None) => block.must_name(reader, "open"),
+            (None, Some(next)) => {
+                let here = &next.span;
+                reader.say(
+                    "E012",
+                    here,
+                    both!("`next` needs hours in `open`", "使用 `next` 时 `open` 必须是营业时间"),
+                    Some(both!(
+                        "write `open = [\"mon-fri 09:00-18:00\"]`, or `open = \"a-state\"` without `next`",
+                        "请写 `open = [\"mon-fri 09:00-18:00\"]`，或只写 `open = \"状态名\"`"
+                    )),
+                );
+                next
+            }
+            (Some(_), Some(next)) => next,
+            (Some(_), None) => {
+                block.missing(reader, "next");
+                block.broken()
+            }
+        };
         Box::new(Hours {
-            calendar: block.must_name(reader, "calendar"),
-            open: block.must_name(reader, "open"),
+            own,
+            calendar,
+            open,
             closed: block.must_name(reader, "closed"),
             holiday: block.name(reader, "holiday"),
         })
@@ -21,15 +57,25 @@ pub(super) const VERB: Verb = Verb {
 };
 
 const FIELDS: &[Field] = &[
-    must("calendar", Kind::Reference("calendar"), "the name of a [calendar.NAME]"),
-    must("open", Kind::State, "where the call goes within opening hours"),
+    may(
+        "calendar",
+        Kind::Reference("calendar"),
+        "the name of a [calendar.NAME]; may be missing where `open` has hours",
+    ),
+    must(
+        "open",
+        Kind::StateOrTexts,
+        "where the call goes within opening hours; or the hours themselves, such as [\"mon-sun 08:00-22:00\"], which replace the calendar's",
+    ),
+    may("next", Kind::State, "where the call goes within the hours of `open`"),
     must("closed", Kind::State, "without it a caller would be lost outside opening hours"),
     may("holiday", Kind::State, "where the call goes on a holiday; default: as `closed`"),
 ];
 
 #[derive(Debug)]
 struct Hours {
-    calendar: Name,
+    own: Option<OwnHours>,
+    calendar: Option<Name>,
     open: Name,
     closed: Name,
     holiday: Option<Name>,
@@ -49,15 +95,24 @@ impl Node for Hours {
     }
 
     fn refs(&self) -> Vec<Ref<'_>> {
-        vec![Ref::new(RefKind::Calendar, &self.calendar)]
+        self.calendar.iter().map(|name| Ref::new(RefKind::Calendar, name)).collect()
     }
 
     fn object(&self) -> Object {
-        Some(self.calendar.text.clone())
+        self.calendar.as_ref().map(|name| name.text.clone())
+    }
+
+    fn opening(&self, plan: &Plan, at: Timestamp) -> Option<Opening> {
+        let calendar = self.calendar.as_ref().map(|name| plan.calendars.get(&name.text));
+        match (&self.own, calendar) {
+            (Some(own), Some(calendar)) => Some(own.at(Some(calendar?), at, &plan.zone)),
+            (Some(own), None) => Some(own.at(None, at, &plan.zone)),
+            (None, calendar) => Some(calendar??.at(at, &plan.zone)),
+        }
     }
 
     fn enter(&self, turn: &mut Turn<'_>) -> Flow {
-        match turn.opening(&self.calendar.text) {
+        match self.opening(turn.plan(), turn.wall()) {
             None => Flow::Fault,
             Some(Opening::Open) => Flow::go(&self.open),
             Some(Opening::Holiday) => Flow::go(self.holiday.as_ref().unwrap_or(&self.closed)),

@@ -161,6 +161,10 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn object(&self) -> Object {
         None
     }
+    /// Whether it is open at that moment, for what depends on the clock.
+    fn opening(&self, _plan: &crate::Plan, _at: jiff::Timestamp) -> Option<crate::Opening> {
+        None
+    }
     /// Findings of its own about itself: code, place, message, help.
     fn lint(&self, _plan: &crate::Plan) -> Vec<Lint> {
         Vec::new()

@@ -141,11 +141,12 @@ impl<M: MediaPort> Switch<M> {
         to: &str,
         timeout: Duration,
     ) {
-        let event = TransferStarted { leg: call.customer.number, target: name.to_string(), to: Pii::new(to) };
+        let to = self.site.target(name, to).to_owned();
+        let event = TransferStarted { leg: call.customer.number, target: name.to_string(), to: Pii::new(&*to) };
         self.log(now, call, event);
         call.transferring = Some(Transferring { target: Arc::clone(name), since: now.mono });
         let purpose = Purpose::Target { name: Arc::clone(name) };
-        if let Err(error) = self.ring(now, call, to, purpose, request, timeout) {
+        if let Err(error) = self.ring(now, call, &to, purpose, request, timeout) {
             tracing::warn!(target = %name, %error, "a transfer's target cannot be called");
             self.finish_transfer(now, call, TransferOutcome::Failed, None);
             call.heard.push_back(Heard::Failed { id: request, failure: Failure::Unavailable });

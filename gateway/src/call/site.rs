@@ -86,6 +86,8 @@ pub struct Site {
     pub trunks: Vec<Trunk>,
     /// Ways out; the longest matching prefix wins.
     pub routes: Vec<Route>,
+    /// Addresses of named targets that replace those in the plans.
+    pub targets: HashMap<String, String>,
 }
 
 /// Why a call out cannot be placed.
@@ -136,6 +138,11 @@ impl Site {
     /// The hotline of a dialled user part, or the one of number `*`.
     pub fn hotline(&self, dialled: &str) -> Option<&Hotline> {
         self.hotlines.get(&number_key(dialled)).or_else(|| self.hotlines.get("*"))
+    }
+
+    /// Where a plan's named target is: as the site says, else as the plan says.
+    pub fn target<'a>(&'a self, name: &str, in_plan: &'a str) -> &'a str {
+        self.targets.get(name).map_or(in_plan, String::as_str)
     }
 
     /// The trunk whose peers contain `source`.
@@ -262,6 +269,7 @@ mod tests {
             hotlines: HashMap::new(),
             trunks: vec![carrier, blind],
             routes: vec![route("+86", "carrier"), route("+8610", "blind")],
+            targets: HashMap::from([("boss".to_owned(), "sip:2001@10.0.0.5".to_owned())]),
         }
     }
 
@@ -275,6 +283,12 @@ mod tests {
         assert_eq!(way.caller.as_deref(), Some("95188"));
         assert_eq!(site.way("+861062345678"), Err(NoWay::NoProxy("blind".to_owned())));
         assert_eq!(site.way("0044123"), Err(NoWay::NoRoute));
+    }
+
+    #[test]
+    fn a_site_says_where_a_named_target_is_else_the_plan() {
+        assert_eq!(site().target("boss", "+861062345678"), "sip:2001@10.0.0.5");
+        assert_eq!(site().target("shop", "+861062345678"), "+861062345678");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use ark_dialplans::fuzz::{FuzzReport, fuzz_callers};
 use ark_dialplans::simulate::{HELP, Simulator};
 use ark_dialplans::testing::TestReport;
 use ark_dialplans::{
-    Caller, Diagnostic, EstimateOnly, Lang, Plan, PromptSeconds, check_source, graph, limits, render_human,
-    render_json, render_sarif,
+    Caller, Diagnostic, EstimateOnly, Lang, Plan, PromptSeconds, RecordingTrouble, check_source, decode, graph, limits,
+    render_human, render_json, render_sarif,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
@@ -242,12 +242,14 @@ pub(super) fn run(command: DialplanCommand) -> CliResult {
 struct Text {
     name: String,
     text: String,
+    /// Why the bytes of the file are no text.
+    bad: Option<Diagnostic>,
 }
 
 impl Text {
     fn read(file: &str) -> Result<Self, Failure> {
         if let Some(name) = file.strip_prefix(BUILTIN).filter(|name| *name == BUILTIN_PLAN.0) {
-            return Ok(Self { name: format!("{name}.toml"), text: BUILTIN_PLAN.1.to_owned() });
+            return Ok(Self { name: format!("{name}.toml"), text: BUILTIN_PLAN.1.to_owned(), bad: None });
         }
         // One byte more than a plan may have: the parser says that it is too large.
         let limit = limits::PLAN_BYTES_MAX as u64 + 1;
@@ -258,25 +260,23 @@ impl Text {
             std::fs::File::open(file).and_then(|open| open.take(limit).read_to_end(&mut bytes))
         };
         read.map_err(|error| Failure::unreadable(Path::new(file), &error))?;
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            // Only the last character, cut by the limit, is no text: the size is what is wrong.
-            Err(error) if error.utf8_error().error_len().is_none() && error.as_bytes().len() as u64 == limit => {
-                " ".repeat(error.as_bytes().len())
-            }
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-                return Err(Failure::Refused(format!(
-                    "{file}:{line}: not UTF-8 text (byte {at}): save the file as UTF-8"
-                )));
-            }
-        };
-        Ok(Self { name: if file == "-" { "stdin".to_owned() } else { file.to_owned() }, text })
+        let name = if file == "-" { "stdin".to_owned() } else { file.to_owned() };
+        Ok(match decode(bytes, &name) {
+            Ok(text) => Self { name, text, bad: None },
+            Err(bad) => Self { name, text: String::new(), bad: Some(*bad) },
+        })
+    }
+
+    /// Every finding, of the bytes or of the plan.
+    fn check(&self, seconds: &Recordings, site: &ark_dialplans::Site) -> Vec<Diagnostic> {
+        self.bad.clone().map_or_else(|| check_source(&self.text, &self.name, seconds, site).1, |bad| vec![bad])
     }
 
     fn parse(&self) -> Result<Arc<Plan>, Vec<Diagnostic>> {
-        Plan::parse(&self.text, &self.name).map(Arc::new)
+        match &self.bad {
+            Some(bad) => Err(vec![bad.clone()]),
+            None => Plan::parse(&self.text, &self.name).map(Arc::new),
+        }
     }
 
     /// The plan, or its findings in words as the reason of a refusal.
@@ -329,44 +329,54 @@ fn plans_of(config: &Config) -> Result<Vec<String>, Failure> {
     Ok(plans)
 }
 
-/// Lengths of the recordings that a plan names, where they exist. Nothing is synthesised.
-struct Recordings(BTreeMap<String, Duration>);
+/// What is known of the recordings that a plan names. Nothing is synthesised.
+#[derive(Default)]
+struct Recordings {
+    lengths: BTreeMap<String, Duration>,
+    troubles: BTreeMap<String, RecordingTrouble>,
+}
 
 impl Recordings {
     fn of(text: &Text, config: &Config) -> Self {
-        let Ok(plan) = text.parse() else { return Self(BTreeMap::new()) };
+        let mut known = Self::default();
+        let Ok(plan) = text.parse() else { return known };
         let folder = Path::new(&text.name).parent().unwrap_or(Path::new(""));
-        let mut lengths = BTreeMap::new();
         for utterance in plan.utterances() {
             let Some(file) = utterance.recording.as_deref() else { continue };
-            let places = [Some(folder.join(file)), config.prompts.dir.as_ref().map(|dir| dir.join(file))];
-            let Some(path) = places.into_iter().flatten().find(|path| path.is_file()) else { continue };
-            match length_of(&path) {
+            let places: Vec<PathBuf> =
+                std::iter::once(folder).chain(config.prompts.dir.as_deref()).map(|dir| dir.join(file)).collect();
+            let Some(path) = places.iter().find(|path| path.is_file()) else {
+                let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+                known.troubles.insert(utterance.key, RecordingTrouble::Missing(looked.join(", ")));
+                continue;
+            };
+            match length_of(path) {
                 Ok(length) => {
-                    lengths.insert(utterance.key, length);
+                    known.lengths.insert(utterance.key, length);
                 }
-                Err(problem) => say_aside(&format!("warning: {problem}; the length of {} is estimated", utterance.key)),
+                Err(problem) => {
+                    known.troubles.insert(utterance.key, RecordingTrouble::Broken(problem));
+                }
             }
         }
-        Self(lengths)
+        known
     }
 }
 
 impl PromptSeconds for Recordings {
     fn seconds(&self, utterance_key: &str) -> Option<Duration> {
-        self.0.get(utterance_key).copied()
+        self.lengths.get(utterance_key).copied()
+    }
+
+    fn trouble(&self, utterance_key: &str) -> Option<RecordingTrouble> {
+        self.troubles.get(utterance_key).cloned()
     }
 }
 
 fn length_of(path: &Path) -> Result<Duration, String> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+    let bytes = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
     ark_media::prompt::decode(bytes, &name).map(|pcm| pcm.duration()).map_err(|error| error.to_string())
-}
-
-/// A line on standard error, which is nobody's data.
-fn say_aside(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 // ---- check, test, fuzz ----
@@ -380,7 +390,7 @@ fn check(args: &CheckArgs) -> CliResult {
     let mut all: Vec<Diagnostic> = Vec::new();
     for text in &texts {
         let seconds = Recordings::of(text, &surroundings.config);
-        let (_, found) = check_source(&text.text, &text.name, &seconds, &surroundings.site);
+        let found = text.check(&seconds, &surroundings.site);
         if args.json {
             output::json_line(&render_json(&text.name, &found))?;
         } else if !args.sarif {
@@ -608,7 +618,11 @@ fn diff(args: &DiffArgs) -> CliResult {
 // ---- publish, rollback ----
 
 async fn publish(args: PublishArgs) -> CliResult {
-    let source = args.file.as_deref().map(Text::read).transpose()?.map(|text| text.text);
+    let source = args.file.as_deref().map(Text::read).transpose()?;
+    if let Some(bad) = source.as_ref().and_then(|text| text.bad.as_ref()) {
+        return Err(Failure::Refused(format!("no plan\n{}", bad.render(Lang::En).trim_end())));
+    }
+    let source = source.map(|text| text.text);
     let path = format!("/api/v1/plans/{}/publish", encode(&args.name));
     let published: Published = Client::new(&args.gateway)?.post(&path, &json!({ "source": source })).await?;
     say_live(&published, args.json)

@@ -342,7 +342,7 @@ fn queue_ring() -> Span {
     Span::from_secs(15)
 }
 
-/// `[[target]]`: a named place that a plan's `transfer` may send a caller to.
+/// `[[target]]`: where a target that plans name is at this site. It replaces what `[targets.NAME]` in a plan says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {

@@ -2,6 +2,7 @@
 //! decoded, and encoded once for every codec. A call then finds its audio in an immutable map and does no I/O.
 
 mod builtin;
+mod reading;
 mod synthesis;
 
 use std::collections::HashMap;
@@ -161,7 +162,7 @@ impl Preparer {
         for (utterance, result) in spoken {
             match result {
                 Ok(pcm) => {
-                    let pcm = if is_word(&utterance) { trimmed(&pcm) } else { pcm };
+                    let pcm = trimmed(&pcm, if is_word(&utterance) { WORD_MARGIN } else { TEXT_MARGIN });
                     let encoded = encode(&pcm);
                     self.keep(&utterance, &encoded);
                     prompts.insert(utterance.key, encoded);
@@ -228,7 +229,7 @@ pub(crate) async fn speak_once(
     Synthesiser::new(settings, cache).speak(lang, text).await
 }
 
-/// A word is trimmed, the same text as a prompt is not.
+/// A word is trimmed more closely than the same text as a prompt.
 fn made_key(file: String, utterance: &Utterance) -> String {
     if is_word(utterance) { file + "#word" } else { file }
 }
@@ -250,15 +251,20 @@ const SPEECH_LEVEL: u16 = 328;
 /// Silence kept before and after a trimmed word, so that joined words do not run into each other.
 const WORD_MARGIN: Duration = Duration::from_millis(30);
 
-/// A word without the synthesiser's silence around it: words are joined to numbers.
-fn trimmed(pcm: &Pcm) -> Pcm {
+/// Silence kept after a text: espeak-ng adds a third of a second, which is heard as a hole where a number follows, and
+/// delays every answer.
+const TEXT_MARGIN: Duration = Duration::from_millis(100);
+
+/// Speech without the synthesiser's silence around it: words are joined to numbers, and texts to words. `after` is kept
+/// behind it, [`WORD_MARGIN`] before.
+fn trimmed(pcm: &Pcm, after: Duration) -> Pcm {
     let loud = |sample: &i16| sample.unsigned_abs() > SPEECH_LEVEL;
-    let margin = usize::try_from(WORD_MARGIN.as_millis()).unwrap_or(0) * pcm.rate_hz as usize / 1000;
+    let samples = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(0) * pcm.rate_hz as usize / 1000;
     let (Some(first), Some(last)) = (pcm.samples.iter().position(loud), pcm.samples.iter().rposition(loud)) else {
         return pcm.clone();
     };
-    let from = first.saturating_sub(margin);
-    let to = (last + margin).min(pcm.samples.len());
+    let from = first.saturating_sub(samples(WORD_MARGIN));
+    let to = (last + samples(after)).min(pcm.samples.len());
     Pcm { samples: pcm.samples.get(from..to).unwrap_or_default().to_vec(), rate_hz: pcm.rate_hz }
 }
 
@@ -310,10 +316,11 @@ mod tests {
         let mut samples = vec![0_i16; 8_000];
         samples.extend(std::iter::repeat_n(10_000, 800));
         samples.extend(std::iter::repeat_n(0, 8_000));
-        let word = trimmed(&Pcm { samples, rate_hz: 8_000 });
-        assert_eq!(word.samples.len(), 240 + 800 + 239);
+        let pcm = Pcm { samples, rate_hz: 8_000 };
+        assert_eq!(trimmed(&pcm, WORD_MARGIN).samples.len(), 240 + 800 + 239);
+        assert_eq!(trimmed(&pcm, TEXT_MARGIN).samples.len(), 240 + 800 + 799);
         let silence = Pcm { samples: vec![0; 100], rate_hz: 8_000 };
-        assert_eq!(trimmed(&silence).samples.len(), 100);
+        assert_eq!(trimmed(&silence, WORD_MARGIN).samples.len(), 100);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ark_dialplans::{Lang, Utterance};
@@ -11,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
+use super::reading::for_synthesis;
 use super::voice_of;
 use crate::config::Prompts;
 
@@ -18,8 +20,13 @@ use crate::config::Prompts;
 const PARALLEL: usize = 2;
 /// Part of every cached file's name: raise it when what is made of a text changes.
 const CACHE_VERSION: &str = "1";
+/// espeak-ng's Mandarin voice that takes pinyin among the characters.
+const PINYIN_VOICE: &str = "cmn-latn-pinyin";
 /// The longest text that is synthesised in one piece.
 const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Files that were begun, so that each has a name of its own.
+static PARTS: AtomicU64 = AtomicU64::new(0);
 
 /// Runs espeak-ng and keeps what it made.
 pub(super) struct Synthesiser {
@@ -63,6 +70,7 @@ impl Synthesiser {
 
     /// One text, from the cache or spoken now.
     pub(super) async fn speak(&self, lang: Lang, text: &str) -> Result<Pcm, String> {
+        let spoken = self.spoken(lang, text);
         let file = self.cache.join(self.file_name(lang, text));
         if let Ok(bytes) = tokio::fs::read(&file).await {
             match decode(bytes, &file.display().to_string()) {
@@ -73,25 +81,43 @@ impl Synthesiser {
         if text.len() > TEXT_BYTES_MAX {
             return Err(format!("the text is longer than {TEXT_BYTES_MAX} bytes"));
         }
-        // Several processes may share a cache.
-        let part = file.with_extension(format!("{}.part.wav", std::process::id()));
-        self.run(lang, text, &part).await?;
-        let bytes = tokio::fs::read(&part).await.map_err(|error| format!("{}: {error}", part.display()))?;
+        // Two prompts may have one text and be made at the same time, and several processes may share a cache.
+        let number = PARTS.fetch_add(1, Ordering::Relaxed);
+        let part = file.with_extension(format!("{}-{number}.part.wav", std::process::id()));
+        let made = self.make(lang, &spoken, &part, &file).await;
+        if made.is_err() {
+            let _ = tokio::fs::remove_file(&part).await;
+        }
+        made
+    }
+
+    async fn make(&self, lang: Lang, spoken: &str, part: &Path, file: &Path) -> Result<Pcm, String> {
+        self.run(lang, spoken, part).await?;
+        let bytes = tokio::fs::read(part).await.map_err(|error| format!("{}: {error}", part.display()))?;
         let pcm = decode(bytes, &part.display().to_string()).map_err(|error| error.to_string())?;
         // Whole files only have their name: a crash leaves a .part, which is made again.
-        tokio::fs::rename(&part, &file).await.map_err(|error| format!("{}: {error}", file.display()))?;
+        tokio::fs::rename(part, file).await.map_err(|error| format!("{}: {error}", file.display()))?;
         Ok(pcm)
     }
 
     /// SHA-256 of everything that the sound depends on.
     pub(super) fn file_name(&self, lang: Lang, text: &str) -> String {
         let mut hash = Sha256::new();
-        for part in [CACHE_VERSION, voice_of(lang, &self.settings), &self.settings.speed.to_string(), text] {
+        let spoken = self.spoken(lang, text);
+        for part in [CACHE_VERSION, voice_of(lang, &self.settings), &self.settings.speed.to_string(), &spoken] {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
         let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{digest}.wav")
+    }
+
+    /// What the voice is given. Only the usual Mandarin voice reads pinyin.
+    fn spoken(&self, lang: Lang, text: &str) -> String {
+        if lang == Lang::Zh && voice_of(lang, &self.settings) != PINYIN_VOICE {
+            return text.to_owned();
+        }
+        for_synthesis(lang, text)
     }
 
     async fn run(&self, lang: Lang, text: &str, to: &Path) -> Result<(), String> {
