@@ -171,15 +171,7 @@ impl Gateway {
             engine: engine.handle(),
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
-        let watched = Arc::clone(&plans);
-        let watcher = tokio::spawn(async move {
-            let mut every = tokio::time::interval(WATCH_EVERY);
-            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                every.tick().await;
-                watched.look_for_changes().await;
-            }
-        });
+        let watcher = tokio::spawn(watch(Arc::clone(&plans)));
         Ok(Self {
             config,
             switch,
@@ -243,6 +235,16 @@ impl Gateway {
         drop(engine);
         drop((switch, plans, log));
         log_writer.finish().await;
+    }
+}
+
+/// Looks at the plan files for as long as the gateway runs.
+async fn watch(plans: Arc<Plans>) {
+    let mut every = tokio::time::interval(WATCH_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        plans.look_for_changes().await;
     }
 }
 

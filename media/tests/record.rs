@@ -191,7 +191,9 @@ fn offset_at_the_end(frames: u64, ppm: i64, delay: impl Fn(u64) -> u64) -> i64 {
 #[test]
 fn a_slow_first_packet_a_late_one_and_clocks_that_drift_leave_both_sides_aligned() {
     assert_eq!(offset_at_the_end(300, 0, |_| 0), 0);
-    let lines: [(&str, i64, fn(u64) -> u64); 6] = [
+    /// How many milliseconds late packet `n` is.
+    type Delay = fn(u64) -> u64;
+    let lines: [(&str, i64, Delay); 6] = [
         ("the first packets came together, late", 0, |n| 150_u64.saturating_sub(n * 20)),
         ("one packet was very late", 0, |n| if n == 100 { 350 } else { 0 }),
         ("one burst was late", 0, |n| if (100..110).contains(&n) { 200 + (110 - n) * 20 } else { 0 }),

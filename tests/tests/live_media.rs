@@ -98,7 +98,7 @@ fn shares(pcm: &[i16], hz: f64) -> (f64, f64) {
 /// Strangers during the prompt and during the bridge, from the phones' own host and from another.
 fn strangers_are_not_heard(setup: impl FnOnce(Vec<String>) -> Setup) {
     let mut anna = Phone::new("anna");
-    let (address, addresses) = mpsc::channel();
+    let (address, addresses) = mpsc::sync_channel(1);
     let uri = anna.uri();
     let operator = thread::spawn(move || {
         let invite = anna.wait_to_be_called(SOON * 2);
@@ -165,7 +165,7 @@ fn connect(gateway: &Gateway) -> Phone {
 fn a_person_who_holds_the_bridge_is_not_heard_and_is_heard_again_after_it() {
     let mut anna = Phone::new("anna");
     let uri = anna.uri();
-    let (resume, resumes) = mpsc::channel();
+    let (resume, resumes) = mpsc::sync_channel(1);
     let operator = thread::spawn(move || {
         let invite = anna.wait_to_be_called(SOON * 2);
         anna.say(Some(OPERATOR));
