@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Hash;
 use crate::event::{CallEnded, CallRinging, Direction, EndCause, Event, Role};
 use crate::id::{ConversationId, LegId, Tenant};
 use crate::limits::LEGS_MAX;
@@ -173,8 +174,18 @@ impl ConversationState {
         self.last_at = record.at;
         let raised = record.epoch > self.epoch;
         self.epoch = self.epoch.max(record.epoch);
-        let shown = self.fold(record.event.time, &record.event.event);
+        let shown = match &record.event.event {
+            // What the tombstone kept folds as the event itself did.
+            Event::Erased(erased) => erased.skeleton().is_some_and(|kept| self.fold(record.event.time, &kept)),
+            event => self.fold(record.event.time, event),
+        };
         if shown || raised || record.seq == 1 { Change::Shown } else { Change::Position }
+    }
+
+    /// The hash of the state: SHA-256 of its canonical JSON. A replay of the log up to the same `seq` gives the same.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Hash::of_json(&serde_json::to_value(self).unwrap_or(serde_json::Value::Null))
     }
 
     /// Whether any leg is alive, or nothing has ended it yet.
