@@ -263,7 +263,7 @@ mod tests {
         let one = [(k1.clone(), owned(1)), (k2.clone(), None)];
         let known = Resolved::Known { person: id(1), keys: vec![k2.clone()] };
         assert_eq!(resolve(&one, Assurance::Otp, Some(id(9)), false), known, "an empty person is left behind");
-        let merge = Resolved::Merge { into: id(1), from: vec![id(9)], keys: vec![k2.clone()] };
+        let merge = Resolved::Merge { into: id(1), from: vec![id(9)], keys: vec![k2] };
         assert_eq!(resolve(&one, Assurance::Otp, Some(id(9)), true), merge);
         let free = [(k1.clone(), None)];
         let claim = Resolved::Claim { person: Some(id(9)), keys: vec![k1] };

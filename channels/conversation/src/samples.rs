@@ -84,6 +84,7 @@ pub fn story() -> Vec<Event> {
         CallLost { leg: None, gateway: "gw1".to_owned(), reason: "the gateway was started again".to_owned() }.into(),
     ]);
     events.extend(chat_story());
+    events.extend(leg_story());
     events.extend(ownership_story());
     events.extend(people_story());
     events.extend(system_story());
@@ -216,6 +217,12 @@ fn chat_story() -> Vec<Event> {
             reason: None,
         }
         .into(),
+    ]
+}
+
+fn leg_story() -> [Event; 5] {
+    let thread = || THREAD.to_owned();
+    [
         LegAdded {
             leg: LegId(3),
             medium: Medium::Chat,

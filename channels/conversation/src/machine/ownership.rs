@@ -40,7 +40,7 @@ impl Conversation {
                 return self.release(now, &by, expected_epoch, queue, 0);
             }
             if !matches!(by, Owner::Queue(_)) {
-                self.to_queue(now, None, ReleaseReason::Transfer);
+                self.hand_to_queue(now, None, ReleaseReason::Transfer);
             }
         }
         let ttl = ttl.unwrap_or(self.policy.offer_ttl).clamp(SignedDuration::from_secs(1), OFFER_TTL_MAX);
@@ -200,14 +200,14 @@ impl Conversation {
         // Another queue is another line: the place there begins now, unless they waited in it before.
         let kept = state.place.as_ref().filter(|place| place.queue == queue).map(|place| place.since);
         self.end_by_withdrawal(now, WithdrawReason::OwnerChanged);
-        self.to_queue(now, Some((queue, kept.unwrap_or(now), priority)), ReleaseReason::Transfer);
+        self.hand_to_queue(now, Some((queue, kept.unwrap_or(now), priority)), ReleaseReason::Transfer);
         self.route();
         Ok(Handled::Done)
     }
 
     /// Gives the customer to a queue: the one named, or the one in which they waited, with the place that they had, or
     /// the house's.
-    fn to_queue(&mut self, now: Timestamp, queue: Option<(String, Timestamp, u8)>, reason: ReleaseReason) {
+    fn hand_to_queue(&mut self, now: Timestamp, queue: Option<(String, Timestamp, u8)>, reason: ReleaseReason) {
         let Some(state) = &self.state else { return };
         let Some(previous) = state.owner.clone() else { return };
         let (queue, waiting_since, priority) = queue.unwrap_or_else(|| match &state.place {
@@ -229,7 +229,7 @@ impl Conversation {
         if state.owner.as_ref() == Some(who) && !matches!(who, Owner::Queue(_)) {
             let open = self.open_offer();
             self.end_by_withdrawal(now, WithdrawReason::OwnerChanged);
-            self.to_queue(now, None, ReleaseReason::Vanished);
+            self.hand_to_queue(now, None, ReleaseReason::Vanished);
             match (open, self.owner().cloned()) {
                 (Some(open), Some(queue)) if open.to != queue => {
                     self.put_offer(now, queue, open.to, OfferMode::Cold, open.deadline, None);
