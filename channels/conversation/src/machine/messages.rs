@@ -170,13 +170,12 @@ impl Conversation {
         };
         let leg = leg.ok_or(Refused::NoLeg)?;
         let (leg, source, thread) = (leg.leg, leg.source.clone().unwrap_or_default(), leg.call_id.clone());
-        let epoch = state.epoch;
         let sender = party(author);
         let conversation = self.id;
         let message =
             MessageOut { thread: thread.clone(), conversation, epoch, sender, parts, reply_to, leg: Some(leg) };
         let own = source::conversation(&self.tenant, self.id);
-        self.append(now, epoch, CloudEvent::new(key.clone(), own, now, message));
+        self.append(now, self.epoch(), CloudEvent::new(key.clone(), own, now, message));
         let seq = self.last_seq();
         self.effect(Effect::Deliver(Delivery { leg, source, key, attempt: 1, seq, epoch, thread }));
         Ok(Handled::Done)
@@ -186,18 +185,18 @@ impl Conversation {
     fn may_speak(&self, state: &ConversationState, author: &Owner) -> bool {
         state.owner.as_ref() == Some(author)
             || state.participants.iter().any(|one| one.voice == Voice::Speak && one.is(author))
-            || self.lets_anybody_speak(author)
+            || self.lets_bots_speak(state, author)
     }
 
     #[cfg(not(test))]
-    const fn lets_anybody_speak(&self, _: &Owner) -> bool {
+    const fn lets_bots_speak(&self, _: &ConversationState, _: &Owner) -> bool {
         false
     }
 
     #[cfg(test)]
-    fn lets_anybody_speak(&self, author: &Owner) -> bool {
-        use super::tests::Fault;
-        self.is_sabotaged(Fault::SkipEpoch) || self.is_sabotaged(Fault::TalkativeBot) && matches!(author, Owner::Bot(_))
+    fn lets_bots_speak(&self, state: &ConversationState, author: &Owner) -> bool {
+        self.is_sabotaged(super::tests::Fault::TalkativeBot)
+            && matches!((author, &state.owner), (Owner::Bot(_), Some(Owner::Agent(_))))
     }
 
     #[cfg(not(test))]

@@ -270,7 +270,7 @@ impl Conversation {
         if epoch != state.epoch && !self.skips_epoch() {
             return Err(Refused::Fenced { current: state.epoch });
         }
-        if state.owner.as_ref() != Some(by) && !self.skips_epoch() {
+        if state.owner.as_ref() != Some(by) {
             return Err(Refused::NotOwner);
         }
         Ok(state)
