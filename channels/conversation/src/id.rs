@@ -209,6 +209,26 @@ ulid! {
     EventId, "EventId"
 }
 
+ulid! {
+    /// A customer, known by [`crate::IdentityKey`]s within a tenant.
+    PersonId, "PersonId"
+}
+
+ulid! {
+    /// One episode of service within a conversation.
+    SessionId, "SessionId"
+}
+
+ulid! {
+    /// One offer of a conversation to somebody.
+    OfferId, "OfferId"
+}
+
+ulid! {
+    /// One merge of two persons, by which it can be undone.
+    MergeId, "MergeId"
+}
+
 impl fmt::Display for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -240,7 +260,7 @@ text_serde!(
     })
 );
 
-/// One leg of a conversation: a call, later a chat thread. `L1` is the customer's first; numbers are never used again.
+/// One leg of a conversation: a call or a thread. `L1` is the customer's first; numbers are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LegId(pub u32);
 

@@ -9,10 +9,16 @@
 //! and random bits that are passed in; times are arguments.
 
 pub mod cloud_event;
+pub mod digest;
+pub mod erase;
 pub mod event;
+pub mod failure;
 pub mod id;
+pub mod identity;
 pub mod limits;
+pub mod machine;
 pub mod owner;
+pub mod person;
 pub mod pii;
 pub mod record;
 #[doc(hidden)]
@@ -22,9 +28,15 @@ pub mod source;
 pub mod state;
 
 pub use cloud_event::CloudEvent;
+pub use digest::{Hash, LogHash};
 pub use event::{Event, EventError};
-pub use id::{ConversationId, EventId, IdError, LegId, Tenant};
+pub use id::{ConversationId, EventId, IdError, LegId, MergeId, OfferId, PersonId, SessionId, Tenant};
+pub use identity::{Assurance, IdentityKey, KeyKind};
 pub use owner::Owner;
-pub use pii::{Pii, mask_number, normalise_number};
+pub use pii::{Content, Pii, mask_number, normalise_number};
 pub use record::{NewEvent, Record};
-pub use state::{Change, ConversationKind, ConversationState, LegPhase, LegState};
+pub use source::ThreadSource;
+pub use state::{
+    Change, ConversationKind, ConversationState, LegPhase, LegState, OfferState, ParticipantState, PlaceState,
+    SessionState,
+};

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 
 use crate::event::*;
-use crate::{ConversationId, Event, EventId, LegId, NewEvent, Owner, Pii, Tenant, source};
+use crate::{
+    Assurance, Content, ConversationId, Event, EventId, Hash, IdentityKey, KeyKind, LegId, MergeId, NewEvent, OfferId,
+    Owner, PersonId, Pii, SessionId, Tenant, source,
+};
 
 const L1: LegId = LegId(1);
 const L2: LegId = LegId(2);
@@ -80,8 +83,245 @@ pub fn story() -> Vec<Event> {
         quality().into(),
         CallLost { leg: None, gateway: "gw1".to_owned(), reason: "the gateway was started again".to_owned() }.into(),
     ]);
+    events.extend(chat_story());
+    events.extend(leg_story());
+    events.extend(ownership_story());
+    events.extend(people_story());
     events.extend(system_story());
     events
+}
+
+/// A picture, by reference.
+#[must_use]
+pub fn picture() -> Media {
+    Media {
+        reference: "ark-media:01JABCDEF0".to_owned(),
+        mime: "image/jpeg".to_owned(),
+        size: 84_213,
+        sha256: SHA256.parse().expect("64 hex digits"),
+        name: Some(Content::new("凭证.jpg")),
+        duration_ms: None,
+        width: Some(1_080),
+        height: Some(1_920),
+    }
+}
+
+/// The customer of a chat.
+#[must_use]
+pub fn customer() -> Party {
+    Party {
+        role: PartyRole::Customer,
+        id: Pii::new("user123"),
+        kind: Some("dingtalk_staff".to_owned()),
+        display: Some(Pii::new("张三")),
+    }
+}
+
+/// A customer's message of one part.
+#[must_use]
+pub fn message_in(thread: &str, text: &str) -> MessageIn {
+    MessageIn {
+        thread: thread.to_owned(),
+        sender: customer(),
+        parts: vec![Part::text(text)],
+        reply_to: None,
+        native_id: None,
+        window: None,
+    }
+}
+
+const THREAD: &str = "cidAAA==";
+
+fn every_part() -> Vec<Part> {
+    let text = |text: &str| Content::new(text);
+    vec![
+        Part::text("你好"),
+        Part::Image { media: picture(), fallback_text: None },
+        Part::VoiceNote { media: picture(), fallback_text: Some(text("[语音]")) },
+        Part::File { media: picture(), fallback_text: None },
+        Part::Video { media: picture(), fallback_text: None },
+        Part::Card {
+            title: text("请上传凭证"),
+            body: None,
+            actions: vec![Action {
+                id: "u".to_owned(),
+                label: text("上传"),
+                url: Some("https://x.example/u".to_owned()),
+            }],
+            fallback_text: text("请打开 https://x.example/u 上传"),
+        },
+        Part::Location { lat: 30.27, lon: 120.15, label: Some(text("杭州")) },
+        Part::Unsupported { native_type: "sticker".to_owned(), fallback_text: text("[表情]"), raw_ref: None },
+    ]
+}
+
+fn chat_story() -> Vec<Event> {
+    let thread = || THREAD.to_owned();
+    let sender = Party { role: PartyRole::Agent, id: Pii::new("anna"), kind: None, display: None };
+    let reason = ReceiptReason { code: "window_closed".to_owned(), text: None, retriable: false };
+    let window = Window { replies_left: 5, closes_at: at(172_800_000) };
+    vec![
+        MessageIn {
+            thread: thread(),
+            sender: customer(),
+            parts: every_part(),
+            reply_to: None,
+            native_id: Some("msg1==".to_owned()),
+            window: Some(window),
+        }
+        .into(),
+        MessageOut {
+            thread: thread(),
+            conversation: ConversationId::new(9, 9),
+            epoch: 2,
+            sender,
+            parts: vec![Part::text("您好，我是安娜。")],
+            reply_to: None,
+            leg: Some(LegId(3)),
+        }
+        .into(),
+        MessageRerouted {
+            message: "k1".to_owned(),
+            from: LegId(3),
+            leg: LegId(4),
+            thread: thread(),
+            attempt: 2,
+            code: "window_closed".to_owned(),
+        }
+        .into(),
+        Receipt {
+            thread: thread(),
+            message: "k1".to_owned(),
+            state: ReceiptState::Failed,
+            native_id: None,
+            reason: Some(reason),
+        }
+        .into(),
+        Typing { thread: thread(), sender: customer(), on: true }.into(),
+        Edit { thread: thread(), message: "m1".to_owned(), op: EditOp::Recall, parts: Vec::new() }.into(),
+        Thread { thread: thread(), state: ThreadState::Opened, entry: None }.into(),
+        Identity {
+            thread: thread(),
+            keys: vec![IdentityKey::new(KeyKind::Phone, "+8613800001212")],
+            assurance: Assurance::Otp,
+            link_token: None,
+        }
+        .into(),
+        AdapterCall {
+            thread: thread(),
+            op: CallOp::Offer,
+            leg: Some(LegId(5)),
+            mode: Some(CallMode::Webrtc),
+            sdp: None,
+            address: None,
+            reason: None,
+        }
+        .into(),
+    ]
+}
+
+fn leg_story() -> [Event; 5] {
+    let thread = || THREAD.to_owned();
+    [
+        LegAdded {
+            leg: LegId(3),
+            medium: Medium::Chat,
+            role: Role::Customer,
+            source: source::thread(&Tenant::MAIN, "dingtalk", "dingrobot", THREAD),
+            thread: thread(),
+            adapter: "dingtalk".to_owned(),
+            account: "dingrobot".to_owned(),
+            party: Some(customer()),
+            predecessor: None,
+        }
+        .into(),
+        LegOffered {
+            leg: LegId(5),
+            mode: CallMode::PstnCallback,
+            deadline: at(60_000),
+            to: Some(Pii::new("13800001212")),
+        }
+        .into(),
+        LegIdle { leg: LegId(3) }.into(),
+        LegWoke { leg: LegId(3) }.into(),
+        LegEnded { leg: LegId(5), reason: LegEndReason::Expired }.into(),
+    ]
+}
+
+fn ownership_story() -> Vec<Event> {
+    let (anna, ben) = (|| Owner::Agent("anna".to_owned()), || Owner::Agent("ben".to_owned()));
+    let queue = || Owner::Queue("general".to_owned());
+    let offer = OfferId::new(9, 9);
+    let session = SessionId::new(9, 9);
+    let participant = || Participant { role: ParticipantRole::Bot, id: Pii::new("faq") };
+    vec![
+        SessionOpened { session, reason: SessionOpenReason::Customer, owner: queue(), waiting_since: Some(at(0)) }
+            .into(),
+        OwnerOffered {
+            offer,
+            owner: anna(),
+            to: ben(),
+            mode: OfferMode::Warm,
+            by: anna(),
+            expected_epoch: 2,
+            deadline: at(30_000),
+            summary: Some(7),
+            note: Some(Content::new("要退款")),
+        }
+        .into(),
+        OwnerDeclined { offer, by: ben(), reason: DeclineReason::Declined, owner: anna() }.into(),
+        OwnerExpired { offer, owner: anna() }.into(),
+        OwnerWithdrawn { offer, reason: WithdrawReason::Withdrawn }.into(),
+        OwnerAccepted { offer: Some(offer), owner: ben(), previous: anna(), history_to: 8, summary: Some(7) }.into(),
+        OwnerReleased {
+            previous: ben(),
+            queue: "general".to_owned(),
+            reason: ReleaseReason::Vanished,
+            waiting_since: at(0),
+            priority: 1,
+        }
+        .into(),
+        ParticipantJoined { participant: participant(), leg: None, voice: Voice::Speak, invited_by: Some(ben()) }
+            .into(),
+        ParticipantLeft { participant: participant(), leg: None }.into(),
+        Summary {
+            upto: 6,
+            text: Content::new("客户要求退款。"),
+            tasks: vec![Content::new("核对订单")],
+            messages: vec![2, 5],
+            attachments: vec!["ark-media:01JABCDEF0".to_owned()],
+            made_by: "ark".to_owned(),
+            sha256: Hash::of("客户要求退款。".as_bytes()),
+        }
+        .into(),
+        SessionClosed {
+            session,
+            reason: SessionCloseReason::Resolved,
+            by: ben(),
+            disposition: Some("refund".to_owned()),
+            note: Some(Content::new("已退款")),
+        }
+        .into(),
+    ]
+}
+
+fn people_story() -> [Event; 5] {
+    let (into, from, merge) = (PersonId::new(1, 1), PersonId::new(2, 2), MergeId::new(3, 3));
+    let keys = || vec![IdentityKey::new(KeyKind::Phone, "+8613800001212")];
+    [
+        PersonLinked { person: into, keys: keys(), assurance: Assurance::Otp, previous: None }.into(),
+        PersonMerged { merge, into, from, keys: keys(), reason: MergeReason::Key, by: "ark".to_owned() }.into(),
+        PersonUnmerged { merge, into, from, keys: keys(), by: "anna".to_owned() }.into(),
+        Erased {
+            of: "ark.message.in.v1".to_owned(),
+            sha256: SHA256.parse().expect("64 hex digits"),
+            reason: EraseReason::Retention,
+            at: at(5_000),
+            kept: None,
+        }
+        .into(),
+        Erasure { reason: EraseReason::Request, from_seq: 1, to_seq: 8, bodies: Some(5), by: "anna".to_owned() }.into(),
+    ]
 }
 
 fn plan_story() -> [Event; 9] {

@@ -1,7 +1,10 @@
 //! CloudEvents sources: where an event comes from.
 
-use crate::id::Tenant;
-use crate::limits::CALL_ID_BYTES_MAX;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::id::{ConversationId, Tenant};
+use crate::limits::{CALL_ID_BYTES_MAX, SOURCE_BYTES_MAX};
 
 /// The source of a call's events: `/ark/{tenant}/sip/{trunk}/{call-id}`.
 ///
@@ -30,6 +33,91 @@ pub fn gateway(tenant: &Tenant, gateway: &str, subject: &str) -> String {
     source.push('/');
     escape(&mut source, subject.as_bytes().get(..64).unwrap_or(subject.as_bytes()));
     source
+}
+
+/// The source of what a conversation itself writes (ownership, sessions, messages out):
+/// `/ark/{tenant}/conversation/{conversation}`.
+///
+/// A message's key is its event's id, so the log's own rule (one event for each tenant, source and id) keeps a key from
+/// being written twice in one conversation.
+#[must_use]
+pub fn conversation(tenant: &Tenant, conversation: ConversationId) -> String {
+    format!("/ark/{tenant}/conversation/{conversation}")
+}
+
+/// The source of a thread's events, as the adapter standard asks: `/ark/{tenant}/{adapter}/{account}/{thread}`.
+///
+/// What a path does not allow is escaped with `%`.
+#[must_use]
+pub fn thread(tenant: &Tenant, adapter: &str, account: &str, thread: &str) -> String {
+    let mut source = format!("/ark/{tenant}");
+    for part in [adapter, account, thread] {
+        source.push('/');
+        escape(&mut source, part.as_bytes());
+    }
+    source
+}
+
+/// A thread's source in its parts, unescaped.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ThreadSource {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// The adapter: `dingtalk`, `web`.
+    pub adapter: String,
+    /// The account within it: a robot, an app.
+    pub account: String,
+    /// The channel's own name of the thread.
+    pub thread: String,
+}
+
+/// Why a string is no thread's source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a thread's source: /ark/TENANT/ADAPTER/ACCOUNT/THREAD of at most {SOURCE_BYTES_MAX} bytes is expected")]
+pub struct SourceError;
+
+impl fmt::Display for ThreadSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&thread(&self.tenant, &self.adapter, &self.account, &self.thread))
+    }
+}
+
+impl fmt::Debug for ThreadSource {
+    /// Without the thread, which on many channels is a person's id.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/ark/{}/{}/{}/...", self.tenant, self.adapter, self.account)
+    }
+}
+
+impl FromStr for ThreadSource {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        let rest = text.strip_prefix("/ark/").filter(|_| text.len() <= SOURCE_BYTES_MAX).ok_or(SourceError)?;
+        let mut parts = rest.splitn(4, '/');
+        let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or(SourceError);
+        let tenant = Tenant::new(next()?).map_err(|_| SourceError)?;
+        let (adapter, account, thread) = (unescape(next()?)?, unescape(next()?)?, unescape(next()?)?);
+        Ok(Self { tenant, adapter, account, thread })
+    }
+}
+
+/// Reads `%XX`; what is no UTF-8 then is refused.
+fn unescape(text: &str) -> Result<String, SourceError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        if *first == b'%' {
+            let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).ok_or(SourceError)?;
+            let plain = hex.bytes().all(|b| b.is_ascii_hexdigit());
+            bytes.push(u8::from_str_radix(hex, 16).ok().filter(|_| plain).ok_or(SourceError)?);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| SourceError)
 }
 
 /// Appends the bytes that RFC 3986 3.3 allows in a path segment as they are (`%` and `~` excepted), the others as
@@ -66,6 +154,22 @@ mod tests {
         assert_eq!(call(&Tenant::MAIN, "carrier", b"a/b %\xff"), "/ark/main/sip/carrier/a%2Fb%20%25%FF");
         assert_eq!(call(&Tenant::MAIN, "", b""), "/ark/main/sip/-/-");
         assert_eq!(gateway(&Tenant::MAIN, "gw1", "plans"), "/ark/main/gateway/gw1/plans");
+    }
+
+    #[test]
+    fn a_threads_source_reads_as_it_was_written() {
+        let written = thread(&Tenant::MAIN, "dingtalk", "dingrobot", "cid/A A==界");
+        assert_eq!(written, "/ark/main/dingtalk/dingrobot/cid%2FA%20A==%E7%95%8C");
+        let source: ThreadSource = written.parse().unwrap();
+        assert_eq!((source.thread.as_str(), source.to_string()), ("cid/A A==界", written));
+        let plain: ThreadSource = "/ark/t1/wechat/wx1/o6_/x".parse().unwrap();
+        assert_eq!(plain.thread, "o6_/x", "a slash within the thread belongs to it");
+        for text in
+            ["", "/ark/t1/a/b", "/ark/t1/a/b/", "/ark/T1/a/b/c", "/ark/t1/a//c", "/ark/t1/a/b/%+1", "/ark/t1/a/b/%FF"]
+        {
+            assert_eq!(text.parse::<ThreadSource>(), Err(SourceError), "{text}");
+        }
+        assert!(!format!("{plain:?}").contains("o6_"));
     }
 
     #[test]

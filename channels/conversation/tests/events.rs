@@ -15,12 +15,12 @@ fn every_event_reads_as_it_was_written() {
 fn an_event_of_a_later_version_is_carried_as_it_came() {
     let json = json!({
         "specversion": "1.0", "id": "dt:msg1==", "source": "/ark/t1/dingtalk/dingrobot/cidAAA==",
-        "type": "ark.message.in.v1", "time": "2026-11-22T10:30:00Z", "datacontenttype": "application/json",
+        "type": "ark.message.of_2030.v1", "time": "2026-11-22T10:30:00Z", "datacontenttype": "application/json",
         "sequence": "00000000000000000001",
         "data": { "thread": "t", "parts": [] },
     });
     let event: CloudEvent = serde_json::from_value(json.clone()).unwrap();
-    assert!(matches!(&event.event, Event::Other(other) if other.type_name == "ark.message.in.v1"));
+    assert!(matches!(&event.event, Event::Other(other) if other.type_name == "ark.message.of_2030.v1"));
     assert_eq!(serde_json::to_value(&event).unwrap(), json);
 }
 

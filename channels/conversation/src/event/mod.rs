@@ -5,10 +5,16 @@
 
 mod call;
 mod ivr;
+mod message;
+mod ownership;
+mod people;
 mod system;
 
 pub use call::*;
 pub use ivr::*;
+pub use message::*;
+pub use ownership::*;
+pub use people::*;
 pub use system::*;
 
 use serde::Serialize;
@@ -142,6 +148,36 @@ events! {
     TransferStarted = "ark.transfer.started.v1",
     TransferFinished = "ark.transfer.finished.v1",
     HttpFinished = "ark.http.finished.v1",
+    MessageIn = "ark.message.in.v1",
+    MessageOut = "ark.message.out.v1",
+    MessageRerouted = "ark.message.rerouted.v1",
+    Receipt = "ark.receipt.v1",
+    Typing = "ark.typing.v1",
+    Edit = "ark.edit.v1",
+    Thread = "ark.thread.v1",
+    Identity = "ark.identity.v1",
+    AdapterCall = "ark.call.v1",
+    SessionOpened = "ark.session.opened.v1",
+    SessionClosed = "ark.session.closed.v1",
+    LegAdded = "ark.leg.added.v1",
+    LegOffered = "ark.leg.offered.v1",
+    LegIdle = "ark.leg.idle.v1",
+    LegWoke = "ark.leg.woke.v1",
+    LegEnded = "ark.leg.ended.v1",
+    ParticipantJoined = "ark.participant.joined.v1",
+    ParticipantLeft = "ark.participant.left.v1",
+    OwnerOffered = "ark.owner.offered.v1",
+    OwnerAccepted = "ark.owner.accepted.v1",
+    OwnerDeclined = "ark.owner.declined.v1",
+    OwnerExpired = "ark.owner.expired.v1",
+    OwnerWithdrawn = "ark.owner.withdrawn.v1",
+    OwnerReleased = "ark.owner.released.v1",
+    Summary = "ark.summary.v1",
+    PersonLinked = "ark.person.linked.v1",
+    PersonMerged = "ark.person.merged.v1",
+    PersonUnmerged = "ark.person.unmerged.v1",
+    Erased = "ark.erased.v1",
+    Erasure = "ark.erasure.v1",
     PlanPublished = "ark.plan.published.v1",
     PlanRolledBack = "ark.plan.rolled_back.v1",
     PlanRefused = "ark.plan.refused.v1",
@@ -149,7 +185,13 @@ events! {
 }
 
 impl Event {
-    /// The leg that it happened on, where there is one.
+    /// Whether it is live only: shown to those who look, never written to a log.
+    #[must_use]
+    pub fn is_live_only(&self) -> bool {
+        matches!(self, Self::Typing(_))
+    }
+
+    /// The leg that it names, where it names one. Messages name their thread: the leg is the one with that source.
     #[must_use]
     pub fn leg(&self) -> Option<LegId> {
         match self {
@@ -178,7 +220,37 @@ impl Event {
             Self::TransferStarted(e) => Some(e.leg),
             Self::TransferFinished(e) => Some(e.leg),
             Self::HttpFinished(e) => Some(e.leg),
-            Self::PlanPublished(_)
+            Self::MessageRerouted(e) => Some(e.leg),
+            Self::AdapterCall(e) => e.leg,
+            Self::LegAdded(e) => Some(e.leg),
+            Self::LegOffered(e) => Some(e.leg),
+            Self::LegIdle(e) => Some(e.leg),
+            Self::LegWoke(e) => Some(e.leg),
+            Self::LegEnded(e) => Some(e.leg),
+            Self::ParticipantJoined(e) => e.leg,
+            Self::ParticipantLeft(e) => e.leg,
+            Self::MessageIn(_)
+            | Self::MessageOut(_)
+            | Self::Receipt(_)
+            | Self::Typing(_)
+            | Self::Edit(_)
+            | Self::Thread(_)
+            | Self::Identity(_)
+            | Self::SessionOpened(_)
+            | Self::SessionClosed(_)
+            | Self::OwnerOffered(_)
+            | Self::OwnerAccepted(_)
+            | Self::OwnerDeclined(_)
+            | Self::OwnerExpired(_)
+            | Self::OwnerWithdrawn(_)
+            | Self::OwnerReleased(_)
+            | Self::Summary(_)
+            | Self::PersonLinked(_)
+            | Self::PersonMerged(_)
+            | Self::PersonUnmerged(_)
+            | Self::Erased(_)
+            | Self::Erasure(_)
+            | Self::PlanPublished(_)
             | Self::PlanRolledBack(_)
             | Self::PlanRefused(_)
             | Self::LogGap(_)

@@ -180,6 +180,7 @@ fn kind_name(kind: ark_conversation::ConversationKind) -> &'static str {
     use ark_conversation::ConversationKind as Kind;
     match kind {
         Kind::Call => "call",
+        Kind::Chat => "chat",
         Kind::System => "system",
         Kind::Other => "other",
     }
