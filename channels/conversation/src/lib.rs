@@ -12,10 +12,13 @@ pub mod cloud_event;
 pub mod digest;
 pub mod erase;
 pub mod event;
+pub mod failure;
 pub mod id;
 pub mod identity;
 pub mod limits;
+pub mod machine;
 pub mod owner;
+pub mod person;
 pub mod pii;
 pub mod record;
 #[doc(hidden)]
@@ -33,4 +36,7 @@ pub use owner::Owner;
 pub use pii::{Content, Pii, mask_number, normalise_number};
 pub use record::{NewEvent, Record};
 pub use source::ThreadSource;
-pub use state::{Change, ConversationKind, ConversationState, LegPhase, LegState};
+pub use state::{
+    Change, ConversationKind, ConversationState, LegPhase, LegState, OfferState, ParticipantState, PlaceState,
+    SessionState,
+};

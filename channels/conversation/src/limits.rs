@@ -27,6 +27,39 @@ pub const KEY_KIND_BYTES_MAX: usize = 40;
 /// Longest value of an identity key, in bytes.
 pub const IDENTITY_VALUE_BYTES_MAX: usize = 256;
 
+/// Longest key of a message out, in bytes.
+pub const MESSAGE_KEY_BYTES_MAX: usize = 96;
+
+/// Parts in a message: the adapter standard's bound.
+pub const PARTS_MAX: usize = 16;
+
+/// Characters in a part of text: the adapter standard's bound.
+pub const TEXT_CHARS_MAX: usize = 20_000;
+
+/// Buttons on a card: the adapter standard's bound.
+pub const CARD_ACTIONS_MAX: usize = 8;
+
+/// Legs that one message is tried by.
+pub const ATTEMPTS_MAX: usize = 4;
+
+/// Participants beside the owner.
+pub const PARTICIPANTS_MAX: usize = 16;
+
+/// Messages, tasks and files that a summary names, together.
+pub const SUMMARY_REFS_MAX: usize = 64;
+
+/// The latest events from outside that the machine tells duplicates by, 16 bytes each; older ones are told by the store.
+pub const INBOUND_IDS_MAX: usize = 256;
+
+/// The latest messages out whose fate the machine knows; older keys are told by the store.
+pub const OUTBOUND_KEYS_MAX: usize = 256;
+
+/// Events in one [`crate::machine::Commit`] that was not fetched yet.
+pub const COMMIT_EVENTS_MAX: usize = 256;
+
+/// How long an offer, or an offered leg, may be open.
+pub const OFFER_TTL_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(900);
+
 // Each byte takes three at most when escaped (a tenant needs no escape; a trunk is cut to 64 bytes); the hash and the
 // rest fit beside them.
 const _: () = assert!(CALL_ID_BYTES_MAX * 3 + TENANT_BYTES_MAX + 64 * 3 + 48 <= SOURCE_BYTES_MAX);

@@ -116,6 +116,19 @@ pub fn customer() -> Party {
     }
 }
 
+/// A customer's message of one part.
+#[must_use]
+pub fn message_in(thread: &str, text: &str) -> MessageIn {
+    MessageIn {
+        thread: thread.to_owned(),
+        sender: customer(),
+        parts: vec![Part::text(text)],
+        reply_to: None,
+        native_id: None,
+        window: None,
+    }
+}
+
 const THREAD: &str = "cidAAA==";
 
 fn every_part() -> Vec<Part> {
@@ -163,6 +176,7 @@ fn chat_story() -> Vec<Event> {
             sender,
             parts: vec![Part::text("您好，我是安娜。")],
             reply_to: None,
+            leg: Some(LegId(3)),
         }
         .into(),
         MessageRerouted {
@@ -299,7 +313,7 @@ fn people_story() -> [Event; 5] {
             kept: None,
         }
         .into(),
-        Erasure { reason: EraseReason::Request, from_seq: 1, to_seq: 8, bodies: 5, by: "anna".to_owned() }.into(),
+        Erasure { reason: EraseReason::Request, from_seq: 1, to_seq: 8, bodies: Some(5), by: "anna".to_owned() }.into(),
     ]
 }
 

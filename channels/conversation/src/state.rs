@@ -4,9 +4,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Hash;
-use crate::event::{CallEnded, CallRinging, Direction, EndCause, Event, Role};
-use crate::id::{ConversationId, LegId, Tenant};
-use crate::limits::LEGS_MAX;
+use crate::event::{
+    CallEnded, CallRinging, Direction, EndCause, Event, LegAdded, LegOffered, Medium, OfferMode, OwnerOffered,
+    OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
+};
+use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
+use crate::limits::{LEGS_MAX, PARTICIPANTS_MAX};
 use crate::owner::Owner;
 use crate::pii::Pii;
 use crate::record::Record;
@@ -17,6 +20,8 @@ use crate::record::Record;
 pub enum ConversationKind {
     /// It began with a call.
     Call,
+    /// It began with a message, or with the house writing first.
+    Chat,
     /// The system's own log: plans, gaps.
     System,
     /// Anything else that this version does not know.
@@ -27,12 +32,16 @@ pub enum ConversationKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LegPhase {
+    /// Offered to the customer and not taken yet.
+    Offered,
     /// Not answered yet.
     Ringing,
-    /// Answered.
+    /// Answered; of a thread: awake.
     Active,
     /// Answered and put on hold by the other end.
     Held,
+    /// A thread that is silent; the next message wakes it.
+    Idle,
     /// Over.
     Ended,
 }
@@ -42,24 +51,34 @@ pub enum LegPhase {
 pub struct LegState {
     /// Which leg.
     pub leg: LegId,
+    /// What it is.
+    #[serde(default = "call", skip_serializing_if = "is_call")]
+    pub medium: Medium,
+    /// The source of a thread's events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Who is there.
     pub role: Role,
     /// Who called whom.
     pub direction: Direction,
-    /// The caller.
+    /// The caller; of a thread: the customer.
     pub from: Pii,
-    /// The called.
+    /// The called; of a thread: the house's account.
     pub to: Pii,
-    /// Its trunk.
+    /// Its trunk; of a thread: its adapter.
     pub trunk: String,
-    /// Its SIP Call-ID.
+    /// Its SIP Call-ID; of a thread: the channel's name of it.
     pub call_id: String,
     /// Where it is in its life.
     pub phase: LegPhase,
     /// The codec, once answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
-    /// When it began to ring.
+    /// Until when an offered leg can be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub deadline: Option<Timestamp>,
+    /// When it began to ring; of a thread: when it came to the conversation.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub rang: Timestamp,
     /// When it was answered.
@@ -73,6 +92,91 @@ pub struct LegState {
     /// Why it ended; none for a leg that was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<EndCause>,
+}
+
+impl LegState {
+    /// Whether no call is up on it: it is a thread, was offered only, or is over.
+    fn is_no_call_up(&self) -> bool {
+        self.medium != Medium::Call || matches!(self.phase, LegPhase::Ended | LegPhase::Offered)
+    }
+}
+
+fn call() -> Medium {
+    Medium::Call
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_call(medium: &Medium) -> bool {
+    *medium == Medium::Call
+}
+
+/// The episode of service that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SessionState {
+    /// Which.
+    pub session: SessionId,
+    /// Since when.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub opened: Timestamp,
+}
+
+/// The offer that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OfferState {
+    /// Which.
+    pub offer: OfferId,
+    /// To whom.
+    pub to: Owner,
+    /// Who made it.
+    pub by: Owner,
+    /// Who keeps the customer meanwhile.
+    pub mode: OfferMode,
+    /// The epoch to accept with.
+    pub expected_epoch: u64,
+    /// Until when.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub deadline: Timestamp,
+    /// `seq` of the summary that goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<u64>,
+}
+
+/// A place in a queue's line. It is kept after somebody took the customer, for the way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PlaceState {
+    /// Which queue.
+    pub queue: String,
+    /// Since when: the earlier, the nearer to the head.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Timestamp,
+    /// Higher goes first.
+    #[serde(default)]
+    pub priority: u8,
+}
+
+/// Somebody who takes part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ParticipantState {
+    /// Who.
+    pub participant: Participant,
+    /// Where; none: the whole conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leg: Option<LegId>,
+    /// What they may do.
+    pub voice: Voice,
+}
+
+impl ParticipantState {
+    /// Whether it is the one who is called so as an owner.
+    #[must_use]
+    pub fn is(&self, who: &Owner) -> bool {
+        let (name, roles): (_, &[ParticipantRole]) = match who {
+            Owner::Agent(name) => (name, &[ParticipantRole::Agent, ParticipantRole::Supervisor]),
+            Owner::Bot(name) => (name, &[ParticipantRole::Bot]),
+            Owner::Queue(_) => return false,
+        };
+        roles.contains(&self.participant.role) && self.participant.id.reveal() == name
+    }
 }
 
 /// What a record changed in the fold.
@@ -113,6 +217,28 @@ pub struct ConversationState {
     /// The plan's version, to which the call keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_version: Option<u32>,
+    /// The episode of service that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionState>,
+    /// How many there were.
+    pub sessions: u32,
+    /// The offer that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<OfferState>,
+    /// The place in line, now or last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlaceState>,
+    /// Who takes part beside the owner; at most [`PARTICIPANTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub participants: Vec<ParticipantState>,
+    /// Whose conversation it is, as it was linked; the store knows with whom they were merged since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
+    /// `seq` of the last summary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<u64>,
+    /// The highest number that a leg ever had.
+    pub legs_begun: u32,
     /// The queue in which it waits now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
@@ -137,6 +263,9 @@ impl ConversationState {
         let kind = match &first.event.event {
             _ if first.conversation == ConversationId::SYSTEM => ConversationKind::System,
             Event::CallRinging(_) => ConversationKind::Call,
+            Event::SessionOpened(_) => ConversationKind::Chat,
+            Event::Erased(erased) if erased.of == "ark.call.ringing.v1" => ConversationKind::Call,
+            Event::Erased(erased) if erased.of == "ark.session.opened.v1" => ConversationKind::Chat,
             _ => ConversationKind::Other,
         };
         let mut state = Self {
@@ -149,6 +278,14 @@ impl ConversationState {
             epoch: first.epoch,
             plan: None,
             plan_version: None,
+            session: None,
+            sessions: 0,
+            offer: None,
+            place: None,
+            participants: Vec::new(),
+            person: None,
+            summary: None,
+            legs_begun: 0,
             queue: None,
             bridged: None,
             recordings: 0,
@@ -174,10 +311,11 @@ impl ConversationState {
         self.last_at = record.at;
         let raised = record.epoch > self.epoch;
         self.epoch = self.epoch.max(record.epoch);
+        let time = record.event.time;
         let shown = match &record.event.event {
             // What the tombstone kept folds as the event itself did.
-            Event::Erased(erased) => erased.skeleton().is_some_and(|kept| self.fold(record.event.time, &kept)),
-            event => self.fold(record.event.time, event),
+            Event::Erased(erased) => erased.skeleton().is_some_and(|kept| self.fold(time, raised, &kept)),
+            event => self.fold(time, raised, event),
         };
         if shown || raised || record.seq == 1 { Change::Shown } else { Change::Position }
     }
@@ -207,9 +345,9 @@ impl ConversationState {
     }
 
     /// Whether anything changed that a list shows.
-    fn fold(&mut self, time: Timestamp, event: &Event) -> bool {
+    fn fold(&mut self, time: Timestamp, raised: bool, event: &Event) -> bool {
         match event {
-            Event::CallRinging(ringing) => self.ring(time, ringing),
+            Event::CallRinging(ringing) => self.ring(time, raised, ringing),
             Event::CallAnswered(answered) => self.change_leg(answered.leg, |leg| {
                 leg.phase = LegPhase::Active;
                 leg.answered = Some(time);
@@ -233,18 +371,139 @@ impl ConversationState {
                 self.recordings = self.recordings.saturating_add(1);
                 true
             }
-            _ => false,
+            Event::LegAdded(added) => self.add_thread(time, added),
+            Event::LegOffered(offered) => self.add_offered(time, offered),
+            Event::LegIdle(idle) => self.change_leg(idle.leg, |leg| leg.phase = LegPhase::Idle),
+            Event::LegWoke(woke) => self.change_leg(woke.leg, |leg| leg.phase = LegPhase::Active),
+            Event::LegEnded(ended) => self.end_legs(time, Some(ended.leg), None),
+            _ => self.fold_service(time, event),
         }
     }
 
-    fn ring(&mut self, time: Timestamp, ringing: &CallRinging) -> bool {
+    /// Sessions, owners, offers, those who take part.
+    fn fold_service(&mut self, time: Timestamp, event: &Event) -> bool {
+        match event {
+            Event::SessionOpened(opened) => self.open_session(time, opened),
+            Event::SessionClosed(_) => self.close_session(time),
+            Event::OwnerOffered(offered) => self.offer = Some(open_offer(offered)),
+            Event::OwnerAccepted(accepted) => self.own(accepted.owner.clone()),
+            Event::OwnerReleased(released) => self.release(released),
+            Event::OwnerDeclined(_) | Event::OwnerExpired(_) | Event::OwnerWithdrawn(_) => self.offer = None,
+            Event::ParticipantJoined(joined) => self.let_in(joined),
+            Event::ParticipantLeft(left) => {
+                self.participants.retain(|one| one.participant != left.participant || one.leg != left.leg);
+            }
+            Event::PersonLinked(linked) => self.person = Some(linked.person),
+            Event::Summary(_) => self.summary = Some(self.last_seq),
+            _ => return false,
+        }
+        true
+    }
+
+    fn open_session(&mut self, time: Timestamp, opened: &SessionOpened) {
+        self.session = Some(SessionState { session: opened.session, opened: time });
+        self.sessions = self.sessions.saturating_add(1);
+        self.ended = None;
+        self.place = match &opened.owner {
+            Owner::Queue(queue) => {
+                Some(PlaceState { queue: queue.clone(), since: opened.waiting_since.unwrap_or(time), priority: 0 })
+            }
+            _ => None,
+        };
+        self.own(opened.owner.clone());
+    }
+
+    /// The conversation is over unless a call is still up; its threads fall silent.
+    fn close_session(&mut self, time: Timestamp) {
+        self.session = None;
+        self.offer = None;
+        self.participants.clear();
+        for leg in &mut self.legs {
+            if leg.medium != Medium::Call && leg.phase == LegPhase::Active {
+                leg.phase = LegPhase::Idle;
+            } else if leg.phase == LegPhase::Offered {
+                (leg.phase, leg.ended, leg.deadline) = (LegPhase::Ended, Some(time), None);
+            }
+        }
+        if self.legs.iter().all(LegState::is_no_call_up) {
+            self.ended = Some(time);
+            self.queue = None;
+        }
+    }
+
+    /// A new owner. Offers were made by the old one, and whoever it asked in to speak speaks no longer.
+    fn own(&mut self, owner: Owner) {
+        self.owner = Some(owner);
+        self.offer = None;
+        for one in &mut self.participants {
+            one.voice = Voice::Listen;
+        }
+    }
+
+    fn release(&mut self, released: &OwnerReleased) {
+        let (queue, since, priority) = (released.queue.clone(), released.waiting_since, released.priority);
+        self.place = Some(PlaceState { queue: queue.clone(), since, priority });
+        self.own(Owner::Queue(queue));
+    }
+
+    fn let_in(&mut self, joined: &ParticipantJoined) {
+        let (participant, leg, voice) = (joined.participant.clone(), joined.leg, joined.voice);
+        let there = |one: &&mut ParticipantState| one.participant == participant && one.leg == leg;
+        if let Some(one) = self.participants.iter_mut().find(there) {
+            one.voice = voice;
+        } else if self.participants.len() < PARTICIPANTS_MAX {
+            self.participants.push(ParticipantState { participant, leg, voice });
+        }
+    }
+
+    fn add_thread(&mut self, time: Timestamp, added: &LegAdded) -> bool {
+        self.put_leg(LegState {
+            medium: added.medium,
+            source: Some(added.source.clone()),
+            from: added.party.as_ref().map(|party| party.id.clone()).unwrap_or_default(),
+            to: Pii::new(added.account.as_str()),
+            trunk: added.adapter.clone(),
+            call_id: added.thread.clone(),
+            phase: LegPhase::Active,
+            answered: Some(time),
+            role: added.role,
+            ..empty_leg(added.leg, time)
+        });
+        true
+    }
+
+    fn add_offered(&mut self, time: Timestamp, offered: &LegOffered) -> bool {
+        self.put_leg(LegState {
+            to: offered.to.clone().unwrap_or_default(),
+            direction: Direction::Outbound,
+            deadline: Some(offered.deadline),
+            ..empty_leg(offered.leg, time)
+        });
+        true
+    }
+
+    /// A new leg, or one that was offered and now is what was offered.
+    fn put_leg(&mut self, leg: LegState) {
+        self.legs_begun = self.legs_begun.max(leg.leg.0);
+        let offered = |old: &&mut LegState| old.leg == leg.leg && old.phase == LegPhase::Offered;
+        if let Some(old) = self.legs.iter_mut().find(offered) {
+            *old = leg;
+            return;
+        }
         if self.legs.len() == LEGS_MAX {
             // A conversation with so many legs is a loop somewhere; the log has them all.
             let oldest = self.legs.iter().position(|leg| leg.phase == LegPhase::Ended).unwrap_or(0);
             self.legs.remove(oldest);
         }
-        self.legs.push(LegState {
+        self.legs.push(leg);
+    }
+
+    fn ring(&mut self, time: Timestamp, raised: bool, ringing: &CallRinging) -> bool {
+        self.put_leg(LegState {
             leg: ringing.leg,
+            medium: Medium::Call,
+            source: None,
+            deadline: None,
             role: ringing.role,
             direction: ringing.direction,
             from: ringing.from.clone(),
@@ -258,7 +517,10 @@ impl ConversationState {
             ended: None,
             cause: None,
         });
-        self.owner = Some(ringing.owner.clone());
+        // A later leg rings under the owner that there is: only a higher epoch brings another.
+        if self.owner.is_none() || raised {
+            self.own(ringing.owner.clone());
+        }
         if self.plan.is_none() {
             self.plan.clone_from(&ringing.plan);
             self.plan_version = ringing.plan_version;
@@ -283,6 +545,7 @@ impl ConversationState {
         let mut changed = false;
         for state in self.legs.iter_mut().filter(|l| l.phase != LegPhase::Ended && leg.is_none_or(|leg| l.leg == leg)) {
             state.phase = LegPhase::Ended;
+            state.deadline = None;
             state.ended = Some(time);
             state.cause = cause;
             changed = true;
@@ -293,11 +556,45 @@ impl ConversationState {
             self.bridged = None;
             changed = true;
         }
-        if self.ended.is_none() && self.legs.iter().all(|l| l.phase == LegPhase::Ended) {
+        // With a session open there may be something to wrap up: its end is the conversation's.
+        if self.ended.is_none() && self.session.is_none() && self.legs.iter().all(LegState::is_no_call_up) {
             self.ended = Some(time);
             self.queue = None;
             changed = true;
         }
         changed
+    }
+}
+
+fn empty_leg(leg: LegId, time: Timestamp) -> LegState {
+    LegState {
+        leg,
+        medium: Medium::Call,
+        source: None,
+        role: Role::Customer,
+        direction: Direction::Inbound,
+        from: Pii::default(),
+        to: Pii::default(),
+        trunk: String::new(),
+        call_id: String::new(),
+        phase: LegPhase::Offered,
+        codec: None,
+        deadline: None,
+        rang: time,
+        answered: None,
+        ended: None,
+        cause: None,
+    }
+}
+
+fn open_offer(offered: &OwnerOffered) -> OfferState {
+    OfferState {
+        offer: offered.offer,
+        to: offered.to.clone(),
+        by: offered.by.clone(),
+        mode: offered.mode,
+        expected_epoch: offered.expected_epoch,
+        deadline: offered.deadline,
+        summary: offered.summary,
     }
 }

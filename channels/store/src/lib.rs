@@ -418,7 +418,8 @@ pub struct LivePlan {
 pub(crate) fn kind_name(kind: ConversationKind) -> &'static str {
     match kind {
         ConversationKind::Call => "call",
+        ConversationKind::Chat => "chat",
         ConversationKind::System => "system",
-        _ => "other",
+        ConversationKind::Other => "other",
     }
 }

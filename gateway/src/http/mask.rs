@@ -1,6 +1,6 @@
 //! Masking of people's numbers on their way out: the log keeps them, faces show `+86 138****12` unless asked otherwise.
 
-use ark_conversation::{ConversationState, Event, Pii, Record};
+use ark_conversation::{ConversationState, Pii, Record};
 
 fn masked(number: &Pii) -> Pii {
     Pii::new(number.to_string())
@@ -11,15 +11,7 @@ pub(super) fn record(mut record: Record, full: bool) -> Record {
     if full {
         return record;
     }
-    match &mut record.event.event {
-        Event::CallRinging(ringing) => {
-            ringing.from = masked(&ringing.from);
-            ringing.to = masked(&ringing.to);
-            ringing.from_display = ringing.from_display.as_ref().map(masked);
-        }
-        Event::TransferStarted(transfer) => transfer.to = masked(&transfer.to),
-        _ => {}
-    }
+    record.event.event = record.event.event.masked();
     record
 }
 

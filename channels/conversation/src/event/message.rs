@@ -181,6 +181,9 @@ data! {
         /// The id of the message that it answers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub reply_to: Option<String>,
+        /// In the log: the leg that it goes by first. The adapter's event has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub leg: Option<LegId>,
     }
 
     /// A message that could not be delivered goes another way, under the same key.

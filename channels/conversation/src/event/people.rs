@@ -96,8 +96,9 @@ data! {
         pub from_seq: u64,
         /// The last `seq` that it covers.
         pub to_seq: u64,
-        /// How many bodies were erased.
-        pub bodies: u64,
+        /// How many bodies were erased, once that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub bodies: Option<u64>,
         /// Who did it: `ark`, a user's name.
         pub by: String,
     }
