@@ -88,6 +88,10 @@ async fn on_the_small_disk_postgres_says_so_and_goes_on_when_there_is_room() {
     let filler = disk.join("filler");
     let filled = std::fs::write(&filler, vec![0; 512 * 1024 * 1024]);
     assert!(filled.is_err(), "the disk is smaller than what was written");
+    // Room for some thousand events, so that much is acknowledged before it is full.
+    let file = std::fs::OpenOptions::new().write(true).open(&filler).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 4 * 1024 * 1024).unwrap();
+    drop(file);
     let mut acknowledged = 1;
     let error = loop {
         match store.append((0..100).map(|n| call(acknowledged + n)).collect()).await {
