@@ -1,15 +1,17 @@
-//! How many events a second the SQLite store takes, beside a bare group-commit insert of the same rows.
+//! How many events a second the stores take, beside a bare group-commit insert of the same rows in the same run: appends
+//! alone, and the whole road from a message in the inbox to its events in the log.
 //!
-//! `cargo run --release -p ark-store --example append_bench [-- SECONDS]`
+//! `cargo run --release -p ark-store --example append_bench [-- SECONDS]`; PostgreSQL starts a server of its own.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{IvrEntered, PromptStarted};
 use ark_conversation::samples::new_event;
-use ark_conversation::{ConversationId, LegId, NewEvent};
-use ark_store::{SqliteStore, Store};
+use ark_conversation::{ConversationId, LegId, NewEvent, Tenant};
+use ark_store::{Commit, Join, NewInbound, Options, SqliteStore, Store, kit};
 
 /// Events in each append, and appends in flight at once: 512 events wait at any time, in groups as a busy gateway
 /// makes them.
@@ -24,15 +26,42 @@ fn main() {
     let folder = tempfile::tempdir_in(".").expect("the working directory can be written");
     let bytes = serde_json::to_string(&event(1, 1).into_record(1)).expect("a record is JSON").len();
     say(&format!("events of {bytes} B as JSON, {WRITERS} writers of {EVENTS} events, {CONVERSATIONS} conversations"));
+    let server = kit::postgres("PostgreSQL's part of the bench");
     for round in 1..=2 {
-        let bare = bare(&folder.path().join(format!("bare{round}.db")), duration);
-        let (store, group, p50, p99) = store(&folder.path().join(format!("store{round}.db")), duration);
-        say(&format!(
-            "round {round}: store {store:.0} events/s (groups of {group:.0}, append p50 {p50:.1} ms, p99 {p99:.1} ms), \
-             bare group-commit insert {bare:.0} rows/s, ratio {:.2}",
-            store / bare
-        ));
+        let sqlite_bare = bare(&folder.path().join(format!("bare{round}.db")), duration);
+        let path = |what: &str| folder.path().join(format!("{what}{round}.db"));
+        let open = |what: &str| -> Arc<dyn Store> {
+            let options = Options { outbox: true, ..Options::new(path(what)) };
+            Arc::new(SqliteStore::open_with(&options).expect("a new store"))
+        };
+        tell(&format!("round {round}, SQLite"), sqlite_bare, duration, open);
+        if let Some(server) = &server {
+            let bare = pg_bare(server, round, duration);
+            let open = |what: &str| -> Arc<dyn Store> { Arc::new(server.store(&format!("{what}{round}"))) };
+            tell(&format!("round {round}, PostgreSQL"), bare, duration, open);
+        }
     }
+}
+
+/// The lines of one backend.
+fn tell(who: &str, bare: f64, duration: Duration, open: impl Fn(&str) -> Arc<dyn Store>) {
+    let (rate, group, p50, p99) = store(&open("store"), duration);
+    say(&format!(
+        "{who}: append {rate:.0} events/s with outbox (groups of {group:.0}, p50 {p50:.1} ms, p99 {p99:.1} ms), bare \
+         group-commit insert {bare:.0} rows/s, ratio {:.2}",
+        rate / bare
+    ));
+    let road = open("road");
+    let (rate, p50, p99) = ingest_to_log(&road, duration);
+    // A message is two rows: its own in the inbox, and the event's in the log.
+    say(&format!(
+        "{who}: inbox to log {rate:.0} messages/s = {:.0} rows/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), ratio to \
+         the bare insert {:.2}",
+        rate * 2.0,
+        rate * 2.0 / bare
+    ));
+    let (p50, p99) = opened(&road);
+    say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
 }
 
 #[expect(clippy::print_stdout, reason = "the bench's result")]
@@ -70,14 +99,13 @@ fn event(writer: u64, n: u64) -> NewEvent {
 }
 
 /// The store as the gateway uses it: events a second, mean group, p50 and p99 of an append in milliseconds.
-fn store(path: &Path, duration: Duration) -> (f64, f64, f64, f64) {
-    let store = Arc::new(SqliteStore::open(path).expect("a new store"));
+fn store(store: &Arc<dyn Store>, duration: Duration) -> (f64, f64, f64, f64) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let begun = Instant::now();
     let mut waits: Vec<f64> = runtime.block_on(async {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                let store = Arc::clone(&store);
+                let store = Arc::clone(store);
                 tokio::spawn(async move {
                     let mut waits = Vec::new();
                     let mut n = 0;
@@ -100,10 +128,159 @@ fn store(path: &Path, duration: Duration) -> (f64, f64, f64, f64) {
     });
     let seconds = begun.elapsed().as_secs_f64();
     let health = runtime.block_on(store.health());
-    waits.sort_by(f64::total_cmp);
-    let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).copied().unwrap_or(0.0);
     let group = health.committed_events as f64 / health.commits as f64;
-    (health.committed_events as f64 / seconds, group, at(0.5), at(0.99))
+    (health.committed_events as f64 / seconds, group, percentile(&mut waits, 0.5), percentile(&mut waits, 0.99))
+}
+
+fn percentile(waits: &mut [f64], share: f64) -> f64 {
+    waits.sort_by(f64::total_cmp);
+    waits.get((waits.len() as f64 * share) as usize).copied().unwrap_or(0.0)
+}
+
+/// Messages that are accepted while an owner reads the inbox and writes them to the log, as a busy gateway does:
+/// messages a second from end to end, and p50 and p99 of the acceptance in milliseconds.
+fn ingest_to_log(store: &Arc<dyn Store>, duration: Duration) -> (f64, f64, f64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let begun = Instant::now();
+    let (mut waits, applied) = runtime.block_on(async {
+        let writers: Vec<_> = (0..256_u64)
+            .map(|writer| {
+                let store = Arc::clone(store);
+                tokio::spawn(async move {
+                    let (mut waits, mut n) = (Vec::new(), 0);
+                    while begun.elapsed() < duration {
+                        let asked = Instant::now();
+                        store.ingest(message(writer, n)).await.expect("ingest");
+                        waits.push(asked.elapsed().as_secs_f64() * 1e3);
+                        n += 1;
+                    }
+                    waits
+                })
+            })
+            .collect();
+        let owner = tokio::spawn(own(Arc::clone(store), begun, duration));
+        let mut all = Vec::new();
+        for writer in writers {
+            all.extend(writer.await.expect("a writer"));
+        }
+        (all, owner.await.expect("the owner"))
+    });
+    let rate = applied as f64 / begun.elapsed().as_secs_f64();
+    (rate, percentile(&mut waits, 0.5), percentile(&mut waits, 0.99))
+}
+
+/// The owner of all shards: pages of the inbox, each message one event, a few commits under way at once; until the
+/// messages are over and the inbox is empty.
+async fn own(store: Arc<dyn Store>, begun: Instant, duration: Duration) -> u64 {
+    let (mut applied, mut after) = (0, 0);
+    let mut under_way: VecDeque<tokio::task::JoinHandle<()>> = VecDeque::new();
+    loop {
+        let over = begun.elapsed() >= duration;
+        let page = store.inbox(&[], after, 256).await.expect("the inbox");
+        if page.is_empty() {
+            while let Some(one) = under_way.pop_front() {
+                one.await.expect("a commit");
+            }
+            // Rows that were written out of order are found from the beginning.
+            after = 0;
+            if over && store.inbox(&[], 0, 1).await.expect("the inbox").is_empty() {
+                return applied;
+            }
+            tokio::task::yield_now().await;
+            continue;
+        }
+        after = page.last().map_or(after, |one| one.row);
+        applied += page.len() as u64;
+        let rows = page.iter().map(|one| one.row).collect();
+        let events = page.into_iter().map(|one| NewEvent {
+            tenant: one.tenant,
+            conversation: one.conversation,
+            epoch: 1,
+            at: one.at,
+            event: one.event,
+        });
+        let commit = Commit { applied: rows, events: events.collect(), ..Commit::default() };
+        let store = Arc::clone(&store);
+        under_way.push_back(tokio::spawn(async move { drop(store.commit(commit).await.expect("a commit")) }));
+        if under_way.len() > 4
+            && let Some(one) = under_way.pop_front()
+        {
+            one.await.expect("a commit");
+        }
+    }
+}
+
+fn message(writer: u64, n: u64) -> NewInbound {
+    let NewEvent { tenant, at, mut event, .. } = event(writer, n);
+    let thread = (writer * 7_919 + n) % CONVERSATIONS;
+    event.source = format!("/ark/main/web/site/{thread}");
+    let begin = ConversationId::new(1_795_516_200_000, u128::from(thread));
+    NewInbound { tenant, at, event, begin, join: Join::Begin }
+}
+
+/// What opening a conversation costs: its state and its log's last page, in milliseconds (p50, p99).
+fn opened(store: &Arc<dyn Store>) -> (f64, f64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut waits: Vec<f64> = runtime.block_on(async {
+        let mut waits = Vec::new();
+        for n in 0..1_000 {
+            let id = ConversationId::new(1_795_516_200_000, u128::from(n * 7 % CONVERSATIONS));
+            let asked = Instant::now();
+            let state = store.summary(&Tenant::MAIN, id).await.expect("a summary");
+            let last = state.map_or(0, |state| state.last_seq);
+            store.read(&Tenant::MAIN, id, last.saturating_sub(50), 50).await.expect("a page");
+            waits.push(asked.elapsed().as_secs_f64() * 1e3);
+        }
+        waits
+    });
+    (percentile(&mut waits, 0.5), percentile(&mut waits, 0.99))
+}
+
+/// [`bare`] on PostgreSQL: rows of columns in one statement, one transaction for each group, one connection.
+fn pg_bare(server: &kit::PostgresServer, round: u32, duration: Duration) -> f64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        let table = format!("bare{round}");
+        client
+            .batch_execute(&format!(
+                "create table {table} (tenant text, conversation bytea, seq bigint, epoch bigint, at_us bigint, type text,
+                     source text, id text, subject text, time_us bigint, data text, extensions text,
+                     primary key (tenant, conversation, seq), unique (tenant, id, source))"
+            ))
+            .await
+            .expect("a table");
+        let insert = client
+            .prepare(&format!(
+                "insert into {table} select tenant, conversation, seq, 1, at, type, source, id, null, at, data, null
+                 from unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                     $8::text[]) u (tenant, conversation, seq, at, type, source, id, data)"
+            ))
+            .await
+            .expect("a statement");
+        let begun = Instant::now();
+        let mut rows = 0_u64;
+        while begun.elapsed() < duration {
+            let group: Vec<NewEvent> = (0..WRITERS * EVENTS).map(|n| event(1, rows + n)).collect();
+            let data: Vec<String> =
+                group.iter().map(|new| serde_json::to_string(&new.event.event).expect("JSON")).collect();
+            let tenant: Vec<&str> = group.iter().map(|new| new.tenant.as_str()).collect();
+            let conversation: Vec<Vec<u8>> = group.iter().map(|new| new.conversation.to_bytes().to_vec()).collect();
+            let seq: Vec<i64> = (0..group.len() as i64).map(|n| rows as i64 + n + 1).collect();
+            let at: Vec<i64> = group.iter().map(|new| new.at.as_microsecond()).collect();
+            let kind: Vec<&str> = group.iter().map(|new| new.event.type_name()).collect();
+            let source: Vec<&str> = group.iter().map(|new| new.event.source.as_str()).collect();
+            let id: Vec<&str> = group.iter().map(|new| new.event.id.as_str()).collect();
+            client
+                .execute(&insert, &[&tenant, &conversation, &seq, &at, &kind, &source, &id, &data])
+                .await
+                .expect("rows");
+            rows += group.len() as u64;
+        }
+        rows as f64 / begun.elapsed().as_secs_f64()
+    })
 }
 
 /// The same rows with the same keys in groups of the same size, and nothing else.

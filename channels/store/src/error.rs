@@ -75,6 +75,44 @@ pub enum StoreError {
         /// What the system said.
         detail: String,
     },
+    /// The database cannot be reached, or went away while it was asked. A write is then either absent or there;
+    /// writing it again is safe.
+    #[error("{place}: away ({detail}); Ark tries again by itself; look at the database and the network to it")]
+    Away {
+        /// The database, without its password.
+        place: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The database does not let us in, or cannot serve as a store.
+    #[error("{place}: {detail}; correct [store] url, the user's rights, or the database's settings")]
+    Denied {
+        /// The database, without its password.
+        place: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The lease has passed on: another gateway owns the shard. Nothing was written; stop being its owner.
+    #[error("shard {shard}: lease {number} has passed on; another gateway owns these conversations now")]
+    Fenced {
+        /// The shard.
+        shard: u16,
+        /// The number of the lease that is stale.
+        number: u64,
+    },
+    /// Another gateway holds the lease.
+    #[error("shard {shard}: held by gateway '{gateway}' for {left_ms} ms more")]
+    Held {
+        /// The shard.
+        shard: u16,
+        /// Who holds it.
+        gateway: String,
+        /// For how long yet, on the database's clock.
+        left_ms: u64,
+    },
+    /// What was asked for does not fit what is there: the message says what.
+    #[error("{0}")]
+    Conflict(String),
     /// The store was closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
@@ -84,7 +122,15 @@ impl StoreError {
     /// Whether the same call may succeed later without anybody's help or with some: everything but a refusal.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        !matches!(self, Self::Refused(_) | Self::NoSuchPlan { .. } | Self::TooNew { .. } | Self::Closed)
+        !matches!(
+            self,
+            Self::Refused(_)
+                | Self::NoSuchPlan { .. }
+                | Self::TooNew { .. }
+                | Self::Closed
+                | Self::Fenced { .. }
+                | Self::Conflict(_)
+        )
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{Appended, ListFilter, Openness, Options, SqliteStore, Store, StoreEr
 /// Conversations in play.
 const CONVERSATIONS: u64 = 6;
 /// A file this small is full now and then.
-const SMALL_FILE_BYTES: u64 = 192 * 1024;
+const SMALL_FILE_BYTES: u64 = 384 * 1024;
 
 struct Random(u64);
 
@@ -94,7 +94,7 @@ pub fn stories(seed: u64, iterations: u64) {
     let path = folder.0.join("ark.db");
     let small = random.below(4) == 0;
     let open = |bytes_max| {
-        let options = Options { path: path.clone(), bytes_max };
+        let options = Options { bytes_max, ..Options::new(&path) };
         SqliteStore::open_with(&options).unwrap_or_else(|error| panic!("seed {seed}: {error}"))
     };
     let mut store = Some(open(small.then_some(SMALL_FILE_BYTES)));

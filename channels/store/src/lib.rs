@@ -1,28 +1,57 @@
-//! The log of record: trait [`Store`] and its SQLite form.
+//! The log of record: trait [`Store`], on SQLite (one gateway) and on PostgreSQL (several).
 //!
 //! Nothing else is the record: the bus carries what was committed here, pages and desks read it. The laws that every
-//! store keeps are at [`Store`]; `contract` holds them as tests.
+//! store keeps are at [`Store`]; `contract` holds them as tests, and both backends run them.
+//!
+//! The road through it: [`Store::ingest`] makes a message from outside durable and finds or makes its conversation;
+//! the gateway that holds the lease of the conversation's shard ([`Store::claim`]) reads it from the inbox, and writes
+//! what it makes of it with one [`Store::commit`]: the inbox row done, events in the log, deliveries for adapters, and
+//! the events in the outbox from which a relay carries them to the bus.
 
+mod check;
+mod commit;
 #[doc(hidden)]
 pub mod contract;
+mod erase;
 mod error;
 #[doc(hidden)]
+pub mod failpoint;
+#[doc(hidden)]
 pub mod fuzz;
+mod heads;
 mod health;
+mod inbox;
+#[doc(hidden)]
+pub mod kit;
+mod lease;
 pub mod limits;
+mod outbox;
+mod pending;
+mod person;
 mod plan;
+mod postgres;
 mod sqlite;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
+use std::time::Duration;
 
-use ark_conversation::{ConversationId, ConversationKind, ConversationState, NewEvent, Record, Tenant};
+use ark_conversation::{ConversationId, ConversationKind, ConversationState, NewEvent, PersonId, Record, Tenant};
 use jiff::Timestamp;
 
+pub use check::{Backup, Check};
+pub use commit::{Commit, Committed, PersonOf};
+pub use erase::{AuditRow, Erase, Erased, Replayed, Retention, replay};
 pub use error::StoreError;
 pub use health::{Health, HealthState};
+pub use inbox::{Backlog, Inbound, Ingested, Join, NewInbound};
+pub use lease::{Fence, Lease, Topology};
+pub use outbox::{Delivery, DeliveryState, NewDelivery, Outcome, Outgoing};
+pub use person::{Identified, Identity, Merge, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
-pub use sqlite::{Options, SqliteStore};
+pub use postgres::{PostgresOptions, PostgresStore};
+pub use sqlite::{Options, SqliteStore, restore, verify};
 
 /// A future that a store returns: boxed, so that the trait can be an object and the backend a line of the
 /// configuration.
@@ -58,8 +87,14 @@ pub struct ListFilter {
     pub kind: Option<ConversationKind>,
     /// Only those that began at or after this time.
     pub since: Option<Timestamp>,
+    /// Only those that began before this time.
+    pub until: Option<Timestamp>,
     /// Only those before this one in the list: [`Page::next`] of the page before.
     pub before: Option<ConversationId>,
+    /// Only those of this person, and of the persons that were merged into them.
+    pub person: Option<PersonId>,
+    /// Only those that an event came to by this channel: the third part of its source (`sip`, an adapter's name).
+    pub channel: Option<String>,
 }
 
 /// A page of conversations, newest first.
@@ -82,6 +117,8 @@ pub struct Page {
 ///   what may vanish.
 /// - An append that failed is either absent or, after a crash at the wrong moment, there; appending it again is
 ///   always safe (L4).
+/// - What is written in one call is in the store as a whole or not at all.
+/// - Under a lease that has passed on nothing is written: [`StoreError::Fenced`].
 ///
 /// Numbers L3, L6 and L7 belong to the bus. Every method may be called from any task; none blocks the calling thread.
 pub trait Store: Send + Sync + 'static {
@@ -158,6 +195,205 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>>;
 
+    /// Writes one transaction: inbox rows done, events, deliveries, persons.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on; otherwise as [`Store::append`].
+    fn commit(&self, commit: Commit) -> Answer<'_, Committed>;
+
+    /// Puts a message from outside into the inbox, once for each (tenant, source, id), and finds or makes the
+    /// conversation that its thread belongs to, in the same transaction. Answered with `Ok`, it is durable.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn ingest(&self, new: NewInbound) -> Answer<'_, Ingested>;
+
+    /// Rows of the inbox that are not applied, the oldest first, of these shards (none given: of all), with a number
+    /// above `after`; at most `limit`, never more than [`limits::PAGE_ROWS_MAX`]. Rows that several gateways wrote at
+    /// once may appear out of order, so the owner's poll begins at 0 again; a thread's own rows never do.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn inbox(&self, shards: &[u16], after: u64, limit: usize) -> Answer<'_, Vec<Inbound>>;
+
+    /// The conversation that a thread belongs to; none when it was never seen.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn thread(&self, tenant: &Tenant, source: &str) -> Answer<'_, Option<ConversationId>>;
+
+    /// Committed events that are not confirmed yet, the oldest first, of these shards (none given: of all); as many
+    /// rows as fit the bounds of a page. Empty for a store that was opened without an outbox.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn outbox(&self, shards: &[u16], limit: usize) -> Answer<'_, Vec<Outgoing>>;
+
+    /// The bus has confirmed these rows: they are forgotten. Rows that are gone already are no error.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn outbox_done(&self, rows: Vec<u64>) -> Answer<'_, ()>;
+
+    /// Claims deliveries of an adapter for a time: of each order key the oldest that is not over, when its time has
+    /// come and nobody else holds it. At most `limit`, never more than [`limits::PAGE_ROWS_MAX`]. A claim that is not
+    /// settled in time is claimed again.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>>;
+
+    /// Ends the attempt number `attempt` of a delivery. Answers whether it was still that attempt's.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn settle_delivery(&self, id: u64, attempt: u32, outcome: Outcome) -> Answer<'_, bool>;
+
+    /// Deliveries of an adapter in one state, the oldest first, with a number above `after`; at most `limit`, never
+    /// more than [`limits::PAGE_ROWS_MAX`].
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn deliveries(
+        &self,
+        tenant: &Tenant,
+        adapter: &str,
+        state: DeliveryState,
+        after: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<Delivery>>;
+
+    /// Takes up again a delivery that is dead or done. Answers whether there was one.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn replay_delivery(&self, tenant: &Tenant, id: u64) -> Answer<'_, bool>;
+
+    /// How much waits.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn backlog(&self) -> Answer<'_, Backlog>;
+
+    /// How many shards there are.
+    fn topology(&self) -> Topology;
+
+    /// Changes the number of shards. Allowed when nobody holds a lease and inbox and outbox are empty: drain first.
+    /// The store must be opened again afterwards, by every gateway: this one refuses leases and commits with
+    /// [`StoreError::Conflict`] from then on.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is not the next version or something is in the way; otherwise as
+    /// [`Store::append`].
+    fn set_topology(&self, topology: Topology) -> Answer<'_, ()>;
+
+    /// Takes the lease of a shard for a time on the database's clock: when it is free, has run out, or is this
+    /// gateway's own (a gateway that was started again). Every fence granted is larger than those before it.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] when another gateway has it; otherwise as [`Store::append`].
+    fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence>;
+
+    /// Prolongs leases from now on. Answers for each whether it is still held; one that ran out and that nobody else
+    /// took is.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>>;
+
+    /// Gives leases back, so that others need not wait for their end. Stale ones are no error.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()>;
+
+    /// The leases that were ever granted, by shard.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn leases(&self) -> Answer<'_, Vec<Lease>>;
+
+    /// Finds the person of a key, or gives the key to a person. A verified key belongs to one person of a tenant; an
+    /// asserted one proves nothing, and many may have it. A key that its own person verifies later is raised.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn identify(&self, new: NewIdentity) -> Answer<'_, Identified>;
+
+    /// A person's keys, those of the persons merged into them included; empty when they are not known.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn identities(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Vec<Identity>>;
+
+    /// The person that this one is today: themselves, or the one that they were merged into; none when not known.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn person(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Option<PersonId>>;
+
+    /// Merges one person into another, with its event and an audit row in one transaction. Conversations and keys
+    /// stay as they are, so that it can be undone.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when one of them is not known, or they are one already; otherwise as
+    /// [`Store::append`].
+    fn merge(&self, merge: Merge) -> Answer<'_, Appended>;
+
+    /// Undoes a merge, with its event and an audit row in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no such merge; otherwise as [`Store::append`].
+    fn unmerge(&self, merge: Merge) -> Answer<'_, Appended>;
+
+    /// Replaces bodies by tombstones, folds the conversation's state anew, and writes an audit row, in one
+    /// transaction. Numbers, ids, sources and times stay, and so does the hash of the log.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn erase(&self, erase: Erase) -> Answer<'_, Erased>;
+
+    /// Erases conversations that ended before a time, the oldest first, at most [`limits::RETAIN_CONVERSATIONS`] of
+    /// them, each in a transaction of its own: called again until it answers none.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn retain(&self, retention: Retention) -> Answer<'_, Erased>;
+
+    /// Forgets a person's keys, with an audit row; their conversations are erased one by one with [`Store::erase`].
+    /// Answers how many keys there were.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn forget(&self, tenant: &Tenant, person: PersonId, by: &str, at: Timestamp) -> Answer<'_, u64>;
+
+    /// The audit trail, newest first, of one conversation or of all, before a row; at most `limit`, never more than
+    /// [`limits::LIST_MAX`].
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn audit(
+        &self,
+        tenant: &Tenant,
+        conversation: Option<ConversationId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, Vec<AuditRow>>;
+
+    /// Reads everything once and says whether it keeps the laws: logs without gaps, a row for each conversation.
+    /// Takes as long as reading the file.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first breach; otherwise as [`Store::append`].
+    fn check(&self) -> Answer<'_, Check>;
+
+    /// Copies the store to a new file while it is in use, and checks the copy.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] from a store whose database has tools of its own, with the command to use; otherwise
+    /// as [`Store::check`].
+    fn backup(&self, to: &Path) -> Answer<'_, Backup>;
+
     /// Whether it can write and read now. Never fails: what is wrong is in the answer. After a failed write this
     /// tries one, so that an idle store is found well again.
     fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send + '_>>;
@@ -176,4 +412,14 @@ pub struct LivePlan {
     pub previous: Option<u32>,
     /// The record of the event, when one was appended.
     pub appended: Option<Appended>,
+}
+
+/// A conversation's kind as it stands in a row.
+pub(crate) fn kind_name(kind: ConversationKind) -> &'static str {
+    match kind {
+        ConversationKind::Call => "call",
+        ConversationKind::Chat => "chat",
+        ConversationKind::System => "system",
+        ConversationKind::Other => "other",
+    }
 }

@@ -36,5 +36,60 @@ pub const PLAN_BYTES_MAX: usize = 1024 * 1024;
 /// Length of a plan's name, in bytes.
 pub const PLAN_NAME_BYTES_MAX: usize = 128;
 
+/// Shards at most.
+pub const SHARDS_MAX: u16 = 4_096;
+
+/// Length of a gateway's id, in bytes.
+pub const GATEWAY_BYTES_MAX: usize = 128;
+
+/// Longest lease.
+pub const LEASE_MAX: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Rows of the inbox, persons and deliveries that one commit may hold, of each.
+pub const COMMIT_ROWS_MAX: usize = 1_024;
+
+/// Rows of the inbox, the outbox or of deliveries in one answer.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+
+/// Events in one row of the outbox: what one answer adds at once when it is nearly full.
+pub const OUTBOX_ROW_EVENTS: usize = 64;
+
+/// Size of a delivery's body as JSON, in bytes.
+pub const DELIVERY_BYTES_MAX: usize = 256 * 1024;
+
+/// Length of an adapter's name, a delivery's key and its order key, in bytes.
+pub const DELIVERY_KEY_BYTES_MAX: usize = 256;
+
+/// Length of what is kept of a failed delivery's error, in bytes.
+pub const ERROR_BYTES_MAX: usize = 1_024;
+
+/// Length of an erasure's reason, and of who asked for something, in bytes.
+pub const REASON_BYTES_MAX: usize = 200;
+
+/// Channels that the writer remembers of one conversation; the index holds them all.
+pub const HEAD_CHANNELS_MAX: usize = 16;
+
+/// Merges that are followed from a person to the one that it is today.
+pub const MERGES_MAX: u32 = 32;
+
+/// Conversations that one call of retention erases.
+pub const RETAIN_CONVERSATIONS: usize = 100;
+
+/// Connections to PostgreSQL that read.
+pub const PG_READERS: usize = 3;
+
+/// Times that a group is written anew because another gateway wrote to the same conversations in between.
+pub const PG_COLLISIONS_MAX: u32 = 16;
+
+/// How long a transaction on PostgreSQL may take before the connection is given up.
+pub const PG_COMMIT_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long connecting to PostgreSQL may take.
+pub const PG_CONNECT_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The first and the longest wait between two attempts to reach PostgreSQL.
+pub const PG_BACKOFF: std::ops::RangeInclusive<std::time::Duration> =
+    std::time::Duration::from_millis(100)..=std::time::Duration::from_secs(5);
+
 // A transaction that is about to be committed holds one append more at most.
 const _: () = assert!(APPEND_EVENTS_MAX <= COMMIT_EVENTS_MAX);

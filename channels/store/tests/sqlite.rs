@@ -3,7 +3,7 @@
 use ark_conversation::event::{OtherEvent, Role};
 use ark_conversation::samples::{new_event, ringing};
 use ark_conversation::{ConversationId, Event, LegId, NewEvent, Tenant};
-use ark_store::{Options, SqliteStore, Store, StoreError, contract, limits};
+use ark_store::{Options, SqliteStore, Store, StoreError, contract, limits, restore, verify};
 use std::os::unix::fs::PermissionsExt;
 
 fn call(conversation: u128, n: u64) -> NewEvent {
@@ -13,7 +13,11 @@ fn call(conversation: u128, n: u64) -> NewEvent {
 #[tokio::test]
 async fn sqlite_keeps_the_laws_of_a_store() {
     let folder = tempfile::tempdir().unwrap();
-    contract::suite(|law| SqliteStore::open(folder.path().join(format!("{law}.db"))).unwrap()).await;
+    contract::suite(|law| {
+        let options = Options { outbox: true, ..Options::new(folder.path().join(format!("{law}.db"))) };
+        SqliteStore::open_with(&options).unwrap()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -60,7 +64,7 @@ fn a_second_writer_is_told_who_has_the_file_and_what_to_do() {
 async fn a_full_store_says_so_loses_nothing_and_goes_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ark.db");
-    let store = SqliteStore::open_with(&Options { path: path.clone(), bytes_max: Some(256 * 1024) }).unwrap();
+    let store = SqliteStore::open_with(&Options { bytes_max: Some(512 * 1024), ..Options::new(&path) }).unwrap();
     let mut acknowledged = 0;
     let full = loop {
         let events: Vec<_> = (0..20).map(|n| call(1, acknowledged + n)).collect();
@@ -166,4 +170,56 @@ async fn a_page_of_large_events_is_cut_and_joins_the_next() {
     let first = store.read(&Tenant::MAIN, ConversationId::new(1, 1), 0, 1_000).await.unwrap();
     let rest = store.read(&Tenant::MAIN, ConversationId::new(1, 1), first.len() as u64, 1_000).await.unwrap();
     assert!(first.len() < count && first.len() + rest.len() == count, "{} and {}", first.len(), rest.len());
+}
+
+#[tokio::test]
+async fn a_backup_is_made_in_use_checked_and_brought_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("ark.db"), folder.path().join("copy/ark.db"));
+    std::fs::create_dir(folder.path().join("copy")).unwrap();
+    let store = std::sync::Arc::new(SqliteStore::open(&path).unwrap());
+    store.append((0..500).map(|n| call(u128::from(n % 7), n)).collect()).await.unwrap();
+    let writer = {
+        let store = std::sync::Arc::clone(&store);
+        tokio::spawn(async move {
+            for n in 500..700 {
+                store.append(vec![call(1, n)]).await.unwrap();
+            }
+        })
+    };
+    let backup = store.backup(&copy).await.unwrap();
+    writer.await.unwrap();
+    assert_eq!((backup.check.conversations, &backup.check.store_id[..]), (7, store.store_id()));
+    assert!((500..=700).contains(&backup.check.records) && backup.bytes > 100_000, "{backup:?}");
+    assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(store.backup(&copy).await, Err(StoreError::Conflict(_))), "nothing is overwritten");
+    assert_eq!(verify(&copy).unwrap(), backup.check);
+
+    assert!(matches!(restore(&copy, &path), Err(StoreError::Locked { .. })), "a gateway has it open");
+    drop(store);
+    assert!(matches!(restore(&copy, &path), Err(StoreError::Conflict(_))), "there is a store");
+    let elsewhere = folder.path().join("new/ark.db");
+    assert_eq!(restore(&copy, &elsewhere).unwrap(), backup.check);
+    let store = SqliteStore::open(&elsewhere).unwrap();
+    assert_eq!(store.store_id(), backup.check.store_id);
+    assert_eq!(store.check().await.unwrap(), backup.check);
+    let appended = store.append(vec![call(0, 0), call(9, 9_000)]).await.unwrap();
+    assert!(appended[0].duplicate && appended[1].record.seq == 1);
+}
+
+#[test]
+fn a_backup_that_lacks_a_record_is_not_brought_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.append((0..10).map(|n| call(1, n)).collect())).unwrap();
+    drop(store);
+    rusqlite::Connection::open(&path).unwrap().execute("delete from log where seq = 4", []).unwrap();
+    let refused = restore(&path, &folder.path().join("new.db")).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Corrupt { detail, .. } if detail.contains("9 records up to number 10")),
+        "{refused:?}"
+    );
+    assert!(!folder.path().join("new.db").exists());
 }

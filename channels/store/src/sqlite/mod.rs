@@ -1,8 +1,11 @@
 //! The embedded store: one SQLite file, one writer thread, a few readers.
 
+mod copy;
 mod fail;
-mod heads;
+mod flow;
+mod leases;
 mod lock;
+mod persons;
 mod rows;
 mod schema;
 mod writer;
@@ -17,20 +20,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ark_conversation::{ConversationId, ConversationState, NewEvent, Record, Tenant};
+use ark_conversation::{ConversationId, ConversationState, NewEvent, PersonId, Record, Tenant};
+use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
 use crate::health::{Health, HealthState};
-use crate::limits::{
-    APPEND_EVENTS_MAX, EVENT_BYTES_MAX, PLAN_BYTES_MAX, PLAN_NAME_BYTES_MAX, READER_QUEUE_JOBS, READERS,
-    WRITER_QUEUE_JOBS,
-};
+use crate::limits::{READER_QUEUE_JOBS, READERS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS};
+use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
-use crate::sqlite::writer::{Job, Pending, Writer};
-use crate::{Answer, Appended, ListFilter, LivePlan, Page, Store};
+use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
+use crate::{
+    Answer, Appended, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryState, Erase, Erased,
+    Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewIdentity, NewInbound,
+    Outcome, Outgoing, Page, Retention, Store, Topology,
+};
+
+pub use copy::{restore, verify};
 
 /// How long a statement waits for a lock that somebody else holds on the file (an SQLite shell, a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +60,15 @@ pub struct Options {
     /// The largest size of the database file in bytes; a write beyond it is [`StoreError::Full`]. None: the disk
     /// decides.
     pub bytes_max: Option<u64>,
+    /// Whether committed events go into the outbox, for a relay to another bus. Without one nobody would empty it.
+    pub outbox: bool,
+}
+
+impl Options {
+    /// A file without a bound of its own and without an outbox.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), bytes_max: None, outbox: false }
+    }
 }
 
 /// The log of record in one SQLite file (WAL, `synchronous = FULL`): durable when answered, group commit, one process.
@@ -67,7 +84,7 @@ pub struct SqliteStore {
 
 /// The senders whose end ends the threads, and the threads.
 struct Threads {
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Box<dyn Job>>,
     reads: SyncSender<Read>,
     writer: JoinHandle<()>,
     readers: Vec<JoinHandle<()>>,
@@ -78,6 +95,8 @@ type Read = Box<dyn FnOnce(&Connection) + Send>;
 /// What the handle and the writer both see.
 struct Shared {
     place: Place,
+    topology: Topology,
+    outbox: bool,
     waiting_jobs: AtomicUsize,
     committed_events: AtomicU64,
     commits: AtomicU64,
@@ -121,7 +140,7 @@ impl SqliteStore {
     /// [`StoreError::Locked`] when another process has it, [`StoreError::TooNew`], [`StoreError::Corrupt`], or what
     /// the disk said.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_with(&Options { path: path.as_ref().to_owned(), bytes_max: None })
+        Self::open_with(&Options::new(path.as_ref()))
     }
 
     /// [`SqliteStore::open`] with everything that can be chosen.
@@ -150,7 +169,10 @@ impl SqliteStore {
         let readers: Vec<Connection> =
             (0..READERS).map(|_| open_reader(path)).collect::<Result<_, _>>().map_err(said)?;
 
+        let topology = leases::topology(&db).map_err(said)?;
         let shared = Arc::new(Shared {
+            topology,
+            outbox: options.outbox,
             place,
             waiting_jobs: AtomicUsize::new(0),
             committed_events: AtomicU64::new(0),
@@ -169,7 +191,10 @@ impl SqliteStore {
     }
 
     /// Hands a job to the writer, or says at once why not.
-    fn submit<T: Send + 'static>(&self, job: impl FnOnce(Reply<T>) -> Result<Job, StoreError>) -> Answer<'_, T> {
+    fn submit<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Reply<T>) -> Result<Box<dyn Job>, StoreError>,
+    ) -> Answer<'_, T> {
         let (reply, answer) = oneshot::channel();
         let sent = job(reply).and_then(|job| {
             self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
@@ -184,18 +209,40 @@ impl SqliteStore {
         })
     }
 
+    /// Has the writer run something in its next transaction, when `checked` finds nothing wrong.
+    fn run<T: Send + 'static>(
+        &self,
+        checked: Result<(), StoreError>,
+        run: impl FnMut(&mut Work<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        self.submit(|reply| checked.map(|()| -> Box<dyn Job> { Box::new(Call { run, done: None, reply }) }))
+    }
+
+    /// Has the writer append something in its next transaction.
+    fn write(&self, write: Result<Write, StoreError>) -> Answer<'_, Written> {
+        self.submit(|reply| write.map(|write| -> Box<dyn Job> { Box::new(Append { write, done: None, reply }) }))
+    }
+
     /// Runs a read on one of the readers' connections.
     fn ask<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let shared = Arc::clone(&self.shared);
+        self.look(move |db| read(db).map_err(|error| fail::said(&error, &shared.place)))
+    }
+
+    /// [`SqliteStore::ask`] for what has errors of its own.
+    fn look<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
         let (reply, answer) = oneshot::channel();
         let work: Read = Box::new(move |db| drop(reply.send(read(db))));
         let sent = self.threads().reads.try_send(work).map_err(|refused| self.refused(&refused));
         Box::pin(async move {
             sent?;
-            let result = answer.await.map_err(|_| StoreError::Closed)?;
-            result.map_err(|error| fail::said(&error, &self.shared.place))
+            answer.await.map_err(|_| StoreError::Closed)?
         })
     }
 
@@ -210,8 +257,6 @@ impl SqliteStore {
         }
     }
 }
-
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 impl Threads {
     fn start(db: Connection, readers: Vec<Connection>, shared: &Arc<Shared>) -> std::io::Result<Self> {
@@ -288,38 +333,168 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Checks an event and writes its JSON, on the caller's thread: the writer has enough to do.
-fn pending(event: NewEvent) -> Result<Pending, StoreError> {
-    event.event.check()?;
-    if event.epoch == 0 {
-        return Err(StoreError::Refused("an epoch begins at 1".to_owned()));
-    }
-    let json = |error: serde_json::Error| StoreError::Refused(format!("{}: {error}", event.event.type_name()));
-    let data = serde_json::to_string(&event.event.event).map_err(json)?;
-    let extensions = &event.event.extensions;
-    let extensions = if extensions.is_empty() { None } else { Some(serde_json::to_string(extensions).map_err(json)?) };
-    let bytes = data.len() + extensions.as_ref().map_or(0, String::len);
-    if bytes > EVENT_BYTES_MAX {
-        let what = event.event.type_name();
-        return Err(StoreError::Refused(format!("{what} has {bytes} bytes, more than {EVENT_BYTES_MAX}")));
-    }
-    let mut record = event.into_record(0);
-    record.event.time = ark_conversation::cloud_event::whole_microseconds(record.event.time);
-    Ok(Pending { record, data, extensions })
-}
-
 impl Store for SqliteStore {
     fn append(&self, events: Vec<NewEvent>) -> Answer<'_, Vec<Appended>> {
-        self.submit(|reply| {
-            if events.len() > APPEND_EVENTS_MAX {
-                return Err(StoreError::Refused(format!(
-                    "{} events at once, more than {APPEND_EVENTS_MAX}",
-                    events.len()
-                )));
-            }
-            let events = events.into_iter().map(pending).collect::<Result<_, _>>()?;
-            Ok(Job::Append { events, reply })
+        let written = self.write(pending::append(events));
+        Box::pin(async move { Ok(written.await?.appended) })
+    }
+
+    fn commit(&self, commit: Commit) -> Answer<'_, Committed> {
+        let topology = self.shared.topology;
+        let written = self.write(pending::commit(commit, |id| topology.shard(id)));
+        Box::pin(async move {
+            let Written { appended, deliveries, .. } = written.await?;
+            Ok(Committed { appended, deliveries })
         })
+    }
+
+    fn ingest(&self, new: NewInbound) -> Answer<'_, Ingested> {
+        match pending::inbound(new) {
+            Ok(new) => self.run(Ok(()), move |work| flow::ingest(work, &new)),
+            Err(refused) => Box::pin(async { Err(refused) }),
+        }
+    }
+
+    fn inbox(&self, shards: &[u16], after: u64, limit: usize) -> Answer<'_, Vec<Inbound>> {
+        let shards = shards.to_vec();
+        self.ask(move |db| flow::inbox(db, &shards, after, limit))
+    }
+
+    fn thread(&self, tenant: &Tenant, source: &str) -> Answer<'_, Option<ConversationId>> {
+        let (tenant, source) = (tenant.clone(), source.to_owned());
+        self.ask(move |db| flow::thread(db, &tenant, &source))
+    }
+
+    fn outbox(&self, shards: &[u16], limit: usize) -> Answer<'_, Vec<Outgoing>> {
+        let shards = shards.to_vec();
+        self.ask(move |db| flow::outbox(db, &shards, limit))
+    }
+
+    fn outbox_done(&self, rows: Vec<u64>) -> Answer<'_, ()> {
+        self.run(Ok(()), move |work| flow::outbox_done(work.db, &rows))
+    }
+
+    fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>> {
+        let (adapter, claimant) = (adapter.to_owned(), gateway.to_owned());
+        let ttl_ms = pending::lease(gateway, ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, move |work| flow::claim_deliveries(work.db, &adapter, &claimant, ttl_ms, limit))
+    }
+
+    fn settle_delivery(&self, id: u64, attempt: u32, outcome: Outcome) -> Answer<'_, bool> {
+        let outcome = pending::outcome(&outcome);
+        self.run(Ok(()), move |work| flow::settle(work.db, id, attempt, &outcome))
+    }
+
+    fn deliveries(
+        &self,
+        tenant: &Tenant,
+        adapter: &str,
+        state: DeliveryState,
+        after: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<Delivery>> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        self.ask(move |db| flow::deliveries(db, &tenant, &adapter, state, after, limit))
+    }
+
+    fn replay_delivery(&self, tenant: &Tenant, id: u64) -> Answer<'_, bool> {
+        let tenant = tenant.clone();
+        self.run(Ok(()), move |work| flow::replay_delivery(work.db, &tenant, id))
+    }
+
+    fn backlog(&self) -> Answer<'_, Backlog> {
+        self.ask(flow::backlog)
+    }
+
+    fn topology(&self) -> Topology {
+        self.shared.topology
+    }
+
+    fn set_topology(&self, topology: Topology) -> Answer<'_, ()> {
+        self.run(pending::topology(topology), move |work| leases::set_topology(work, topology))
+    }
+
+    fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence> {
+        let gateway_id = gateway.to_owned();
+        let ttl_ms = pending::lease(gateway, ttl);
+        let checked = ttl_ms.as_ref().map_err(Clone::clone).and_then(|_| pending::shard(shard, self.shared.topology));
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, move |work| leases::claim(work, shard, &gateway_id, ttl_ms))
+    }
+
+    fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>> {
+        let ttl_ms = pending::lease("-", ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, move |work| leases::renew(work, &fences, ttl_ms))
+    }
+
+    fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()> {
+        self.run(Ok(()), move |work| leases::release(work, &fences))
+    }
+
+    fn leases(&self) -> Answer<'_, Vec<Lease>> {
+        self.ask(leases::leases)
+    }
+
+    fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {
+        self.run(pending::key(&new.key), move |work| persons::identify(work.db, &new))
+    }
+
+    fn identities(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Vec<Identity>> {
+        let tenant = tenant.clone();
+        self.ask(move |db| persons::identities(db, &tenant, person))
+    }
+
+    fn person(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Option<PersonId>> {
+        let tenant = tenant.clone();
+        self.ask(move |db| persons::root(db, &tenant, person))
+    }
+
+    fn merge(&self, merge: Merge) -> Answer<'_, Appended> {
+        pending::first(self.write(pending::merge(merge, false)))
+    }
+
+    fn unmerge(&self, merge: Merge) -> Answer<'_, Appended> {
+        pending::first(self.write(pending::merge(merge, true)))
+    }
+
+    fn erase(&self, erase: Erase) -> Answer<'_, Erased> {
+        self.run(pending::erase(&erase), move |work| persons::erase(work, &erase))
+    }
+
+    fn retain(&self, retention: Retention) -> Answer<'_, Erased> {
+        let Retention { tenant, ended_before, .. } = retention.clone();
+        let outlived = self.ask(move |db| persons::outlived(db, &tenant, ended_before, RETAIN_CONVERSATIONS));
+        Box::pin(async move { crate::erase::each(self, &retention, outlived.await?).await })
+    }
+
+    fn forget(&self, tenant: &Tenant, person: PersonId, by: &str, at: Timestamp) -> Answer<'_, u64> {
+        let (checked, tenant, by) = (pending::by(by), tenant.clone(), by.to_owned());
+        self.run(checked, move |work| persons::forget(work.db, &tenant, person, &by, at))
+    }
+
+    fn audit(
+        &self,
+        tenant: &Tenant,
+        conversation: Option<ConversationId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, Vec<AuditRow>> {
+        let tenant = tenant.clone();
+        self.ask(move |db| persons::audit_rows(db, &tenant, conversation, before, limit))
+    }
+
+    fn check(&self) -> Answer<'_, Check> {
+        let shared = Arc::clone(&self.shared);
+        self.look(move |db| copy::check(db, &shared.place))
+    }
+
+    fn backup(&self, to: &Path) -> Answer<'_, Backup> {
+        let (shared, to) = (Arc::clone(&self.shared), to.to_owned());
+        self.look(move |db| copy::backup(db, &shared.place, &to))
     }
 
     fn read(
@@ -344,22 +519,7 @@ impl Store for SqliteStore {
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {
-        self.submit(|reply| {
-            if plan.name.is_empty() || plan.name.len() > PLAN_NAME_BYTES_MAX {
-                return Err(StoreError::Refused(format!("a plan's name has 1 to {PLAN_NAME_BYTES_MAX} bytes")));
-            }
-            if plan.source.len() > PLAN_BYTES_MAX {
-                let bytes = plan.source.len();
-                return Err(StoreError::Refused(format!(
-                    "plan '{}' has {bytes} bytes, more than {PLAN_BYTES_MAX}",
-                    plan.name
-                )));
-            }
-            if plan.sha256.len() != 64 || !plan.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-                return Err(StoreError::Refused("a plan's sha256 has 64 lower-case hex digits".to_owned()));
-            }
-            Ok(Job::PutPlan { plan: Box::new(plan), reply })
-        })
+        self.run(pending::plan(&plan), move |work| work.put_plan(&plan))
     }
 
     fn plan_versions(&self, tenant: &Tenant, name: Option<&str>, limit: usize) -> Answer<'_, Vec<PlanVersion>> {
@@ -378,10 +538,7 @@ impl Store for SqliteStore {
     }
 
     fn set_live_plan(&self, change: PlanChange, event: Option<NewEvent>) -> Answer<'_, LivePlan> {
-        self.submit(|reply| {
-            let event = event.map(pending).transpose()?.map(Box::new);
-            Ok(Job::SetLive { change: Box::new(change), event, reply })
-        })
+        pending::live_plan(self.write(pending::live(change, event)))
     }
 
     fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>> {
@@ -393,7 +550,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let write = match self.shared.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
-                Some(_) => self.submit(|reply| Ok(Job::Probe { reply })).await,
+                Some(_) => self.run(Ok(()), writer::probe).await,
                 None if self.threads().writer.is_finished() => Err(StoreError::Closed),
                 None => Ok(()),
             };

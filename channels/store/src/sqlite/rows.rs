@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use ark_conversation::event::OtherEvent;
 use ark_conversation::{CloudEvent, ConversationId, ConversationState, Event, Record, Tenant};
 use jiff::Timestamp;
 use rusqlite::types::Type;
@@ -14,30 +13,31 @@ use crate::{ListFilter, Openness, Page};
 
 type Result<T> = rusqlite::Result<T>;
 
-fn unreadable(column: usize, kind: Type, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn unreadable(
+    column: usize,
+    kind: Type,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {
     Timestamp::from_microsecond(row.get(column)?).map_err(|error| unreadable(column, Type::Integer, error))
 }
 
-fn tenant(row: &Row<'_>, column: usize) -> Result<Tenant> {
+pub(super) fn tenant(row: &Row<'_>, column: usize) -> Result<Tenant> {
     Tenant::new(row.get_ref(column)?.as_str()?).map_err(|error| unreadable(column, Type::Text, error))
 }
 
-const RECORD: &str =
+pub(super) const RECORD: &str =
     "select tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions from log";
 
 /// Data that does not fit its type (another version wrote it) is carried as it is: one event must not hide the others.
 fn event(type_name: &str, data: &str) -> Result<Event> {
-    Event::from_json(type_name, data).or_else(|_| {
-        let data = serde_json::from_str(data).map_err(|error| unreadable(10, Type::Text, error))?;
-        Ok(Event::Other(OtherEvent { type_name: type_name.to_owned(), data }))
-    })
+    crate::erase::event(type_name, data).map_err(|error| unreadable(10, Type::Text, error))
 }
 
-fn record(row: &Row<'_>) -> Result<Record> {
+pub(super) fn record(row: &Row<'_>) -> Result<Record> {
     let event = event(row.get_ref(5)?.as_str()?, row.get_ref(10)?.as_str()?)?;
     let extensions = match row.get_ref(11)?.as_str_or_null()? {
         Some(text) => serde_json::from_str(text).map_err(|error| unreadable(11, Type::Text, error))?,
@@ -147,7 +147,7 @@ fn with_position(
 }
 
 /// The state folded from the whole log, in pages.
-fn refold(db: &Connection, tenant: &Tenant, conversation: ConversationId) -> Result<ConversationState> {
+pub(super) fn refold(db: &Connection, tenant: &Tenant, conversation: ConversationId) -> Result<ConversationState> {
     let mut page = read(db, tenant, conversation, 0, READ_RECORDS_MAX)?;
     let mut state = ConversationState::begin(page.first().ok_or(rusqlite::Error::QueryReturnedNoRows)?);
     while !page.is_empty() {
@@ -161,7 +161,7 @@ fn refold(db: &Connection, tenant: &Tenant, conversation: ConversationId) -> Res
 
 /// Writes a conversation's row.
 pub(super) fn put_state(db: &Connection, state: &ConversationState, json: &str) -> Result<()> {
-    let kind = kind_name(state.kind);
+    let kind = crate::kind_name(state.kind);
     db.prepare_cached(
         "insert into conversation (tenant, conversation, kind, ended_us, state) values (?1, ?2, ?3, ?4, ?5)
          on conflict (tenant, conversation) do update set ended_us = ?4, state = ?5",
@@ -174,16 +174,6 @@ pub(super) fn put_state(db: &Connection, state: &ConversationState, json: &str) 
         json
     ])?;
     Ok(())
-}
-
-fn kind_name(kind: ark_conversation::ConversationKind) -> &'static str {
-    use ark_conversation::ConversationKind as Kind;
-    match kind {
-        Kind::Call => "call",
-        Kind::Chat => "chat",
-        Kind::System => "system",
-        Kind::Other => "other",
-    }
 }
 
 /// A page of conversations, newest first.
@@ -199,17 +189,39 @@ pub(super) fn list(db: &Connection, tenant: &Tenant, filter: &ListFilter, limit:
     let since = filter.since.map_or(0, |since| u64::try_from(since.as_millisecond()).unwrap_or(0));
     let since = ConversationId::first_of(since).to_bytes();
     let before = filter.before.map_or([0xff; 16], ConversationId::to_bytes);
+    let until = filter.until.map_or([0xff; 16], |until| {
+        ConversationId::first_of(u64::try_from(until.as_millisecond()).unwrap_or(0)).to_bytes()
+    });
+    let person = filter.person.map(|person| person.to_bytes());
+    let whose = if person.is_some() {
+        " and person in (
+            with recursive one (id, depth) as (
+                select ?6, 0 union
+                select p.person, depth + 1 from person p join one on p.tenant = ?1 and p.merged_into = one.id
+                where depth < 32
+            )
+            select id from one)"
+    } else {
+        " and ?6 is null"
+    };
+    let by = if filter.channel.is_some() {
+        " and exists (select 1 from conversation_channel h
+            where h.tenant = ?1 and h.channel = ?7 and h.conversation = conversation.conversation)"
+    } else {
+        " and ?7 is null"
+    };
     let (kind, kind_value) = match filter.kind {
-        Some(kind) => ("kind = ?5", kind_name(kind)),
+        Some(kind) => ("kind = ?5", crate::kind_name(kind)),
         None => ("kind <> ?5", "system"),
     };
     let sql = format!(
         "select conversation, state from conversation
-         where tenant = ?1 and conversation >= ?2 and conversation < ?3 and {kind}{openness}
+         where tenant = ?1 and conversation >= ?2 and conversation < ?3 and {kind}{openness}{whose}{by}
          order by conversation desc limit ?4"
     );
     let more = limit as i64 + 1;
-    let values: [&dyn ToSql; 5] = [&tenant.as_str(), &since, &before, &more, &kind_value];
+    let before = before.min(until);
+    let values: [&dyn ToSql; 7] = [&tenant.as_str(), &since, &before, &more, &kind_value, &person, &filter.channel];
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(values)?;
     let mut page = Page { conversations: Vec::new(), next: None };

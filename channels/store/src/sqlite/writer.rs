@@ -8,103 +8,97 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
-use crate::limits::COMMIT_EVENTS_MAX;
+use crate::failpoint::{self, Point};
+use crate::heads::{Head, Heads, Key};
+use crate::limits::{COMMIT_EVENTS_MAX, HEAD_CHANNELS_MAX, OUTBOX_ROW_EVENTS};
+use crate::pending::{self, Also, AlsoDone, Pending, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 use crate::sqlite::fail::{self, is_of_one_job};
-use crate::sqlite::heads::{Head, Heads, Key};
-use crate::sqlite::{Shared, rows};
-use crate::{Appended, LivePlan};
+use crate::sqlite::{Shared, flow, leases, persons, rows};
 
-type Reply<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
-type Result<T> = rusqlite::Result<T>;
+pub(super) type Reply<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
+pub(super) type Result<T> = rusqlite::Result<T>;
+/// What a job's part of the transaction came to: a refusal has written nothing.
+pub(super) type Said<T> = std::result::Result<T, StoreError>;
 
-/// What the writer can be asked to do.
-pub(super) enum Job {
-    Append {
-        events: Vec<Pending>,
-        reply: Reply<Vec<Appended>>,
-    },
-    PutPlan {
-        plan: Box<NewPlanVersion>,
-        reply: Reply<PlanVersion>,
-    },
-    SetLive {
-        change: Box<PlanChange>,
-        event: Option<Box<Pending>>,
-        reply: Reply<LivePlan>,
-    },
-    /// Writes something, to see whether writing works.
-    Probe {
-        reply: Reply<()>,
-    },
+/// Something that the writer is asked to do.
+pub(super) trait Job: Send {
+    /// How much it is, in events.
+    fn weight(&self) -> usize;
+    /// Does it within a transaction. May be called again when that transaction failed.
+    fn run(&mut self, work: &mut Work<'_>) -> Result<()>;
+    /// Tells the caller what came of it, when the transaction is committed (`Ok`) or failed. A caller that went away
+    /// does not need the answer.
+    fn answer(self: Box<Self>, outcome: Said<()>);
 }
 
-/// An event on its way into the log.
-pub(super) struct Pending {
-    /// The record; its `seq` is given in the transaction.
-    pub(super) record: Record,
-    /// The event's data as JSON.
-    pub(super) data: String,
-    /// The extension attributes as JSON, where there are any.
-    pub(super) extensions: Option<String>,
+/// A job that is a function.
+pub(super) struct Call<F, T> {
+    pub(super) run: F,
+    pub(super) done: Option<Said<T>>,
+    pub(super) reply: Reply<T>,
 }
 
-/// What a job's part of the transaction found; told when the transaction is committed.
-enum Done {
-    /// For each event: nothing when it was written, the record that is there when it is a duplicate.
-    Append(Vec<Option<Box<Record>>>),
-    PutPlan(Box<PlanVersion>),
-    SetLive {
-        live: Box<PlanVersion>,
-        previous: Option<u32>,
-        duplicate: Option<Option<Box<Record>>>,
-    },
-    Probe,
-    /// It cannot be done, and nothing of it was written.
-    Refused(StoreError),
-}
-
-impl Job {
-    fn events(&self) -> usize {
-        match self {
-            Self::Append { events, .. } => events.len(),
-            _ => 1,
-        }
+impl<F, T> Job for Call<F, T>
+where
+    F: FnMut(&mut Work<'_>) -> Result<Said<T>> + Send,
+    T: Send,
+{
+    fn weight(&self) -> usize {
+        1
     }
 
-    fn refuse(self, error: &StoreError) {
-        // A caller that went away does not need the answer.
-        match self {
-            Self::Append { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::PutPlan { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::SetLive { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Self::Probe { reply } => drop(reply.send(Err(error.clone()))),
-        }
+    fn run(&mut self, work: &mut Work<'_>) -> Result<()> {
+        self.done = Some((self.run)(work)?);
+        Ok(())
     }
 
-    fn answer(self, done: Done) {
-        match (self, done) {
-            (Self::Append { events, reply }, Done::Append(found)) => {
-                let appended = events.into_iter().zip(found).map(|(pending, found)| appended(pending, found)).collect();
-                drop(reply.send(Ok(appended)));
-            }
-            (Self::PutPlan { reply, .. }, Done::PutPlan(plan)) => drop(reply.send(Ok(*plan))),
-            (Self::SetLive { event, reply, .. }, Done::SetLive { live, previous, duplicate }) => {
-                let appended = event.zip(duplicate).map(|(pending, found)| appended(*pending, found));
-                drop(reply.send(Ok(LivePlan { live: *live, previous, appended })));
-            }
-            (Self::Probe { reply }, Done::Probe) => drop(reply.send(Ok(()))),
-            (job, Done::Refused(error)) => job.refuse(&error),
-            _ => unreachable!("each job is done by its own arm of `Writer::run_job`"),
-        }
+    fn answer(self: Box<Self>, outcome: Said<()>) {
+        let Self { done, reply, .. } = *self;
+        let _ = reply.send(outcome.and_then(|()| done.expect("a committed job has run")));
     }
 }
 
-fn appended(pending: Pending, found: Option<Box<Record>>) -> Appended {
-    match found {
-        Some(record) => Appended { record: *record, duplicate: true },
-        None => Appended { record: pending.record, duplicate: false },
+/// The job of everything that appends.
+pub(super) struct Append {
+    pub(super) write: Write,
+    pub(super) done: Option<Said<AppendDone>>,
+    pub(super) reply: Reply<Written>,
+}
+
+/// For each event the record that was there before; how many deliveries are new; and the rest.
+pub(super) struct AppendDone {
+    found: Vec<Option<Box<Record>>>,
+    deliveries: usize,
+    also: AlsoDone,
+}
+
+impl Job for Append {
+    fn weight(&self) -> usize {
+        self.write.weight()
     }
+
+    fn run(&mut self, work: &mut Work<'_>) -> Result<()> {
+        self.done = Some(work.write(&mut self.write)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Said<()>) {
+        let Self { write, done, reply } = *self;
+        let done = outcome.and_then(|()| done.expect("a committed job has run"));
+        let events = write.events;
+        let _ = reply.send(done.map(|AppendDone { found, deliveries, also }| Written {
+            appended: pending::appended(events, found),
+            deliveries,
+            also,
+        }));
+    }
+}
+
+/// Writes something, to see whether writing works.
+pub(super) fn probe(work: &mut Work<'_>) -> Result<Said<()>> {
+    work.db.execute("update meta set value = value + 1 where key = 'probe'", [])?;
+    Ok(Ok(()))
 }
 
 /// The writer's own state; lives on its thread.
@@ -120,14 +114,14 @@ impl Writer {
     }
 
     /// Runs until every sender is gone and everything that waited is answered.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+    pub(super) fn run(mut self, jobs: &Receiver<Box<dyn Job>>) {
         while let Ok(first) = jobs.recv() {
-            let mut events = first.events();
+            let mut events = first.weight();
             let mut group = vec![first];
             while events < COMMIT_EVENTS_MAX
                 && let Ok(job) = jobs.try_recv()
             {
-                events += job.events();
+                events += job.weight();
                 group.push(job);
             }
             self.shared.taken(group.len());
@@ -136,11 +130,12 @@ impl Writer {
     }
 
     /// Commits a group and answers. When one job spoils it for the others, each is tried alone.
-    fn commit(&mut self, mut group: Vec<Job>) {
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
         match self.transact(&mut group) {
-            Ok(done) => {
-                for (job, done) in group.into_iter().zip(done) {
-                    job.answer(done);
+            Ok(()) => {
+                failpoint::at(Point::BeforeAnswer);
+                for job in group {
+                    job.answer(Ok(()));
                 }
             }
             Err(error) if group.len() > 1 && is_of_one_job(&error) => {
@@ -150,18 +145,19 @@ impl Writer {
             }
             Err(error) => {
                 for job in group {
-                    job.refuse(&error);
+                    job.answer(Err(error.clone()));
                 }
             }
         }
     }
 
     /// One transaction over a group: all of it is on the disk, or none.
-    fn transact(&mut self, group: &mut [Job]) -> std::result::Result<Vec<Done>, StoreError> {
+    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Said<()> {
+        failpoint::at(Point::BeforeWrite);
         match self.try_transact(group) {
-            Ok((done, events)) => {
+            Ok(events) => {
                 self.shared.committed(events);
-                Ok(done)
+                Ok(())
             }
             Err(error) => {
                 // The transaction is rolled back; what was remembered of it is not in the log.
@@ -173,40 +169,99 @@ impl Writer {
         }
     }
 
-    fn try_transact(&mut self, group: &mut [Job]) -> Result<(Vec<Done>, u64)> {
+    fn try_transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<u64> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut work = Work { db: &transaction, heads: &mut self.heads, dirty: Vec::new(), events: 0 };
-        let done = group.iter_mut().map(|job| work.run_job(job)).collect::<Result<Vec<_>>>()?;
-        work.write_states()?;
+        let mut work = Work {
+            db: &transaction,
+            shared: &self.shared,
+            heads: &mut self.heads,
+            dirty: Vec::new(),
+            outgoing: Vec::new(),
+            events: 0,
+        };
+        for job in group {
+            job.run(&mut work)?;
+        }
+        work.finish()?;
         let events = work.events;
+        failpoint::at(Point::BeforeCommit);
         transaction.commit()?;
-        Ok((done, events))
+        Ok(events)
     }
 }
 
 /// One transaction at work.
-struct Work<'a> {
-    db: &'a Transaction<'a>,
-    heads: &'a mut Heads,
+pub(super) struct Work<'a> {
+    pub(super) db: &'a Transaction<'a>,
+    pub(super) shared: &'a Shared,
+    pub(super) heads: &'a mut Heads,
     /// Conversations whose rows must be written.
     dirty: Vec<Key>,
+    /// Conversations with something for the outbox.
+    outgoing: Vec<Key>,
     /// Events written.
     events: u64,
 }
 
 impl Work<'_> {
-    fn run_job(&mut self, job: &mut Job) -> Result<Done> {
-        match job {
-            Job::Append { events, .. } => {
-                Ok(Done::Append(events.iter_mut().map(|pending| self.append(pending)).collect::<Result<_>>()?))
-            }
-            Job::PutPlan { plan, .. } => self.put_plan(plan).map(|plan| Done::PutPlan(Box::new(plan))),
-            Job::SetLive { change, event, .. } => self.set_live(change, event.as_deref_mut()),
-            Job::Probe { .. } => {
-                self.db.execute("update meta set value = value + 1 where key = 'probe'", [])?;
-                Ok(Done::Probe)
+    /// One commit: what may refuse it is looked at first, so that a refusal has written nothing.
+    fn write(&mut self, write: &mut Write) -> Result<Said<AppendDone>> {
+        if let Some(fence) = &write.fence
+            && let Err(refused) = leases::held(self, fence)?
+        {
+            return Ok(Err(refused));
+        }
+        for of in &write.persons {
+            let key = (of.tenant.clone(), of.conversation);
+            let begins = write.events.iter().any(|one| one.record.conversation == key.1 && one.record.tenant == key.0);
+            if !begins && !self.knows(&key)? {
+                return Ok(Err(StoreError::Conflict(format!("conversation {} is not in the log", key.1))));
             }
         }
+        let also = match &write.also {
+            Also::Nothing => AlsoDone::Nothing,
+            Also::SetLive(change) => match self.set_live(change)? {
+                Ok(done) => done,
+                Err(refused) => return Ok(Err(refused)),
+            },
+            Also::Merge(merge) => match persons::merge(self.db, merge)? {
+                Ok(()) => AlsoDone::Nothing,
+                Err(refused) => return Ok(Err(refused)),
+            },
+            Also::Unmerge(merge) => match persons::unmerge(self.db, merge)? {
+                Ok(()) => AlsoDone::Nothing,
+                Err(refused) => return Ok(Err(refused)),
+            },
+        };
+        if matches!(also, AlsoDone::Live { changed: false, .. }) {
+            write.events.clear();
+        }
+        for row in &write.applied {
+            self.db.prepare_cached("update inbox set event = null where row = ?1")?.execute(params![row])?;
+        }
+        let found = write.events.iter_mut().map(|pending| self.append(pending)).collect::<Result<_>>()?;
+        let mut deliveries = 0;
+        for delivery in &write.deliveries {
+            deliveries += usize::from(flow::insert_delivery(self.db, delivery)?);
+        }
+        if !write.persons.is_empty() {
+            self.write_states()?;
+            for of in &write.persons {
+                self.db
+                    .prepare_cached("update conversation set person = ?3 where tenant = ?1 and conversation = ?2")?
+                    .execute(params![of.tenant.as_str(), of.conversation.to_bytes(), of.person.to_bytes()])?;
+            }
+        }
+        Ok(Ok(AppendDone { found, deliveries, also }))
+    }
+
+    /// Loads a conversation's head, when there is one; answers whether there is.
+    pub(super) fn knows(&mut self, key: &Key) -> Result<bool> {
+        if self.heads.get(key).is_none() {
+            let Some(state) = rows::state(self.db, &key.0, key.1)? else { return Ok(false) };
+            self.heads.put(key.clone(), Head::new(state));
+        }
+        Ok(true)
     }
 
     /// Writes one event under the next number of its conversation; answers the record that is there when it is a
@@ -214,31 +269,56 @@ impl Work<'_> {
     fn append(&mut self, pending: &mut Pending) -> Result<Option<Box<Record>>> {
         let record = &mut pending.record;
         let key = (record.tenant.clone(), record.conversation);
-        if self.heads.get(&key).is_none()
-            && let Some(state) = rows::state(self.db, &key.0, key.1)?
-        {
-            self.heads.put(key.clone(), Head { state, dirty: false });
-        }
+        self.knows(&key)?;
         record.seq = self.heads.get(&key).map_or(1, |head| head.state.last_seq + 1);
         if !rows::insert(self.db, record, &pending.data, pending.extensions.as_deref())? {
             let there = rows::find(self.db, &record.tenant, &record.event.source, &record.event.id)?;
             return Ok(Some(Box::new(there.ok_or(rusqlite::Error::QueryReturnedNoRows)?)));
         }
         self.events += 1;
-        match self.heads.get(&key) {
+        let head = match self.heads.get(&key) {
             Some(head) => {
                 if head.state.apply(record) == ark_conversation::Change::Shown && !head.dirty {
                     head.dirty = true;
-                    self.dirty.push(key);
+                    self.dirty.push(key.clone());
                 }
+                head
             }
             None => {
-                let state = ConversationState::begin(record);
-                self.heads.put(key.clone(), Head { state, dirty: true });
-                self.dirty.push(key);
+                self.heads.put(key.clone(), Head { dirty: true, ..Head::new(ConversationState::begin(record)) });
+                self.dirty.push(key.clone());
+                self.heads.get(&key).expect("it was put there")
+            }
+        };
+        note_channel(self.db, head, record)?;
+        if self.shared.outbox {
+            let (first, count) = match head.outgoing {
+                Some((first, last)) => (first, last - first + 1),
+                None => (record.seq, 0),
+            };
+            if count >= OUTBOX_ROW_EVENTS as u64 {
+                flow::insert_outgoing(self.db, self.shared.topology, &key, (first, record.seq - 1))?;
+                head.outgoing = Some((record.seq, record.seq));
+            } else {
+                if count == 0 {
+                    self.outgoing.push(key);
+                }
+                head.outgoing = Some((first, record.seq));
             }
         }
         Ok(None)
+    }
+
+    /// Writes what stands for whole groups: states and the outbox.
+    fn finish(&mut self) -> Result<()> {
+        self.write_states()?;
+        for key in std::mem::take(&mut self.outgoing) {
+            let head = self.heads.get(&key).expect("what a transaction touched is remembered to its end");
+            if let Some(range) = head.outgoing.take() {
+                flow::insert_outgoing(self.db, self.shared.topology, &key, range)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_states(&mut self) -> Result<()> {
@@ -252,9 +332,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn put_plan(&self, plan: &NewPlanVersion) -> Result<PlanVersion> {
+    pub(super) fn put_plan(&mut self, plan: &NewPlanVersion) -> Result<Said<PlanVersion>> {
         if let Some(there) = rows::plan_by_hash(self.db, &plan.tenant, &plan.name, &plan.sha256)? {
-            return Ok(there);
+            return Ok(Ok(there));
         }
         let tenant = plan.tenant.as_str();
         let last: u32 = self.db.query_row(
@@ -269,17 +349,17 @@ impl Work<'_> {
             params![tenant, plan.name, version, plan.sha256, plan.source, plan.at.as_microsecond(), plan.by, plan.note],
         )?;
         let written = rows::plan_version(self.db, &plan.tenant, &plan.name, version)?;
-        written.ok_or(rusqlite::Error::QueryReturnedNoRows)
+        Ok(Ok(written.ok_or(rusqlite::Error::QueryReturnedNoRows)?))
     }
 
-    fn set_live(&mut self, change: &PlanChange, event: Option<&mut Pending>) -> Result<Done> {
+    fn set_live(&self, change: &PlanChange) -> Result<Said<AlsoDone>> {
         let PlanChange { tenant, name, version, .. } = change;
         let Some(mut live) = rows::plan_version(self.db, tenant, name, *version)? else {
-            return Ok(Done::Refused(StoreError::NoSuchPlan { name: name.clone(), version: *version }));
+            return Ok(Err(StoreError::NoSuchPlan { name: name.clone(), version: *version }));
         };
         let previous = rows::live_plan(self.db, tenant, name)?.map(|plan| plan.version);
         if previous == Some(*version) {
-            return Ok(Done::SetLive { live: Box::new(live), previous, duplicate: None });
+            return Ok(Ok(AlsoDone::Live { live: Box::new(live), previous, changed: false }));
         }
         let kind = match change.kind {
             PlanChangeKind::Published => "published",
@@ -291,7 +371,20 @@ impl Work<'_> {
             params![tenant.as_str(), name, version, kind, change.at.as_microsecond(), change.by, change.note],
         )?;
         live.live = true;
-        let duplicate = event.map(|pending| self.append(pending)).transpose()?;
-        Ok(Done::SetLive { live: Box::new(live), previous, duplicate })
+        Ok(Ok(AlsoDone::Live { live: Box::new(live), previous, changed: true }))
     }
+}
+
+/// Writes by which channel an event came, unless the head knows that it is written.
+fn note_channel(db: &Connection, head: &mut Head, record: &Record) -> Result<()> {
+    let Some(channel) = pending::channel(&record.event.source) else { return Ok(()) };
+    if head.channels.iter().any(|known| known == channel) {
+        return Ok(());
+    }
+    db.prepare_cached("insert into conversation_channel values (?1, ?2, ?3) on conflict do nothing")?
+        .execute(params![record.tenant.as_str(), channel, record.conversation.to_bytes()])?;
+    if head.channels.len() < HEAD_CHANNELS_MAX {
+        head.channels.push(channel.to_owned());
+    }
+    Ok(())
 }

@@ -6,19 +6,32 @@ use ark_conversation::{ConversationId, ConversationState, Tenant};
 
 use crate::limits::{APPEND_EVENTS_MAX, COMMIT_EVENTS_MAX, HEADS_MAX};
 
-pub(super) type Key = (Tenant, ConversationId);
+pub(crate) type Key = (Tenant, ConversationId);
 
 /// The end of a conversation's log, and whether its row must be written in this transaction.
-pub(super) struct Head {
-    pub(super) state: ConversationState,
-    pub(super) dirty: bool,
+pub(crate) struct Head {
+    pub(crate) state: ConversationState,
+    pub(crate) dirty: bool,
+    /// Channels that the index is known to have; the others are written, which a second time changes nothing.
+    pub(crate) channels: Vec<String>,
+    /// First and last number of what this transaction appended and the outbox does not have yet.
+    pub(crate) outgoing: Option<(u64, u64)>,
+    /// How often the row was erased when it was read: a state of before must not be written back (PostgreSQL, where
+    /// another gateway may erase).
+    pub(crate) version: i32,
+}
+
+impl Head {
+    pub(crate) fn new(state: ConversationState) -> Self {
+        Self { state, dirty: false, channels: Vec::new(), outgoing: None, version: 0 }
+    }
 }
 
 /// The most recently used heads, in two generations: when the young one is full, the old one is forgotten and they
 /// change places. Never more than [`HEADS_MAX`], no list to keep in order, and nothing used since the last change is
 /// forgotten.
 #[derive(Default)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     young: HashMap<Key, Head>,
     old: HashMap<Key, Head>,
 }
@@ -27,7 +40,7 @@ pub(super) struct Heads {
 const _: () = assert!(COMMIT_EVENTS_MAX + APPEND_EVENTS_MAX < HEADS_MAX / 2);
 
 impl Heads {
-    pub(super) fn get(&mut self, key: &Key) -> Option<&mut Head> {
+    pub(crate) fn get(&mut self, key: &Key) -> Option<&mut Head> {
         if !self.young.contains_key(key) {
             let head = self.old.remove(key)?;
             self.put(key.clone(), head);
@@ -35,7 +48,7 @@ impl Heads {
         self.young.get_mut(key)
     }
 
-    pub(super) fn put(&mut self, key: Key, head: Head) {
+    pub(crate) fn put(&mut self, key: Key, head: Head) {
         if self.young.len() >= HEADS_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
         }
@@ -43,7 +56,7 @@ impl Heads {
     }
 
     /// Forgets everything: what is remembered may belong to a transaction that was rolled back.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }
@@ -60,7 +73,7 @@ mod tests {
         let record = samples::new_event(key(0).1, 1, samples::story()[0].clone()).into_record(1);
         let state = ConversationState::begin(&record);
         for n in 0..3 * HEADS_MAX {
-            heads.put(key(n), Head { state: state.clone(), dirty: false });
+            heads.put(key(n), Head::new(state.clone()));
             assert!(heads.get(&key(0)).is_some(), "used all the time, forgotten at {n}");
             assert!(heads.young.len() + heads.old.len() <= HEADS_MAX);
         }

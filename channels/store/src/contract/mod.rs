@@ -1,6 +1,9 @@
 //! The laws of [`Store`] as tests that every backend runs: `contract::suite(open).await` in its own tests.
 //!
-//! `open` gives an empty store for each name that it is called with. A broken law panics with its name.
+//! `open` gives an empty store with an outbox for each name that it is called with. A broken law panics with its name.
+
+mod flow;
+mod people;
 
 use std::sync::Arc;
 
@@ -39,6 +42,8 @@ pub async fn suite<S: Store>(open: impl Fn(&str) -> S) {
     plans_keep_their_versions_and_their_history(&open("plans_keep_their_versions_and_their_history")).await;
     a_plan_goes_live_with_its_event(&open("a_plan_goes_live_with_its_event")).await;
     a_store_is_well_and_has_an_id(&open("a_store_is_well_and_has_an_id")).await;
+    flow::suite(&open).await;
+    people::suite(&open).await;
 }
 
 /// L1: `seq` is 1, 2, 3 ... within each conversation, whatever else is in the same append.
@@ -99,6 +104,8 @@ pub async fn an_append_is_all_or_nothing(store: &impl Store) {
     let cases = [
         spoiled(|event| event.event.id.clear()),
         spoiled(|event| event.event.source = "x".repeat(5_000)),
+        spoiled(|event| event.event.source = "/ark/\0".to_owned()),
+        spoiled(|event| event.event.subject = Some("L1\0".to_owned())),
         spoiled(|event| event.epoch = 0),
         spoiled(|event| {
             event.event.extensions.insert("big".to_owned(), "x".repeat(EVENT_BYTES_MAX + 1).into());

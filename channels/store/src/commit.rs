@@ -1,0 +1,50 @@
+//! What is written in one transaction.
+
+use ark_conversation::{ConversationId, NewEvent, PersonId, Tenant};
+
+use crate::Appended;
+use crate::lease::Fence;
+use crate::outbox::NewDelivery;
+
+/// One transaction of a conversation's owner: what it read from the inbox, what it made of it, and what goes out.
+/// All of it is written, or none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// The lease under which it is written: every conversation in it must be of its shard, and the lease must not
+    /// have passed on. None: written without a lease (the system's log, a gateway that is alone).
+    pub fence: Option<Fence>,
+    /// Rows of the inbox that are done with this: [`crate::Inbound::row`]. One that is done already is no error.
+    pub applied: Vec<u64>,
+    /// Events for the log, in order.
+    pub events: Vec<NewEvent>,
+    /// Messages for adapters.
+    pub deliveries: Vec<NewDelivery>,
+    /// Whose conversations they are, for [`crate::ListFilter::person`].
+    pub persons: Vec<PersonOf>,
+}
+
+impl From<Vec<NewEvent>> for Commit {
+    fn from(events: Vec<NewEvent>) -> Self {
+        Self { events, ..Self::default() }
+    }
+}
+
+/// Whose conversation it is. The conversation must be in the log, or begin in the same commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonOf {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The person.
+    pub person: PersonId,
+}
+
+/// What a [`Commit`] became.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Committed {
+    /// For each event, in order.
+    pub appended: Vec<Appended>,
+    /// How many of the deliveries are new; the others have the (tenant, adapter, key) of one that was there.
+    pub deliveries: usize,
+}

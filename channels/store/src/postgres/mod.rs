@@ -1,0 +1,581 @@
+//! The store of several gateways: PostgreSQL 13 or later.
+//!
+//! **Connections.** Two that write, a few that read, each held for as long as it lives, all driven by one thread of
+//! the store's own: tokio-postgres without a pool. A pool hands out whichever connection is free; here each has its
+//! work. One *lane* appends (its groups need the memory of where each log ends, which only one writer can keep), the
+//! other does the rest (inbox, leases, deliveries, persons), so that a lease is renewed while a large group is on its
+//! way to the disk. TLS is rustls with ring, as everywhere in Ark.
+//!
+//! **Group commit.** What waits in a lane's queue is one transaction of a handful of statements (columns unnested into
+//! rows), sent one behind the other: two round trips and one flush of the database's log for up to 1,024 events.
+//! `COPY` was not taken: it has no `on conflict`, which is what tells duplicates and other gateways' writes.
+//!
+//! **Several gateways.** Numbers are given optimistically and guarded by the log's unique keys (see `log`); leases are
+//! rows whose clock is the database's, held `for share` by every append under them, so that a claim waits for the
+//! appends before it and refuses those after it.
+//!
+//! **Away.** A connection that ends is made again with growing, jittered pauses; meanwhile everything is answered with
+//! [`StoreError::Away`] at once. What was in flight is answered the same: it is there or not, and writing it again is
+//! safe. Another database at the same address (another store id) is refused.
+//!
+//! **Copies.** `pg_dump --schema=ark --format=custom` takes one whole at one moment, `pg_restore` brings it back into
+//! an empty database, [`Store::check`] says whether it keeps the laws.
+
+mod fail;
+mod flow;
+mod inbox;
+mod lane;
+mod link;
+mod log;
+mod persons;
+mod rows;
+mod schema;
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ark_conversation::{ConversationId, ConversationState, NewEvent, PersonId, Record, Tenant};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::StoreError;
+use crate::health::{Health, HealthState};
+use crate::limits::{
+    PG_BACKOFF, PG_COMMIT_WAIT, PG_READERS, READER_QUEUE_JOBS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS,
+};
+use crate::pending::{self, Write, Written};
+use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
+use crate::{
+    Answer, Appended, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryState, Erase, Erased,
+    Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewIdentity, NewInbound,
+    Outcome, Outgoing, Page, Retention, Store, Topology,
+};
+use fail::Fault;
+use lane::{Ask, Call, Future, Lane, Reply, Said};
+pub use link::PostgresOptions;
+use link::{Link, Result, Road};
+
+/// The log of record in PostgreSQL. Cheap calls: they go over bounded queues to the store's own thread. Dropping the
+/// last handle writes and answers what waits.
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+    queues: Option<Queues>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Queues {
+    appends: mpsc::Sender<Ask>,
+    rest: mpsc::Sender<Ask>,
+    reads: mpsc::Sender<Read>,
+}
+
+/// A read: given a connection it answers; given an error it answers that.
+type Read = Box<dyn for<'a> FnOnce(std::result::Result<&'a Link, StoreError>) -> Future<'a, ()> + Send>;
+
+/// What the handle and the store's tasks all see.
+struct Shared {
+    road: Road,
+    store_id: String,
+    topology: Topology,
+    outbox: bool,
+    waiting_jobs: AtomicUsize,
+    committed_events: AtomicU64,
+    commits: AtomicU64,
+    failed_commits: AtomicU64,
+    /// Why the last transaction failed, until one goes well.
+    failing: Mutex<Option<StoreError>>,
+}
+
+impl Shared {
+    fn taken(&self, jobs: usize) {
+        self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
+    }
+
+    fn committed(&self, events: u64) {
+        self.committed_events.fetch_add(events, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.well();
+    }
+
+    fn well(&self) {
+        let was = self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if was.is_some() {
+            tracing::info!(place = self.road.place, "the store writes again");
+        }
+    }
+
+    fn failed(&self, error: &StoreError) {
+        self.failed_commits.fetch_add(1, Ordering::Relaxed);
+        if matches!(error, StoreError::Refused(_) | StoreError::Busy { .. }) {
+            return;
+        }
+        let before = self.failing.lock().unwrap_or_else(PoisonError::into_inner).replace(error.clone());
+        if before.as_ref() != Some(error) {
+            tracing::error!(place = self.road.place, %error, "the store cannot write");
+        }
+    }
+
+    fn failing(&self) -> Option<StoreError> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn connect(&self) -> std::result::Result<Link, StoreError> {
+        lane::connect(self).await.map_err(|fault| fault.said(&self.road.place))
+    }
+}
+
+impl PostgresStore {
+    /// Opens the store in a database, making its tables when they are missing. Blocks for as long as that takes; call
+    /// it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for options that cannot be right, [`StoreError::Away`] when nobody answers,
+    /// [`StoreError::Denied`] when the database does not let us in or cannot serve, [`StoreError::TooNew`],
+    /// [`StoreError::Corrupt`].
+    pub fn open(options: &PostgresOptions) -> std::result::Result<Self, StoreError> {
+        let road = Road::new(options)?;
+        let outbox = options.outbox;
+        let (opened, answer) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("ark-store-pg".to_owned());
+        let thread = thread.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(run(road, outbox, &opened)),
+                Err(error) => {
+                    let detail = error.to_string();
+                    let _ = opened.send(Err(StoreError::Io { path: "tokio".into(), detail }));
+                }
+            }
+        });
+        let thread =
+            thread.map_err(|error| StoreError::Io { path: "ark-store-pg".into(), detail: error.to_string() })?;
+        let (shared, queues) = answer.recv().map_err(|_| StoreError::Closed)??;
+        Ok(Self { shared, queues: Some(queues), thread: Some(thread) })
+    }
+
+    fn queues(&self) -> &Queues {
+        self.queues.as_ref().expect("the queues are taken only when the store is dropped")
+    }
+
+    /// Hands something to a lane, or says at once why not.
+    fn submit<T: Send + 'static>(
+        &self,
+        lane: &mpsc::Sender<Ask>,
+        ask: std::result::Result<impl FnOnce(Reply<T>) -> Ask, StoreError>,
+    ) -> Answer<'static, T> {
+        let (reply, answer) = oneshot::channel();
+        let sent = ask.and_then(|ask| {
+            self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
+            lane.try_send(ask(reply)).map_err(|refused| {
+                self.shared.taken(1);
+                self.refused(&refused)
+            })
+        });
+        Box::pin(async move {
+            sent?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn write(&self, write: std::result::Result<Write, StoreError>) -> Answer<'static, Written> {
+        self.submit(&self.queues().appends, write.map(|write| move |reply| Ask::Write(write, reply)))
+    }
+
+    /// Runs something in a transaction of its own, when `checked` finds nothing wrong.
+    fn run<T, F>(&self, checked: std::result::Result<(), StoreError>, run: F) -> Answer<'static, T>
+    where
+        T: Send + 'static,
+        F: for<'a> FnMut(&'a Link) -> Future<'a, Result<Said<T>>> + Send + 'static,
+    {
+        let ask = checked.map(|()| |reply| Ask::Call(Box::new(Call { run, done: None, reply })));
+        self.submit(&self.queues().rest, ask)
+    }
+
+    /// Runs a read on one of the readers' connections.
+    fn ask<T, F>(&self, read: F) -> Answer<'static, T>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a Link) -> Future<'a, Result<T>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let place = self.shared.road.place.clone();
+        let work: Read = Box::new(move |link| {
+            Box::pin(async move {
+                let found = match link {
+                    Ok(link) => read(link).await.map_err(|fault| fault.said(&place)),
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(found);
+            })
+        });
+        let sent = self.queues().reads.try_send(work).map_err(|refused| self.refused(&refused));
+        Box::pin(async move {
+            sent?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn refused<T>(&self, refused: &mpsc::error::TrySendError<T>) -> StoreError {
+        match refused {
+            mpsc::error::TrySendError::Full(_) => {
+                StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) }
+            }
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        }
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        drop(self.queues.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+type Opened = std::sync::mpsc::SyncSender<std::result::Result<(Arc<Shared>, Queues), StoreError>>;
+
+/// The store's thread: opens, then runs the lanes and the readers until their queues are closed and empty.
+async fn run(road: Road, outbox: bool, opened: &Opened) {
+    let place = road.place.clone();
+    let (shared, links) = match start(road, outbox).await {
+        Ok(started) => started,
+        Err(fault) => {
+            let _ = opened.send(Err(fault.said(&place)));
+            return;
+        }
+    };
+    let (appends, append_queue) = mpsc::channel(WRITER_QUEUE_JOBS);
+    let (rest, rest_queue) = mpsc::channel(WRITER_QUEUE_JOBS);
+    let (reads, read_queue) = mpsc::channel(READER_QUEUE_JOBS);
+    if opened.send(Ok((Arc::clone(&shared), Queues { appends, rest, reads }))).is_err() {
+        return;
+    }
+    let read_queue = Arc::new(tokio::sync::Mutex::new(read_queue));
+    let mut tasks = Vec::new();
+    let [first, second] = links;
+    tasks.push(tokio::spawn(Lane::new(Arc::clone(&shared), append_queue, first).run()));
+    tasks.push(tokio::spawn(Lane::new(Arc::clone(&shared), rest_queue, second).run()));
+    for _ in 0..PG_READERS {
+        tasks.push(tokio::spawn(reader(Arc::clone(&shared), Arc::clone(&read_queue))));
+    }
+    for task in tasks {
+        let _ = task.await;
+    }
+}
+
+async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, [Link; 2])> {
+    let first = road.connect().await?;
+    let schema::Identity { store_id, topology } = schema::migrate(&first, &road).await?;
+    first.prepare(log::STATEMENTS).await?;
+    let shared = Arc::new(Shared {
+        road,
+        store_id,
+        topology,
+        outbox,
+        waiting_jobs: AtomicUsize::new(0),
+        committed_events: AtomicU64::new(0),
+        commits: AtomicU64::new(0),
+        failed_commits: AtomicU64::new(0),
+        failing: Mutex::new(None),
+    });
+    let second = lane::connect(&shared).await?;
+    Ok((shared, [first, second]))
+}
+
+/// A reader: connects when it is first needed, and again when its connection was lost, at most so often.
+async fn reader(shared: Arc<Shared>, queue: Arc<tokio::sync::Mutex<mpsc::Receiver<Read>>>) {
+    let mut link: Option<Link> = None;
+    let mut failed: Option<(tokio::time::Instant, StoreError)> = None;
+    loop {
+        let Some(read) = queue.lock().await.recv().await else { return };
+        if link.as_ref().is_none_or(Link::is_closed) {
+            link = None;
+            let again = failed.as_ref().is_none_or(|(at, _)| at.elapsed() >= *PG_BACKOFF.start());
+            if again {
+                match shared.connect().await {
+                    Ok(made) => (link, failed) = (Some(made), None),
+                    Err(error) => failed = Some((tokio::time::Instant::now(), error)),
+                }
+            }
+        }
+        match (&link, &failed) {
+            (Some(open), _) => {
+                if tokio::time::timeout(PG_COMMIT_WAIT * 20, read(Ok(open))).await.is_err() {
+                    link = None;
+                }
+            }
+            (None, Some((_, error))) => read(Err(error.clone())).await,
+            (None, None) => read(Err(StoreError::Closed)).await,
+        }
+    }
+}
+
+/// A function over a connection that owns copies of what it is about.
+macro_rules! with {
+    ($($name:ident),*; |$link:ident| $body:expr) => {
+        move |$link: &Link| {
+            $(let $name = $name.clone();)*
+            Box::pin(async move { $body.await })
+        }
+    };
+}
+
+impl Store for PostgresStore {
+    fn append(&self, events: Vec<NewEvent>) -> Answer<'_, Vec<Appended>> {
+        let written = self.write(pending::append(events));
+        Box::pin(async move { Ok(written.await?.appended) })
+    }
+
+    fn commit(&self, commit: Commit) -> Answer<'_, Committed> {
+        let topology = self.shared.topology;
+        let written = self.write(pending::commit(commit, |id| topology.shard(id)));
+        Box::pin(async move {
+            let Written { appended, deliveries, .. } = written.await?;
+            Ok(Committed { appended, deliveries })
+        })
+    }
+
+    fn ingest(&self, new: NewInbound) -> Answer<'_, Ingested> {
+        let new = pending::inbound(new);
+        self.submit(&self.queues().rest, new.map(|new| move |reply| Ask::Ingest(new, reply)))
+    }
+
+    fn inbox(&self, shards: &[u16], after: u64, limit: usize) -> Answer<'_, Vec<Inbound>> {
+        let shards = shards.to_vec();
+        self.ask(with!(shards; |link| inbox::inbox(link, &shards, after, limit)))
+    }
+
+    fn thread(&self, tenant: &Tenant, source: &str) -> Answer<'_, Option<ConversationId>> {
+        let (tenant, source) = (tenant.clone(), source.to_owned());
+        self.ask(with!(tenant, source; |link| inbox::thread(link, &tenant, &source)))
+    }
+
+    fn outbox(&self, shards: &[u16], limit: usize) -> Answer<'_, Vec<Outgoing>> {
+        let shards = shards.to_vec();
+        self.ask(with!(shards; |link| flow::outbox(link, &shards, limit)))
+    }
+
+    fn outbox_done(&self, rows: Vec<u64>) -> Answer<'_, ()> {
+        self.run(Ok(()), with!(rows; |link| flow::outbox_done(link, &rows)))
+    }
+
+    fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>> {
+        let ttl_ms = pending::lease(gateway, ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let (ttl_ms, adapter, gateway) = (ttl_ms.unwrap_or_default(), adapter.to_owned(), gateway.to_owned());
+        self.run(
+            checked,
+            with!(adapter, gateway; |link| flow::claim_deliveries(link, &adapter, &gateway, ttl_ms, limit)),
+        )
+    }
+
+    fn settle_delivery(&self, id: u64, attempt: u32, outcome: Outcome) -> Answer<'_, bool> {
+        let outcome = pending::outcome(&outcome);
+        self.run(Ok(()), with!(outcome; |link| flow::settle(link, id, attempt, &outcome)))
+    }
+
+    fn deliveries(
+        &self,
+        tenant: &Tenant,
+        adapter: &str,
+        state: DeliveryState,
+        after: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<Delivery>> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        self.ask(with!(tenant, adapter; |link| flow::deliveries(link, &tenant, &adapter, state, after, limit)))
+    }
+
+    fn replay_delivery(&self, tenant: &Tenant, id: u64) -> Answer<'_, bool> {
+        let tenant = tenant.clone();
+        self.run(Ok(()), with!(tenant; |link| flow::replay_delivery(link, &tenant, id)))
+    }
+
+    fn backlog(&self) -> Answer<'_, Backlog> {
+        self.ask(with!(; |link| flow::backlog(link)))
+    }
+
+    fn topology(&self) -> Topology {
+        self.shared.topology
+    }
+
+    fn set_topology(&self, topology: Topology) -> Answer<'_, ()> {
+        self.run(pending::topology(topology), with!(; |link| flow::set_topology(link, topology)))
+    }
+
+    fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence> {
+        let topology = self.shared.topology;
+        let ttl_ms = pending::lease(gateway, ttl);
+        let checked = ttl_ms.as_ref().map_err(Clone::clone).and_then(|_| pending::shard(shard, topology));
+        let (ttl_ms, gateway) = (ttl_ms.unwrap_or_default(), gateway.to_owned());
+        self.run(checked, with!(gateway; |link| flow::claim(link, topology, shard, &gateway, ttl_ms)))
+    }
+
+    fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>> {
+        let ttl_ms = pending::lease("-", ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, with!(fences; |link| flow::renew(link, &fences, ttl_ms)))
+    }
+
+    fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()> {
+        self.run(Ok(()), with!(fences; |link| flow::release(link, &fences)))
+    }
+
+    fn leases(&self) -> Answer<'_, Vec<Lease>> {
+        self.ask(with!(; |link| flow::leases(link)))
+    }
+
+    fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {
+        self.run(pending::key(&new.key), with!(new; |link| persons::identify(link, &new)))
+    }
+
+    fn identities(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Vec<Identity>> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| persons::identities(link, &tenant, person)))
+    }
+
+    fn person(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Option<PersonId>> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| persons::root(link, &tenant, person)))
+    }
+
+    fn merge(&self, merge: Merge) -> Answer<'_, Appended> {
+        pending::first(self.write(pending::merge(merge, false)))
+    }
+
+    fn unmerge(&self, merge: Merge) -> Answer<'_, Appended> {
+        pending::first(self.write(pending::merge(merge, true)))
+    }
+
+    fn erase(&self, erase: Erase) -> Answer<'_, Erased> {
+        self.run(pending::erase(&erase), with!(erase; |link| persons::erase(link, &erase)))
+    }
+
+    fn retain(&self, retention: Retention) -> Answer<'_, Erased> {
+        let Retention { tenant, ended_before, .. } = retention.clone();
+        let limit = RETAIN_CONVERSATIONS;
+        let outlived = self.ask(with!(tenant; |link| persons::outlived(link, &tenant, ended_before, limit)));
+        Box::pin(async move { crate::erase::each(self, &retention, outlived.await?).await })
+    }
+
+    fn forget(&self, tenant: &Tenant, person: PersonId, by: &str, at: Timestamp) -> Answer<'_, u64> {
+        let (checked, tenant, by) = (pending::by(by), tenant.clone(), by.to_owned());
+        self.run(checked, with!(tenant, by; |link| persons::forget(link, &tenant, person, &by, at)))
+    }
+
+    fn audit(
+        &self,
+        tenant: &Tenant,
+        conversation: Option<ConversationId>,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Answer<'_, Vec<AuditRow>> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| persons::audit_rows(link, &tenant, conversation, before, limit)))
+    }
+
+    fn check(&self) -> Answer<'_, Check> {
+        let id = self.shared.store_id.clone();
+        self.ask(with!(id; |link| flow::check(link, &id)))
+    }
+
+    fn backup(&self, to: &Path) -> Answer<'_, Backup> {
+        let schema = &self.shared.road.schema;
+        let why = format!(
+            "PostgreSQL makes its own copies: pg_dump --schema={schema} --format=custom --file={} DATABASE, then \
+             check what pg_restore brings back",
+            to.display()
+        );
+        Box::pin(async { Err(StoreError::Refused(why)) })
+    }
+
+    fn read(
+        &self,
+        tenant: &Tenant,
+        conversation: ConversationId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Answer<'_, Vec<Record>> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| rows::read(link, &tenant, conversation, after_seq, limit)))
+    }
+
+    fn list(&self, tenant: &Tenant, filter: ListFilter, limit: usize) -> Answer<'_, Page> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant, filter; |link| rows::list(link, &tenant, &filter, limit)))
+    }
+
+    fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| rows::state(link, &tenant, conversation)))
+    }
+
+    fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {
+        self.run(pending::plan(&plan), with!(plan; |link| async { Ok(Ok(rows::put_plan(link, &plan).await?)) }))
+    }
+
+    fn plan_versions(&self, tenant: &Tenant, name: Option<&str>, limit: usize) -> Answer<'_, Vec<PlanVersion>> {
+        let (tenant, name) = (tenant.clone(), name.map(str::to_owned));
+        self.ask(with!(tenant, name; |link| rows::plan_versions(link, &tenant, name.as_deref(), limit)))
+    }
+
+    fn plan_version(&self, tenant: &Tenant, name: &str, version: u32) -> Answer<'_, Option<PlanVersion>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| rows::plan_version(link, &tenant, &name, version)))
+    }
+
+    fn live_plan(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<PlanVersion>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| rows::live_plan(link, &tenant, &name)))
+    }
+
+    fn set_live_plan(&self, change: PlanChange, event: Option<NewEvent>) -> Answer<'_, LivePlan> {
+        pending::live_plan(self.write(pending::live(change, event)))
+    }
+
+    fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| rows::plan_history(link, &tenant, &name, limit)))
+    }
+
+    fn health(&self) -> Pin<Box<dyn std::future::Future<Output = Health> + Send + '_>> {
+        Box::pin(async move {
+            let probe = "update meta set value = (value::bigint + 1)::text where key = 'probe'";
+            let write = match self.shared.failing() {
+                // Nobody may be writing while it fails: try, so that it is found well again.
+                Some(_) => {
+                    let probed = async |link: &Link| Ok::<_, Fault>(Ok(link.execute(probe, &[]).await.map(drop)?));
+                    self.run(Ok(()), move |link| Box::pin(probed(link))).await
+                }
+                None if self.thread.as_ref().is_none_or(JoinHandle::is_finished) => Err(StoreError::Closed),
+                None => Ok(()),
+            };
+            let read = self.ask(with!(; |link| link.one("select 1", &[]))).await.map(drop);
+            let state = match write.and(read) {
+                // Much to do is no illness.
+                Ok(()) | Err(StoreError::Busy { .. }) => HealthState::Ok,
+                Err(error) => HealthState::Failing(error.to_string()),
+            };
+            let shared = &self.shared;
+            Health {
+                state,
+                place: shared.road.place.clone(),
+                waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
+                committed_events: shared.committed_events.load(Ordering::Relaxed),
+                commits: shared.commits.load(Ordering::Relaxed),
+                failed_commits: shared.failed_commits.load(Ordering::Relaxed),
+            }
+        })
+    }
+
+    fn store_id(&self) -> &str {
+        &self.shared.store_id
+    }
+}

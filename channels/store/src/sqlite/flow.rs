@@ -1,0 +1,300 @@
+//! Inbox, outbox and deliveries in SQLite.
+
+use ark_conversation::{ConversationId, Tenant};
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::heads::Key;
+use crate::inbox::{Backlog, Inbound, Ingested, Join};
+use crate::lease::Topology;
+use crate::limits::{PAGE_ROWS_MAX, READ_BYTES_MAX};
+use crate::outbox::{Delivery, DeliveryState, NewDelivery, Outgoing};
+use crate::pending::{PendingDelivery, PendingInbound};
+use crate::sqlite::leases::NOW_MS;
+use crate::sqlite::rows::{self, time, unreadable};
+use crate::sqlite::writer::{Result, Said, Work};
+
+/// Which shards a question is about, as a parameter: a JSON array, or nothing for all.
+fn of_shards(shards: &[u16]) -> Option<String> {
+    if shards.is_empty() { None } else { Some(format!("{shards:?}")) }
+}
+
+const OF_SHARDS: &str = "(?1 is null or shard in (select value from json_each(?1)))";
+
+pub(super) fn ingest(work: &Work<'_>, new: &PendingInbound) -> Result<Said<Ingested>> {
+    let db = work.db;
+    let tenant = new.tenant.as_str();
+    let topology = work.shared.topology;
+    let there: Option<(u64, [u8; 16])> = db
+        .prepare_cached("select row, conversation from inbox where tenant = ?1 and source = ?2 and id = ?3")?
+        .query_row(params![tenant, new.source, new.id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if let Some((row, conversation)) = there {
+        let conversation = ConversationId::from_bytes(conversation);
+        let shard = topology.shard(conversation);
+        return Ok(Ok(Ingested { row, conversation, shard, joined: false, duplicate: true }));
+    }
+    let known: Option<([u8; 16], bool)> = db
+        .prepare_cached(
+            "select t.conversation, c.ended_us is not null from thread t
+             left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation
+             where t.tenant = ?1 and t.source = ?2",
+        )?
+        .query_row(params![tenant, new.source], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (conversation, joined) = match known {
+        Some((conversation, false)) => (ConversationId::from_bytes(conversation), false),
+        _ => (joined(db, &new.tenant, &new.join)?.unwrap_or(new.begin), true),
+    };
+    if joined {
+        let person = if let Join::Person(person) = &new.join { Some(person.to_bytes()) } else { None };
+        db.prepare_cached(
+            "insert into thread (tenant, source, conversation, person) values (?1, ?2, ?3, ?4)
+             on conflict (tenant, source) do update set conversation = ?3, person = coalesce(?4, person)",
+        )?
+        .execute(params![tenant, new.source, conversation.to_bytes(), person])?;
+    }
+    let shard = topology.shard(conversation);
+    db.prepare_cached(
+        "insert into inbox (shard, tenant, source, id, conversation, at_us, event) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        shard,
+        tenant,
+        new.source,
+        new.id,
+        conversation.to_bytes(),
+        new.at.as_microsecond(),
+        new.event
+    ])?;
+    let row = u64::try_from(db.last_insert_rowid()).unwrap_or_default();
+    Ok(Ok(Ingested { row, conversation, shard, joined, duplicate: false }))
+}
+
+/// The open conversation that a thread joins.
+fn joined(db: &Connection, tenant: &Tenant, join: &Join) -> Result<Option<ConversationId>> {
+    let found = match join {
+        Join::Begin => return Ok(None),
+        Join::Conversation(id) => db
+            .prepare_cached(
+                "select conversation from conversation
+                 where tenant = ?1 and conversation = ?2 and ended_us is null",
+            )?
+            .query_row(params![tenant.as_str(), id.to_bytes()], |row| row.get(0))
+            .optional()?,
+        Join::Person(person) => {
+            let root = super::persons::root(db, tenant, *person)?.unwrap_or(*person);
+            db.prepare_cached(
+                "with recursive one (id, depth) as (
+                     select ?2, 0 union
+                     select p.person, depth + 1 from person p join one on p.tenant = ?1 and p.merged_into = one.id
+                     where depth < 32)
+                 select conversation from conversation
+                 where tenant = ?1 and person in (select id from one) and ended_us is null
+                 union
+                 select t.conversation from thread t
+                 left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation
+                 where t.tenant = ?1 and t.person in (select id from one) and c.ended_us is null
+                 order by 1 desc limit 1",
+            )?
+            .query_row(params![tenant.as_str(), root.to_bytes()], |row| row.get(0))
+            .optional()?
+        }
+    };
+    Ok(found.map(ConversationId::from_bytes))
+}
+
+pub(super) fn inbox(db: &Connection, shards: &[u16], after: u64, limit: usize) -> Result<Vec<Inbound>> {
+    let sql = format!(
+        "select row, shard, tenant, conversation, at_us, event from inbox
+         where event is not null and {OF_SHARDS} and row > ?2 order by row limit ?3"
+    );
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let limit = limit.min(PAGE_ROWS_MAX) as i64;
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![of_shards(shards), after, limit])?;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        let text = row.get_ref(5)?.as_str()?;
+        bytes += text.len();
+        page.push(Inbound {
+            row: row.get(0)?,
+            shard: row.get(1)?,
+            tenant: rows::tenant(row, 2)?,
+            conversation: ConversationId::from_bytes(row.get(3)?),
+            at: time(row, 4)?,
+            event: crate::inbox::event(text).map_err(|error| unreadable(5, Type::Text, error))?,
+        });
+    }
+    Ok(page)
+}
+
+pub(super) fn thread(db: &Connection, tenant: &Tenant, source: &str) -> Result<Option<ConversationId>> {
+    db.prepare_cached("select conversation from thread where tenant = ?1 and source = ?2")?
+        .query_row(params![tenant.as_str(), source], |row| row.get(0).map(ConversationId::from_bytes))
+        .optional()
+}
+
+pub(super) fn insert_outgoing(db: &Connection, topology: Topology, key: &Key, range: (u64, u64)) -> Result<()> {
+    db.prepare_cached(
+        "insert into outbox (shard, tenant, conversation, first_seq, last_seq) values (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![topology.shard(key.1), key.0.as_str(), key.1.to_bytes(), range.0, range.1])?;
+    Ok(())
+}
+
+pub(super) fn outbox(db: &Connection, shards: &[u16], limit: usize) -> Result<Vec<Outgoing>> {
+    let sql = format!(
+        "select row, shard, tenant, conversation, first_seq, last_seq from outbox
+         where {OF_SHARDS} order by row limit ?2"
+    );
+    let limit = limit.min(PAGE_ROWS_MAX) as i64;
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut found = statement.query(params![of_shards(shards), limit])?;
+    let sql =
+        format!("{} where tenant = ?1 and conversation = ?2 and seq between ?3 and ?4 order by seq", rows::RECORD);
+    let mut log = db.prepare_cached(&sql)?;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES_MAX
+        && let Some(row) = found.next()?
+    {
+        let (tenant, conversation): (String, [u8; 16]) = (row.get(2)?, row.get(3)?);
+        let (first, last): (u64, u64) = (row.get(4)?, row.get(5)?);
+        let mut records = Vec::new();
+        let mut lines = log.query(params![tenant, conversation, first, last])?;
+        while let Some(line) = lines.next()? {
+            bytes += line.get_ref(10)?.as_bytes()?.len();
+            records.push(rows::record(line)?);
+        }
+        page.push(Outgoing { row: row.get(0)?, shard: row.get(1)?, records });
+    }
+    Ok(page)
+}
+
+pub(super) fn outbox_done(db: &Connection, done: &[u64]) -> Result<Said<()>> {
+    let mut delete = db.prepare_cached("delete from outbox where row = ?1")?;
+    for row in done {
+        delete.execute(params![row])?;
+    }
+    Ok(Ok(()))
+}
+
+/// Writes a delivery; false when its (tenant, adapter, key) is there already.
+pub(super) fn insert_delivery(db: &Connection, delivery: &PendingDelivery) -> Result<bool> {
+    let what = &delivery.what;
+    let written = db
+        .prepare_cached(
+            "insert into delivery
+             (tenant, adapter, key, order_key, conversation, body, not_before_ms, not_before_us)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (tenant, adapter, key) do nothing",
+        )?
+        .execute(params![
+            what.tenant.as_str(),
+            what.adapter,
+            what.key,
+            what.order_key,
+            what.conversation.to_bytes(),
+            delivery.body,
+            what.not_before.map_or(0, Timestamp::as_millisecond),
+            what.not_before.map(Timestamp::as_microsecond),
+        ])?;
+    Ok(written == 1)
+}
+
+const DELIVERY: &str = "id, tenant, adapter, key, order_key, conversation, body, not_before_us, state, attempts, error";
+
+fn delivery(row: &Row<'_>) -> Result<Delivery> {
+    let not_before: Option<i64> = row.get(7)?;
+    Ok(Delivery {
+        id: row.get(0)?,
+        what: NewDelivery {
+            tenant: rows::tenant(row, 1)?,
+            adapter: row.get(2)?,
+            key: row.get(3)?,
+            order_key: row.get(4)?,
+            conversation: ConversationId::from_bytes(row.get(5)?),
+            body: serde_json::from_str(row.get_ref(6)?.as_str()?).map_err(|error| unreadable(6, Type::Text, error))?,
+            not_before: if not_before.is_some() { Some(time(row, 7)?) } else { None },
+        },
+        state: DeliveryState::from_code(row.get(8)?),
+        attempts: row.get(9)?,
+        error: row.get(10)?,
+    })
+}
+
+pub(super) fn claim_deliveries(
+    db: &Connection,
+    adapter: &str,
+    gateway: &str,
+    ttl_ms: i64,
+    limit: usize,
+) -> Result<Said<Vec<Delivery>>> {
+    // A claim is a wait: `not_before_ms` of a claimed row is the end of the claim.
+    let sql = format!(
+        "update delivery set state = 1, attempts = attempts + 1, claimed_by = ?2, not_before_ms = {NOW_MS} + ?3
+         where id in (
+             select id from delivery d
+             where adapter = ?1 and state < 2 and not_before_ms <= {NOW_MS} and not exists (
+                 select 1 from delivery e
+                 where e.adapter = d.adapter and e.order_key = d.order_key and e.id < d.id and e.state < 2)
+             order by id limit ?4)
+         returning {DELIVERY}"
+    );
+    let limit = limit.min(PAGE_ROWS_MAX) as i64;
+    let mut claimed: Vec<Delivery> = db
+        .prepare_cached(&sql)?
+        .query_map(params![adapter, gateway, ttl_ms, limit], delivery)?
+        .collect::<Result<_>>()?;
+    claimed.sort_by_key(|one| one.id);
+    Ok(Ok(claimed))
+}
+
+pub(super) fn settle(
+    db: &Connection,
+    id: u64,
+    attempt: u32,
+    (state, error, wait_ms): &(i16, Option<String>, i64),
+) -> Result<Said<bool>> {
+    let sql = format!(
+        "update delivery set state = ?3, error = ?4, claimed_by = null, not_before_ms = {NOW_MS} + ?5
+         where id = ?1 and attempts = ?2 and state = 1"
+    );
+    Ok(Ok(db.prepare_cached(&sql)?.execute(params![id, attempt, state, error, wait_ms])? == 1))
+}
+
+pub(super) fn deliveries(
+    db: &Connection,
+    tenant: &Tenant,
+    adapter: &str,
+    state: DeliveryState,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Delivery>> {
+    let sql = format!(
+        "select {DELIVERY} from delivery where tenant = ?1 and adapter = ?2 and state = ?3 and id > ?4
+         order by id limit ?5"
+    );
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let limit = limit.min(PAGE_ROWS_MAX) as i64;
+    db.prepare_cached(&sql)?
+        .query_map(params![tenant.as_str(), adapter, state.code(), after, limit], delivery)?
+        .collect()
+}
+
+pub(super) fn replay_delivery(db: &Connection, tenant: &Tenant, id: u64) -> Result<Said<bool>> {
+    let sql = "update delivery set state = 0, attempts = 0, not_before_ms = 0
+        where tenant = ?1 and id = ?2 and state >= 2";
+    Ok(Ok(db.execute(sql, params![tenant.as_str(), id])? == 1))
+}
+
+pub(super) fn backlog(db: &Connection) -> Result<Backlog> {
+    db.query_row(
+        "select (select count(*) from inbox where event is not null), (select count(*) from outbox),
+             (select count(*) from delivery where state < 2), (select count(*) from delivery where state = 3)",
+        [],
+        |row| Ok(Backlog { inbox: row.get(0)?, outbox: row.get(1)?, deliveries: row.get(2)?, dead: row.get(3)? }),
+    )
+}
