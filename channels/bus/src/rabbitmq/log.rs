@@ -146,10 +146,8 @@ impl Reader {
                     // The channel only: it is made anew on the same connection, unless that does not answer.
                     let Err(error) = ended;
                     tracing::warn!(%error, "this gateway's queue is made anew");
-                    if matches!(error, BusError::Unreachable { .. }) || !live.connection.status().connected() {
-                        link.report_dead(live.generation);
-                        link.gone(live.generation).await;
-                    } else if self.shared.prepare(&live.broker, &live.connection).await.is_err() {
+                    let dead = matches!(error, BusError::Unreachable { .. }) || !live.connection.status().connected();
+                    if dead || self.shared.prepare(&live.broker, &live.connection).await.is_err() {
                         link.report_dead(live.generation);
                         link.gone(live.generation).await;
                     }

@@ -183,7 +183,7 @@ impl Publisher {
             if let Some(sent) = self.window.front_mut()
                 && let Poll::Ready(confirmed) = Pin::new(&mut sent.confirm).poll(context)
             {
-                return Poll::Ready(self.settle(confirmed));
+                return Poll::Ready(self.settle(&confirmed));
             }
             Poll::Pending
         })
@@ -201,7 +201,7 @@ impl Publisher {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         while let Some(sent) = self.window.front_mut() {
             let Poll::Ready(confirmed) = Pin::new(&mut sent.confirm).poll(&mut context) else { return None };
-            if let Some(ended) = self.settle(confirmed) {
+            if let Some(ended) = self.settle(&confirmed) {
                 return Some(ended);
             }
         }
@@ -209,7 +209,7 @@ impl Publisher {
     }
 
     /// Settles the oldest message of the window. Only a bare acknowledgement is a success.
-    fn settle(&mut self, confirmed: lapin::Result<Confirmation>) -> Option<Ended> {
+    fn settle(&mut self, confirmed: &lapin::Result<Confirmation>) -> Option<Ended> {
         let returned = match confirmed {
             Ok(Confirmation::Ack(None)) => {
                 let sent = self.window.pop_front()?;
