@@ -5,7 +5,7 @@ CONFIG ?= ark.toml
 SECONDS_EACH ?= 60
 FUZZ ?=
 
-.PHONY: help run demo test lint fuzz bench
+.PHONY: help run demo test lint fuzz bench faults
 
 help:
 	@echo 'make run     build the gateway and start it with the demo hotline ($(CONFIG))'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint    format and lints only'
 	@echo 'make fuzz    every fuzzer for SECONDS_EACH=$(SECONDS_EACH) seconds; FUZZ=name for one, ARK_SEED=n to replay'
 	@echo 'make bench   the measurements, with units'
+	@echo 'make faults  the whole fault plan against a RabbitMQ of its own: about ten minutes, prints a table'
 
 run:
 	@scripts/setup.sh run
@@ -41,3 +42,7 @@ fuzz:
 bench:
 	@scripts/setup.sh build
 	@scripts/bench.sh
+
+faults:
+	@scripts/setup.sh test
+	cargo test --package ark-bus --test faults -- --test-threads 1 --show-output

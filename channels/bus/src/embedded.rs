@@ -1,4 +1,6 @@
-//! The embedded bus: one process, a bounded queue for each subscriber.
+//! The embedded bus: one process, a bounded queue for each subscriber and for each shard.
+
+mod shards;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +10,22 @@ use ark_conversation::{ConversationId, Record};
 use tokio::sync::Notify;
 
 use crate::limits::{SUBSCRIBERS_MAX, SUBSCRIPTION_RECORDS};
-use crate::{Answer, Bus, BusError, BusHealth, Feed, Filter, Missed, Subscription};
+use crate::{
+    Answer, Bus, BusError, BusHealth, DeadLetter, Feed, Filter, Ingress, Missed, Receipt, Shard, Subscription, WakeUp,
+    Which,
+};
+use shards::Shards;
+
+/// Shards of a bus that nobody told otherwise.
+const SHARDS: u16 = 64;
 
 /// The bus of a single gateway. Publishing never waits: a subscriber that does not keep up is told how much it missed.
+///
+/// Nothing of it outlives the process: committed records are in the store, and so is every inbox that a wake-up is for.
 #[derive(Default)]
 pub struct EmbeddedBus {
     inner: Arc<Inner>,
+    shards: Shards,
 }
 
 #[derive(Default)]
@@ -60,8 +72,15 @@ impl EmbeddedBus {
         Self::default()
     }
 
+    /// An empty bus with that many shards, at least one.
+    #[must_use]
+    pub fn with_shards(shards: u16) -> Self {
+        Self { inner: Arc::default(), shards: Shards::new(shards.max(1)) }
+    }
+
     /// Ends every subscription after what was published before; later calls answer [`BusError::Closed`].
     pub fn close(&self) {
+        self.shards.close();
         let mut subscribers = lock(&self.inner.subscribers);
         subscribers.closed = true;
         for queue in subscribers.of_all.iter().chain(subscribers.of_one.values().flatten()) {
@@ -70,7 +89,7 @@ impl EmbeddedBus {
         }
     }
 
-    fn publish_now(&self, records: &[Arc<Record>]) -> Result<(), BusError> {
+    pub(crate) fn publish_now(&self, records: &[Arc<Record>]) -> Result<(), BusError> {
         let subscribers = lock(&self.inner.subscribers);
         if subscribers.closed {
             return Err(BusError::Closed);
@@ -87,13 +106,13 @@ impl EmbeddedBus {
         Ok(())
     }
 
-    fn subscribe_now(&self, filter: Filter) -> Result<Subscription, BusError> {
+    pub(crate) fn subscribe_now(&self, filter: Filter) -> Result<Subscription, BusError> {
         let mut subscribers = lock(&self.inner.subscribers);
         if subscribers.closed {
             return Err(BusError::Closed);
         }
         if subscribers.count >= SUBSCRIBERS_MAX {
-            return Err(BusError::Full { subscribers: subscribers.count });
+            return Err(BusError::TooManySubscribers { subscribers: subscribers.count });
         }
         let queue = Arc::new(Queue { filter, kept: Mutex::default(), wake: Notify::new() });
         match queue.filter.conversation {
@@ -105,6 +124,31 @@ impl EmbeddedBus {
     }
 }
 
+/// What a carrier over the network needs of it: its own readers are subscribers here.
+impl EmbeddedBus {
+    /// Tells the subscribers of a shard among `count` (none: all of them) that they may have missed something.
+    pub(crate) fn tell_of_a_hole(&self, shard: Option<Shard>, count: u16) {
+        let subscribers = lock(&self.inner.subscribers);
+        let of_one = subscribers
+            .of_one
+            .iter()
+            .filter(|(conversation, _)| shard.is_none_or(|shard| Shard::of(**conversation, count) == shard));
+        let mut told = 0;
+        for queue in of_one.flat_map(|(_, queues)| queues).chain(&subscribers.of_all) {
+            lock(&queue.kept).missed += 1;
+            queue.wake.notify_one();
+            told += 1;
+        }
+        self.inner.lagged.fetch_add(told, Ordering::Relaxed);
+    }
+
+    /// Counters: subscribers, records handed over, records missed.
+    pub(crate) fn counters(&self) -> (usize, u64, u64) {
+        let count = lock(&self.inner.subscribers).count;
+        (count, self.inner.published.load(Ordering::Relaxed), self.inner.lagged.load(Ordering::Relaxed))
+    }
+}
+
 impl Drop for EmbeddedBus {
     fn drop(&mut self) {
         self.close();
@@ -112,9 +156,12 @@ impl Drop for EmbeddedBus {
 }
 
 impl Bus for EmbeddedBus {
-    fn publish(&self, records: Vec<Arc<Record>>) -> Answer<'_, Result<(), BusError>> {
-        let published = self.publish_now(&records);
-        Box::pin(std::future::ready(published))
+    fn carry(&self, records: Vec<Arc<Record>>) -> Result<Receipt, BusError> {
+        self.publish_now(&records).map(|()| Receipt::done())
+    }
+
+    fn wake(&self, wake_up: WakeUp) -> Result<Receipt, BusError> {
+        self.shards.wake(wake_up).map(|()| Receipt::done())
     }
 
     fn subscribe(&self, filter: Filter) -> Answer<'_, Result<Subscription, BusError>> {
@@ -122,15 +169,30 @@ impl Bus for EmbeddedBus {
         Box::pin(std::future::ready(subscription))
     }
 
+    fn ingress(&self, shards: Vec<Shard>) -> Result<Ingress, BusError> {
+        self.shards.read(shards).map(Ingress::new)
+    }
+
+    fn shards(&self) -> u16 {
+        self.shards.count()
+    }
+
+    fn dead(&self, limit: usize) -> Answer<'_, Result<Vec<DeadLetter>, BusError>> {
+        let dead = self.shards.dead(limit);
+        Box::pin(std::future::ready(Ok(dead)))
+    }
+
+    fn replay(&self, which: Which) -> Answer<'_, Result<usize, BusError>> {
+        let replayed = self.shards.replay(&which);
+        Box::pin(std::future::ready(Ok(replayed)))
+    }
+
     fn health(&self) -> Answer<'_, BusHealth> {
-        let subscribers = lock(&self.inner.subscribers);
-        let failing = subscribers.closed.then(|| BusError::Closed.to_string());
-        let health = BusHealth {
-            failing,
-            subscribers: subscribers.count,
-            published: self.inner.published.load(Ordering::Relaxed),
-            lagged: self.inner.lagged.load(Ordering::Relaxed),
-        };
+        let closed = lock(&self.inner.subscribers).closed;
+        let (subscribers, published, lagged) = self.counters();
+        let failing = closed.then(|| BusError::Closed.to_string());
+        let waiting = self.shards.waiting();
+        let health = BusHealth { failing, subscribers, published, lagged, waiting, ..BusHealth::default() };
         Box::pin(std::future::ready(health))
     }
 }

@@ -1,12 +1,26 @@
-//! The carrier of committed events: trait [`Bus`] and its embedded form.
+//! The carrier between gateways: trait [`Bus`], in one process ([`EmbeddedBus`]) or over RabbitMQ ([`RabbitBus`]).
 //!
 //! The bus is never the record: what it carries was committed by the store before, and whoever misses something reads
-//! it there. A reader that joins a conversation subscribes first, reads the store, then follows the bus through a
-//! [`Cursor`]: each record once, in order (law L6).
+//! it there. It has two directions. *Log*: committed records to whoever shows them; a reader that joins a conversation
+//! subscribes first, reads the store, then follows the bus through a [`Cursor`]: each record once, in order (law L6).
+//! *Ingress*: wake-ups to the gateway that holds a shard's lease; a lost one costs as long as its inbox is polled.
+//!
+//! Nothing that is called here waits for a broker: what is handed over waits in a bounded queue, and a full queue is
+//! an error with a name.
 
+#[doc(hidden)]
+pub mod contract;
 mod cursor;
 mod embedded;
+mod error;
+mod ingress;
+#[doc(hidden)]
+pub mod kit;
 pub mod limits;
+mod rabbitmq;
+mod receipt;
+mod shard;
+pub mod topology;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +30,11 @@ use ark_conversation::{ConversationId, Record, Tenant};
 
 pub use cursor::{Cursor, Seen};
 pub use embedded::EmbeddedBus;
+pub use error::BusError;
+pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, WakeUp, Which};
+pub use rabbitmq::{Broker, Manager, QueueDepth, RabbitBus, RabbitConfig, Tls};
+pub use receipt::Receipt;
+pub use shard::Shard;
 
 /// A future that a bus returns: boxed, so that the trait can be an object and the backend a line of the configuration.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,29 +68,14 @@ impl Filter {
     }
 }
 
-/// Why the bus did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BusError {
-    /// There are as many subscribers as may be.
-    #[error("the bus has {subscribers} subscribers already; close some or try again later")]
-    Full {
-        /// How many there are.
-        subscribers: usize,
-    },
-    /// The bus was closed.
-    #[error("the bus is closed")]
-    Closed,
-}
-
 /// Why a subscription has no record to give now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missed {
-    /// The reader was too slow and this many records that it wanted were not kept for it. Read them from the store by
-    /// `seq`; the records after this follow here.
-    #[error("{missed} records were not kept for this slow reader; read them from the store")]
+    /// The reader was too slow, or the carrier was away, and at least this many records that it wanted may not have
+    /// been kept for it. Read them from the store by `seq`; the records after this follow here.
+    #[error("{missed} or more records were not kept for this reader; read them from the store")]
     Lagged {
-        /// How many.
+        /// How many at least.
         missed: u64,
     },
     /// The bus was closed; everything that was published before was given.
@@ -79,26 +83,67 @@ pub enum Missed {
     Closed,
 }
 
-/// The carrier of committed events.
+/// The carrier between gateways.
 ///
 /// # Laws
-/// - **L3 order**: a subscriber sees a conversation's records in the order in which they were published; publishers
-///   publish in the order of `seq`.
-/// - **L7 not silently**: each record that was published while a subscription lives is given to it at least once, or
-///   counted in [`Missed::Lagged`] at its place.
-/// - A slow or stuck subscriber holds up neither the publisher nor its neighbours.
+/// - **L3 order**: a subscriber sees a conversation's records in the order in which they were carried; whoever carries
+///   does so in the order of `seq`. Some may come twice; after dropping what is old by `seq`, the order holds. When a
+///   conversation's owner moves to another gateway, a record may overtake: its reader's [`Cursor`] says so.
+/// - **L7 not silently**: each record that was carried while a subscription lives is given to it at least once, or
+///   told by [`Missed::Lagged`] at its place. A receipt that is `Ok` is true; one that is not says why.
+/// - A slow or stuck subscriber holds up neither the carrier nor its neighbours.
+/// - A wake-up is given to one reader of its shard at a time, again and again until it is acknowledged, and after
+///   [`limits::DELIVERY_LIMIT`] returns it lies among the dead letters, where it can be seen and sent again.
 pub trait Bus: Send + Sync + 'static {
-    /// Carries committed records to whoever wants them, in the order given.
+    /// Hands committed records over, in order. Never waits; the receipt tells when the carrier has them all.
     ///
     /// # Errors
+    /// [`BusError::Full`], [`BusError::Away`], [`BusError::Blocked`], [`BusError::TooLarge`] (nothing was handed over),
     /// [`BusError::Closed`].
-    fn publish(&self, records: Vec<Arc<Record>>) -> Answer<'_, Result<(), BusError>>;
+    fn carry(&self, records: Vec<Arc<Record>>) -> Result<Receipt, BusError>;
 
-    /// Begins to keep what is published from now on, for one reader.
+    /// Hands committed records over and does not ask what became of them: readers find what is lost in the store.
     ///
     /// # Errors
-    /// [`BusError::Full`] or [`BusError::Closed`].
+    /// As [`Bus::carry`].
+    fn publish(&self, records: Vec<Arc<Record>>) -> Answer<'_, Result<(), BusError>> {
+        let handed = self.carry(records).map(drop);
+        Box::pin(std::future::ready(handed))
+    }
+
+    /// Hands a wake-up over to its shard. Never waits; the receipt tells when the carrier has it.
+    ///
+    /// # Errors
+    /// As [`Bus::carry`], and [`BusError::ShardFull`] (from RabbitMQ in the receipt): the shard's reader does not keep up.
+    fn wake(&self, wake_up: WakeUp) -> Result<Receipt, BusError>;
+
+    /// Begins to keep what is carried from now on, for one reader.
+    ///
+    /// # Errors
+    /// [`BusError::TooManySubscribers`] or [`BusError::Closed`].
     fn subscribe(&self, filter: Filter) -> Answer<'_, Result<Subscription, BusError>>;
+
+    /// Begins to read the wake-ups of these shards, in the order in which each shard got them. Of several readers of
+    /// one shard only the first gets any; the next one follows when it goes, with what it had not acknowledged.
+    ///
+    /// # Errors
+    /// [`BusError::NoSuchShard`] or [`BusError::Closed`].
+    fn ingress(&self, shards: Vec<Shard>) -> Result<Ingress, BusError>;
+
+    /// How many shards there are.
+    fn shards(&self) -> u16;
+
+    /// The oldest dead letters, `limit` at most.
+    ///
+    /// # Errors
+    /// [`BusError::Away`] and its kind when a broker cannot be asked.
+    fn dead(&self, limit: usize) -> Answer<'_, Result<Vec<DeadLetter>, BusError>>;
+
+    /// Sends dead letters back to where they died. Gives how many went.
+    ///
+    /// # Errors
+    /// As [`Bus::dead`]; what was sent before the error is gone from the dead letters.
+    fn replay(&self, which: Which) -> Answer<'_, Result<usize, BusError>>;
 
     /// How it is. Never fails: what is wrong is in the answer.
     fn health(&self) -> Answer<'_, BusHealth>;
@@ -137,15 +182,33 @@ impl Subscription {
     }
 }
 
-/// How a bus is, for `/readyz` and `/metrics`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a bus is, for `/readyz` and `/metrics`. Counters count from its opening.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BusHealth {
     /// What is wrong and what to do; none when nothing is.
     pub failing: Option<String>,
+    /// Why the broker takes nothing at the moment (a memory or disk alarm); it is in [`BusHealth::failing`] too.
+    pub blocked: Option<String>,
     /// Live subscriptions.
     pub subscribers: usize,
-    /// Records published since it was opened.
+    /// Records that were handed over.
     pub published: u64,
-    /// Records that slow readers had to fetch from the store since it was opened.
+    /// Records that slow readers had to fetch from the store.
     pub lagged: u64,
+    /// Messages that wait in this process for the carrier.
+    pub waiting: usize,
+    /// Of those, messages that were sent and not yet confirmed.
+    pub unconfirmed: usize,
+    /// Messages that the broker confirmed.
+    pub confirmed: u64,
+    /// Messages that were sent again, after a reconnect or a refusal.
+    pub republished: u64,
+    /// Messages that the broker refused for want of room.
+    pub refused: u64,
+    /// Times that a connection to a broker was made.
+    pub connects: u64,
+    /// Acknowledgements that came after their connection had gone, and were dropped.
+    pub late_acks: u64,
+    /// Messages that nobody can read and that were parked.
+    pub unreadable: u64,
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ark_bus::limits::{SUBSCRIBERS_MAX, SUBSCRIPTION_RECORDS};
-use ark_bus::{Bus, BusError, EmbeddedBus, Filter, Missed};
+use ark_bus::limits::{EMBEDDED_SHARD_WAKE_UPS, SUBSCRIBERS_MAX, SUBSCRIPTION_RECORDS};
+use ark_bus::{Bus, BusError, EmbeddedBus, Filter, Missed, Shard};
 use ark_conversation::event::Role;
 use ark_conversation::samples::{ended, new_event, ringing};
 use ark_conversation::{ConversationId, LegId, Record, Tenant};
@@ -19,6 +19,40 @@ fn record(n: u128, seq: u64) -> Arc<Record> {
 
 fn one(n: u128) -> Filter {
     Filter::conversation(&Tenant::MAIN, conversation(n))
+}
+
+/// One bus is both ends.
+macro_rules! laws {
+    ($($law:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $law() {
+            let bus = EmbeddedBus::with_shards(4);
+            ark_bus::contract::$law(&bus, &bus).await;
+        })+
+    };
+}
+
+laws![
+    records_come_in_order_to_whom_wants_them,
+    a_slow_reader_is_told_of_its_hole_and_holds_up_nobody,
+    what_is_not_acknowledged_comes_again,
+    a_reader_holds_a_bounded_number,
+    poison_is_parked_visibly_and_can_be_sent_again,
+];
+
+#[tokio::test]
+async fn a_shard_that_nobody_reads_fills_and_says_so() {
+    let bus = EmbeddedBus::with_shards(1);
+    for seq in 1..=EMBEDDED_SHARD_WAKE_UPS as u64 {
+        bus.wake(ark_bus::contract::wake_up(1, seq)).unwrap().await.unwrap();
+    }
+    let full = bus.wake(ark_bus::contract::wake_up(1, 1)).err();
+    assert_eq!(full, Some(BusError::ShardFull { shard: Shard(0) }));
+    assert_eq!(bus.health().await.waiting, EMBEDDED_SHARD_WAKE_UPS);
+    let mut ingress = bus.ingress(vec![Shard(0)]).unwrap();
+    bus.close();
+    assert!(ingress.next().await.is_none(), "a closed bus ends its readers");
+    assert_eq!(bus.wake(ark_bus::contract::wake_up(1, 1)).err(), Some(BusError::Closed));
 }
 
 #[tokio::test]
@@ -109,7 +143,7 @@ async fn subscribers_are_bounded_and_go_when_they_are_dropped() {
     for n in 0..SUBSCRIBERS_MAX {
         readers.push(bus.subscribe(if n % 2 == 0 { one(n as u128) } else { Filter::default() }).await.unwrap());
     }
-    let full = BusError::Full { subscribers: SUBSCRIBERS_MAX };
+    let full = BusError::TooManySubscribers { subscribers: SUBSCRIBERS_MAX };
     assert_eq!(bus.subscribe(one(1)).await.err(), Some(full));
     readers.pop();
     bus.subscribe(one(1)).await.unwrap();

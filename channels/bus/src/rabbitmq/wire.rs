@@ -1,0 +1,145 @@
+//! Messages as they are on the wire: properties, headers, and reading them back.
+
+use std::sync::Arc;
+
+use ark_conversation::Record;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::WakeUp;
+
+/// The `type` of a committed record.
+const RECORD: &str = "ark.record.v1";
+/// The `type` of a wake-up.
+const WAKE_UP: &str = "ark.wake.v1";
+/// Bytes of a short string on the wire.
+const SHORT_BYTES_MAX: usize = 255;
+/// How often a message was sent before.
+const ATTEMPT: &str = "x-ark-attempt";
+
+pub(super) fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+fn number(value: u64) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// At most 255 bytes, as AMQP wants it.
+pub(super) fn short(text: &str) -> ShortString {
+    let mut text = text.to_owned();
+    while text.len() > SHORT_BYTES_MAX {
+        text.pop();
+    }
+    text.into()
+}
+
+/// What every message has: it outlives a restart of the broker, and it says what it is.
+fn properties(
+    kind: &str,
+    id: &str,
+    conversation: &str,
+    unix_s: i64,
+    from: &str,
+    headers: FieldTable,
+) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_type(kind.into())
+        .with_message_id(short(id))
+        .with_correlation_id(conversation.into())
+        .with_timestamp(u64::try_from(unix_s).unwrap_or(0))
+        .with_app_id(short(from))
+        .with_headers(headers)
+}
+
+pub(super) fn record_properties(record: &Record, from: &str) -> BasicProperties {
+    let conversation = record.conversation.to_string();
+    let mut headers = FieldTable::default();
+    headers.insert("x-ark-conv".into(), text(&conversation));
+    headers.insert("x-ark-seq".into(), number(record.seq));
+    headers.insert("x-ark-epoch".into(), number(record.epoch));
+    properties(RECORD, &record.event.id, &conversation, record.at.as_second(), from, headers)
+}
+
+/// `sNNN.{tenant}.{type}`, at most 255 bytes as AMQP wants it.
+pub(super) fn record_key(shard: crate::Shard, record: &Record) -> ShortString {
+    short(&format!("{shard}.{}.{}", record.tenant.as_str(), record.event.type_name()))
+}
+
+pub(super) fn wake_up_properties(wake_up: &WakeUp, unix_s: i64, from: &str) -> BasicProperties {
+    let conversation = wake_up.conversation.to_string();
+    let mut headers = FieldTable::default();
+    headers.insert("x-ark-conv".into(), text(&conversation));
+    headers.insert("x-ark-idem".into(), text(&format!("{}#{}", wake_up.source, wake_up.id)));
+    properties(WAKE_UP, &wake_up.id, &conversation, unix_s, from, headers)
+}
+
+/// The same message, sent once more.
+pub(super) fn with_attempt(properties: &BasicProperties, attempt: u32) -> BasicProperties {
+    if attempt == 0 {
+        return properties.clone();
+    }
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(ATTEMPT.into(), number(u64::from(attempt)));
+    properties.clone().with_headers(headers)
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+pub(super) fn header_number(properties: &BasicProperties, name: &str) -> Option<u64> {
+    integer(header(properties, name)?)
+}
+
+pub(super) fn integer(value: &AMQPValue) -> Option<u64> {
+    match value {
+        AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::LongUInt(number) => Some(u64::from(*number)),
+        AMQPValue::ShortInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::ShortUInt(number) => Some(u64::from(*number)),
+        AMQPValue::ShortShortInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::ShortShortUInt(number) => Some(u64::from(*number)),
+        AMQPValue::Timestamp(number) => Some(*number),
+        _ => None,
+    }
+}
+
+pub(super) fn header_text(properties: &BasicProperties, name: &str) -> Option<String> {
+    string(header(properties, name)?)
+}
+
+pub(super) fn string(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// How often the queue gave this message before: `x-delivery-count` of quorum queues.
+pub(super) fn deliveries_before(properties: &BasicProperties) -> u32 {
+    header_number(properties, "x-delivery-count").and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+}
+
+/// The newest entry of `x-death`: where, why and when a message died.
+pub(super) fn death(properties: &BasicProperties) -> Option<&FieldTable> {
+    match header(properties, "x-death")? {
+        AMQPValue::FieldArray(deaths) => match deaths.as_slice().first()? {
+            AMQPValue::FieldTable(death) => Some(death),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+pub(super) fn read_record(body: &[u8]) -> Option<Arc<Record>> {
+    serde_json::from_slice(body).ok().map(Arc::new)
+}
+
+pub(super) fn read_wake_up(body: &[u8]) -> Option<WakeUp> {
+    serde_json::from_slice(body).ok()
+}
