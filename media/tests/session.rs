@@ -479,6 +479,25 @@ fn a_bridge_keeps_distances_remaps_types_and_joins_the_clock() {
 }
 
 #[test]
+fn a_key_that_was_down_when_the_bridge_came_up_stays_with_us() {
+    let (mut caller, mut operator) = (Leg::new(agreed()), Leg::new(agreed()));
+    let mut crossed = Vec::new();
+    for (step, timestamp, end) in
+        [(0, 500, false), (1, 500, false), (2, 500, true), (3, 500, true), (4, 4_000, false), (5, 4_000, true)]
+    {
+        if step == 1 {
+            caller.session.set_relay(Some(RelayKeys::Pass));
+            operator.session.set_relay(Some(RelayKeys::Pass));
+        }
+        let payload = Payload { event: 0, end, volume: 10, duration: 320 }.to_bytes();
+        let packet = caller.send(101, false, timestamp, &payload);
+        let media = caller.session.receive_rtp(caller.now, peer(), &packet).media().expect("it is of the peer");
+        crossed.push(operator.session.forward(operator.now, &media, &mut [0; 200]).is_some());
+    }
+    assert_eq!(crossed, [false, false, false, false, true, true], "only the second key crosses");
+}
+
+#[test]
 fn keys_that_are_kept_leave_no_hole_and_a_playlist_silences_the_relay() {
     let mut a = Leg::new(agreed());
     let mut b = Leg::new(agreed());

@@ -253,7 +253,7 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     assert_eq!((cause, bytes), (RecordEnd::Stopped, std::fs::metadata(&path).unwrap().len()));
     assert!(duration >= Duration::from_millis(1_500) && duration < Duration::from_millis(2_500), "{duration:?}");
     let [left, right] = read_wav(&path);
-    assert_eq!(left.len() as u128, duration.as_millis() * 8);
+    assert_eq!(left.len() as u128 / 8, duration.as_millis());
     for (side, hz, other) in [(&left, 700.0, 440.0), (&right, 440.0, 700.0)] {
         let loud: Vec<i16> =
             side.chunks(160).filter(|frame| frame.iter().any(|s| s.abs() > 500)).flatten().copied().collect();

@@ -30,6 +30,8 @@ struct Current {
     before: u32,
     ended: bool,
     last_heard: Instant,
+    /// It went down before a bridge came up.
+    for_us: bool,
 }
 
 /// Reads the events of a peer; an event is known by its key, its stream and its RTP timestamp.
@@ -85,6 +87,7 @@ impl Receiver {
             before: 0,
             ended: payload.end,
             last_heard: now,
+            for_us: false,
         };
         self.current = Some(current);
         if lost_end.is_some() {
@@ -117,6 +120,19 @@ impl Receiver {
         }
         current.ended = true;
         Some(Self::end(current, self.clock_hz))
+    }
+
+    /// A bridge comes up: a key that is down, or whose last packets are still on their way, was pressed for us.
+    pub fn keep(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.for_us = true;
+        }
+    }
+
+    /// Whether a packet with this timestamp, which was just received, belongs to a key that went down before
+    /// [`Receiver::keep`].
+    pub fn is_for_us(&self, timestamp: u32) -> bool {
+        self.current.is_some_and(|c| c.for_us && timestamp.wrapping_sub(c.timestamp) as i32 <= 0)
     }
 
     /// Whether a key is down.

@@ -41,6 +41,8 @@ pub struct Media<'a> {
     pub sequence: u64,
     /// The sender's stream; when it changes, timestamps begin anew.
     pub ssrc: u32,
+    /// Of a key that went down before the relay began: it was pressed for us, and is not passed on.
+    pub for_us: bool,
 }
 
 /// Why a datagram was not used.
@@ -219,6 +221,7 @@ impl Session {
             timestamp: packet.header.timestamp,
             sequence,
             ssrc: packet.header.ssrc,
+            for_us: kind == Kind::Event && self.receive.events.is_for_us(packet.header.timestamp),
         })
     }
 
@@ -292,6 +295,11 @@ impl Session {
     }
 
     /// Ends a key whose end packets were lost.
+    /// What was pressed until now stays with us.
+    pub(super) fn keep_key(&mut self) {
+        self.receive.events.keep();
+    }
+
     pub(super) fn expire_event(&mut self, now: Instant) {
         if self.receive.events.is_held() {
             let expired = self.receive.events.expire(now);

@@ -348,6 +348,9 @@ impl Session {
 
     /// Begins to relay what [`Session::forward`] is given, or ends it. `keys`: telephone-events are passed on too.
     pub fn set_relay(&mut self, relay: Option<RelayKeys>) {
+        if relay.is_some() && self.send.relay.is_none() {
+            self.keep_key();
+        }
         let spoke = self.send.ticked;
         self.send.relay = relay.map(|keys| Relay { keys: keys == RelayKeys::Pass, anchor: None, spoke });
     }
@@ -360,12 +363,12 @@ impl Session {
     /// Writes a packet that the other leg of a bridge received, with this leg's payload type, SSRC, and continuous
     /// sequence numbers and timestamps; distances in both are kept, so that loss and reordering stay visible to the
     /// peer. `None`: nothing to send (not relaying, held, a playlist or a key speaks, another codec, or a key that is
-    /// not passed on).
+    /// not passed on: keys are kept, or it went down before the relay began).
     pub fn forward(&mut self, now: Instant, media: &Media<'_>, out: &mut [u8]) -> Option<usize> {
         let mut relay = self.send.relay?;
         let number = match media.kind {
             Kind::Audio => (media.codec == self.negotiated.codec).then_some(self.negotiated.payload_type),
-            Kind::Event => self.negotiated.dtmf_payload_type.filter(|_| relay.keys),
+            Kind::Event => self.negotiated.dtmf_payload_type.filter(|_| relay.keys && !media.for_us),
         };
         let busy = self.send.playing.is_some() || self.send.key.is_some() || !self.may_send();
         let payload_out = out.get_mut(RTP_HEADER_BYTES..RTP_HEADER_BYTES + media.payload.len());

@@ -160,10 +160,10 @@ fn two_callers_wait_in_order_for_one_operator() {
 #[test]
 fn a_call_out_leaves_by_a_socket_of_the_peers_family() {
     let mut rig = Rig::new(PLAN, &[]);
-    let target = "sip:1001@[2001:db8::3]:5060";
+    let target = "sip:1001@[fd00::3]:5060";
     let error = rig.switch.place(rig.now, target, "95188").unwrap_err();
     assert!(matches!(error, CannotPlace::NoSocket(_)), "{error}");
-    let ipv6 = "[2001:db8::1]:5070".parse().unwrap();
+    let ipv6 = "[fd00::1]:5070".parse().unwrap();
     rig.switch.config.udp.push(ipv6);
     rig.switch.place(rig.now, target, "95188").unwrap();
     let mut sent = std::iter::from_fn(|| rig.switch.poll());
