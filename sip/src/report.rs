@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::types::{FieldError, NameAddr};
 use crate::wire::{ErrorKind, HeaderName, Message, ParseError, StartLine, StreamFramer, parse_datagram};
 
 /// The ten values of a message; of duplicates the first. Text that is not UTF-8 is read lossily.
@@ -82,7 +81,6 @@ impl Report {
     /// The values of a message.
     pub fn of(message: &Message) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let tag = |address: Result<NameAddr<'_>, FieldError>| address.ok().and_then(|address| address.tag().map(text));
         let cseq = message.cseq().ok();
         Self {
             start: match message.start_line() {
@@ -90,9 +88,9 @@ impl Report {
                 StartLine::Response { status, .. } => ReportStart::Response(status),
             },
             vias: message.header_values(HeaderName::Via).count(),
-            top_branch: message.top_via().and_then(Result::ok).and_then(|via| via.branch().map(text)),
-            from_tag: tag(message.from()),
-            to_tag: tag(message.to()),
+            top_branch: message.top_branch().map(text),
+            from_tag: message.from_tag().map(text),
+            to_tag: message.to_tag().map(text),
             call_id: message.call_id().map(text),
             cseq: cseq.map(|cseq| cseq.number),
             cseq_method: cseq.map(|cseq| text(cseq.method.as_bytes())),

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use super::{Connection, Description, Direction, Media, RtpMap, SdpError};
 use crate::limits::{SDP_BYTES_MAX, SDP_FORMATS_MAX, SDP_LINES_MAX, SDP_MEDIA_MAX, SDP_TOKEN_BYTES_MAX};
 
+/// Formats that most offers stay within: room for them is made at once.
+const FORMATS_TYPICAL: usize = 8;
+
 /// Reads a body. Only an `m=` line that makes no sense, and a body without a single line of SDP, are errors: every
 /// other line that cannot be understood is skipped. Bytes that are not UTF-8 hide only their own line.
 pub fn parse(body: &[u8]) -> Result<Description<'_>, SdpError> {
@@ -13,13 +16,22 @@ pub fn parse(body: &[u8]) -> Result<Description<'_>, SdpError> {
     }
     let mut description = Description::default();
     let mut any = false;
-    for (index, line) in body.split(|b| *b == b'\n').enumerate() {
+    let mut rest = Some(body);
+    for index in 0.. {
+        let Some(line) = rest.take() else { break };
         if index >= SDP_LINES_MAX {
             return Err(SdpError::TooLarge { what: "lines" });
         }
+        let line = match memchr::memchr(b'\n', line) {
+            Some(end) => {
+                rest = Some(&line[end + 1..]);
+                &line[..end]
+            }
+            None => line,
+        };
         let Ok(line) = std::str::from_utf8(line) else { continue };
-        let Some((kind, value)) = line.trim().split_once('=') else { continue };
-        let (kind, value) = (kind.trim_end(), value.trim());
+        let Some((kind, value)) = line.trim_ascii().split_once('=') else { continue };
+        let (kind, value) = (kind.trim_ascii_end(), value.trim_ascii());
         any |= kind.len() == 1;
         match kind {
             "o" => description.origin = origin(value),
@@ -67,7 +79,8 @@ fn media(value: &str) -> Result<Media<'_>, &'static str> {
     };
     // "49170/2": the first of several ports.
     let port = port.split('/').next().unwrap_or(port).parse().map_err(|_| "the port of the m= line is no number")?;
-    let formats: Vec<&str> = words.take(SDP_FORMATS_MAX + 1).collect();
+    let mut formats = Vec::with_capacity(FORMATS_TYPICAL);
+    formats.extend(words.take(SDP_FORMATS_MAX + 1));
     // An answer copies these: nothing that could break out of its line, nothing endless.
     let copies = formats.iter().copied().chain([kind, protocol]);
     if copies.into_iter().any(|t| t.len() > SDP_TOKEN_BYTES_MAX || !t.bytes().all(|b| b.is_ascii_graphic())) {
@@ -77,14 +90,10 @@ fn media(value: &str) -> Result<Media<'_>, &'static str> {
 }
 
 fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
-    let (name, value) = value.split_once(':').map_or((value, ""), |(n, v)| (n.trim(), v.trim()));
-    let direction = match name.to_ascii_lowercase().as_str() {
-        "sendrecv" => Some(Direction::SendRecv),
-        "sendonly" => Some(Direction::SendOnly),
-        "recvonly" => Some(Direction::RecvOnly),
-        "inactive" => Some(Direction::Inactive),
-        _ => None,
-    };
+    let (name, value) = value.split_once(':').map_or((value, ""), |(n, v)| (n.trim_ascii(), v.trim_ascii()));
+    let direction = [Direction::SendRecv, Direction::SendOnly, Direction::RecvOnly, Direction::Inactive]
+        .into_iter()
+        .find(|direction| name.eq_ignore_ascii_case(direction.as_str()));
     let Some(media) = description.media.last_mut() else {
         description.direction = direction.or(description.direction);
         if name.eq_ignore_ascii_case("ptime") {
@@ -96,6 +105,9 @@ fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
         media.direction = direction;
     } else if name.eq_ignore_ascii_case("rtpmap") {
         if media.rtpmaps.len() < SDP_FORMATS_MAX {
+            if media.rtpmaps.capacity() == 0 {
+                media.rtpmaps.reserve(media.formats.len());
+            }
             media.rtpmaps.extend(rtpmap(value));
         }
     } else if name.eq_ignore_ascii_case("ptime") {
@@ -117,11 +129,11 @@ fn millis(value: &str) -> Option<u32> {
 }
 
 fn rtpmap(value: &str) -> Option<RtpMap<'_>> {
-    let (payload_type, encoding) = value.split_once(|c: char| c.is_ascii_whitespace())?;
-    let mut parts = encoding.trim().split('/');
+    let (payload_type, encoding) = value.split_once([' ', '\t'])?;
+    let mut parts = encoding.trim_ascii().split('/');
     Some(RtpMap {
         payload_type: payload_type.parse().ok().filter(|p| *p < 128)?,
-        name: parts.next()?.trim(),
+        name: parts.next()?.trim_ascii(),
         clock_hz: parts.next().and_then(|hz| hz.trim().parse().ok()).unwrap_or(8000),
         channels: parts.next().and_then(|n| n.trim().parse().ok()).unwrap_or(1),
     })

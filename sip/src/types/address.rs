@@ -31,12 +31,12 @@ impl<'a> NameAddr<'a> {
         let (display, uri, params) = match open_bracket(raw)? {
             Some(open) => {
                 let inside = &raw[open + 1..];
-                let close = inside.iter().position(|byte| *byte == b'>').ok_or(FieldError("< is not closed"))?;
+                let close = text::find(inside, b'>').ok_or(FieldError("< is not closed"))?;
                 let display = text::trim(&raw[..open]);
                 (Some(display).filter(|name| !name.is_empty()), text::trim(&inside[..close]), &inside[close + 1..])
             }
             None => {
-                let (uri, params) = raw.split_at(raw.iter().position(|byte| *byte == b';').unwrap_or(raw.len()));
+                let (uri, params) = text::split_at_byte(raw, b';');
                 (None, text::trim(uri), params)
             }
         };
@@ -98,6 +98,11 @@ impl<'a> NameAddr<'a> {
 
 /// Where `<` stands outside quotes.
 fn open_bracket(raw: &[u8]) -> Result<Option<usize>, FieldError> {
+    match memchr::memchr2(b'"', b'<', raw) {
+        Some(found) if raw[found] == b'<' => return Ok(Some(found)),
+        None => return Ok(None),
+        Some(_) => {}
+    }
     let mut quotes = Quotes::new(raw);
     let mut at = 0;
     while let Some(byte) = raw.get(at) {

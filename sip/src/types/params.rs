@@ -18,6 +18,10 @@ impl<'a> Params<'a> {
     /// More than [`PARAMS_MAX`] parameters, or a quote that never closes.
     pub(crate) fn checked(raw: &'a [u8]) -> Result<Self, FieldError> {
         let params = Self { raw };
+        // `;a` is the shortest parameter: most values cannot hold too many, and have no quote.
+        if raw.len() <= 2 * PARAMS_MAX && text::find(raw, b'"').is_none() {
+            return Ok(params);
+        }
         if params.iter().nth(PARAMS_MAX).is_some() {
             return Err(FieldError("too many parameters"));
         }
@@ -71,6 +75,12 @@ impl<'a> Iterator for ParamIter<'a> {
         while self.at < self.raw.len() {
             let (start, mut equals) = (self.at, None);
             let mut at = start;
+            // Without a quote on the way, the next mark ends it.
+            let mark = memchr::memchr2(b';', b'"', &self.raw[start..]).map_or(self.raw.len(), |found| start + found);
+            if self.raw.get(mark) != Some(&b'"') {
+                equals = text::find(&self.raw[start..mark], b'=').map(|found| start + found);
+                at = mark;
+            }
             while let Some(byte) = self.raw.get(at) {
                 match byte {
                     b';' => break,

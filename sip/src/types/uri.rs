@@ -152,7 +152,7 @@ impl<'a> Uri<'a> {
     }
 
     fn tel(raw: &'a [u8], rest: &'a [u8]) -> Result<Self, FieldError> {
-        let (number, params) = split_before(rest, b";");
+        let (number, params) = text::split_at_byte(rest, b';');
         if number.is_empty() {
             return Err(FieldError("the tel URI has no number"));
         }
@@ -168,9 +168,9 @@ impl<'a> Uri<'a> {
             },
             None => (None, None),
         };
-        let (hostport, tail) = split_before(rest, b";?");
+        let (hostport, tail) = split_tail(rest);
         let (host, port) = Host::parse_with_port(hostport)?;
-        let (params, headers) = split_before(tail, b"?");
+        let (params, headers) = text::split_at_byte(tail, b'?');
         Ok(Self {
             scheme,
             user: user.filter(|user| !user.is_empty()),
@@ -201,22 +201,23 @@ pub(crate) const fn is_never_in_uri(byte: u8) -> bool {
 
 /// `scheme ":" rest`; the scheme is a letter and then letters, digits, `+`, `-`, `.`.
 pub(crate) fn split_scheme(raw: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = raw.iter().position(|byte| *byte == b':')?;
+    let colon = text::find(raw, b':')?;
     let (scheme, rest) = (&raw[..colon], &raw[colon + 1..]);
     let letters = scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     (scheme.first()?.is_ascii_alphabetic() && letters && !rest.is_empty()).then_some((scheme, rest))
 }
 
-fn split_before<'a>(bytes: &'a [u8], stops: &[u8]) -> (&'a [u8], &'a [u8]) {
-    bytes.split_at(bytes.iter().position(|byte| stops.contains(byte)).unwrap_or(bytes.len()))
+/// What stands before the parameters or headers, and these with their mark.
+fn split_tail(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes.split_at(memchr::memchr2(b';', b'?', bytes).unwrap_or(bytes.len()))
 }
 
 /// Splits at the `@` before the host. `;`, `?` and `/` may stand in a user part, so the first `@` ends it; an
 /// unescaped `@` of a mail-like user (`a@b@host`) is taken to belong to the user.
 fn split_userinfo(rest: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let Some(mut at) = rest.iter().position(|byte| *byte == b'@') else { return (None, rest) };
-    let (host, _) = split_before(&rest[at + 1..], b";?");
-    if let Some(later) = host.iter().rposition(|byte| *byte == b'@') {
+    let Some(mut at) = text::find(rest, b'@') else { return (None, rest) };
+    let (host, _) = split_tail(&rest[at + 1..]);
+    if let Some(later) = memchr::memrchr(b'@', host) {
         at += 1 + later;
     }
     (Some(&rest[..at]), &rest[at + 1..])

@@ -34,12 +34,12 @@ impl<'a> Via<'a> {
         let at = slash(raw, at)?;
         let (transport, at) = token(raw, at)?;
         let rest = &raw[at..];
-        let sent_by = text::trim(&rest[..rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len())]);
+        let (sent_by, params) = text::split_at_byte(rest, b';');
+        let sent_by = text::trim(sent_by);
         if sent_by.is_empty() || !text::is_blank(rest[0]) {
             return Err(FieldError("Via has no sent-by"));
         }
         let (host, port) = Host::parse_with_port(sent_by)?;
-        let params = &rest[rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len())..];
         Ok(Self { transport, host, port, params: Params::checked(params)?, raw })
     }
 

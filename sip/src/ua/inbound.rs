@@ -78,7 +78,7 @@ impl Endpoint {
             };
             return self.fingerprinter.of(Domain::Server, &[branch, host, &port, method.as_bytes()]);
         }
-        let from_tag = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let from_tag = message.from_tag().unwrap_or_default();
         let number = message.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
         let uri = message.request_uri().map_or(&b""[..], |uri| uri.raw);
         let call_id = message.call_id().unwrap_or_default();
@@ -86,7 +86,7 @@ impl Endpoint {
     }
 
     fn merged_index(&self, message: &Message) -> Fingerprint {
-        let from_tag = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let from_tag = message.from_tag().unwrap_or_default();
         let call_id = message.call_id().unwrap_or_default();
         let cseq = message.header(HeaderName::CSeq).unwrap_or_default();
         self.fingerprinter.of(Domain::Merged, &[from_tag, call_id, cseq])
@@ -99,13 +99,12 @@ impl Endpoint {
 
     /// The call whose tag stands in To.
     pub(crate) fn call_of(&self, message: &Message) -> Option<u64> {
-        let to = message.to().ok()?;
-        self.dialogs.get(&self.dialog_index(message.call_id()?, to.tag()?)).copied()
+        self.dialogs.get(&self.dialog_index(message.call_id()?, message.to_tag()?)).copied()
     }
 
     /// A request that no transaction knows.
     fn new_request(&mut self, now: Instant, flow: Flow, index: Fingerprint, message: Message) {
-        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        let in_dialog = message.to_tag().is_some();
         let invite = message.method() == Some(Method::Invite);
         // The cheapest answer first: what is new is not even looked at while we are full.
         if invite

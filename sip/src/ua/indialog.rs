@@ -52,7 +52,7 @@ impl Endpoint {
 
     /// Whether the dialog takes this request: its tag, its order, its state.
     fn enter_dialog(&mut self, now: Instant, id: u64, message: &Message, purpose: Purpose) -> Option<Refusal> {
-        let tag = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let tag = message.from_tag().unwrap_or_default();
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         let call = self.calls.get_mut(&id)?;
         let in_order = if let Some(dialog) = call.dialog.as_mut().filter(|dialog| dialog.remote_tag == tag) {

@@ -168,7 +168,7 @@ impl Endpoint {
     /// The ACK for a 2xx.
     pub(crate) fn acknowledged(&mut self, now: Instant, call: Option<u64>, message: &Message) {
         let seq = message.cseq().map_or(0, |cseq| cseq.number);
-        let from_tag = message.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let from_tag = message.from_tag().unwrap_or_default();
         let matches = |call: &Call| {
             call.unacked.as_ref().is_some_and(|unacked| unacked.seq == seq)
                 && call.dialog.as_ref().is_some_and(|dialog| dialog.remote_tag == from_tag)

@@ -69,7 +69,7 @@ pub(crate) fn leading_line_ends(bytes: &[u8]) -> usize {
 /// look when more bytes have come, so that a stream is scanned once however it is cut. CRLF and LF line ends both
 /// count.
 pub(crate) fn head_end(bytes: &[u8], from: &mut usize) -> Option<usize> {
-    while let Some(found) = bytes.get(*from..)?.iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = text::find(bytes.get(*from..)?, b'\n') {
         let line_end = *from + found;
         match (bytes.get(line_end + 1), bytes.get(line_end + 2)) {
             (Some(b'\n'), _) => return Some(line_end + 2),
@@ -89,34 +89,65 @@ impl Head {
     /// Reads the lines of `bytes[..length]`, where `length` is what [`head_end`] found. Always gives a table, as far
     /// as it goes.
     pub(crate) fn read(bytes: &[u8], length: usize) -> Self {
-        let head = &bytes[..length];
+        Self { length, ..Self::lines(&bytes[..length]).0 }
+    }
+
+    /// Reads a head whose end is not known yet, in one pass. None: it has no end.
+    pub(crate) fn find(bytes: &[u8]) -> Option<Self> {
+        let (head, whole) = Self::lines(bytes);
+        whole.then_some(head)
+    }
+
+    /// Reads lines up to the blank one; whether that came.
+    fn lines(bytes: &[u8]) -> (Self, bool) {
+        let (head, whole, crlfs) = Self::lines_checked(bytes, false);
+        // Nearly no head has a CR that ends no line. Counting tells; which line it is, only a closer look.
+        if crlfs == Some(memchr::memchr_iter(b'\r', &bytes[..head.length]).count()) {
+            return (head, whole);
+        }
+        let (head, whole, _) = Self::lines_checked(bytes, true);
+        (head, whole)
+    }
+
+    /// The table, whether the blank line came, and how many lines ended with CRLF (None: not all were looked at).
+    fn lines_checked(head: &[u8], look_for_bare_cr: bool) -> (Self, bool, Option<usize>) {
         let (start_line, mut at) = line(head, 0);
+        let mut crlfs = usize::from(at == start_line + 2);
         let mut this = Self {
             start_line: Span::new(0, start_line),
             headers: Vec::with_capacity(HEADERS_TYPICAL),
-            length,
+            length: head.len(),
             fault: None,
         };
-        if let Some(found) = head[..start_line].iter().position(|byte| *byte == b'\r') {
+        if look_for_bare_cr && let Some(found) = text::find(&head[..start_line], b'\r') {
             this.note("a bare CR in the start line", found, true);
         }
         while at < head.len() {
             let start = at;
             let (mut end, mut next) = line(head, at);
+            crlfs += usize::from(next == end + 2);
             if end == start {
-                break;
+                this.length = next;
+                return (this, true, Some(crlfs));
             }
             while matches!(head.get(next), Some(b' ' | b'\t')) {
                 (end, next) = line(head, next);
+                crlfs += usize::from(next == end + 2);
             }
             at = next;
             if this.headers.len() == HEADERS_MAX {
                 this.note("too many header lines", start, true);
-                break;
+                let end = head_end(head, &mut (start.saturating_sub(1)));
+                this.length = end.unwrap_or(head.len());
+                return (this, end.is_some(), None);
+            }
+            if look_for_bare_cr && has_bare_cr(&head[start..end]) {
+                this.note("a bare CR in a header line", start, true);
+                continue;
             }
             this.take(head, start, end);
         }
-        this
+        (this, false, Some(crlfs))
     }
 
     fn note(&mut self, reason: &'static str, offset: usize, blurs_framing: bool) {
@@ -128,14 +159,11 @@ impl Head {
 
     fn take(&mut self, head: &[u8], start: usize, end: usize) {
         let text = &head[start..end];
-        if has_bare_cr(text) {
-            return self.note("a bare CR in a header line", start, true);
-        }
         let name_length = text.iter().take_while(|byte| text::is_token(**byte)).count();
         let name = &text[..name_length];
         let colon = text::skip_blanks(text, name_length);
         // A fold between name and colon is not a blank (RFC 3261 7.3.1 folds values only).
-        let folded = text[name_length..colon].contains(&b'\n');
+        let folded = colon > name_length && text[name_length..colon].contains(&b'\n');
         if name.is_empty() || text.get(colon) != Some(&b':') || folded {
             let id = NameId::of(name);
             let blurs = folded || id == NameId::ContentLength || mentions_length(text);
@@ -171,7 +199,7 @@ impl Head {
 
 /// The line that begins at `at`: where its text ends, and where the next begins.
 fn line(head: &[u8], at: usize) -> (usize, usize) {
-    let Some(found) = head[at..].iter().position(|byte| *byte == b'\n') else { return (head.len(), head.len()) };
+    let Some(found) = text::find(&head[at..], b'\n') else { return (head.len(), head.len()) };
     let line_feed = at + found;
     let end = if found > 0 && head[line_feed - 1] == b'\r' { line_feed - 1 } else { line_feed };
     (end, line_feed + 1)
@@ -179,14 +207,7 @@ fn line(head: &[u8], at: usize) -> (usize, usize) {
 
 /// A CR that does not end a line: some readers would take it for a line end.
 fn has_bare_cr(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(found) = rest.iter().position(|byte| *byte == b'\r') {
-        if rest.get(found + 1) != Some(&b'\n') {
-            return true;
-        }
-        rest = &rest[found + 1..];
-    }
-    false
+    memchr::memchr_iter(b'\r', text).any(|at| text.get(at + 1) != Some(&b'\n'))
 }
 
 /// Whether a broken line might be some other reader's Content-Length.

@@ -42,6 +42,16 @@ pub struct Message {
     start: Start,
     headers: Vec<HeaderSpan>,
     body: usize,
+    core: Core,
+}
+
+/// What was read of the core headers when the message was accepted; transactions and dialogs are found by it. Nothing in a
+/// [`ParseError::partial`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Core {
+    top_branch: Option<Span>,
+    from_tag: Option<Span>,
+    to_tag: Option<Span>,
 }
 
 impl fmt::Debug for Message {
@@ -64,19 +74,22 @@ impl Message {
             Err((error, None)) => return Err(error),
             Err((error, Some(start))) => return Err(Self::build(bytes, head, start).0.refused(error)),
         };
-        let (message, fault) = Self::build(bytes, head, start);
+        let (mut message, fault) = Self::build(bytes, head, start);
         if let Some(error) = framing.or(fault) {
             return Err(message.refused(error));
         }
-        match message.first_unreadable() {
-            Some(error) => Err(message.refused(error)),
-            None => Ok(message),
+        match message.read_core() {
+            Ok(core) => {
+                message.core = core;
+                Ok(message)
+            }
+            Err(error) => Err(message.refused(error)),
         }
     }
 
     fn build(bytes: Vec<u8>, head: Head, start: Start) -> (Self, Option<ParseError>) {
         let fault = head.fault.map(|fault| ParseError::new(ErrorKind::Syntax, 400, fault.reason, fault.offset));
-        (Self { bytes, start, headers: head.headers, body: head.length }, fault)
+        (Self { bytes, start, headers: head.headers, body: head.length, core: Core::default() }, fault)
     }
 
     /// Turns the message into the error's partial one, when an answer could find its way.
@@ -93,40 +106,75 @@ impl Message {
         error
     }
 
-    /// The first thing of the message's core that cannot be read, in the order of the header lines.
-    fn first_unreadable(&self) -> Option<ParseError> {
-        let trouble = |reason, offset: u32| Some(ParseError::new(ErrorKind::Syntax, 400, reason, offset as usize));
+    /// Reads the message's core, or says what is the first thing of it that cannot be read, in the order of the header
+    /// lines.
+    fn read_core(&self) -> Result<Core, ParseError> {
+        let trouble = |reason, offset: u32| Err(ParseError::new(ErrorKind::Syntax, 400, reason, offset as usize));
         if let Start::Request { uri, .. } = self.start
             && let Err(FieldError(reason)) = Uri::parse(uri.of(&self.bytes))
         {
             let code = if (uri.end - uri.start) as usize > URI_BYTES_MAX { 414 } else { 400 };
-            return Some(ParseError::new(ErrorKind::Syntax, code, reason, uri.start as usize));
+            return Err(ParseError::new(ErrorKind::Syntax, code, reason, uri.start as usize));
         }
-        let mut vias = 0;
-        let mut first = [true; 2];
+        let mut core = Core::default();
+        let (mut vias, mut froms, mut tos) = (0, 0, 0);
         for header in &self.headers {
             let value = header.value.of(&self.bytes);
             let checked = match header.id {
                 NameId::Via => List::new(value, Split::Commas).try_for_each(|value| {
                     vias += 1;
-                    if vias > VIAS_MAX { Err(FieldError("too many Vias")) } else { Via::parse(value).map(drop) }
+                    if vias > VIAS_MAX {
+                        return Err(FieldError("too many Vias"));
+                    }
+                    let via = Via::parse(value)?;
+                    if vias == 1 {
+                        core.top_branch = via.branch().and_then(|branch| self.span_of(branch));
+                    }
+                    Ok(())
                 }),
-                NameId::From if std::mem::take(&mut first[0]) => NameAddr::parse(value).map(drop),
-                NameId::To if std::mem::take(&mut first[1]) => NameAddr::parse(value).map(drop),
+                NameId::From if froms == 0 => {
+                    froms = 1;
+                    NameAddr::parse(value).map(|from| core.from_tag = from.tag().and_then(|tag| self.span_of(tag)))
+                }
+                NameId::To if tos == 0 => {
+                    tos = 1;
+                    NameAddr::parse(value).map(|to| core.to_tag = to.tag().and_then(|tag| self.span_of(tag)))
+                }
                 _ => Ok(()),
             };
             if let Err(FieldError(reason)) = checked {
                 return trouble(reason, header.value.start);
             }
         }
-        let cseq = self.span(HeaderName::CSeq)?;
+        let Some(cseq) = self.span(HeaderName::CSeq) else { return Ok(core) };
         match CSeq::parse(cseq.of(&self.bytes)) {
             Err(FieldError(reason)) => trouble(reason, cseq.start),
             Ok(cseq_value) if self.method().is_some_and(|method| method != cseq_value.method) => {
                 trouble("CSeq names another method than the request line", cseq.start)
             }
-            Ok(_) => None,
+            Ok(_) => Ok(core),
         }
+    }
+
+    /// Where a part of the message stands in it.
+    fn span_of(&self, part: &[u8]) -> Option<Span> {
+        let start = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
+        (start + part.len() <= self.bytes.len()).then(|| Span::new(start, start + part.len()))
+    }
+
+    /// The branch of the top Via. None: none is there (RFC 2543), or the message was refused.
+    pub fn top_branch(&self) -> Option<&[u8]> {
+        self.core.top_branch.map(|span| span.of(&self.bytes))
+    }
+
+    /// The tag of From. None: none is there (RFC 2543), or the message was refused.
+    pub fn from_tag(&self) -> Option<&[u8]> {
+        self.core.from_tag.map(|span| span.of(&self.bytes))
+    }
+
+    /// The tag of To. None: none is there, or the message was refused.
+    pub fn to_tag(&self) -> Option<&[u8]> {
+        self.core.to_tag.map(|span| span.of(&self.bytes))
     }
 
     /// The first line.

@@ -107,13 +107,13 @@ pub fn parse_datagram(bytes: &[u8]) -> Result<Message, ParseError> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(ParseError::new(ErrorKind::TooLarge, 513, "the message is too large", skipped + MESSAGE_BYTES_MAX));
     }
-    let Some(length) = head::head_end(bytes, &mut 0) else {
+    let Some(head) = Head::find(bytes) else {
         let looks_like_sip = message::looks_like_sip(bytes);
         let (kind, code) = if looks_like_sip { (ErrorKind::Framing, 400) } else { (ErrorKind::NotSip, 0) };
         let code = if bytes.starts_with(b"SIP/") { 0 } else { code };
         return Err(ParseError::new(kind, code, "the header section has no end", skipped + bytes.len()));
     };
-    let head = Head::read(bytes, length);
+    let length = head.length;
     let (total, framing) = match frame(&head, bytes, Carrier::Datagram) {
         Ok(Framing::Whole(total)) => (total, None),
         Ok(Framing::Awaits(_)) => {

@@ -92,7 +92,7 @@ fn main() {
         for (reader, rate) in READERS.iter().zip(&rates) {
             let (count, bytes) = allocations(reader, &message);
             println!(
-                "  {:<18} {:>9.0} messages/s  {:>6.2} µs  {count:>4} allocations  {bytes:>6} bytes  ark-sip is {:.1}x",
+                "  {:<19} {:>9.0} messages/s  {:>6.2} µs  {count:>4} allocations  {bytes:>6} bytes  ark-sip is {:.1}x",
                 reader.name,
                 rate,
                 1e6 / rate,

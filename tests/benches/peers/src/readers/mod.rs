@@ -13,6 +13,7 @@ pub struct Reader {
 /// Ours first: the others are measured against it.
 pub static READERS: &[Reader] = &[
     Reader { name: "ark-sip", read: ark::read },
+    Reader { name: "ark-sip + whole SDP", read: ark::read_with_sdp },
     Reader { name: "rsipstack 0.7 typed", read: rsipstack::read },
     Reader { name: "rsip 0.4 typed", read: rsip::read },
 ];
