@@ -21,7 +21,7 @@ needed="cc:build-essential"
 useful=""
 case $want in
   run) useful="espeak-ng:espeak-ng" ;;
-  test) useful="espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server openssl:openssl" ;;
+  test) useful="espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl" ;;
 esac
 
 packages=""
@@ -43,11 +43,21 @@ if [ -n "$packages" ]; then
     # Package lists of a bare machine are empty or old; a failing update is not yet a failing install.
     $root env DEBIAN_FRONTEND=noninteractive apt-get update || say "apt-get update failed; trying with the lists at hand"
     # shellcheck disable=SC2086 # the list is meant to be split
-    # RUNLEVEL=1: a broker that is installed for the tests is not started on the machine; they start their own.
-    if ! $root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; then
+    # A broker or database that is installed for the tests is not started on the machine: they start their own.
+    policy=/usr/sbin/policy-rc.d
+    case $want in
+      test)
+        if [ ! -e $policy ]; then
+          trap '$root rm -f $policy' EXIT
+          trap 'exit 1' HUP INT TERM
+          printf '#!/bin/sh\nexit 101\n' | $root tee $policy >/dev/null && $root chmod 755 $policy
+        fi
+        ;;
+    esac
+    if ! $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; then
       # One package that a mirror lacks must not keep the others away.
       for package in $packages; do
-        $root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package" ||
+        $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package" ||
           say "could not install $package"
       done
     fi
@@ -59,6 +69,7 @@ for pair in $useful; do
   case ${pair%%:*} in
     espeak-ng) say "without espeak-ng, a plan whose prompts are not all recorded does not go live, and the demo hotline has none recorded" ;;
     rabbitmqctl) say "without rabbitmq-server, the tests of the bus with a broker are skipped" ;;
+    pg_ctlcluster) say "without postgresql, the tests of the store with a database are skipped" ;;
     sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
     *) say "without ${pair%%:*}, some tests are skipped" ;;
   esac
