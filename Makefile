@@ -45,4 +45,5 @@ bench:
 
 faults:
 	@scripts/setup.sh test
+	cargo test --package ark-bus --test rabbitmq
 	cargo test --package ark-bus --test faults -- --test-threads 1 --show-output

@@ -116,6 +116,45 @@ function describe(lang, type, data) {
     case "ark.plan.rolled_back.v1": return say(`流程 ${data.plan} 回到第 ${data.version} 版`, `Plan ${data.plan} is back at version ${data.version}`, { tone: "wait" });
     case "ark.plan.refused.v1": return say(`流程 ${data.plan} 未通过：${data.reason}`, `Plan ${data.plan} was refused: ${data.reason}`, { tone: "late" });
     case "ark.log.gap.v1": return say(`缺少 ${data.dropped_events} 条事件：${data.reason}`, `${data.dropped_events} events are missing: ${data.reason}`, { tone: "late" });
+    case "ark.message.in.v1": return { who: "caller", text: partsInWords(zh, data.parts) };
+    case "ark.message.out.v1": return { who: "person", text: partsInWords(zh, data.parts) };
+    case "ark.message.rerouted.v1": return say("消息改由另一渠道发送", "The message goes by another way", { minor: true });
+    case "ark.edit.v1": return say("消息已修改或撤回", "A message was changed or taken back", { minor: true });
+    case "ark.receipt.v1": return say(`回执：${data.state}`, `Receipt: ${data.state}`, { minor: true });
+    case "ark.typing.v1": return say("正在输入", "Typing", { minor: true });
+    case "ark.thread.v1": return say("会话线程有变化", "The thread changed", { minor: true });
+    case "ark.call.v1": return say("渠道里的通话", "A call within the channel", { minor: true });
+    case "ark.owner.offered.v1": return say("已请求转给别人", "Offered to somebody else", { tone: "wait" });
+    case "ark.owner.accepted.v1": return say("已接手", "Taken over", { tone: "live" });
+    case "ark.owner.declined.v1": return say("没有接手", "Declined", { tone: "wait" });
+    case "ark.owner.expired.v1": return say("到时无人接手", "Nobody took over in time", { tone: "wait" });
+    case "ark.owner.withdrawn.v1": return say("转接请求已撤回", "The offer was taken back");
+    case "ark.owner.released.v1": return say(`回到队列「${data.queue}」`, `Back in the queue “${data.queue}”`, { tone: "wait" });
+    case "ark.session.opened.v1": return say("服务开始", "Service began", { tone: "live" });
+    case "ark.session.closed.v1": return say("服务结束", "Service ended");
+    case "ark.leg.offered.v1": return say("邀请使用另一渠道", "Another channel was offered", { tone: "wait" });
+    case "ark.leg.added.v1": return say("加入了一个渠道", "A channel was added");
+    case "ark.leg.ended.v1": return say("一个渠道结束", "A channel ended");
+    case "ark.leg.idle.v1": return say("渠道暂时安静", "The channel fell quiet", { minor: true });
+    case "ark.leg.woke.v1": return say("渠道又有消息", "The channel woke up", { minor: true });
+    case "ark.participant.joined.v1": return say("有人加入", "Somebody joined");
+    case "ark.participant.left.v1": return say("有人离开", "Somebody left");
+    case "ark.identity.v1": return say("得知客户身份", "The customer's identity was told", { minor: true });
+    case "ark.person.linked.v1": return say("会话已归到客户名下", "The conversation belongs to a known person", { minor: true });
+    case "ark.person.merged.v1": return say("两份客户资料合并", "Two records of a person were joined");
+    case "ark.person.unmerged.v1": return say("客户资料合并已撤销", "The joining was undone");
+    case "ark.summary.v1": return { who: "none", text: data.text || (zh ? "小结" : "Summary") };
+    case "ark.erasure.v1": return say("按要求删除内容", "Content is erased on request", { tone: "wait" });
+    case "ark.erased.v1": return say("内容已删除", "This content was erased", { minor: true });
     default: return say(type, type, { minor: true });
   }
+}
+
+// The parts of a message, words first; what is no text is named.
+function partsInWords(zh, parts) {
+  const names = zh
+    ? { image: "［图片］", voice_note: "［语音］", file: "［文件］", video: "［视频］", card: "［卡片］", location: "［位置］" }
+    : { image: "[picture]", voice_note: "[voice message]", file: "[file]", video: "[video]", card: "[card]", location: "[place]" };
+  const one = (part) => (part.kind === "text" ? part.text : part.fallback_text || names[part.kind] || (zh ? "［内容］" : "[content]"));
+  return (parts || []).map(one).join(" ");
 }
