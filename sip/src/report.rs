@@ -212,6 +212,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_without_a_value_is_an_empty_one() {
+        let text = String::from_utf8_lossy(OPTIONS).replace("To: <sip:95188@hotline.example>", "To: <sip:a@b>;tag;x=1");
+        let message = parse_datagram(text.as_bytes()).unwrap();
+        assert_eq!((message.to_tag(), message.from_tag()), (Some(&b""[..]), Some(&b"a\\b"[..])));
+        assert_eq!(message.to_tag(), message.to().unwrap().tag());
+    }
+
+    #[test]
     fn a_stream_that_ends_too_early_says_so() {
         let failure = parse_report(&OPTIONS[..100], true).unwrap_err();
         assert_eq!(

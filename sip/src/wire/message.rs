@@ -158,6 +158,10 @@ impl Message {
 
     /// Where a part of the message stands in it.
     fn span_of(&self, part: &[u8]) -> Option<Span> {
+        if part.is_empty() {
+            // `;tag` without a value is there all the same, and may stand nowhere in the message.
+            return Some(Span::default());
+        }
         let start = (part.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
         (start + part.len() <= self.bytes.len()).then(|| Span::new(start, start + part.len()))
     }
