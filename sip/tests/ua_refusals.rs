@@ -227,6 +227,50 @@ fn one_source_cannot_take_every_transaction() {
     assert!(stage.ua.stats().refused_source_full > 0 && stage.ua.stats().refused_transactions_full > 0);
 }
 
+/// One complete call: INVITE, 200, ACK, BYE. What the INVITE and the BYE were answered.
+fn whole_call(stage: &mut Stage, n: u32) -> (String, String) {
+    let own = |text: String| text.replace("call-1", &format!("call-{n}"));
+    stage.hear(&own(request("INVITE", &format!("z9hG4bKi{n}"), "", 1, "", OFFER)));
+    if stage.told.is_empty() {
+        return (stage.next().what(), String::new());
+    }
+    let (key, _) = stage.incoming();
+    stage.next_is("100");
+    stage.answer(key);
+    let answer = stage.next_is("200");
+    let tag = answer.to_tag();
+    stage.hear(&own(request("ACK", &format!("z9hG4bKa{n}"), &tag, 1, "", "")));
+    stage.hear(&own(request("BYE", &format!("z9hG4bKb{n}"), &tag, 2, "", "")));
+    stage.told.clear();
+    (answer.what(), stage.next().what())
+}
+
+#[test]
+fn a_full_table_lets_go_of_what_only_lingers_and_a_call_that_is_up_can_always_end() {
+    let limits = Limits { calls: 3, transactions: 40, transactions_per_source: 5 };
+    let mut stage = Stage::with(Config { limits, ..Config::default() });
+    let done = || ("200".to_owned(), "200".to_owned());
+    // Two transactions a call: the third has room for its INVITE, and its BYE gets in all the same.
+    for n in 0..3 {
+        assert_eq!(whole_call(&mut stage, n), done(), "call {n}");
+    }
+    assert_eq!((stage.ua.transactions(), stage.ua.calls()), (6, 0));
+    // Their peers may still ask again, so a new call is refused ...
+    assert_eq!(whole_call(&mut stage, 3).0, "503");
+    stage.hear(&request("BYE", "z9hG4bKb2", "", 2, "", "").replace("call-1", "call-2"));
+    assert_eq!(stage.next().what(), "200", "the answer is there still");
+    // ... until they have had the time for it: then the oldest make room, one for one.
+    stage.wait_ms(4_000);
+    for n in 4..40 {
+        assert_eq!(whole_call(&mut stage, n).1, "200", "call {n}");
+        stage.wait_ms(4_000);
+        assert!(stage.ua.transactions() <= 6);
+    }
+    assert_eq!(stage.ua.stats().refused_source_full, 1);
+    assert!(stage.ua.stats().let_go_early >= 30);
+    stage.at_rest_after(40);
+}
+
 #[test]
 fn more_calls_a_second_than_allowed_are_refused_and_overload_refuses_all_until_it_is_over() {
     let mut stage = Stage::with(Config { calls_per_second_max: Some(50), ..Config::default() });

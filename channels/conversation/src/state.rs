@@ -495,6 +495,10 @@ impl ConversationState {
             let oldest = self.legs.iter().position(|leg| leg.phase == LegPhase::Ended).unwrap_or(0);
             self.legs.remove(oldest);
         }
+        if self.legs.is_empty() {
+            // Most conversations have one; a first push would make room for four.
+            self.legs.reserve_exact(1);
+        }
         self.legs.push(leg);
     }
 

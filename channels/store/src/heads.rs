@@ -55,6 +55,14 @@ impl Heads {
         self.young.insert(key, head);
     }
 
+    /// Forgets a conversation that is over, when its transaction is written: hardly anything follows, and what does finds
+    /// its state in the store.
+    pub(crate) fn let_go_of_ended(&mut self, key: &Key) {
+        if self.young.get(key).is_some_and(|head| !head.state.is_open()) {
+            self.young.remove(key);
+        }
+    }
+
     /// Forgets everything: what is remembered may belong to a transaction that was rolled back.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
@@ -78,5 +86,11 @@ mod tests {
             assert!(heads.young.len() + heads.old.len() <= HEADS_MAX);
         }
         assert!(heads.get(&key(1)).is_none());
+        heads.let_go_of_ended(&key(0));
+        assert!(heads.get(&key(0)).is_some(), "it is open");
+        let head = heads.get(&key(0)).expect("it is there");
+        head.state.ended = Some(head.state.last_at);
+        heads.let_go_of_ended(&key(0));
+        assert!(heads.get(&key(0)).is_none());
     }
 }

@@ -25,6 +25,9 @@ pub use lost::close_lost_calls;
 pub const QUEUE: usize = 65_536;
 /// Events of one transaction.
 const BATCH: usize = 512;
+/// Transactions begin at most this often: under load what comes in between shares the next one, because a transaction costs
+/// more than the events in it. An event that comes alone is written at once.
+const COMMIT_EVERY: Duration = Duration::from_millis(10);
 /// Pause before a failed append is tried again; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -134,6 +137,7 @@ async fn write(
     let mut batch = Vec::with_capacity(BATCH);
     let mut gap = Gap::default();
     while queue.recv_many(&mut batch, BATCH).await > 0 {
+        let began = tokio::time::Instant::now();
         let done = append(std::mem::take(&mut batch), &*store, &*bus, &stats, &mut gap).await;
         gap.look(&stats);
         let told = match gap.take(&writer) {
@@ -143,6 +147,10 @@ async fn write(
         if done.and(told).is_err() {
             tracing::error!("the store has ended: nothing is written to the log any more");
             return;
+        }
+        // A batch's worth that waits already is not made to wait.
+        if queue.len() < BATCH && !queue.is_closed() {
+            tokio::time::sleep_until(began + COMMIT_EVERY).await;
         }
     }
 }

@@ -228,7 +228,7 @@ impl Endpoint {
         if let Some(id) = self.servers.get(&own_index).copied() {
             return self.walk(now, id, Input::Request, None, None);
         }
-        let Some(invite) = self.servers.get(&invite_index).copied().filter(|_| self.has_room(flow)) else {
+        let Some(invite) = self.servers.get(&invite_index).copied().filter(|_| self.has_room_in_call(now, flow)) else {
             return self.refuse_without_dialog(&message, flow);
         };
         let tag = self.txs.get(&invite).and_then(|tx| tx.local_tag.clone());

@@ -16,7 +16,7 @@ impl Endpoint {
     /// A request whose To tag names a call.
     pub(crate) fn in_dialog(&mut self, now: Instant, flow: Flow, (id, index): (u64, Fingerprint), message: Message) {
         let Some(purpose) = purpose_of(&message) else { return };
-        if !self.has_room(flow) {
+        if !self.has_room_in_call(now, flow) {
             return self.refuse(&message, flow, &Refusal::new(503, "").with("Retry-After", "1"));
         }
         let refusal = self.enter_dialog(now, id, &message, purpose);

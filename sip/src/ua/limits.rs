@@ -1,5 +1,7 @@
 //! Every bound of the machines, by name.
 
+use std::time::Duration;
+
 /// Challenges read from one header value; later ones are ignored.
 pub const CHALLENGES_MAX: usize = 8;
 
@@ -45,6 +47,10 @@ pub const TRANSACTIONS_MAX: usize = 200_000;
 
 /// Default for the server transactions that one source may hold. A trunk is one source: half of all.
 pub const TRANSACTIONS_PER_SOURCE_MAX: usize = TRANSACTIONS_MAX / 2;
+
+/// A transaction that has answered may be forgotten before its time when the tables are full, but not earlier than this:
+/// a peer that lost the answer has asked again after 0.5, 1.5 and 3.5 s.
+pub const LINGER_MIN: Duration = Duration::from_secs(4);
 
 /// Capacity below which an idle table is not shrunk.
 pub const IDLE_CAPACITY: usize = 256;

@@ -52,6 +52,7 @@ use crate::tx::matching::{Fingerprint, Fingerprinter, PlainMap};
 use crate::tx::timers::TimerQueue;
 use crate::wire::{Message, ParseError};
 use admission::Admission;
+use admission::Source;
 use call::Call;
 use random::Random;
 use std::collections::{HashMap, VecDeque};
@@ -84,7 +85,7 @@ pub struct Endpoint {
     /// Calls by Call-ID and our tag.
     dialogs: PlainMap<Fingerprint, u64>,
     /// Server transactions of each source.
-    sources: HashMap<IpAddr, usize>,
+    sources: HashMap<IpAddr, Source>,
     timers: TimerQueue<Owner>,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -272,12 +273,13 @@ impl Endpoint {
                 self.servers.capacity() + self.clients.capacity() + self.merged.capacity() + self.dialogs.capacity(),
                 size_of::<(Fingerprint, u64)>(),
             )
-            + table(self.sources.capacity(), size_of::<(IpAddr, usize)>());
+            + table(self.sources.capacity(), size_of::<(IpAddr, Source)>());
         tables
             + self.timers.memory_bytes()
             + self.outputs.capacity() * size_of::<Output>()
             + self.txs.values().map(|tx| tx.memory_bytes()).sum::<usize>()
             + self.calls.values().map(|call| call.memory_bytes()).sum::<usize>()
+            + self.sources.values().map(Source::memory_bytes).sum::<usize>()
     }
 
     pub(crate) fn next_id(&mut self) -> u64 {

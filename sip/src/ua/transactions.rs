@@ -104,7 +104,7 @@ impl Endpoint {
         if let Some(merged) = merged {
             self.merged.insert(merged, id);
         }
-        *self.sources.entry(flow.remote.ip()).or_insert(0) += 1;
+        self.sources.entry(flow.remote.ip()).or_default().open += 1;
         id
     }
 
@@ -158,6 +158,11 @@ impl Endpoint {
         if status >= 200 {
             tx.request = None; // what lingers is the response alone
             tx.message.shrink_to_fit();
+            // A failure to INVITE still waits for its ACK.
+            if tx.is_server() && (status < 300 || tx.machine.machine() == Machine::Server) {
+                let source = tx.fallback.ip();
+                self.lingers(now, id, source);
+            }
         }
     }
 
@@ -250,9 +255,9 @@ impl Endpoint {
                 self.merged.remove(&merged);
             }
             let source = tx.fallback.ip();
-            if let Some(count) = self.sources.get_mut(&source) {
-                *count -= 1;
-                if *count == 0 {
+            if let Some(of_source) = self.sources.get_mut(&source) {
+                of_source.open -= 1;
+                if of_source.open == 0 {
                     self.sources.remove(&source);
                 }
             }

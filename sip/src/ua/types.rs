@@ -311,6 +311,7 @@ pub struct Stats {
     pub refused_calls_full: u64,
     pub refused_transactions_full: u64,
     pub refused_source_full: u64,
+    pub let_go_early: u64,
     pub malformed: u64,
     pub dropped_bad_via: u64,
     pub dropped_stray_responses: u64,

@@ -144,6 +144,7 @@ pub(super) async fn write(
         if let Some(head) = heads.get(&key) {
             (head.dirty, head.outgoing) = (false, None);
         }
+        heads.let_go_of_ended(&key);
     }
     let done = found.into_iter().zip(deliveries).enumerate().map(|(at, (found, deliveries))| match found {
         Some(found) => {

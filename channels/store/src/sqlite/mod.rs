@@ -50,7 +50,7 @@ const CHECKPOINT_PAGES: u32 = 4_096;
 const WAL_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 
 /// Pages that the writer keeps in memory: the ends of the indices, where new rows go, and what lies above them.
-const WRITER_CACHE_KIB: i64 = 32 * 1024;
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
 
 /// How an SQLite store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -311,25 +311,30 @@ impl Work<'_> {
 
     /// Writes what stands for whole groups: states and the outbox.
     fn finish(&mut self) -> Result<()> {
-        self.write_states()?;
+        let dirty = self.write_states()?;
         for key in std::mem::take(&mut self.outgoing) {
             let head = self.heads.get(&key).expect("what a transaction touched is remembered to its end");
             if let Some(range) = head.outgoing.take() {
                 flow::insert_outgoing(self.db, self.shared.topology, &key, range)?;
             }
         }
+        for key in &dirty {
+            self.heads.let_go_of_ended(key);
+        }
         Ok(())
     }
 
-    fn write_states(&mut self) -> Result<()> {
-        for key in std::mem::take(&mut self.dirty) {
+    /// Answers whose states were written.
+    fn write_states(&mut self) -> Result<Vec<Key>> {
+        let dirty = std::mem::take(&mut self.dirty);
+        for key in &dirty {
             let head =
-                self.heads.get(&key).expect("what a transaction touched is remembered to its end (limits of Heads)");
+                self.heads.get(key).expect("what a transaction touched is remembered to its end (limits of Heads)");
             head.dirty = false;
             let json = serde_json::to_string(&head.state).expect("a state's keys are strings and its numbers finite");
             rows::put_state(self.db, &head.state, &json)?;
         }
-        Ok(())
+        Ok(dirty)
     }
 
     pub(super) fn put_plan(&mut self, plan: &NewPlanVersion) -> Result<Said<PlanVersion>> {

@@ -46,10 +46,13 @@ impl Server {
         fs::create_dir_all(&folder).map_err(BenchError::io(format!("making {}", folder.display())))?;
         let target = free_address()?;
         let config = folder.join("ark.toml");
-        fs::write(&config, site(&folder, target, free_address()?, log))
+        fs::write(&config, site(&folder, target, free_address()?))
             .map_err(BenchError::io(format!("writing {}", config.display())))?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(&config).current_dir(&folder);
+        if !log {
+            command.arg("--bench-without-log");
+        }
         let name = if log { "ark" } else { "ark without its log" };
         Self::launch(name, command, core, target, Some(folder))
     }
@@ -181,16 +184,15 @@ fn free_address() -> Result<SocketAddr, BenchError> {
 }
 
 /// A site that refuses nothing for its rate: the bench comes from one address.
-fn site(folder: &Path, sip: SocketAddr, web: SocketAddr, log: bool) -> String {
+fn site(folder: &Path, sip: SocketAddr, web: SocketAddr) -> String {
     let folder = folder.display();
-    let store = if log { format!("sqlite:{folder}/ark.db") } else { "none:".to_owned() };
     format!(
         "[gateway]\nid = \"bench\"\ndata = \"{folder}/data\"\n\
          [sip]\nlisten = [\"udp:{sip}\"]\ncalls_max = 4000\ncalls_per_second_max = 1000000\n\
          messages_per_second_max = 10000000\n\
          [rtp]\naddress = \"127.0.0.1\"\nports = \"10000-59999\"\n\
          [web]\nlisten = \"{web}\"\n\
-         [store]\nurl = \"{store}\"\n\
+         [store]\nurl = \"sqlite:{folder}/ark.db\"\n\
          [files]\nurl = \"file:{folder}/files\"\n\
          [[hotline]]\nnumber = \"95188\"\ndialplan = \"builtin:hotline-95188\"\n\
          [[queue]]\nname = \"general\"\noperators = []\n"
@@ -206,7 +208,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("ark-bench-site-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("ark.toml");
-        fs::write(&path, site(&folder, free_address().unwrap(), free_address().unwrap(), true)).unwrap();
+        fs::write(&path, site(&folder, free_address().unwrap(), free_address().unwrap())).unwrap();
         let loaded = crate::config::Config::load(Some(&path));
         assert!(loaded.is_ok(), "{:?}", loaded.err());
         fs::remove_dir_all(&folder).unwrap();
