@@ -13,6 +13,7 @@ pub mod media;
 pub mod net;
 pub mod phone;
 pub mod plans;
+mod priority;
 pub mod prompts;
 pub mod serve;
 pub mod telemetry;

@@ -304,7 +304,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
             advice: "Make it, or change [store] url",
         })?;
     }
-    let store = tokio::task::block_in_place(|| SqliteStore::open(path))?;
+    let store = tokio::task::block_in_place(|| crate::priority::in_background(|| SqliteStore::open(path)))?;
     Ok(Arc::new(store))
 }
 

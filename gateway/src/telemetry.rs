@@ -73,7 +73,10 @@ mod lines {
     pub(super) fn start() -> io::Result<fn() -> Line> {
         if QUEUE.get().is_none() {
             let (sender, receiver) = sync_channel(LINES_MAX);
-            std::thread::Builder::new().name("ark-log".to_owned()).spawn(move || write(&receiver))?;
+            std::thread::Builder::new().name("ark-log".to_owned()).spawn(move || {
+                crate::priority::stand_back();
+                write(&receiver);
+            })?;
             let _ = QUEUE.set(sender);
         }
         Ok(|| Line)

@@ -42,6 +42,7 @@ pub(super) fn run(command: &ServeCommand) -> CliResult {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(crate::priority::stand_back)
         .build()
         .map_err(|error| Failure::environment(format!("the runtime cannot start: {error}")))?;
     let ended = runtime.block_on(serve(config, !command.bench_without_log));
