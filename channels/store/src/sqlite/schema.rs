@@ -189,6 +189,14 @@ const MIGRATIONS: &[&str] = &[
     );
     create index audit_conversation on audit (tenant, conversation, row);
 ",
+    "
+    create table gateway (
+        gateway text not null primary key,
+        place text not null,
+        process text not null,
+        until_ms integer not null
+    );
+",
 ];
 
 /// The latest layout this program knows.
