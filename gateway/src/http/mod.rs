@@ -10,7 +10,7 @@ mod error;
 mod events;
 mod health;
 pub mod limits;
-mod mask;
+pub(crate) mod mask;
 mod recordings;
 pub mod tls;
 pub mod token;
@@ -41,6 +41,7 @@ use crate::control::Control;
 use token::Token;
 
 pub use api::openapi;
+pub(crate) use recordings::below as file_below;
 
 /// What the web face needs to know.
 pub struct Web {
