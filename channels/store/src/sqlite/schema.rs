@@ -189,6 +189,14 @@ const MIGRATIONS: &[&str] = &[
     );
     create index audit_conversation on audit (tenant, conversation, row);
 ",
+    "
+    create table log_reader (
+        tenant text not null,
+        name text not null,
+        position integer not null,
+        primary key (tenant, name)
+    ) without rowid;
+",
 ];
 
 /// The latest layout this program knows.
