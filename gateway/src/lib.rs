@@ -17,3 +17,4 @@ mod priority;
 pub mod prompts;
 pub mod serve;
 pub mod telemetry;
+pub mod webhooks;

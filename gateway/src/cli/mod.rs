@@ -14,6 +14,7 @@ mod doctor;
 mod output;
 mod serve;
 mod sip;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +64,9 @@ enum Command {
     /// See, begin and end calls on the running gateway
     #[command(subcommand)]
     Call(call::CallCommand),
+    /// See the site's webhooks, try them, and send again what they gave up
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Read the log of the running gateway
     #[command(subcommand)]
     Conversation(conversation::ConversationCommand),
@@ -98,6 +102,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Dialplan(command) => dialplan::run(command),
         Command::Bench(command) => bench::run(&command),
         Command::Call(command) => call::run(command),
+        Command::Webhook(command) => webhook::run(command),
         Command::Conversation(command) => conversation::run(command),
     }
 }
