@@ -65,7 +65,10 @@ pub(super) struct Endpoint {
     pub(super) gateway: String,
     pub(super) store: Arc<dyn Store>,
     pub(super) bounds: Bounds,
+    /// Something was committed.
     pub(super) wake: Notify,
+    /// Something is due that was not before.
+    pub(super) again: Notify,
     pub(super) stats: Stats,
 }
 
@@ -135,6 +138,7 @@ impl Endpoint {
             }
             due = tokio::select! {
                 () = self.wake.notified() => false,
+                () = self.again.notified() => true,
                 Some(_) = sending.join_next(), if !sending.is_empty() => true,
                 () = tokio::time::sleep(pause) => true,
                 _ = stop.wait_for(|stop| *stop) => break,

@@ -152,6 +152,7 @@ pub fn start(
             store: Arc::clone(&store),
             bounds: bounds.clone(),
             wake: Notify::new(),
+            again: Notify::new(),
             stats: Stats::default(),
         }));
     }
@@ -252,6 +253,7 @@ impl Webhooks {
             for state in [DeliveryState::Dead, DeliveryState::Done] {
                 let found = self.store.deliveries(&tenant, &endpoint.adapter(), state, id.saturating_sub(1), 1).await?;
                 if found.first().is_some_and(|one| one.id == id) && self.store.replay_delivery(&tenant, id).await? {
+                    endpoint.again.notify_one();
                     return Ok(Some(endpoint.name.clone()));
                 }
             }
@@ -269,6 +271,9 @@ impl Webhooks {
         let mut replayed = 0;
         for one in found {
             replayed += usize::from(self.store.replay_delivery(&tenant, one.id).await?);
+        }
+        if let Some(endpoint) = self.endpoint(name) {
+            endpoint.again.notify_one();
         }
         Ok(replayed)
     }
@@ -302,7 +307,7 @@ impl Webhooks {
         if endpoint.stats.gone.swap(false, Ordering::Relaxed) {
             tracing::info!(webhook = name, "the webhook is sent events again");
         }
-        endpoint.wake.notify_one();
+        endpoint.again.notify_one();
         true
     }
 

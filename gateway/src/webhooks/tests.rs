@@ -111,12 +111,16 @@ struct House {
 
 impl House {
     fn new(name: &str) -> Self {
+        Self::with(name, |folder| Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap()))
+    }
+
+    fn with(name: &str, open: impl FnOnce(&std::path::Path) -> Arc<dyn Store>) -> Self {
         let folder = std::env::temp_dir().join(format!("ark-webhook-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("new"), NEW).unwrap();
         std::fs::write(folder.join("old"), format!("{OLD}\n")).unwrap();
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap());
+        let store = open(&folder);
         Self { folder, store, bus: Arc::new(EmbeddedBus::new()) }
     }
 
@@ -392,6 +396,44 @@ async fn two_gateways_share_a_webhook_and_send_each_event_once() {
     first.stop().await;
     second.stop().await;
     assert!(receiver.seen.try_recv().is_err(), "nothing twice while nobody dies");
+}
+
+#[tokio::test]
+async fn two_gateways_on_postgresql_share_a_webhook_and_miss_nothing_when_one_is_gone() {
+    let Some(server) = ark_store::kit::postgres("two_gateways_on_postgresql_share_a_webhook") else { return };
+    let mut receiver = Receiver::start(|_| Reply::Status(200)).await;
+    let houses = ["pg-a", "pg-b"].map(|name| House::with(name, |_| Arc::new(server.store("ark"))));
+    let bounds = Bounds { claim_beyond: Duration::from_millis(1), ..quick() };
+    let webhook = Webhook { timeout: Span(Duration::from_secs(1)), ..houses[0].webhook("crm", &receiver) };
+    let (_, first) = houses[0].start(std::slice::from_ref(&webhook), bounds.clone()).await;
+    let (_, second) = houses[1].start(&[webhook], bounds).await;
+    let mut first = Some(first);
+    let writers: Vec<_> = (0..2_u64)
+        .map(|at| {
+            let store = Arc::clone(&houses[usize::from(at == 1)].store);
+            tokio::spawn(async move {
+                for round in 0..20 {
+                    // Both write to all conversations, so that their transactions overlap.
+                    let events = (1..=5).map(|n| key(conversation(n), at * 10_000 + round * 100 + n as u64)).collect();
+                    store.append(events).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    while seen.len() < 200 {
+        *seen.entry(receiver.next().await.id().to_owned()).or_default() += 1;
+        if seen.len() == 50 {
+            drop(first.take());
+        }
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let of_all: Vec<String> =
+        (1..=5).flat_map(|n| (1..=40).map(move |seq| format!("{}-{seq}", conversation(n)))).collect();
+    assert!(of_all.iter().all(|id| seen.contains_key(id)), "{seen:?}");
+    second.stop().await;
 }
 
 #[tokio::test]
