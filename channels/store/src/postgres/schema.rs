@@ -177,6 +177,16 @@ const MIGRATIONS: &[&str] = &[
         until_ms bigint not null
     );
 ",
+    "
+    alter table log add column position bigint generated always as identity;
+    create unique index log_position on log (position);
+    create table log_reader (
+        tenant text not null,
+        name text not null,
+        position bigint not null,
+        primary key (tenant, name)
+    );
+",
 ];
 
 /// The latest layout this program knows.

@@ -199,6 +199,14 @@ const MIGRATIONS: &[&str] = &[
         until_ms integer not null
     );
 ",
+    "
+    create table log_reader (
+        tenant text not null,
+        name text not null,
+        position integer not null,
+        primary key (tenant, name)
+    ) without rowid;
+",
 ];
 
 /// The latest layout this program knows.
