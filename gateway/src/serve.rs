@@ -40,6 +40,9 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 const PARTS_EVERY: Duration = Duration::from_millis(500);
 /// How often plan files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// A gateway to which nobody has spoken for so long lets go of the memory that its last calls used: their transactions have
+/// lingered their 32 s by then.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(33);
 
 /// Why a gateway does not start: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -188,7 +191,7 @@ impl Gateway {
             engine: engine.handle(),
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
-        let watcher = tokio::spawn(watch(Arc::clone(&plans)));
+        let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
         Ok(Self {
             config,
             switch,
@@ -271,13 +274,22 @@ fn start_webhooks(
         .map_err(StartError::Webhook)
 }
 
-/// Looks at the plan files for as long as the gateway runs.
-async fn watch(plans: Arc<Plans>) {
+/// Looks at the plan files for as long as the gateway runs, and lets go of the memory of a burst once it is over.
+async fn watch(plans: Arc<Plans>, switch: SwitchHandle) {
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut requests, mut last_busy, mut kept) = (0, Instant::now(), false);
     loop {
         every.tick().await;
         plans.look_for_changes().await;
+        let now_received = switch.snapshot().sip.requests_received;
+        if now_received != requests {
+            (requests, last_busy, kept) = (now_received, Instant::now(), true);
+        } else if kept && last_busy.elapsed() >= GIVE_BACK_AFTER {
+            kept = false;
+            // It cannot fail; who waits for it is nobody.
+            let _ = tokio::task::spawn_blocking(crate::media::sys::give_back_memory).await;
+        }
     }
 }
 

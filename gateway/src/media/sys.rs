@@ -43,6 +43,16 @@ pub(crate) fn thread_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// Gives memory that nobody uses back to the system, where the allocator is one that keeps it (glibc). Takes some
+/// milliseconds; other threads may allocate meanwhile.
+pub(crate) fn give_back_memory() {
+    // SAFETY: malloc_trim has no preconditions and locks the arenas itself.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Sleeps until that instant of `CLOCK_MONOTONIC`; returns at once when it has passed. A signal does not shorten it.
 pub(crate) fn sleep_until_ns(deadline_ns: u64) {
     let time = libc::timespec {

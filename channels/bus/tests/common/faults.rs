@@ -229,12 +229,14 @@ pub(crate) async fn f12_closed(rabbit: &Rabbit) {
     ctl(&["eval", &exchange]);
     let then = ledger.confirmed();
     eventually("it flows again", READY, async || (ledger.confirmed() > then + 300).then_some(())).await;
-    assert_eq!(a.health().await.connects, connects, "only the channel was made anew");
+    // Only the channel is made anew, unless a busy broker does not answer in time: then the connection is, once.
+    let connects_now = a.health().await.connects;
+    assert!((connects..=connects + 1).contains(&connects_now), "{connects_now} connects, {connects} before");
     ctl(&["close_all_connections", "-p", &vhost, "a test"]);
     generating.await.unwrap();
     ledger.wait_until_all_applied(READY).await;
     ledger.judge();
-    assert!(a.health().await.connects > connects);
+    assert!(a.health().await.connects > connects_now);
     ledger.row("F12 exchange deleted, closed", &a, began).await;
     reading.abort();
 }

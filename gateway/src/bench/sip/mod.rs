@@ -16,8 +16,9 @@ use server::{Server, Usage};
 const SAMPLE: Duration = Duration::from_millis(50);
 /// Calls that end in this time after the last one began are waited for.
 const DRAIN: Duration = Duration::from_secs(5);
-/// The first calls of a process pay for what is made once: they are not counted.
-const WARM_UP: (f64, Duration) = (100.0, Duration::from_secs(2));
+/// The first calls of a process pay for what is made once, and fill caches whose size does not depend on calls (the store's
+/// pages): they are not counted.
+const WARM_UP: (f64, Duration) = (400.0, Duration::from_secs(5));
 /// A ramp begins here and grows by a quarter.
 const RAMP_START: f64 = 200.0;
 const RAMP_GROWTH: f64 = 1.25;
@@ -59,7 +60,7 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Log::On)]
     pub log: Log,
     /// Seconds after the last call until memory is looked at again
-    #[arg(long, default_value_t = 35.0)]
+    #[arg(long, default_value_t = 40.0)]
     pub settle: f64,
     /// A server that already runs (its CPU and memory are not known then)
     #[arg(long, value_name = "HOST:PORT")]
@@ -209,7 +210,7 @@ fn measure(options: &Options, cores: Cores, server: &Server, rate: f64) -> Resul
     let time = Duration::from_secs_f64(options.seconds.clamp(0.2, 600.0));
     let mut peak_rss = 0;
     let mut step = |rate: f64, time: Duration| step(cores, server, rate, time, &mut peak_rss);
-    step(WARM_UP.0, WARM_UP.1.min(time))?;
+    step(WARM_UP.0, WARM_UP.1)?;
     let before = server.usage()?.rss_bytes;
     let (mut steps, mut peak, mut overload) = (Vec::new(), None, None);
     if options.ramp || options.overload {
