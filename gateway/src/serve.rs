@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
@@ -13,7 +13,7 @@ use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
 use ark_store::Store;
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
@@ -22,16 +22,15 @@ use crate::config::{Config, SipListen, SipTransport};
 use crate::control::{
     CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
 };
-use crate::conversations::relay::{Relay, RelayStats};
-use crate::conversations::shards::OwnShards;
-use crate::conversations::site::{Member, Place, Status};
-use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
+use crate::conversations::site::{self, SiteTasks, SiteView};
+use crate::conversations::{self, LogSink, LogWriter, Writer};
 use crate::http::token::Token;
 use crate::media::{Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::telemetry::{Sample, SampleKind};
+use crate::webhooks::{self, Webhooks};
 use crate::{actions, http};
 
 /// Media events that wait for the signalling thread.
@@ -40,8 +39,6 @@ const MEDIA_EVENTS: usize = 16_384;
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// How often it is looked whether every part runs.
 const PARTS_EVERY: Duration = Duration::from_millis(500);
-/// How long the end of the process waits for the relay, and for the store to hear that this gateway goes.
-const RELAY_END_MAX: Duration = Duration::from_secs(5);
 /// How often plan files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -83,6 +80,9 @@ pub enum StartError {
     /// The web server.
     #[error("{0}")]
     Web(String),
+    /// A webhook that cannot be used.
+    #[error("{0}")]
+    Webhook(String),
     /// No hotline has a plan that can answer.
     #[error("no hotline can answer:\n{0}")]
     NoPlan(String),
@@ -114,6 +114,7 @@ pub struct Gateway {
     /// Signs off from the site, then ends the relay.
     site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
+    webhook_tasks: webhooks::Running,
 }
 
 impl Gateway {
@@ -140,8 +141,8 @@ impl Gateway {
         let bus = Arc::clone(&carrier.bus);
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
         let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
-        let (onward, site) = join(&config, &store, &carrier, &writer, &process).await?;
-        close_own_calls(&*store, &writer, &onward, &process, config.store.is_postgres()).await?;
+        let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
+        site::close_own_calls(&*store, &writer, &onward, &process, config.store.is_postgres()).await?;
         conversations::mend_recordings(&*store, &writer, &onward, &folders.recordings).await?;
         let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone());
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
@@ -150,8 +151,7 @@ impl Gateway {
         let preparer = Preparer::new(&config);
         let plans =
             Arc::new(Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, preparer));
-        let refused = plans.load_all().await;
-        let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
+        let refused: Vec<String> = plans.load_all().await.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
         let hotlines = plans.hotlines();
         if hotlines.is_empty() && !config.hotline.is_empty() {
             return Err(StartError::NoPlan(refused.join("\n")));
@@ -161,7 +161,7 @@ impl Gateway {
             listen: config.sip.listen.clone(),
             config: SwitchConfig {
                 process,
-                shards: site.as_ref().map(|site| Arc::clone(&site.own)),
+                shards: site.as_ref().map(|site| site.own()),
                 ..switch_config(&config, &tenant, folders.recordings, log_calls)
             },
             site: sip_site(&config, hotlines),
@@ -177,7 +177,9 @@ impl Gateway {
         let switch = driver::start(parts)?;
         plans.attach(switch.clone());
         tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(&config)));
+        let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let control: Arc<dyn Control> = Arc::new(Running {
+            webhooks,
             config: Arc::clone(&config),
             switch: switch.clone(),
             plans: Arc::clone(&plans),
@@ -206,6 +208,7 @@ impl Gateway {
             carrier,
             site,
             watcher,
+            webhook_tasks,
         })
     }
 
@@ -246,7 +249,20 @@ impl Gateway {
 
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
-        let Self { switch, plans, web_stop, web_task, engine, log, log_writer, carrier, site, watcher, .. } = self;
+        let Self {
+            switch,
+            plans,
+            web_stop,
+            web_task,
+            engine,
+            log,
+            log_writer,
+            carrier,
+            site,
+            watcher,
+            webhook_tasks,
+            ..
+        } = self;
         watcher.abort();
         switch.stop().await;
         let _ = web_stop.send(true);
@@ -255,6 +271,7 @@ impl Gateway {
         drop(engine);
         drop((switch, plans, log));
         log_writer.finish().await;
+        webhook_tasks.stop().await;
         if let Some(site) = site {
             site.end().await;
         }
@@ -262,114 +279,14 @@ impl Gateway {
     }
 }
 
-/// What runs for a gateway that is one of several, or that has a broker.
-struct SiteTasks {
-    own: Arc<OwnShards>,
-    status: Arc<Mutex<Status>>,
-    stats: Arc<RelayStats>,
-    member: tokio::task::JoinHandle<()>,
-    member_stop: watch::Sender<bool>,
-    relay: Option<(tokio::task::JoinHandle<()>, watch::Sender<bool>)>,
-}
-
-impl SiteTasks {
-    fn watch(&self) -> SiteView {
-        let (own, status, stats) = (Arc::clone(&self.own), Arc::clone(&self.status), Arc::clone(&self.stats));
-        SiteView { own, status, stats }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.member.is_finished() || self.relay.as_ref().is_some_and(|(task, _)| task.is_finished())
-    }
-
-    /// Carries what still waits, while this gateway has its shards; then gives them back.
-    async fn end(self) {
-        if let Some((mut task, stop)) = self.relay {
-            stop.send_replace(true);
-            if tokio::time::timeout(RELAY_END_MAX, &mut task).await.is_err() {
-                tracing::warn!("the broker did not take everything before the end; the outbox has it");
-                task.abort();
-            }
-        }
-        self.member_stop.send_replace(true);
-        let mut member = self.member;
-        if tokio::time::timeout(RELAY_END_MAX, &mut member).await.is_err() {
-            member.abort();
-        }
-    }
-}
-
-/// What is shown of it.
-struct SiteView {
-    own: Arc<OwnShards>,
-    status: Arc<Mutex<Status>>,
-    stats: Arc<RelayStats>,
-}
-
-impl SiteView {
-    fn ready(&self) -> Ready {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (held, all) = (self.own.count(), self.own.topology().shards);
-        let detail = match &status.failing {
-            Some(error) => error.clone(),
-            None => format!("{held} of {all} shards are here; gateways: {}", status.here.join(" ")),
-        };
-        Ready { name: "site".to_owned(), ok: status.failing.is_none(), detail }
-    }
-}
-
-/// Joins the site's other gateways, when there may be some, and starts the relay, when there is a broker.
-async fn join(
+fn start_webhooks(
     config: &Config,
     store: &Arc<dyn Store>,
-    carrier: &Carrier,
-    writer: &Writer,
-    process: &str,
-) -> Result<(Onward, Option<SiteTasks>), StartError> {
-    let wake = Arc::new(Notify::new());
-    let onward =
-        if carrier.is_broker() { Onward::Relay(Arc::clone(&wake)) } else { Onward::Direct(Arc::clone(&carrier.bus)) };
-    if !carrier.is_broker() && !config.store.is_postgres() {
-        return Ok((onward, None));
-    }
-    let place = Place::take(&config.gateway.data)?;
-    let member = Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, place).await?;
-    let (own, status, stats) = (member.own(), member.status(), Arc::new(RelayStats::default()));
-    let (member_stop, stopped) = watch::channel(false);
-    let relay = carrier.is_broker().then(|| {
-        let relay = Relay {
-            store: Arc::clone(store),
-            bus: Arc::clone(&carrier.bus),
-            own: Arc::clone(&own),
-            wake,
-            stats: Arc::clone(&stats),
-        };
-        let (stop, stopped) = watch::channel(false);
-        (tokio::spawn(relay.run(stopped)), stop)
-    });
-    let member = tokio::spawn(member.stay(stopped));
-    Ok((onward, Some(SiteTasks { own, status, stats, member, member_stop, relay })))
-}
-
-/// Closes in the log the calls of this gateway's earlier processes.
-async fn close_own_calls(
-    store: &dyn Store,
-    writer: &Writer,
-    onward: &Onward,
-    process: &str,
-    shared: bool,
-) -> Result<(), StartError> {
-    let is_gone = |of: &str| match of.split_once('/') {
-        Some((gateway, _)) => gateway == writer.gateway && of != process,
-        // Of a release that wrote no process: in a store of its own they are this gateway's.
-        None => !shared,
-    };
-    let reason = "the gateway stopped while this call was up";
-    let lost = conversations::close_lost_calls(store, writer, onward, &is_gone, reason).await?;
-    if lost > 0 {
-        tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
-    }
-    Ok(())
+    bus: &Arc<dyn Bus>,
+) -> Result<(Arc<Webhooks>, webhooks::Running), StartError> {
+    let bounds = webhooks::Bounds::default();
+    webhooks::start(&config.webhook, &config.gateway.id, Arc::clone(store), Arc::clone(bus), &bounds)
+        .map_err(StartError::Webhook)
 }
 
 /// Looks at the plan files for as long as the gateway runs.
@@ -613,6 +530,7 @@ struct Running {
     log: LogSink,
     engine: EngineHandle,
     site: Option<SiteView>,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Running {
@@ -624,9 +542,7 @@ impl Running {
         let log = self.log.stats();
         let load = |value: &std::sync::atomic::AtomicU64| value.load(std::sync::atomic::Ordering::Relaxed);
         let site = self.site.as_ref();
-        let shards = site.map_or(0, |site| site.own.count() as u64);
-        let relayed = site.map_or(0, |site| load(&site.stats.relayed));
-        let retries = site.map_or(0, |site| load(&site.stats.retries));
+        let [shards, relayed, retries] = site.map(SiteView::numbers).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
         let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
         let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
@@ -637,7 +553,7 @@ impl Running {
             + sip.refused_calls_full
             + sip.refused_transactions_full
             + sip.refused_source_full;
-        vec![
+        let mut samples = vec![
             sample("ark_calls", "Calls that are known now.", gauge, switch.calls as u64),
             sample("ark_callers_waiting", "Callers that wait for a person now.", gauge, switch.waiting as u64),
             sample("ark_sip_connections", "TCP connections that are open now.", gauge, switch.connections as u64),
@@ -675,7 +591,9 @@ impl Running {
             sample("ark_shards", "Shards whose lease this gateway has.", gauge, shards),
             sample("ark_relay_events_total", "Committed events that the broker confirmed.", counter, relayed),
             sample("ark_relay_retries_total", "Times that the relay tried again.", counter, retries),
-        ]
+        ];
+        samples.extend(self.webhooks.samples().await);
+        samples
     }
 
     fn show(&self, view: &call::CallView) -> CallView {
@@ -780,6 +698,10 @@ impl Control for Running {
 
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::clone(&self.bus)
+    }
+
+    fn webhooks(&self) -> Option<Arc<Webhooks>> {
+        Some(Arc::clone(&self.webhooks))
     }
 
     fn readiness(&self) -> Reply<'_, Vec<Ready>> {

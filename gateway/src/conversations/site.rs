@@ -10,16 +10,21 @@ use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_store::{Attendance, Fence, Presence, Store, StoreError};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::lost::close_lost_calls;
+use super::relay::{Relay, RelayStats};
 use super::shards::OwnShards;
 use super::{Onward, Writer};
+use crate::config::Config;
+use crate::control::Ready;
+use crate::open::Carrier;
 use crate::serve::StartError;
 
 /// How long a gateway counts as here, and has its shards, without having been heard again.
@@ -31,6 +36,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a start waits for an earlier process of its id at another place to run out.
 const WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long the end of the process waits for the relay, and for the store to hear that this gateway goes.
+const END_MAX: Duration = Duration::from_secs(5);
 /// The file in `[gateway] data` that is one installation's place, and its lock.
 const PLACE_FILE: &str = "ark.place";
 
@@ -262,6 +269,141 @@ impl Member {
         self.buried.extend(dead);
         Ok(())
     }
+}
+
+/// What runs for a gateway that is one of several, or that has a broker.
+pub struct SiteTasks {
+    own: Arc<OwnShards>,
+    status: Arc<Mutex<Status>>,
+    stats: Arc<RelayStats>,
+    member: tokio::task::JoinHandle<()>,
+    member_stop: watch::Sender<bool>,
+    relay: Option<(tokio::task::JoinHandle<()>, watch::Sender<bool>)>,
+}
+
+impl SiteTasks {
+    /// What is shown of it.
+    #[must_use]
+    pub fn watch(&self) -> SiteView {
+        let (own, status, stats) = (Arc::clone(&self.own), Arc::clone(&self.status), Arc::clone(&self.stats));
+        SiteView { own, status, stats }
+    }
+
+    /// The shards of this gateway.
+    #[must_use]
+    pub fn own(&self) -> Arc<OwnShards> {
+        Arc::clone(&self.own)
+    }
+
+    /// Whether a part of it has ended by a fault.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.member.is_finished() || self.relay.as_ref().is_some_and(|(task, _)| task.is_finished())
+    }
+
+    /// Carries what still waits, while this gateway has its shards; then gives them back.
+    pub async fn end(self) {
+        if let Some((mut task, stop)) = self.relay {
+            stop.send_replace(true);
+            if tokio::time::timeout(END_MAX, &mut task).await.is_err() {
+                tracing::warn!("the broker did not take everything before the end; the outbox has it");
+                task.abort();
+            }
+        }
+        self.member_stop.send_replace(true);
+        let mut member = self.member;
+        if tokio::time::timeout(END_MAX, &mut member).await.is_err() {
+            member.abort();
+        }
+    }
+}
+
+/// What is shown of a gateway among others.
+pub struct SiteView {
+    own: Arc<OwnShards>,
+    status: Arc<Mutex<Status>>,
+    stats: Arc<RelayStats>,
+}
+
+impl SiteView {
+    /// Shards held, events relayed, and tries that failed, for metrics.
+    #[must_use]
+    pub fn numbers(&self) -> [u64; 3] {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        [self.own.count() as u64, load(&self.stats.relayed), load(&self.stats.retries)]
+    }
+
+    /// For `/readyz`.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (held, all) = (self.own.count(), self.own.topology().shards);
+        let detail = match &status.failing {
+            Some(error) => error.clone(),
+            None => format!("{held} of {all} shards are here; gateways: {}", status.here.join(" ")),
+        };
+        Ready { name: "site".to_owned(), ok: status.failing.is_none(), detail }
+    }
+}
+
+/// Joins the site's other gateways, when there may be some, and starts the relay, when there is a broker.
+///
+/// # Errors
+/// [`StartError`]: this gateway's place or id is another process's, or what the store says.
+pub async fn join(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    carrier: &Carrier,
+    writer: &Writer,
+    process: &str,
+) -> Result<(Onward, Option<SiteTasks>), StartError> {
+    let wake = Arc::new(Notify::new());
+    let onward =
+        if carrier.is_broker() { Onward::Relay(Arc::clone(&wake)) } else { Onward::Direct(Arc::clone(&carrier.bus)) };
+    if !carrier.is_broker() && !config.store.is_postgres() {
+        return Ok((onward, None));
+    }
+    let place = Place::take(&config.gateway.data)?;
+    let member = Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, place).await?;
+    let (own, status, stats) = (member.own(), member.status(), Arc::new(RelayStats::default()));
+    let (member_stop, stopped) = watch::channel(false);
+    let relay = carrier.is_broker().then(|| {
+        let relay = Relay {
+            store: Arc::clone(store),
+            bus: Arc::clone(&carrier.bus),
+            own: Arc::clone(&own),
+            wake,
+            stats: Arc::clone(&stats),
+        };
+        let (stop, stopped) = watch::channel(false);
+        (tokio::spawn(relay.run(stopped)), stop)
+    });
+    let member = tokio::spawn(member.stay(stopped));
+    Ok((onward, Some(SiteTasks { own, status, stats, member, member_stop, relay })))
+}
+
+/// Closes in the log the calls of this gateway's earlier processes.
+///
+/// # Errors
+/// What the store says.
+pub async fn close_own_calls(
+    store: &dyn Store,
+    writer: &Writer,
+    onward: &Onward,
+    process: &str,
+    shared: bool,
+) -> Result<(), StartError> {
+    let is_gone = |of: &str| match of.split_once('/') {
+        Some((gateway, _)) => gateway == writer.gateway && of != process,
+        // Of a release that wrote no process: in a store of its own they are this gateway's.
+        None => !shared,
+    };
+    let reason = "the gateway stopped while this call was up";
+    let lost = close_lost_calls(store, writer, onward, &is_gone, reason).await?;
+    if lost > 0 {
+        tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
+    }
+    Ok(())
 }
 
 const SILENT: &str = "the gateway that had this call was not heard any more";

@@ -10,6 +10,7 @@ use super::link::{Link, Result};
 use super::{rows, schema};
 use crate::check::Check;
 use crate::error::StoreError;
+use crate::feed::DeliveryCounts;
 use crate::inbox::Backlog;
 use crate::lease::{Attendance, Fence, Lease, Presence, Topology};
 use crate::limits::{PAGE_ROWS_MAX, READ_BYTES_MAX};
@@ -147,6 +148,30 @@ pub(super) async fn replay_delivery(link: &Link, tenant: &Tenant, id: u64) -> Re
     let sql = "update delivery set state = 0, attempts = 0, not_before_ms = 0
         where tenant = $1 and id = $2 and state >= 2";
     Ok(Ok(link.execute(sql, &[&tenant.as_str(), &rows::big(id)]).await? == 1))
+}
+
+pub(super) async fn delivery_counts(link: &Link, tenant: &Tenant, adapter: &str) -> Result<DeliveryCounts> {
+    let sql = "select (select count(*) from delivery where tenant = $1 and adapter = $2 and state in (0, 1)),
+        (select count(*) from delivery where tenant = $1 and adapter = $2 and state = 3)";
+    let row = link.one(sql, &[&tenant.as_str(), &adapter]).await?.ok_or_else(|| Fault::unreadable("no counts"))?;
+    Ok(DeliveryCounts { waiting: rows::number(&row, 0)?, dead: rows::number(&row, 1)? })
+}
+
+/// `not_before_ms` of a delivery that is over is when it came to its end.
+pub(super) async fn forget_deliveries(
+    link: &Link,
+    tenant: &Tenant,
+    adapter: &str,
+    (state, age_ms): (i16, i64),
+) -> Result<Said<u64>> {
+    let sql = format!(
+        "delete from delivery where id in (
+             select id from (
+                 select id, not_before_ms from delivery where tenant = $1 and adapter = $2 and state = $3
+                 order by id limit {PAGE_ROWS_MAX}) oldest
+             where not_before_ms <= {NOW_MS} - $4)"
+    );
+    Ok(Ok(link.execute(&sql, &[&tenant.as_str(), &adapter, &state, &age_ms]).await?))
 }
 
 pub(super) async fn backlog(link: &Link) -> Result<Backlog> {

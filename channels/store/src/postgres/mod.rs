@@ -18,10 +18,12 @@
 //! [`StoreError::Away`] at once. What was in flight is answered the same: it is there or not, and writing it again is
 //! safe. Another database at the same address (another store id) is refused.
 //!
-//! **Copies.** `pg_dump --schema=ark --format=custom` takes one whole at one moment, `pg_restore` brings it back into
-//! an empty database, [`Store::check`] says whether it keeps the laws.
+//! **Copies.** `pg_dump --schema=ark --format=custom` takes one whole at one moment, `pg_restore` brings it back,
+//! [`Store::check`] says whether it keeps the laws. [`Store::backup`] and [`PostgresStore::restore`] run them.
 
+mod copy;
 mod fail;
+mod feed;
 mod flow;
 mod inbox;
 mod lane;
@@ -50,9 +52,10 @@ use crate::limits::{
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::{
-    Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryState, Erase,
-    Erased, Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewIdentity,
-    NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store, Topology,
+    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
+    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
+    Topology,
 };
 use fail::Fault;
 use lane::{Ask, Call, Future, Lane, Reply, Said};
@@ -137,8 +140,22 @@ impl PostgresStore {
     /// [`StoreError::Denied`] when the database does not let us in or cannot serve, [`StoreError::TooNew`],
     /// [`StoreError::Corrupt`].
     pub fn open(options: &PostgresOptions) -> std::result::Result<Self, StoreError> {
-        let road = Road::new(options)?;
-        let outbox = options.outbox;
+        Self::open_road(Road::new(options)?, options.outbox)
+    }
+
+    /// Opens a store that is there, to be read. It makes and changes nothing; what writes is refused by the database.
+    /// Blocks like [`PostgresStore::open`].
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`]; [`StoreError::Missing`]; [`StoreError::Conflict`] for a layout that this version
+    /// has yet to bring up.
+    pub fn open_to_read(options: &PostgresOptions) -> std::result::Result<Self, StoreError> {
+        let mut road = Road::new(options)?;
+        road.to_read = true;
+        Self::open_road(road, false)
+    }
+
+    fn open_road(road: Road, outbox: bool) -> std::result::Result<Self, StoreError> {
         let (opened, answer) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("ark-store-pg".to_owned());
         let thread = thread.spawn(move || {
@@ -271,7 +288,8 @@ async fn run(road: Road, outbox: bool, opened: &Opened) {
 
 async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, [Link; 2])> {
     let first = road.connect().await?;
-    let schema::Identity { store_id, topology } = schema::migrate(&first, &road).await?;
+    let schema::Identity { store_id, topology } =
+        if road.to_read { schema::look(&first, &road).await? } else { schema::migrate(&first, &road).await? };
     first.prepare(log::STATEMENTS).await?;
     let shared = Arc::new(Shared {
         road,
@@ -397,6 +415,44 @@ impl Store for PostgresStore {
         self.run(Ok(()), with!(tenant; |link| flow::replay_delivery(link, &tenant, id)))
     }
 
+    fn delivery_counts(&self, tenant: &Tenant, adapter: &str) -> Answer<'_, DeliveryCounts> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        self.ask(with!(tenant, adapter; |link| flow::delivery_counts(link, &tenant, &adapter)))
+    }
+
+    fn forget_deliveries(
+        &self,
+        tenant: &Tenant,
+        adapter: &str,
+        state: DeliveryState,
+        age: Duration,
+    ) -> Answer<'_, u64> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        let which = pending::forget(state, age);
+        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
+        let which = which.unwrap_or_default();
+        self.run(checked, with!(tenant, adapter; |link| flow::forget_deliveries(link, &tenant, &adapter, which)))
+    }
+
+    fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| feed::feed(link, &tenant, after, limit)))
+    }
+
+    fn feed_end(&self) -> Answer<'_, u64> {
+        self.ask(with!(; |link| feed::end(link)))
+    }
+
+    fn reader(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<u64>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| feed::reader(link, &tenant, &name)))
+    }
+
+    fn advance(&self, advance: Advance) -> Answer<'_, usize> {
+        let written = self.write(pending::advance(advance));
+        Box::pin(async move { Ok(written.await?.deliveries) })
+    }
+
     fn backlog(&self) -> Answer<'_, Backlog> {
         self.ask(with!(; |link| flow::backlog(link)))
     }
@@ -498,13 +554,16 @@ impl Store for PostgresStore {
     }
 
     fn backup(&self, to: &Path) -> Answer<'_, Backup> {
-        let schema = &self.shared.road.schema;
-        let why = format!(
-            "PostgreSQL makes its own copies: pg_dump --schema={schema} --format=custom --file={} DATABASE, then \
-             check what pg_restore brings back",
-            to.display()
-        );
-        Box::pin(async { Err(StoreError::Refused(why)) })
+        let (shared, to) = (Arc::clone(&self.shared), to.to_owned());
+        Box::pin(async move {
+            let check = self.check().await?;
+            // A thread of its own: the program takes as long as the copy takes.
+            let (reply, answer) = oneshot::channel();
+            let thread = std::thread::Builder::new().name("ark-store-copy".to_owned());
+            let copying = thread.spawn(move || drop(reply.send(copy::backup(&shared.road, &to, check))));
+            copying.map_err(|error| StoreError::Io { path: "ark-store-copy".into(), detail: error.to_string() })?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
     }
 
     fn read(

@@ -177,6 +177,16 @@ const MIGRATIONS: &[&str] = &[
         until_ms bigint not null
     );
 ",
+    "
+    alter table log add column position bigint generated always as identity;
+    create unique index log_position on log (position);
+    create table log_reader (
+        tenant text not null,
+        name text not null,
+        position bigint not null,
+        primary key (tenant, name)
+    );
+",
 ];
 
 /// The latest layout this program knows.
@@ -200,6 +210,19 @@ pub(super) async fn migrate(link: &Link, road: &Road) -> Result<Identity> {
     let unlocked = link.batch(&format!("select pg_advisory_unlock({LOCK}); set lock_timeout to '10s'")).await;
     done?;
     unlocked?;
+    identity(link, road).await
+}
+
+/// Looks whether the store is there and has the latest layout, for those who only read it.
+pub(super) async fn look(link: &Link, road: &Road) -> Result<Identity> {
+    let there = link.one("select to_regclass($1::text || '.meta') is not null", &[&road.schema]).await?;
+    if !there.is_some_and(|row| row.get(0)) {
+        return Err(StoreError::Missing { place: road.place.clone() }.into());
+    }
+    let found = layout(link, road).await?;
+    if found < LAYOUT {
+        return Err(crate::check::too_old(&road.place, found, LAYOUT).into());
+    }
     identity(link, road).await
 }
 
