@@ -13,7 +13,7 @@ use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
 use ark_store::Store;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
@@ -22,6 +22,7 @@ use crate::config::{Config, SipListen, SipTransport};
 use crate::control::{
     CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
 };
+use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::{self, LogSink, LogWriter, Writer};
 use crate::http::token::Token;
 use crate::media::{Engine, EngineConfig, EngineHandle};
@@ -107,12 +108,14 @@ pub struct Gateway {
     pub token: String,
     /// What plans did not go live at start, in words.
     pub refused: Vec<String>,
-    web_stop: tokio::sync::watch::Sender<bool>,
+    web_stop: watch::Sender<bool>,
     web_task: tokio::task::JoinHandle<()>,
     engine: Engine,
     log: LogSink,
     log_writer: LogWriter,
     carrier: Carrier,
+    /// Signs off from the site, then ends the relay.
+    site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
 }
@@ -140,23 +143,17 @@ impl Gateway {
         let carrier = open_bus(&config, &*store).await?;
         let bus = Arc::clone(&carrier.bus);
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
-        let lost = conversations::close_lost_calls(&*store, &writer, &folders.recordings).await?;
-        if lost > 0 {
-            tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
-        }
-        let (log, log_writer) = conversations::start(Arc::clone(&store), Arc::clone(&bus), writer.clone());
+        let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
+        let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
+        site::close_own_calls(&*store, &writer, &onward, &process, config.store.is_postgres()).await?;
+        conversations::mend_recordings(&*store, &writer, &onward, &folders.recordings).await?;
+        let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone());
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
         let engine =
             Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
         let preparer = Preparer::new(&config);
-        let plans = Arc::new(Plans::new(
-            Arc::clone(&config),
-            Arc::clone(&store),
-            Arc::clone(&bus),
-            log.clone(),
-            writer,
-            preparer,
-        ));
+        let plans =
+            Arc::new(Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, preparer));
         let refused: Vec<String> = plans.load_all().await.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
         let hotlines = plans.hotlines();
         if hotlines.is_empty() && !config.hotline.is_empty() {
@@ -165,8 +162,12 @@ impl Gateway {
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
         let parts = Parts {
             listen: config.sip.listen.clone(),
-            config: switch_config(&config, &tenant, folders.recordings, log_calls),
-            site: site(&config, hotlines),
+            config: SwitchConfig {
+                process,
+                shards: site.as_ref().map(|site| site.own()),
+                ..switch_config(&config, &tenant, folders.recordings, log_calls)
+            },
+            site: sip_site(&config, hotlines),
             queues: queues(&config),
             endpoint: endpoint(&config),
             guard: guard(&config),
@@ -189,6 +190,7 @@ impl Gateway {
             bus: Arc::clone(&bus),
             log: log.clone(),
             engine: engine.handle(),
+            site: site.as_ref().map(SiteTasks::watch),
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
@@ -207,6 +209,7 @@ impl Gateway {
             log,
             log_writer,
             carrier,
+            site,
             watcher,
             webhook_tasks,
         })
@@ -228,6 +231,7 @@ impl Gateway {
                 ("media", !self.engine.is_alive()),
                 ("the log's writer", self.log.is_gone()),
                 ("the web server", self.web_task.is_finished()),
+                ("the place among the site's gateways", self.site.as_ref().is_some_and(SiteTasks::is_gone)),
                 ("the watch over plan files", self.watcher.is_finished()),
             ];
             if let Some((part, _)) = parts.into_iter().find(|(_, broken)| *broken) {
@@ -249,7 +253,18 @@ impl Gateway {
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
         let Self {
-            switch, plans, web_stop, web_task, engine, log, log_writer, carrier, watcher, webhook_tasks, ..
+            switch,
+            plans,
+            web_stop,
+            web_task,
+            engine,
+            log,
+            log_writer,
+            carrier,
+            site,
+            watcher,
+            webhook_tasks,
+            ..
         } = self;
         watcher.abort();
         switch.stop().await;
@@ -260,6 +275,9 @@ impl Gateway {
         drop((switch, plans, log));
         log_writer.finish().await;
         webhook_tasks.stop().await;
+        if let Some(site) = site {
+            site.end().await;
+        }
         carrier.close().await;
     }
 }
@@ -356,6 +374,8 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
     SwitchConfig {
         tenant: tenant.clone(),
         gateway: config.gateway.id.clone(),
+        process: config.gateway.id.clone(),
+        shards: None,
         advertise: config.sip.advertise,
         udp: Vec::new(),
         tcp: Vec::new(),
@@ -367,7 +387,7 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
     }
 }
 
-fn site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
+fn sip_site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
     let trunks = config.trunk.iter().map(|t| Trunk {
         name: t.name.clone(),
         peers: t.peers.iter().filter_map(|p| p.to_string().parse().ok()).collect(),
@@ -462,7 +482,7 @@ async fn start_web(
     config: &Config,
     control: Arc<dyn Control>,
     switch: &SwitchHandle,
-) -> Result<(SocketAddr, String, tokio::sync::watch::Sender<bool>, tokio::task::JoinHandle<()>), StartError> {
+) -> Result<(SocketAddr, String, watch::Sender<bool>, tokio::task::JoinHandle<()>), StartError> {
     let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
     let text = token.reveal().to_owned();
     let listen = config.web.listen;
@@ -482,7 +502,7 @@ async fn start_web(
         files: config.files.folder().to_path_buf(),
         about,
     });
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let (stop, mut stopped) = watch::channel(false);
     let router = http::router(web);
     let task = tokio::spawn(async move {
         let stop = async move {
@@ -521,6 +541,7 @@ struct Running {
     bus: Arc<dyn Bus>,
     log: LogSink,
     engine: EngineHandle,
+    site: Option<SiteView>,
     webhooks: Arc<Webhooks>,
 }
 
@@ -532,6 +553,8 @@ impl Running {
         let bus = self.bus.health().await;
         let log = self.log.stats();
         let load = |value: &std::sync::atomic::AtomicU64| value.load(std::sync::atomic::Ordering::Relaxed);
+        let site = self.site.as_ref();
+        let [shards, relayed, retries] = site.map(SiteView::numbers).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
         let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
         let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
@@ -574,6 +597,12 @@ impl Running {
             sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
             sample("ark_log_dropped_total", "Events that the log never got.", counter, load(&log.dropped)),
             sample("ark_bus_readers", "Live readers of the bus.", gauge, bus.subscribers as u64),
+            sample("ark_bus_waiting", "Messages that wait in this process for the broker.", gauge, bus.waiting as u64),
+            sample("ark_bus_confirmed_total", "Messages that the broker confirmed.", counter, bus.confirmed),
+            sample("ark_bus_connects_total", "Connections to a broker that were made.", counter, bus.connects),
+            sample("ark_shards", "Shards whose lease this gateway has.", gauge, shards),
+            sample("ark_relay_events_total", "Committed events that the broker confirmed.", counter, relayed),
+            sample("ark_relay_retries_total", "Times that the relay tried again.", counter, retries),
         ];
         samples.extend(self.webhooks.samples().await);
         samples
@@ -713,6 +742,9 @@ impl Control for Running {
             let bus = self.bus.health().await;
             let detail = bus.failing.clone().unwrap_or_else(|| format!("{} readers", bus.subscribers));
             items.push(ready("bus", bus.failing.is_none(), detail));
+            if let Some(site) = &self.site {
+                items.push(site.ready());
+            }
             let dropped = self.log.stats().dropped.load(std::sync::atomic::Ordering::Relaxed);
             items.push(ready("log", true, format!("{dropped} events were lost since the start")));
             for (name, live, refused) in self.plans.state() {
