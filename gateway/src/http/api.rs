@@ -318,7 +318,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
     ),
     paths(
         about, calls, place, hangup, conversations, conversation, conversation_events, super::recordings::recording,
-        super::events::stream, plans, publish, rollback, openapi_json
+        super::erasures::erase, super::events::stream, plans, publish, rollback, openapi_json
     ),
     components(schemas(Numbers, Which)),
     security(("token" = [])),
