@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::telemetry::Sample;
+use crate::webhooks::Webhooks;
 
 /// A future that a trait object can return.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -180,4 +181,8 @@ pub trait Control: Send + Sync + 'static {
     fn store(&self) -> Arc<dyn Store>;
     /// The carrier of committed events.
     fn bus(&self) -> Arc<dyn Bus>;
+    /// The webhooks; none when there is nothing that could send them.
+    fn webhooks(&self) -> Option<Arc<Webhooks>> {
+        None
+    }
 }

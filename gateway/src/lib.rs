@@ -19,3 +19,4 @@ mod priority;
 pub mod prompts;
 pub mod serve;
 pub mod telemetry;
+pub mod webhooks;

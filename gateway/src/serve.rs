@@ -29,6 +29,7 @@ use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::telemetry::{Sample, SampleKind};
+use crate::webhooks::{self, Webhooks};
 use crate::{actions, http};
 
 /// Media events that wait for the signalling thread.
@@ -78,6 +79,9 @@ pub enum StartError {
     /// The web server.
     #[error("{0}")]
     Web(String),
+    /// A webhook that cannot be used.
+    #[error("{0}")]
+    Webhook(String),
     /// No hotline has a plan that can answer.
     #[error("no hotline can answer:\n{0}")]
     NoPlan(String),
@@ -107,6 +111,7 @@ pub struct Gateway {
     log_writer: LogWriter,
     carrier: Carrier,
     watcher: tokio::task::JoinHandle<()>,
+    webhook_tasks: webhooks::Running,
 }
 
 impl Gateway {
@@ -149,8 +154,7 @@ impl Gateway {
             writer,
             preparer,
         ));
-        let refused = plans.load_all().await;
-        let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
+        let refused: Vec<String> = plans.load_all().await.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
         let hotlines = plans.hotlines();
         if hotlines.is_empty() && !config.hotline.is_empty() {
             return Err(StartError::NoPlan(refused.join("\n")));
@@ -172,7 +176,9 @@ impl Gateway {
         let switch = driver::start(parts)?;
         plans.attach(switch.clone());
         tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(&config)));
+        let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let control: Arc<dyn Control> = Arc::new(Running {
+            webhooks,
             config: Arc::clone(&config),
             switch: switch.clone(),
             plans: Arc::clone(&plans),
@@ -199,6 +205,7 @@ impl Gateway {
             log_writer,
             carrier,
             watcher,
+            webhook_tasks,
         })
     }
 
@@ -238,7 +245,9 @@ impl Gateway {
 
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
-        let Self { switch, plans, web_stop, web_task, engine, log, log_writer, carrier, watcher, .. } = self;
+        let Self {
+            switch, plans, web_stop, web_task, engine, log, log_writer, carrier, watcher, webhook_tasks, ..
+        } = self;
         watcher.abort();
         switch.stop().await;
         let _ = web_stop.send(true);
@@ -247,8 +256,19 @@ impl Gateway {
         drop(engine);
         drop((switch, plans, log));
         log_writer.finish().await;
+        webhook_tasks.stop().await;
         carrier.close().await;
     }
+}
+
+fn start_webhooks(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    bus: &Arc<dyn Bus>,
+) -> Result<(Arc<Webhooks>, webhooks::Running), StartError> {
+    let bounds = webhooks::Bounds::default();
+    webhooks::start(&config.webhook, &config.gateway.id, Arc::clone(store), Arc::clone(bus), &bounds)
+        .map_err(StartError::Webhook)
 }
 
 /// Looks at the plan files for as long as the gateway runs.
@@ -489,6 +509,7 @@ struct Running {
     bus: Arc<dyn Bus>,
     log: LogSink,
     engine: EngineHandle,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Running {
@@ -509,7 +530,7 @@ impl Running {
             + sip.refused_calls_full
             + sip.refused_transactions_full
             + sip.refused_source_full;
-        vec![
+        let mut samples = vec![
             sample("ark_calls", "Calls that are known now.", gauge, switch.calls as u64),
             sample("ark_callers_waiting", "Callers that wait for a person now.", gauge, switch.waiting as u64),
             sample("ark_sip_connections", "TCP connections that are open now.", gauge, switch.connections as u64),
@@ -541,7 +562,9 @@ impl Running {
             sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
             sample("ark_log_dropped_total", "Events that the log never got.", counter, load(&log.dropped)),
             sample("ark_bus_readers", "Live readers of the bus.", gauge, bus.subscribers as u64),
-        ]
+        ];
+        samples.extend(self.webhooks.samples().await);
+        samples
     }
 
     fn show(&self, view: &call::CallView) -> CallView {
@@ -646,6 +669,10 @@ impl Control for Running {
 
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::clone(&self.bus)
+    }
+
+    fn webhooks(&self) -> Option<Arc<Webhooks>> {
+        Some(Arc::clone(&self.webhooks))
     }
 
     fn readiness(&self) -> Reply<'_, Vec<Ready>> {

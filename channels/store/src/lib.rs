@@ -16,6 +16,7 @@ mod erase;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
+mod feed;
 #[doc(hidden)]
 pub mod fuzz;
 mod heads;
@@ -44,9 +45,10 @@ pub use check::{Backup, Check, Restored};
 pub use commit::{Commit, Committed, PersonOf};
 pub use erase::{AuditRow, Erase, Erased, Replayed, Retention, replay};
 pub use error::StoreError;
+pub use feed::{Advance, DeliveryCounts, FeedPage, Positioned};
 pub use health::{Health, HealthState};
 pub use inbox::{Backlog, Inbound, Ingested, Join, NewInbound};
-pub use lease::{Fence, Lease, Topology};
+pub use lease::{Attendance, Fence, Lease, Presence, Topology};
 pub use outbox::{Delivery, DeliveryState, NewDelivery, Outcome, Outgoing};
 pub use person::{Identified, Identity, Merge, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
@@ -269,6 +271,50 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn replay_delivery(&self, tenant: &Tenant, id: u64) -> Answer<'_, bool>;
 
+    /// How many deliveries of an adapter wait, and how many were given up.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn delivery_counts(&self, tenant: &Tenant, adapter: &str) -> Answer<'_, DeliveryCounts>;
+
+    /// Forgets deliveries of an adapter that came into this state (done or dead) longer ago than `age` on the
+    /// database's clock. Looks at the oldest [`limits::PAGE_ROWS_MAX`] and answers how many it forgot: call it again
+    /// until that is 0.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for deliveries that are not over; otherwise as [`Store::append`].
+    fn forget_deliveries(&self, tenant: &Tenant, adapter: &str, state: DeliveryState, age: Duration)
+    -> Answer<'_, u64>;
+
+    /// Reads a tenant's whole log after a position (0: from its beginning) in the order of positions. What a page was
+    /// once followed by never gets anything between: a reader that goes on from [`FeedPage::next`] sees each record
+    /// once. At most `limit` records, never more than [`limits::READ_RECORDS_MAX`] or much more than
+    /// [`limits::READ_BYTES_MAX`]: a short page is not the end, an empty one is the end for now.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage>;
+
+    /// The position after which [`Store::feed`] gives what is committed from now on.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn feed_end(&self) -> Answer<'_, u64>;
+
+    /// Where a named reader of a tenant's log is; none when it has not begun.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn reader(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<u64>>;
+
+    /// Moves a named reader on and leaves its deliveries, in one transaction. Answers how many of the deliveries are
+    /// new.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the reader is not where [`Advance::from`] says (another gateway moved it), and
+    /// nothing was written; otherwise as [`Store::append`].
+    fn advance(&self, advance: Advance) -> Answer<'_, usize>;
+
     /// How much waits.
     ///
     /// # Errors
@@ -312,6 +358,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::append`].
     fn leases(&self) -> Answer<'_, Vec<Lease>>;
+
+    /// Says that a gateway is here, for a time on the database's clock, and answers every gateway that ever was, by id.
+    /// Called again and again: who stops is gone when the time has run out.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when a process at another place is here under the same id; otherwise as [`Store::append`].
+    fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>>;
+
+    /// Says that a process goes in good order, so that nobody waits for its time to run out. One that was replaced
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn leave(&self, attendance: Attendance) -> Answer<'_, ()>;
 
     /// Finds the person of a key, or gives the key to a person. A verified key belongs to one person of a tenant; an
     /// asserted one proves nothing, and many may have it. A key that its own person verifies later is raised.

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 
 use crate::commit::{Commit, PersonOf};
 use crate::error::StoreError;
-use crate::lease::{Fence, Topology};
+use crate::feed::Advance;
+use crate::lease::{Attendance, Fence, Topology};
 use crate::limits::*;
-use crate::outbox::{NewDelivery, Outcome};
+use crate::outbox::{DeliveryState, NewDelivery, Outcome};
 use crate::person::Merge;
 use crate::plan::{NewPlanVersion, PlanChange};
 use crate::{Answer, Appended, Erase, Join, LivePlan, NewInbound, PlanVersion};
@@ -64,6 +65,7 @@ pub(crate) enum Also {
     SetLive(Box<PlanChange>),
     Merge(MergeOf),
     Unmerge(MergeOf),
+    Advance(AdvanceOf),
 }
 
 /// A merge without its event.
@@ -74,6 +76,21 @@ pub(crate) struct MergeOf {
     pub(crate) into: PersonId,
     pub(crate) by: String,
     pub(crate) at: Timestamp,
+}
+
+/// A reader's step without its deliveries.
+pub(crate) struct AdvanceOf {
+    pub(crate) tenant: Tenant,
+    pub(crate) reader: String,
+    pub(crate) from: Option<u64>,
+    pub(crate) to: u64,
+}
+
+impl AdvanceOf {
+    /// What is said when the reader is not where it should be.
+    pub(crate) fn elsewhere(&self) -> StoreError {
+        StoreError::Conflict(format!("the reader {} was moved by another gateway", self.reader))
+    }
 }
 
 /// What [`Also`] came to.
@@ -227,6 +244,26 @@ pub(crate) fn merge(merge: Merge, undo: bool) -> Result<Write, StoreError> {
     Ok(Write { events: pending_events(vec![event])?, also, ..Write::default() })
 }
 
+/// Checks a reader's step.
+pub(crate) fn advance(advance: Advance) -> Result<Write, StoreError> {
+    let Advance { tenant, reader, from, to, deliveries } = advance;
+    bounded("a reader's name", &reader, DELIVERY_KEY_BYTES_MAX)?;
+    at_most("deliveries", deliveries.len(), COMMIT_ROWS_MAX)?;
+    if from.is_some_and(|from| from > to) {
+        return refused("a reader of the log does not go back");
+    }
+    let deliveries = deliveries.into_iter().map(delivery).collect::<Result<_, _>>()?;
+    Ok(Write { deliveries, also: Also::Advance(AdvanceOf { tenant, reader, from, to }), ..Write::default() })
+}
+
+/// Checks that deliveries of a state may be forgotten; answers the state's code and the age in milliseconds.
+pub(crate) fn forget(state: DeliveryState, age: Duration) -> Result<(i16, i64), StoreError> {
+    if !matches!(state, DeliveryState::Done | DeliveryState::Dead) {
+        return refused("only deliveries that are done or dead can be forgotten");
+    }
+    Ok((state.code(), i64::try_from(age.as_millis()).unwrap_or(i64::MAX / 2)))
+}
+
 /// Checks a plan's source.
 pub(crate) fn plan(plan: &NewPlanVersion) -> Result<(), StoreError> {
     bounded("a plan's name", &plan.name, PLAN_NAME_BYTES_MAX)?;
@@ -275,9 +312,16 @@ pub(crate) fn lease(gateway: &str, ttl: Duration) -> Result<i64, StoreError> {
     Ok(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1))
 }
 
+/// Checks who says that they are here; answers the time in milliseconds.
+pub(crate) fn attendance(who: &Attendance, ttl: Duration) -> Result<i64, StoreError> {
+    bounded("a gateway's place", &who.place, GATEWAY_BYTES_MAX)?;
+    bounded("a gateway's process", &who.process, GATEWAY_BYTES_MAX)?;
+    lease(&who.gateway, ttl)
+}
+
 /// What an outcome does to a delivery's row: its state's code, the error that is kept, and the wait in milliseconds.
 pub(crate) fn outcome(outcome: &Outcome) -> (i16, Option<String>, i64) {
-    use crate::outbox::DeliveryState as State;
+    use DeliveryState as State;
     let kept = |error: &str| {
         let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= ERROR_BYTES_MAX;
         let end = error.char_indices().take_while(fits).last().map_or(0, |(at, letter)| at + letter.len_utf8());

@@ -305,3 +305,43 @@ async fn a_store_is_read_beside_gateways_and_never_made_by_it() {
     assert!(refused.is_err(), "{refused:?}");
     assert_eq!(gap_free(&reader, 2).await, 1);
 }
+
+#[tokio::test]
+async fn what_a_transaction_under_way_may_still_write_before_it_is_waited_for() {
+    let Some(server) = kit::postgres("what_a_transaction_under_way_may_still_write_before_it_is_waited_for") else {
+        return;
+    };
+    let store = server.store("ark");
+    store.append(vec![call(1, 1)]).await.unwrap();
+    let first = store.feed(&Tenant::MAIN, 0, 10).await.unwrap();
+    assert!(first.records.len() == 1 && !first.held);
+    // Another gateway in the middle of its transaction, as the store's own begin.
+    let (other, connection) = tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let copy = "insert into ark.log (tenant, conversation, seq, epoch, at_us, type, source, id, time_us, data)
+        select tenant, '\\x00000000000000000000000000000007', 1, epoch, at_us, type, source, 'copy', time_us, data
+        from ark.log limit 1";
+    let lock = "begin; set local search_path to ark; select pg_advisory_xact_lock_shared(
+        'log_position_seq'::regclass::oid::integer, (last_value % 2147483648)::integer) from log_position_seq";
+    other.batch_execute(lock).await.unwrap();
+    other.batch_execute(copy).await.unwrap();
+    store.append(vec![call(1, 2)]).await.unwrap();
+    let held = store.feed(&Tenant::MAIN, first.next, 10).await.unwrap();
+    assert!(held.records.is_empty() && held.held && held.next == first.next, "{held:?}");
+    assert_eq!(store.feed_end().await.unwrap(), first.next);
+    other.batch_execute("commit").await.unwrap();
+    let both = store.feed(&Tenant::MAIN, first.next, 10).await.unwrap();
+    let ids: Vec<&str> = both.records.iter().map(|one| one.record.event.id.as_str()).collect();
+    assert!(ids.len() == 2 && ids[0] == "copy" && !both.held, "{ids:?}");
+
+    // One that is given up leaves a hole and holds nothing back.
+    other.batch_execute(lock).await.unwrap();
+    other.batch_execute(&copy.replace("'copy'", "'never'").replace("07'", "08'")).await.unwrap();
+    store.append(vec![call(1, 3)]).await.unwrap();
+    assert!(store.feed(&Tenant::MAIN, both.next, 10).await.unwrap().held);
+    other.batch_execute("rollback").await.unwrap();
+    let rest = store.feed(&Tenant::MAIN, both.next, 10).await.unwrap();
+    assert!(rest.records.len() == 1 && rest.records[0].record.seq == 3 && rest.next > both.next + 1, "{rest:?}");
+    drop(other);
+    connection.await.unwrap().unwrap();
+}

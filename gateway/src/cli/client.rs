@@ -237,6 +237,8 @@ pub(super) fn url_of(config: &crate::config::Config) -> String {
 pub struct ServerEvent {
     /// The `event:` field, empty when there is none.
     pub name: String,
+    /// The `id:` field, empty when there is none.
+    pub id: String,
     /// The `data:` lines.
     pub data: String,
 }
@@ -278,6 +280,7 @@ fn read_event(block: &str) -> ServerEvent {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => value.clone_into(&mut event.name),
+            "id" => value.clone_into(&mut event.id),
             "data" if event.data.is_empty() => value.clone_into(&mut event.data),
             "data" => {
                 event.data.push('\n');
@@ -319,7 +322,7 @@ mod tests {
     #[test]
     fn an_event_is_its_name_and_its_lines_of_data() {
         let event = read_event(": keep\nevent: record\nid: 7\ndata: {\"a\":\ndata: 1}\n\n");
-        assert_eq!(event, ServerEvent { name: "record".into(), data: "{\"a\":\n1}".into() });
+        assert_eq!(event, ServerEvent { name: "record".into(), id: "7".into(), data: "{\"a\":\n1}".into() });
     }
 
     #[test]

@@ -253,12 +253,12 @@ async fn tail(args: TailArgs) -> CliResult {
         Some(given) => Some(resolve(&client, given).await?),
         None => None,
     };
-    let mut after = args.after_seq;
+    let mut after = Some(args.after_seq).filter(|_| id.is_some());
     let mut road = Road::New;
     loop {
         let path = match &id {
-            Some(id) => format!("/api/v1/events?conversation={id}&after_seq={after}&numbers={numbers}"),
-            None => format!("/api/v1/events?numbers={numbers}"),
+            Some(id) => format!("/api/v1/events?conversation={id}&numbers={numbers}{}", from("after_seq", after)),
+            None => format!("/api/v1/events?numbers={numbers}{}", from("after", after)),
         };
         let mut events = match client.events(&path).await {
             Ok(events) => events,
@@ -273,34 +273,32 @@ async fn tail(args: TailArgs) -> CliResult {
             }
             Err(error) => return Err(error),
         };
-        if road != Road::New && id.is_none() {
-            output::note("following again; what happened meanwhile is in `ark conversation list`");
-        }
         while let Some(event) = events.next().await {
-            match event.name.as_str() {
-                "record" => {
-                    let record: Record = serde_json::from_str(&event.data).map_err(|error| {
-                        Failure::environment(format!("the gateway sent a record that this ark cannot read: {error}"))
-                    })?;
-                    if id.is_some() {
-                        after = record.seq;
-                    }
-                    if args.common.json {
-                        output::json_line(&record)?;
-                    } else if id.is_some() {
-                        output::line(line(&record))?;
-                    } else {
-                        let short = record.conversation.to_string();
-                        output::line(format!("{}  {}", &short[short.len() - 6..], line(&record)))?;
-                    }
-                }
-                "lagged" => output::note("some records were missed: `ark conversation show` has them"),
-                _ => {}
+            // The record's number in its conversation, or its position in the whole log.
+            after = event.id.parse().ok().or(after);
+            if event.name != "record" {
+                continue;
+            }
+            let record: Record = serde_json::from_str(&event.data).map_err(|error| {
+                Failure::environment(format!("the gateway sent a record that this ark cannot read: {error}"))
+            })?;
+            if args.common.json {
+                output::json_line(&record)?;
+            } else if id.is_some() {
+                output::line(line(&record))?;
+            } else {
+                let short = record.conversation.to_string();
+                output::line(format!("{}  {}", &short[short.len() - 6..], line(&record)))?;
             }
         }
         road = Road::Broken;
         tokio::time::sleep(AGAIN_AFTER).await;
     }
+}
+
+/// Where a stream is to go on.
+fn from(key: &str, after: Option<u64>) -> String {
+    after.map_or_else(String::new, |after| format!("&{key}={after}"))
 }
 
 /// How the road to the gateway is, while its log is followed.

@@ -19,6 +19,7 @@ mod serve;
 mod sip;
 mod site_store;
 mod store;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +69,9 @@ enum Command {
     /// See, begin and end calls on the running gateway
     #[command(subcommand)]
     Call(call::CallCommand),
+    /// See the site's webhooks, try them, and send again what they gave up
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Read the log of the running gateway; export and replay conversations
     #[command(subcommand)]
     Conversation(conversation::ConversationCommand),
@@ -109,6 +113,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Dialplan(command) => dialplan::run(command),
         Command::Bench(command) => bench::run(&command),
         Command::Call(command) => call::run(command),
+        Command::Webhook(command) => webhook::run(command),
         Command::Conversation(command) => conversation::run(command),
         Command::Bus(command) => bus::run(command),
         Command::Store(command) => store::run(&command),

@@ -11,6 +11,8 @@ use super::error::nearest;
 use super::{BUILTIN, Config, Finding, Severity};
 use crate::call::site::address_of;
 use crate::open;
+use crate::webhooks::limits::{SECRETS_MAX, TIMEOUT_MAX, WEBHOOKS_MAX};
+use crate::webhooks::reach::{Place, may_reach};
 
 /// One step of a path into the file.
 #[derive(Clone, Copy)]
@@ -42,6 +44,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.queues(config);
     checker.targets(config);
     checker.actions(config);
+    checker.webhooks(config);
     checker.trunks(config);
     checker.routes(config);
     checker.findings.sort_by_key(|finding| (finding.line, finding.column));
@@ -433,6 +436,74 @@ impl Checker<'_> {
                     "write \"http://127.0.0.1:9000/lookup\"",
                 );
             }
+        }
+    }
+
+    fn webhooks(&mut self, config: &Config) {
+        self.unique("webhook", "name", config.webhook.iter().map(|webhook| webhook.name.as_str()));
+        if config.webhook.len() > WEBHOOKS_MAX {
+            let many = config.webhook.len();
+            self.error(&[Key("webhook")], format!("{many} webhooks, more than {WEBHOOKS_MAX}"), "take some away");
+        }
+        for (index, webhook) in config.webhook.iter().enumerate() {
+            let at = |key| [Key("webhook"), At(index), Key(key)];
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if webhook.name.len() > 64 || !webhook.name.chars().all(plain) {
+                let message = format!("`{}` cannot be a webhook's name: it stands in metrics and paths", webhook.name);
+                self.error(&at("name"), message, "use up to 64 letters, digits, `-`, `_` or `.`");
+            }
+            match Place::parse(&webhook.url) {
+                Err(error) => self.error(&at("url"), error, "for example url = \"https://example.com/ark\""),
+                Ok(place) => self.webhook_place(&at("url"), &place, webhook.allow_private),
+            }
+            if webhook.secrets.is_empty() || webhook.secrets.len() > SECRETS_MAX {
+                self.error(
+                    &at("secrets"),
+                    format!("a webhook has 1 to {SECRETS_MAX} secrets, not {}", webhook.secrets.len()),
+                    "secrets = [{ file = \"secrets/webhook\" }]",
+                );
+            }
+            if webhook.enabled
+                && let Err(error) = webhook.keys()
+            {
+                self.error(&at("secrets"), error, "see `file` and `env` of a secret");
+            }
+            if webhook.timeout.0.is_zero() || webhook.timeout.0 > TIMEOUT_MAX {
+                let most = TIMEOUT_MAX.as_secs();
+                self.error(
+                    &at("timeout"),
+                    format!("{} is no time for an answer", webhook.timeout),
+                    format!("use up to \"{most}s\""),
+                );
+            }
+            for (nth, prefix) in webhook.types.iter().enumerate() {
+                let one = std::slice::from_ref(prefix);
+                if !ark_conversation::Event::TYPES.iter().any(|name| crate::webhooks::wants(one, name)) {
+                    let path = [Key("webhook"), At(index), Key("types"), At(nth)];
+                    let help = match nearest(prefix, ark_conversation::Event::TYPES.iter().copied()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => "channels/conversation/schemas has a file for each type".to_owned(),
+                    };
+                    self.warn(&path, format!("no event of this release is `{prefix}` or below it"), help);
+                }
+            }
+        }
+    }
+
+    fn webhook_place(&mut self, path: &[Step<'_>], place: &Place, allow_private: bool) {
+        let address = place.address();
+        if let Some(address) = address.filter(|address| !may_reach(*address, allow_private)) {
+            self.error(
+                path,
+                format!("{address} is an address inside"),
+                "set allow_private = true if it is meant to be reached",
+            );
+        } else if place.is_plain() && !address.is_some_and(|address| address.is_loopback()) {
+            self.warn(
+                path,
+                "http: what is sent can be read on the way",
+                "use https; the signature keeps it from being changed, not from being read",
+            );
         }
     }
 

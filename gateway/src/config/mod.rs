@@ -60,7 +60,10 @@ pub struct Config {
     /// Named HTTP requests that a plan's `http` may make.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub action: Vec<Action>,
-    /// Carriers and PBXs. Without any, only loopback and private addresses may call.
+    /// Where committed events are POSTed as they happen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub webhook: Vec<Webhook>,
+    /// Carriers and PBXs. Without any, only loopback, private and this machine's own addresses may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trunk: Vec<Trunk>,
     /// Which trunk carries an outbound number. The longest prefix wins. For agents, callbacks and plans' named targets only.
@@ -394,6 +397,41 @@ pub struct Action {
     /// Sent as `Authorization: Bearer ...`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Secret>,
+}
+
+/// `[[webhook]]`: where committed events are POSTed as they happen (docs/webhooks.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// A short name, which stands in metrics and commands. Keep it: under it stands how far the log was read. A new one begins now.
+    pub name: String,
+    /// Where each event is POSTed: `"https://example.com/ark"`. Redirects are not followed.
+    pub url: String,
+    /// What requests are signed with, `whsec_` and Base64: one, or several while a receiver changes its own. Each signs.
+    pub secrets: Vec<Secret>,
+    /// Which events: types, or what they are below (`"ark.call"` is every `ark.call...`). Left out: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Off: nothing is sent; what happens meanwhile is sent when it is on again.
+    #[serde(default = "on")]
+    pub enabled: bool,
+    /// Send people's numbers in full. Off: `+86 138****12`.
+    #[serde(default)]
+    pub numbers: bool,
+    /// Allow addresses inside: this machine, private networks, link-local and clouds' metadata.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// How long an answer may take.
+    #[serde(default = "webhook_timeout")]
+    pub timeout: Span,
+}
+
+fn on() -> bool {
+    true
+}
+
+fn webhook_timeout() -> Span {
+    Span::from_secs(15)
 }
 
 /// `[[trunk]]`: a carrier or a PBX.

@@ -130,6 +130,16 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("[[trunk]]\nname = \"c\"\nproxy = \"sip:sbc.example.net\"\n", "3:9", "has no IP address"),
         ("[[target]]\nname = \"t\"\nto = \"+861012345678\"\n", "3:6", "no [[route]] carries"),
         ("[[action]]\nname = \"a\"\nurl = \"ftp://x\"\n", "3:7", "not an http url"),
+        ("[[webhook]]\nname = \"w\"\nurl = \"ftp://x\"\nsecrets = []\n", "3:7", "not an http url"),
+        ("[[webhook]]\nname = \"w\"\nurl = \"https://u:p@x/\"\nsecrets = []\n", "3:7", "end in logs"),
+        ("[[webhook]]\nname = \"w\"\nurl = \"https://10.0.0.1/\"\nsecrets = []\n", "3:7", "an address inside"),
+        ("[[webhook]]\nname = \"w\"\nurl = \"https://x/\"\nsecrets = []\n", "4:11", "1 to 4 secrets"),
+        (
+            "[[webhook]]\nname = \"w\"\nurl = \"https://x/\"\nsecrets = [{ file = \"/nowhere\" }]\n",
+            "4:11",
+            "/nowhere cannot be read",
+        ),
+        ("[[webhook]]\nname = \"a b\"\nurl = \"https://x/\"\nsecrets = []\n", "2:8", "a webhook's name"),
         ("[[trunk]]\nname = \"c\"\npeers = [\"198.51.100.10/33\"]\n", "3:9", "not a network"),
         ("[[trunk]]\nname = \"carrier\"\n[[route]]\nprefix = \"\"\ntrunk = \"carier\"\n", "5:9", "no trunk `carier`"),
     ];

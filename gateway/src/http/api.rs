@@ -298,6 +298,12 @@ pub(super) async fn openapi_json() -> Json<Value> {
     Json(openapi())
 }
 
+/// What is told by itself: the event stream and webhooks, as an AsyncAPI 3.0 document
+#[utoipa::path(get, path = "/api/v1/asyncapi.json", tag = "gateway", responses((status = 200, body = Object)))]
+pub(super) async fn asyncapi_json() -> Json<Value> {
+    Json(super::asyncapi())
+}
+
 /// A conversation's id from a path or a query.
 pub(super) fn parse_id(text: &str) -> Result<ConversationId, ApiError> {
     text.parse().map_err(|_| {
@@ -318,9 +324,11 @@ fn no_conversation(id: ConversationId) -> ApiError {
     ),
     paths(
         about, calls, place, hangup, conversations, conversation, conversation_events, super::recordings::recording,
-        super::erasures::erase, super::events::stream, plans, publish, rollback, openapi_json
+        super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
+        super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
+        super::webhooks::test, super::webhooks::replay, asyncapi_json, openapi_json
     ),
-    components(schemas(Numbers, Which)),
+    components(schemas(Numbers, Which, super::webhooks::WhichDeliveries)),
     security(("token" = [])),
     modifiers(&Bearer)
 )]
@@ -339,8 +347,11 @@ impl utoipa::Modify for Bearer {
 /// The OpenAPI document of `/api/v1`. The log's own types come from ark-conversation, which says them in the same JSON Schema dialect.
 pub fn openapi() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).expect("an OpenAPI document is JSON");
-    let own: [(&str, schemars::Schema); 2] =
-        [("Record", schemars::schema_for!(Record)), ("ConversationState", schemars::schema_for!(ConversationState))];
+    let own: [(&str, schemars::Schema); 3] = [
+        ("Record", schemars::schema_for!(Record)),
+        ("PlacedRecord", schemars::schema_for!(super::history::PlacedRecord)),
+        ("ConversationState", schemars::schema_for!(ConversationState)),
+    ];
     for (name, schema) in own {
         let mut schema = schema.to_value();
         let inner = schema.as_object_mut().and_then(|schema| {
@@ -355,6 +366,7 @@ pub fn openapi() -> Value {
     }
     let reference = |name: &str| serde_json::json!({ "$ref": format!("#/components/schemas/{name}") });
     document["components"]["schemas"]["Log"]["properties"]["records"]["items"] = reference("Record");
+    document["components"]["schemas"]["History"]["properties"]["records"]["items"] = reference("PlacedRecord");
     document["components"]["schemas"]["Conversations"]["properties"]["conversations"]["items"] =
         reference("ConversationState");
     let one = &mut document["paths"]["/api/v1/conversations/{id}"]["get"]["responses"]["200"]["content"];
@@ -363,7 +375,7 @@ pub fn openapi() -> Value {
 }
 
 /// Turns references to `$defs` into references to the document's own components.
-fn at_home(mut schema: Value) -> Value {
+pub(super) fn at_home(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(fields) => {
             for (key, value) in fields.iter_mut() {

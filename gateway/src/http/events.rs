@@ -15,22 +15,28 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::IntoParams;
 
 use super::api::{Numbers, parse_id};
 use super::error::ApiError;
-use super::limits::{PAGE_MAX, STREAM_KEEP_ALIVE, STREAM_QUEUE};
+use super::history::PlacedRecord;
+use super::limits::{FEED_EVERY, FEED_POLL, PAGE_MAX, STREAM_KEEP_ALIVE, STREAM_QUEUE};
 use super::{Web, mask};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamQuery {
-    /// One conversation only. Then nothing is missed: the stream begins after `after_seq` (or the Last-Event-ID header).
+    /// One conversation only: the stream begins after `after_seq` (or the Last-Event-ID header).
     conversation: Option<String>,
     /// With `conversation`: only records after this `seq`; 0: from the beginning.
     after_seq: Option<u64>,
+    /// Without `conversation`: only records after this position; 0: from the beginning. Left out: from now on.
+    after: Option<u64>,
+    /// Only these types, or what is below them, with commas between: `ark.call,ark.message.in.v1`. Without `conversation` only.
+    types: Option<String>,
     /// `full` shows people's numbers in full.
     #[serde(default)]
     numbers: Numbers,
@@ -38,12 +44,15 @@ pub(super) struct StreamQuery {
 
 /// The log, live, as server-sent events
 ///
-/// `event: record`, `id:` its `seq`, `data:` the record as JSON. Without `conversation` it begins now; `event: lagged` says that a slow
-/// reader missed some and should read the lists again. `event: end` says that the gateway stops.
+/// `event: record`, `data:` the record as JSON. `id:` is its `seq` when one conversation is followed, and its `position` in the whole log
+/// otherwise: with it as Last-Event-ID a reader that lost its connection gets each record once, in order. `event: live` says that the
+/// history has been told (its `id:` is up to where the whole log was read), `event: end` that the gateway stops. A reader of one
+/// conversation sees each `seq` in turn; one of everything sees positions grow, with numbers left out.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "conversations", params(StreamQuery),
     responses(
         (status = 200, description = "The stream", content_type = "text/event-stream"),
+        (status = 400, description = "A parameter that does not fit", body = super::error::ErrorBody),
         (status = 503, description = "Too many streams", body = super::error::ErrorBody),
     )
 )]
@@ -61,18 +70,37 @@ pub(super) async fn stream(
     // The subscription comes before the first look into the store: what is committed meanwhile is in one of them.
     let subscription =
         web.control.bus().subscribe(filter).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
-    let last_event = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
-    let after = last_event.or(query.after_seq).unwrap_or(0);
+    let last_event: Option<u64> = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
     let out = Out { sender, full: query.numbers.full() };
     let (store, bus) = (web.control.store(), web.control.bus());
-    tokio::spawn(async move {
-        match conversation {
-            Some(id) => follow(id, after, store, subscription, &out).await,
-            None => everything(subscription, bus, &out).await,
+    if let Some(id) = conversation {
+        if query.after.is_some() || query.types.is_some() {
+            return Err(ApiError::bad_request(
+                "`after` and `types` are for the whole log; with `conversation` use `after_seq`",
+            ));
+        }
+        let after = last_event.or(query.after_seq).unwrap_or(0);
+        tokio::spawn(async move {
+            follow(id, after, store, subscription, &out).await;
+            drop(place);
+        });
+    } else {
+        if query.after_seq.is_some() {
+            return Err(ApiError::bad_request(
+                "`after_seq` needs `conversation`; the whole log has positions: `after`",
+            ));
+        }
+        let types = super::history::types(query.types.as_deref())?;
+        let after = match last_event.or(query.after) {
+            Some(after) => after,
+            None => store.feed_end().await?,
         };
-        drop(place);
-    });
+        tokio::spawn(async move {
+            everything(after, &types, store, subscription, bus, &out).await;
+            drop(place);
+        });
+    }
     let keep_alive = KeepAlive::new().interval(STREAM_KEEP_ALIVE);
     Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(keep_alive).into_response())
 }
@@ -88,6 +116,11 @@ impl Out {
         let seq = record.seq;
         let data = serde_json::to_string(&mask::record(record, self.full)).ok()?;
         self.send(Event::default().event("record").id(seq.to_string()).data(data)).await
+    }
+
+    async fn placed(&self, record: &PlacedRecord) -> Option<()> {
+        let data = serde_json::to_string(record).ok()?;
+        self.send(Event::default().event("record").id(record.position.to_string()).data(data)).await
     }
 
     async fn sign(&self, name: &'static str) -> Option<()> {
@@ -143,19 +176,48 @@ async fn catch_up(id: ConversationId, cursor: &mut Cursor, store: &dyn Store, ou
     }
 }
 
-/// Everything from now on.
-async fn everything(mut subscription: Subscription, bus: Arc<dyn Bus>, out: &Out) -> Option<()> {
+/// The whole log after a position, each record once and in order: read from the store; the bus says when to look.
+async fn everything(
+    mut after: u64,
+    types: &[String],
+    store: Arc<dyn Store>,
+    mut subscription: Subscription,
+    bus: Arc<dyn Bus>,
+    out: &Out,
+) -> Option<()> {
     // The bus is kept alive as long as somebody listens.
     let _bus = bus;
-    out.sign("live").await?;
+    let mut told = false;
     loop {
+        let looked = Instant::now();
+        // When the store is away the stream ends, and the reader comes back with the last id it saw.
+        let (records, next, more, held) = super::history::page(&*store, after, types, out.full).await?;
+        after = next;
+        for record in records {
+            out.placed(&record).await?;
+        }
+        if more {
+            continue;
+        }
+        if !std::mem::replace(&mut told, true) {
+            let live = Event::default().event("live").id(after.to_string()).data("{}");
+            out.send(live).await?;
+        }
+        let wait = if held { FEED_EVERY } else { FEED_POLL };
         tokio::select! {
             () = out.sender.closed() => return None,
+            () = tokio::time::sleep(wait) => {}
             next = subscription.next() => match next {
-                Ok(record) => out.record(Record::clone(&record)).await?,
-                Err(Missed::Lagged { .. }) => out.sign("lagged").await?,
+                Ok(_) | Err(Missed::Lagged { .. }) => {}
                 Err(Missed::Closed) => return out.sign("end").await,
             },
+        }
+        tokio::time::sleep_until(looked + FEED_EVERY).await;
+        // What was told meanwhile is in the next look.
+        while let Some(next) = subscription.try_next() {
+            if next == Err(Missed::Closed) {
+                return out.sign("end").await;
+            }
         }
     }
 }

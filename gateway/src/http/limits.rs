@@ -18,6 +18,14 @@ pub const HANDSHAKES_MAX: usize = 64;
 pub const STREAMS_MAX: usize = 256;
 /// Events that wait for a slow reader of a stream before the stream ends, so that it re-reads the log.
 pub const STREAM_QUEUE: usize = 256;
+/// Event types that one request may name.
+pub const TYPES_MAX: usize = 64;
+/// A stream of the whole log looks into the store at most this often: what comes in between shares the next look.
+pub const FEED_EVERY: Duration = Duration::from_millis(20);
+/// A stream of the whole log looks into the store at least this often, whatever the bus says.
+pub const FEED_POLL: Duration = Duration::from_secs(1);
+/// Pages of the history that wait for a slow reader.
+pub const HISTORY_PAGES: usize = 2;
 /// How often an idle event stream shows that it lives.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Conversations, or events of one, in one answer.

@@ -7,7 +7,7 @@ fn masked(number: &Pii) -> Pii {
 }
 
 /// A record as it is shown.
-pub(super) fn record(mut record: Record, full: bool) -> Record {
+pub(crate) fn record(mut record: Record, full: bool) -> Record {
     if full {
         return record;
     }

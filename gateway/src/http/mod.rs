@@ -5,16 +5,19 @@
 
 mod api;
 mod assets;
+mod asyncapi;
 mod auth;
 pub(crate) mod erasures;
 mod error;
 mod events;
 mod health;
+mod history;
 pub mod limits;
 pub(crate) mod mask;
 mod recordings;
 pub mod tls;
 pub mod token;
+mod webhooks;
 
 use std::future::Future;
 use std::io;
@@ -42,6 +45,7 @@ use crate::control::Control;
 use token::Token;
 
 pub use api::openapi;
+pub use asyncapi::asyncapi;
 pub(crate) use recordings::below as file_below;
 
 /// What the web face needs to know.
@@ -105,9 +109,17 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
+        ("/api/v1/history", get(history::history)),
         ("/api/v1/plans", get(api::plans)),
         ("/api/v1/plans/{name}/publish", post(api::publish)),
         ("/api/v1/plans/{name}/rollback", post(api::rollback)),
+        ("/api/v1/webhooks", get(webhooks::list)),
+        ("/api/v1/webhooks/{name}/deliveries", get(webhooks::deliveries)),
+        ("/api/v1/webhooks/{name}/enable", post(webhooks::enable)),
+        ("/api/v1/webhooks/{name}/replay", post(webhooks::replay_dead)),
+        ("/api/v1/webhooks/{name}/test", post(webhooks::test)),
+        ("/api/v1/webhooks/deliveries/{id}/replay", post(webhooks::replay)),
+        ("/api/v1/asyncapi.json", get(api::asyncapi_json)),
         ("/api/v1/openapi.json", get(api::openapi_json)),
     ]
 }

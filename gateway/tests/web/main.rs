@@ -6,6 +6,7 @@
 mod kit;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ark::http::router;
 use ark_conversation::event::RecordingFinished;
@@ -17,6 +18,8 @@ use http_body_util::BodyExt as _;
 use kit::{Made, TOKEN, conversation};
 use serde_json::Value;
 use tower::ServiceExt as _;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn ask(router: &Router, request: Request<Body>) -> Response<Body> {
     router.clone().oneshot(request).await.unwrap()
@@ -149,6 +152,105 @@ async fn a_stream_gives_each_record_once_and_in_order_from_where_the_reader_was(
     let mut resumed = get(&path);
     resumed.headers_mut().insert("last-event-id", count.into());
     assert_eq!(seqs(ask(&router, resumed).await, 1).await, [count + 1]);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+/// Reads a stream of the whole log until `count` records came: each with its position.
+async fn placed(response: Response<Body>, count: usize) -> Vec<(u64, Value)> {
+    let mut body = response.into_body();
+    let (mut text, mut records) = (String::new(), Vec::new());
+    while records.len() < count {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
+        text.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap()));
+        while let Some((block, rest)) = text.split_once("\n\n") {
+            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim();
+            if field("event:") == "record" {
+                let record: Value = serde_json::from_str(field("data:")).unwrap();
+                assert_eq!(record["position"].to_string(), field("id:"));
+                records.push((field("id:").parse().unwrap(), record));
+            }
+            text = rest.to_owned();
+        }
+    }
+    records
+}
+
+#[tokio::test]
+async fn the_whole_log_is_followed_from_a_position_without_gap_or_double() {
+    let made = Made::new("feed");
+    let router = router(made.web());
+    let (a, b) = (conversation(60, 1), conversation(60, 2));
+    let count = usize::try_from(made.tell_the_story(a).await).unwrap();
+    let whole = ask(&router, get("/api/v1/events?after=0")).await;
+    let fresh = ask(&router, get("/api/v1/events")).await;
+    let writer = {
+        let made = Arc::clone(&made);
+        tokio::spawn(async move { made.tell_the_story(b).await })
+    };
+    // A reader that goes away in the middle, and comes back with the last id it saw, twice.
+    let mut seen = placed(whole, count + 3).await;
+    for more in [5, count - 8] {
+        let mut resumed = get("/api/v1/events?after=0");
+        resumed.headers_mut().insert("last-event-id", seen.last().unwrap().0.into());
+        seen.extend(placed(ask(&router, resumed).await, more).await);
+    }
+    writer.await.unwrap();
+    let live = placed(fresh, count).await;
+    assert_eq!(seen[count..], live, "who came later sees the same, from then on");
+    assert!(seen.is_sorted_by(|x, y| x.0 < y.0));
+    for (id, records) in [(a, &seen[..count]), (b, &live[..])] {
+        for (record, seq) in records.iter().zip(1_u64..) {
+            assert_eq!((&record.1["conversation"], &record.1["seq"]), (&id.to_string().into(), &seq.into()));
+        }
+    }
+    let types = ask(&router, get("/api/v1/events?after=0&types=ark.call.ringing.v1,ark.dtmf")).await;
+    let of_types = placed(types, 4).await;
+    let kind = |record: &Value| record["event"]["type"].as_str().unwrap().to_owned();
+    assert!(of_types.iter().all(|(_, one)| ["ark.call.ringing.v1", "ark.dtmf.v1"].contains(&kind(one).as_str())));
+    for wrong in ["after_seq=1", &format!("conversation={a}&after=1"), &format!("conversation={a}&types=x"), "after=x"]
+    {
+        assert_eq!(
+            ask(&router, get(&format!("/api/v1/events?{wrong}"))).await.status(),
+            StatusCode::BAD_REQUEST,
+            "{wrong}"
+        );
+    }
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_history_is_read_in_pages_or_as_lines_up_to_its_end() {
+    let made = Made::new("history");
+    let router = router(made.web());
+    let count = made.tell_the_story(conversation(60, 1)).await + made.tell_the_story(conversation(60, 2)).await;
+    let (mut paged, mut after) = (Vec::new(), 0);
+    loop {
+        let page = json(ask(&router, get(&format!("/api/v1/history?after={after}&limit=7"))).await).await;
+        after = page["next"].as_u64().unwrap();
+        paged.extend(page["records"].as_array().unwrap().clone());
+        if page["end"] == true {
+            break;
+        }
+    }
+    assert_eq!(paged.len() as u64, count);
+    let lines = |path: &str| {
+        let mut request = get(path);
+        request.headers_mut().insert(header::ACCEPT, "application/x-ndjson".parse().unwrap());
+        request
+    };
+    let answer = ask(&router, lines("/api/v1/history")).await;
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/x-ndjson");
+    let whole = text(answer).await;
+    let whole: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(whole, paged, "the same in the same order");
+    assert!(paged.iter().all(|one| !one.to_string().contains("13800001212")), "numbers are masked");
+    let full = text(ask(&router, lines("/api/v1/history?numbers=full&types=ark.call")).await).await;
+    assert!(full.contains("+8613800001212") && full.lines().all(|line| line.contains("\"ark.call.")), "{full}");
+    let rest = text(ask(&router, lines(&format!("/api/v1/history?after={}", whole[9]["position"]))).await).await;
+    assert_eq!(rest.lines().count() as u64, count - 10);
+    assert_eq!(text(ask(&router, lines(&format!("/api/v1/history?after={after}"))).await).await, "");
+    let open = Request::get("/api/v1/history").body(Body::empty()).unwrap();
+    assert_eq!(ask(&router, open).await.status(), StatusCode::UNAUTHORIZED);
     std::fs::remove_dir_all(&made.folder).unwrap();
 }
 

@@ -112,7 +112,7 @@ pub(super) async fn write(
     // The first thing that a group of one does beside its events may take them away, or refuse it.
     let mut also = AlsoDone::Nothing;
     let alone = writes.len() == 1 && !matches!(writes.first().map(|one| &one.also), Some(Also::Nothing));
-    link.batch("begin").await?;
+    link.batch(super::feed::BEGIN).await?;
     if alone && let Some(write) = writes.first_mut() {
         match self::also(link, write).await? {
             Ok(done) => also = done,
@@ -507,6 +507,10 @@ async fn also(link: &Link, write: &Write) -> Result<super::lane::Said<AlsoDone>>
         Also::Nothing => Ok(Ok(AlsoDone::Nothing)),
         Also::Merge(merge) => Ok(persons::merge(link, merge).await?.map(|()| AlsoDone::Nothing)),
         Also::Unmerge(merge) => Ok(persons::unmerge(link, merge).await?.map(|()| AlsoDone::Nothing)),
+        Also::Advance(step) => {
+            let moved = super::feed::advance(link, step).await?;
+            Ok(if moved { Ok(AlsoDone::Nothing) } else { Err(step.elsewhere()) })
+        }
         Also::SetLive(change) => {
             // One change of a plan at a time, whichever gateway makes it.
             link.batch("lock table plan_change in share row exclusive mode").await?;

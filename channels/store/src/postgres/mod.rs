@@ -23,6 +23,7 @@
 
 mod copy;
 mod fail;
+mod feed;
 mod flow;
 mod inbox;
 mod lane;
@@ -51,9 +52,10 @@ use crate::limits::{
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::{
-    Answer, Appended, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryState, Erase, Erased,
-    Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewIdentity, NewInbound,
-    Outcome, Outgoing, Page, Retention, Store, Topology,
+    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
+    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
+    Topology,
 };
 use fail::Fault;
 use lane::{Ask, Call, Future, Lane, Reply, Said};
@@ -413,6 +415,44 @@ impl Store for PostgresStore {
         self.run(Ok(()), with!(tenant; |link| flow::replay_delivery(link, &tenant, id)))
     }
 
+    fn delivery_counts(&self, tenant: &Tenant, adapter: &str) -> Answer<'_, DeliveryCounts> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        self.ask(with!(tenant, adapter; |link| flow::delivery_counts(link, &tenant, &adapter)))
+    }
+
+    fn forget_deliveries(
+        &self,
+        tenant: &Tenant,
+        adapter: &str,
+        state: DeliveryState,
+        age: Duration,
+    ) -> Answer<'_, u64> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        let which = pending::forget(state, age);
+        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
+        let which = which.unwrap_or_default();
+        self.run(checked, with!(tenant, adapter; |link| flow::forget_deliveries(link, &tenant, &adapter, which)))
+    }
+
+    fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
+        let tenant = tenant.clone();
+        self.ask(with!(tenant; |link| feed::feed(link, &tenant, after, limit)))
+    }
+
+    fn feed_end(&self) -> Answer<'_, u64> {
+        self.ask(with!(; |link| feed::end(link)))
+    }
+
+    fn reader(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<u64>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| feed::reader(link, &tenant, &name)))
+    }
+
+    fn advance(&self, advance: Advance) -> Answer<'_, usize> {
+        let written = self.write(pending::advance(advance));
+        Box::pin(async move { Ok(written.await?.deliveries) })
+    }
+
     fn backlog(&self) -> Answer<'_, Backlog> {
         self.ask(with!(; |link| flow::backlog(link)))
     }
@@ -446,6 +486,17 @@ impl Store for PostgresStore {
 
     fn leases(&self) -> Answer<'_, Vec<Lease>> {
         self.ask(with!(; |link| flow::leases(link)))
+    }
+
+    fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
+        let ttl_ms = pending::attendance(&attendance, ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, with!(attendance; |link| flow::attend(link, &attendance, ttl_ms)))
+    }
+
+    fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
+        self.run(Ok(()), with!(attendance; |link| flow::leave(link, &attendance)))
     }
 
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {

@@ -9,7 +9,8 @@ use crate::lease::Topology;
 ///
 /// Bodies are `text` and not `jsonb`: what is read is what was written, byte for byte, and an insert costs less. The
 /// unique (tenant, source, id) is indexed by id first, as in SQLite: ids are ULIDs and grow at the end of the index.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     create table log (
         tenant text not null,
         conversation bytea not null,
@@ -167,7 +168,26 @@ const MIGRATIONS: &[&str] = &["
         foreign key (tenant, name, version) references plan_version (tenant, name, version)
     );
     create index plan_change_name on plan_change (tenant, name, row);
-"];
+",
+    "
+    create table gateway (
+        gateway text primary key,
+        place text not null,
+        process text not null,
+        until_ms bigint not null
+    );
+",
+    "
+    alter table log add column position bigint generated always as identity;
+    create unique index log_position on log (position);
+    create table log_reader (
+        tenant text not null,
+        name text not null,
+        position bigint not null,
+        primary key (tenant, name)
+    );
+",
+];
 
 /// The latest layout this program knows.
 pub(super) const LAYOUT: i64 = MIGRATIONS.len() as i64;

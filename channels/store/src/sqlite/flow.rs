@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::feed::DeliveryCounts;
 use crate::heads::Key;
 use crate::inbox::{Backlog, Inbound, Ingested, Join};
 use crate::lease::Topology;
@@ -288,6 +289,32 @@ pub(super) fn replay_delivery(db: &Connection, tenant: &Tenant, id: u64) -> Resu
     let sql = "update delivery set state = 0, attempts = 0, not_before_ms = 0
         where tenant = ?1 and id = ?2 and state >= 2";
     Ok(Ok(db.execute(sql, params![tenant.as_str(), id])? == 1))
+}
+
+pub(super) fn delivery_counts(db: &Connection, tenant: &Tenant, adapter: &str) -> Result<DeliveryCounts> {
+    let sql = "select (select count(*) from delivery where tenant = ?1 and adapter = ?2 and state in (0, 1)),
+        (select count(*) from delivery where tenant = ?1 and adapter = ?2 and state = 3)";
+    db.prepare_cached(sql)?.query_row(params![tenant.as_str(), adapter], |row| {
+        Ok(DeliveryCounts { waiting: row.get(0)?, dead: row.get(1)? })
+    })
+}
+
+/// `not_before_ms` of a delivery that is over is when it came to its end.
+pub(super) fn forget_deliveries(
+    db: &Connection,
+    tenant: &Tenant,
+    adapter: &str,
+    (state, age_ms): (i16, i64),
+) -> Result<Said<u64>> {
+    let sql = format!(
+        "delete from delivery where id in (
+             select id from (
+                 select id, not_before_ms from delivery where tenant = ?1 and adapter = ?2 and state = ?3
+                 order by id limit {PAGE_ROWS_MAX})
+             where not_before_ms <= {NOW_MS} - ?4)"
+    );
+    let gone = db.prepare_cached(&sql)?.execute(params![tenant.as_str(), adapter, state, age_ms])?;
+    Ok(Ok(gone as u64))
 }
 
 pub(super) fn backlog(db: &Connection) -> Result<Backlog> {

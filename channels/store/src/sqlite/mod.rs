@@ -33,9 +33,10 @@ use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
 use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
 use crate::{
-    Answer, Appended, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryState, Erase, Erased,
-    Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewIdentity, NewInbound,
-    Outcome, Outgoing, Page, Retention, Store, Topology,
+    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
+    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
+    Topology,
 };
 
 pub use copy::{restore, verify};
@@ -450,6 +451,44 @@ impl Store for SqliteStore {
         self.run(Ok(()), move |work| flow::replay_delivery(work.db, &tenant, id))
     }
 
+    fn delivery_counts(&self, tenant: &Tenant, adapter: &str) -> Answer<'_, DeliveryCounts> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        self.ask(move |db| flow::delivery_counts(db, &tenant, &adapter))
+    }
+
+    fn forget_deliveries(
+        &self,
+        tenant: &Tenant,
+        adapter: &str,
+        state: DeliveryState,
+        age: Duration,
+    ) -> Answer<'_, u64> {
+        let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
+        let which = pending::forget(state, age);
+        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
+        let which = which.unwrap_or_default();
+        self.run(checked, move |work| flow::forget_deliveries(work.db, &tenant, &adapter, which))
+    }
+
+    fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
+        let tenant = tenant.clone();
+        self.ask(move |db| rows::feed(db, &tenant, after, limit))
+    }
+
+    fn feed_end(&self) -> Answer<'_, u64> {
+        self.ask(rows::feed_end)
+    }
+
+    fn reader(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<u64>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(move |db| rows::reader(db, &tenant, &name))
+    }
+
+    fn advance(&self, advance: Advance) -> Answer<'_, usize> {
+        let written = self.write(pending::advance(advance));
+        Box::pin(async move { Ok(written.await?.deliveries) })
+    }
+
     fn backlog(&self) -> Answer<'_, Backlog> {
         self.ask(flow::backlog)
     }
@@ -483,6 +522,17 @@ impl Store for SqliteStore {
 
     fn leases(&self) -> Answer<'_, Vec<Lease>> {
         self.ask(leases::leases)
+    }
+
+    fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
+        let ttl_ms = pending::attendance(&attendance, ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, move |work| leases::attend(work, &attendance, ttl_ms))
+    }
+
+    fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
+        self.run(Ok(()), move |work| leases::leave(work, &attendance))
     }
 
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
+use crate::feed::{FeedPage, Positioned};
 use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
+use crate::pending::AdvanceOf;
 use crate::plan::{PlanChange, PlanChangeKind, PlanVersion};
 use crate::{ListFilter, Openness, Page};
 
@@ -81,6 +83,60 @@ pub(super) fn read(
         page.push(record(row)?);
     }
     Ok(page)
+}
+
+/// The last position of the log.
+pub(super) fn feed_end(db: &Connection) -> Result<u64> {
+    db.prepare_cached("select coalesce(max(row), 0) from log")?.query_row([], |row| row.get(0))
+}
+
+/// A tenant's log after a position. The only writer commits in the order of rows, so that what is seen is a prefix.
+pub(super) fn feed(db: &Connection, tenant: &Tenant, after: u64, limit: usize) -> Result<FeedPage> {
+    let end = feed_end(db)?;
+    let limit = limit.min(READ_RECORDS_MAX);
+    // By the row and by nothing else: an index by tenant would be sorted anew for each page.
+    let mut statement = db.prepare_cached(
+        "select tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions, row
+         from log not indexed where row > ?1 and row <= ?2 and tenant = ?3 order by row limit ?4",
+    )?;
+    let after_row = i64::try_from(after).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after_row, end, tenant.as_str(), limit as i64])?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES_MAX {
+        let Some(row) = rows.next()? else {
+            let next = if records.len() < limit { end.max(after) } else { last(&records, after) };
+            return Ok(FeedPage { records, next, held: false });
+        };
+        bytes += row.get_ref(10)?.as_bytes()?.len();
+        records.push(Positioned { position: row.get(12)?, record: record(row)? });
+    }
+    let next = last(&records, after);
+    Ok(FeedPage { records, next, held: false })
+}
+
+fn last(records: &[Positioned], after: u64) -> u64 {
+    records.last().map_or(after, |one| one.position)
+}
+
+/// Where a reader is.
+pub(super) fn reader(db: &Connection, tenant: &Tenant, name: &str) -> Result<Option<u64>> {
+    db.prepare_cached("select position from log_reader where tenant = ?1 and name = ?2")?
+        .query_row(params![tenant.as_str(), name], |row| row.get(0))
+        .optional()
+}
+
+/// Moves a reader on; false when it is elsewhere.
+pub(super) fn advance(db: &Connection, step: &AdvanceOf) -> Result<bool> {
+    let tenant = step.tenant.as_str();
+    let moved = match step.from {
+        None => db
+            .prepare_cached("insert into log_reader values (?1, ?2, ?3) on conflict do nothing")?
+            .execute(params![tenant, step.reader, step.to])?,
+        Some(from) => db
+            .prepare_cached("update log_reader set position = ?3 where tenant = ?1 and name = ?2 and position = ?4")?
+            .execute(params![tenant, step.reader, step.to, from])?,
+    };
+    Ok(moved == 1)
 }
 
 /// The record with an event's (tenant, source, id).

@@ -232,6 +232,10 @@ impl Work<'_> {
                 Ok(()) => AlsoDone::Nothing,
                 Err(refused) => return Ok(Err(refused)),
             },
+            Also::Advance(step) => match rows::advance(self.db, step)? {
+                true => AlsoDone::Nothing,
+                false => return Ok(Err(step.elsewhere())),
+            },
         };
         if matches!(also, AlsoDone::Live { changed: false, .. }) {
             write.events.clear();

@@ -1,0 +1,267 @@
+//! The AsyncAPI 3.0 document: what Ark tells by itself. Made from the types, so that it cannot drift from them.
+
+use ark_conversation::{CloudEvent, Event, Record, schema};
+use serde_json::{Map, Value, json};
+
+use super::api::at_home;
+use super::history::PlacedRecord;
+use crate::webhooks::TEST_TYPE;
+
+const CLOUD_EVENT: &str = "CloudEvent";
+const RECORD: &str = "Record";
+const PLACED: &str = "PlacedRecord";
+/// Type and data of any event: for each type its data.
+const TYPED: &str = "TypedEvent";
+
+/// The AsyncAPI document: the event stream, the history, webhooks, and the log's direction on the bus.
+pub fn asyncapi() -> Value {
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Ark",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "What an Ark gateway tells by itself: every committed event of every conversation, as a stream over HTTP, as \
+                            webhooks, and between gateways over RabbitMQ. Within v1 of an event type fields are only added, and new types \
+                            appear: readers ignore what they do not know. What is asked for is in /api/v1/openapi.json.",
+            "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" }
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "gateway": {
+                "host": "127.0.0.1:8080",
+                "protocol": "http",
+                "description": "[web] listen; https with [web] tls",
+                "security": [{ "$ref": "#/components/securitySchemes/token" }]
+            },
+            "broker": {
+                "host": "127.0.0.1:5672",
+                "protocol": "amqp",
+                "protocolVersion": "0.9.1",
+                "pathname": "/ark",
+                "description": "RabbitMQ, for those that have one: docs/bus.md"
+            }
+        },
+        "channels": channels(),
+        "operations": operations(),
+        "components": {
+            "messages": messages(),
+            "schemas": schemas(),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "the token of data/ark.token" } }
+        }
+    })
+}
+
+fn channels() -> Value {
+    let webhook: Map<String, Value> = webhook_messages().map(|name| (name.clone(), message(&name))).collect();
+    json!({
+        "events": {
+            "address": "/api/v1/events",
+            "title": "The event stream",
+            "description": "Server-sent events: `event: record`, `data:` the record. Of one conversation (`conversation=ULID`) `id:` is its \
+                            `seq` and the stream begins after `after_seq`; of the whole log it is the `position`, and the stream begins \
+                            after `after`, or now. With the last `id` in the header Last-Event-ID a reader goes on where it was: each \
+                            record once, in order. `event: live`: the history has been told. `event: end`: the gateway stops.",
+            "servers": [{ "$ref": "#/servers/gateway" }],
+            "messages": { "record": message("record"), "placedRecord": message("placedRecord") }
+        },
+        "history": {
+            "address": "/api/v1/history",
+            "title": "The history",
+            "description": "The whole log after the position `after`: in pages, or with `Accept: application/x-ndjson` up to its end, one \
+                            record a line. The order is the same for everybody and for ever.",
+            "servers": [{ "$ref": "#/servers/gateway" }],
+            "messages": { "placedRecord": message("placedRecord") }
+        },
+        "webhook": {
+            "address": null,
+            "title": "Webhooks",
+            "description": "POST to the url of a [[webhook]], by Standard Webhooks: signed, repeated with the same webhook-id until it is \
+                            answered with 200 to 299, at least once. Of one conversation in the order of `arkseq`, between conversations \
+                            in none. 410 ends it.",
+            "messages": webhook
+        },
+        "log": {
+            "address": "ark.evt",
+            "title": "The log on the bus",
+            "description": "Committed records between gateways. The routing key is `sNNN.{tenant}.{type}` with the conversation's shard; some \
+                            may come twice, none in a wrong order of `seq`, and what is missed is in the history.",
+            "servers": [{ "$ref": "#/servers/broker" }],
+            "messages": { "record": message("record") },
+            "bindings": {
+                "amqp": {
+                    "is": "routingKey",
+                    "exchange": { "name": "ark.evt", "type": "topic", "durable": true, "autoDelete": false, "vhost": "ark" },
+                    "bindingVersion": "0.3.0"
+                }
+            }
+        }
+    })
+}
+
+fn operations() -> Value {
+    let operation = |channel: &str, summary: &str| json!({ "action": "send", "channel": { "$ref": format!("#/channels/{channel}") }, "summary": summary });
+    let mut webhook = operation("webhook", "Tells a site's own system what happened");
+    webhook["bindings"] = json!({ "http": { "method": "POST", "bindingVersion": "0.3.0" } });
+    let mut events = operation("events", "Tells whoever follows the log what happened, from where they were");
+    events["bindings"] = json!({ "http": { "method": "GET", "bindingVersion": "0.3.0" } });
+    let mut history = operation("history", "Tells what happened, to its end");
+    history["bindings"] = json!({ "http": { "method": "GET", "bindingVersion": "0.3.0" } });
+    json!({
+        "sendEvents": events,
+        "sendHistory": history,
+        "sendWebhook": webhook,
+        "sendLog": operation("log", "Carries committed records to the other gateways")
+    })
+}
+
+fn message(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/messages/{name}") })
+}
+
+fn component(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// Everything that a webhook may be sent.
+fn webhook_messages() -> impl Iterator<Item = String> {
+    Event::TYPES.iter().copied().chain([TEST_TYPE]).map(str::to_owned)
+}
+
+fn messages() -> Value {
+    let header = |description: &str| json!({ "type": "string", "description": description });
+    let webhook_headers = json!({
+        "type": "object",
+        "required": ["webhook-id", "webhook-timestamp", "webhook-signature"],
+        "properties": {
+            "webhook-id": header("The same at each attempt: what duplicates are told by"),
+            "webhook-timestamp": header("Unix seconds of this attempt"),
+            "webhook-signature": header("`v1,` and Base64 of HMAC-SHA256 over `id.timestamp.body`, one for each secret, with spaces between")
+        }
+    });
+    let mut messages = Map::new();
+    for name in webhook_messages() {
+        let mut properties = json!({
+            "type": { "const": name },
+            "arktenant": { "type": "string", "description": "Whose data it is" },
+            "arkconversation": { "type": "string", "description": "The conversation" },
+            "arkseq": { "type": "integer", "minimum": 1, "description": "1, 2, 3 ... within the conversation" },
+            "arkepoch": { "type": "integer", "minimum": 1, "description": "Ownership of the conversation when it was written" }
+        });
+        let data = if name == TEST_TYPE { json!({ "type": "object" }) } else { component(&name) };
+        properties["data"] = data;
+        let summary = if name == TEST_TYPE { "What `ark webhook test` sends; it is in no log" } else { "" };
+        let mut message = json!({
+            "name": name,
+            "title": name,
+            "contentType": "application/cloudevents+json",
+            "headers": webhook_headers,
+            "payload": { "allOf": [component(CLOUD_EVENT), { "type": "object", "properties": properties }] }
+        });
+        if !summary.is_empty() {
+            message["summary"] = summary.into();
+        }
+        messages.insert(name, message);
+    }
+    for (name, summary, of) in [
+        ("record", "A record of the log", RECORD),
+        ("placedRecord", "A record of the log, with its place in the whole", PLACED),
+    ] {
+        let payload =
+            json!({ "allOf": [component(of), { "type": "object", "properties": { "event": component(TYPED) } }] });
+        let message = json!({ "name": name, "title": summary, "contentType": "application/json", "payload": payload });
+        messages.insert(name.to_owned(), message);
+    }
+    Value::Object(messages)
+}
+
+fn schemas() -> Value {
+    let mut all = Map::new();
+    let own = [
+        (CLOUD_EVENT, schemars::schema_for!(CloudEvent)),
+        (RECORD, schemars::schema_for!(Record)),
+        (PLACED, schemars::schema_for!(PlacedRecord)),
+    ];
+    for (name, schema) in own.into_iter().chain(schema::all().into_iter().filter(|(name, _)| *name != schema::RECORD)) {
+        let mut schema = schema.to_value();
+        let inner = schema.as_object_mut().and_then(|schema| {
+            schema.remove("$schema");
+            schema.remove("$id");
+            schema.remove("$defs")
+        });
+        for (inner_name, inner) in inner.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            all.insert(inner_name.clone(), at_home(inner.clone()));
+        }
+        all.insert(name.to_owned(), at_home(schema));
+    }
+    let known = Event::TYPES.iter().map(|name| {
+        json!({ "type": "object", "title": name, "properties": { "type": { "const": name }, "data": component(name) } })
+    });
+    let later = json!({
+        "type": "object", "title": "a type of a later Ark", "properties": { "type": { "not": { "enum": Event::TYPES } } }
+    });
+    all.insert(TYPED.to_owned(), json!({ "oneOf": known.chain([later]).collect::<Vec<Value>>() }));
+    Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_document_is_the_kept_one() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/asyncapi.json");
+        let now = format!("{}\n", serde_json::to_string_pretty(&asyncapi()).unwrap());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &now).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == now,
+            "what is told has changed: UPDATE=1 cargo test -p ark asyncapi, and look at the difference"
+        );
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_type_is_there() {
+        fn walk(value: &Value, root: &Value) {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(Value::String(target)) = fields.get("$ref") {
+                        assert!(root.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
+                    }
+                    fields.values().for_each(|value| walk(value, root));
+                }
+                Value::Array(items) => items.iter().for_each(|value| walk(value, root)),
+                _ => {}
+            }
+        }
+        let document = asyncapi();
+        walk(&document, &document);
+        for name in Event::TYPES {
+            assert!(document["channels"]["webhook"]["messages"][name].is_object(), "{name}");
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_name_means_one_schema() {
+        let mut seen: BTreeMap<String, Value> = BTreeMap::new();
+        for (of, schema) in schema::all() {
+            for (name, inner) in schema.as_value()["$defs"].as_object().into_iter().flatten() {
+                let there = seen.entry(name.clone()).or_insert_with(|| inner.clone());
+                assert_eq!(there, inner, "{name} of {of} is another {name} than before");
+            }
+        }
+    }
+
+    #[test]
+    fn the_exchange_is_the_one_of_the_bus() {
+        let plan = include_str!("../../../channels/bus/src/topology/plan.golden.txt");
+        let exchange = &asyncapi()["channels"]["log"]["bindings"]["amqp"]["exchange"];
+        let line = plan.lines().find(|line| line.trim_start().starts_with("ark.evt ")).unwrap();
+        assert!(line.contains(exchange["type"].as_str().unwrap()), "{line}");
+        assert!(line.contains("sNNN.{tenant}.{type}"), "{line}");
+    }
+}
