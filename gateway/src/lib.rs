@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod conversations;
 pub mod doctor;
+pub mod erasure;
 pub mod http;
 pub mod media;
 pub mod net;

@@ -257,3 +257,23 @@ async fn foreign(url: &str, name: &str) {
     channel.queue_declare(name.into(), options, lapin::types::FieldTable::default()).await.unwrap();
     connection.close(200, "bye".into()).await.unwrap();
 }
+
+/// `ark bus status`: a broker under alarm takes nothing, and says so to whoever tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_is_seen_by_an_operator() {
+    let Some(rabbit) = kit::rabbit("an_alarm_is_seen_by_an_operator") else { return };
+    let _turn = rabbit.alone().await;
+    let url = rabbit.url();
+    let ask = async || {
+        let manager = Manager::connect(&config(&url, "a")).await.unwrap();
+        let alarm = manager.alarm().await.unwrap();
+        manager.close().await;
+        alarm
+    };
+    let memory = |limit: &str| rabbit.node(|node| node.ctl(&["set_vm_memory_high_watermark", "absolute", limit]));
+    memory("1MB");
+    let alarm = kit::eventually("the alarm is seen", READY, async || ask().await).await;
+    memory("1GB");
+    assert!(alarm.contains("memory"), "{alarm}");
+    kit::eventually("the alarm is over", READY, async || ask().await.is_none().then_some(())).await;
+}

@@ -31,7 +31,7 @@ const LINE_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug, Default, Args)]
 pub struct GatewayArgs {
     #[command(flatten)]
-    site: Site,
+    pub(super) site: Site,
     /// The gateway's address, such as http://127.0.0.1:8080; without it what the site's file says
     #[arg(long, value_name = "URL")]
     url: Option<String>,

@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ark_conversation::event::EraseReason;
-use ark_conversation::{ConversationId, PersonId, Tenant};
-use ark_store::{Backlog, Check, Erase, Lease, ListFilter, PostgresStore, Restored, Store, StoreError, Topology};
+use ark_conversation::PersonId;
+use ark_store::{Backlog, Check, Lease, PostgresStore, Restored, StoreError, Topology};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::client::block_on;
+use super::client::{Client, GatewayArgs, block_on};
 use super::output::{self, Failure, Outcome};
 use super::site_store::{self, Place, failure};
 use super::{CliResult, Site};
 use crate::config::Config;
-
-/// Conversations in one page of a list.
-const PAGE: usize = 500;
+use crate::erasure::{self, Erasure, ErasureError, Whose};
+use crate::http::erasures::ErasureRequest;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
@@ -35,7 +33,7 @@ pub(super) enum StoreCommand {
     /// Erase what people said and are reached by, of a conversation or of a person, for ever
     ///
     /// The records stay as tombstones: number, time and hash. Who did it stays in the audit trail. Files that the records hold go
-    /// too. Backups made before still have it all. With SQLite no gateway may run.
+    /// too. Backups made before still have it all. With SQLite a gateway that runs is asked to do it.
     Erase(EraseArgs),
 }
 
@@ -92,7 +90,7 @@ pub(super) struct EraseArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    site: Site,
+    gateway: GatewayArgs,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -270,94 +268,55 @@ fn bring_back(file: &Path, config: &Config, aside: Option<&str>) -> Result<(Stri
 }
 
 async fn erase(args: &EraseArgs) -> CliResult {
-    let config = args.site.load()?.config;
-    let tenant = Tenant::default();
-    let opened = if args.yes { site_store::open_to_write(&config) } else { site_store::open_to_read(&config) };
-    let store = opened.map_err(failure)?;
-    let conversations = match (&args.conversation, args.person) {
-        (Some(id), _) => vec![site_store::resolve(&*store, id).await?],
-        (None, Some(person)) => of_person(&*store, &tenant, person).await?,
-        (None, None) => Vec::new(),
+    let config = args.gateway.site.load()?.config;
+    let store = site_store::open_to_read(&config).map_err(failure)?;
+    let whose = match (&args.conversation, args.person) {
+        (Some(id), _) => Whose::Conversation(site_store::resolve(&*store, id).await?),
+        (None, Some(person)) => Whose::Person(person),
+        (None, None) => return Err(Failure::environment("name --conversation or --person")),
     };
-    let keys = match args.person {
-        Some(person) => store.identities(&tenant, person).await.map_err(failure)?.len(),
-        None => 0,
-    };
-    let mut records = 0;
-    for id in &conversations {
-        let state = store.summary(&tenant, *id).await.map_err(failure)?;
-        let state = state.ok_or_else(|| Failure::Refused(format!("there is no conversation {id}")))?;
-        records += state.last_seq;
-        if state.is_open() && args.yes {
-            return Err(Failure::Refused(format!("conversation {id} is open; end it first, then erase it")));
-        }
-    }
-    if conversations.is_empty() && keys == 0 {
-        return Err(Failure::Refused("nothing is known of this person".to_owned()));
-    }
+    let found = erasure::look(&*store, whose).await.map_err(not_erased)?;
+    drop(store);
     if !args.yes {
-        let told = format!("{} conversations with {records} records, {keys} keys", conversations.len());
+        let told =
+            format!("{} conversations with {} records, {} keys", found.conversations.len(), found.records, found.keys);
         return Err(Failure::Refused(format!("nothing was erased; --yes would erase of {told} what is a person's")));
     }
-    let now = Timestamp::now();
-    let (mut erased, mut files, mut left) = (0, 0_u64, Vec::new());
-    for conversation in &conversations {
-        let order = Erase {
-            tenant: tenant.clone(),
-            conversation: *conversation,
-            seqs: None,
-            reason: EraseReason::Request,
-            by: args.by.clone(),
-            at: now,
-        };
-        let done = store.erase(order).await.map_err(failure)?;
-        erased += done.records;
-        for reference in &done.media {
-            match remove_file(&config, reference) {
-                Ok(true) => files += 1,
-                Ok(false) => {}
-                Err(why) => left.push(why),
-            }
+    let done = match site_store::open_to_write(&config) {
+        Ok(store) => {
+            let files = config.files.folder();
+            erasure::erase(&*store, files, whose, &args.by).await.map_err(not_erased)?
         }
-    }
-    let keys = match args.person {
-        Some(person) => store.forget(&tenant, person, &args.by, now).await.map_err(failure)?,
-        None => 0,
+        // The gateway has it, and knows what it remembers of these conversations.
+        Err(StoreError::Locked { .. }) => ask_gateway(args, whose).await?,
+        Err(error) => return Err(failure(error)),
     };
     if args.json {
-        let told = json!({
-            "conversations": conversations.len(), "records": erased, "keys": keys, "files": files, "files_left": left,
-        });
-        output::json(&told)?;
+        output::json(&done)?;
     } else {
-        let count = conversations.len();
-        output::line(format!("erased: {erased} records of {count} conversations, {files} files, {keys} keys"))?;
-        for why in &left {
+        let Erasure { conversations, records, keys, files, .. } = &done;
+        output::line(format!(
+            "erased: {records} records of {conversations} conversations, {files} files, {keys} keys"
+        ))?;
+        for why in &done.files_left {
             output::line(format!("LEFT  {why}"))?;
         }
     }
-    Ok(if left.is_empty() { Outcome::Done } else { Outcome::Finding })
+    Ok(if done.files_left.is_empty() { Outcome::Done } else { Outcome::Finding })
 }
 
-async fn of_person(store: &dyn Store, tenant: &Tenant, person: PersonId) -> Result<Vec<ConversationId>, Failure> {
-    let mut found = Vec::new();
-    let mut filter = ListFilter { person: Some(person), ..ListFilter::default() };
-    loop {
-        let page = store.list(tenant, filter.clone(), PAGE).await.map_err(failure)?;
-        found.extend(page.conversations.iter().map(|state| state.conversation));
-        match page.next {
-            Some(next) => filter.before = Some(next),
-            None => return Ok(found),
-        }
-    }
+async fn ask_gateway(args: &EraseArgs, whose: Whose) -> Result<Erasure, Failure> {
+    let (conversation, person) = match whose {
+        Whose::Conversation(id) => (Some(id.to_string()), None),
+        Whose::Person(person) => (None, Some(person.to_string())),
+    };
+    let request = ErasureRequest { conversation, person, by: args.by.clone() };
+    Client::new(&args.gateway)?.post("/api/v1/erasures", &request).await
 }
 
-/// Removes a file that an erased record held; `false` when it is gone already.
-fn remove_file(config: &Config, reference: &str) -> Result<bool, String> {
-    let Some(path) = crate::http::file_below(config.files.folder(), reference) else { return Ok(false) };
-    match std::fs::remove_file(&path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+fn not_erased(error: ErasureError) -> Failure {
+    match error {
+        ErasureError::Store(error) => failure(error),
+        other => Failure::Refused(other.to_string()),
     }
 }

@@ -7,6 +7,7 @@ mod api;
 mod assets;
 mod asyncapi;
 mod auth;
+pub(crate) mod erasures;
 mod error;
 mod events;
 mod health;
@@ -106,6 +107,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}", get(api::conversation)),
         ("/api/v1/conversations/{id}/events", get(api::conversation_events)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
+        ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
         ("/api/v1/history", get(history::history)),
         ("/api/v1/plans", get(api::plans)),

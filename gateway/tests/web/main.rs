@@ -379,3 +379,53 @@ fn text_can_be_read_in_both_themes() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_erased_through_the_api_is_gone_with_its_file() {
+    let made = Made::new("erase");
+    let router = router(made.web());
+    let order = |body: String| {
+        Request::post("/api/v1/erasures")
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let id = conversation(60, 7);
+    let ringing = ark_conversation::samples::ringing(LegId(1), ark_conversation::event::Role::Customer);
+    made.append(id, 0.0, ringing.into()).await;
+    let erase = format!(r#"{{"conversation": "{id}", "by": "anna"}}"#);
+    let open = ask(&router, order(erase.clone())).await;
+    assert_eq!(open.status(), StatusCode::UNPROCESSABLE_ENTITY, "{}", text(open).await);
+    let file = made.folder.join("files/recordings/r1.wav");
+    std::fs::write(&file, "RIFF").unwrap();
+    let recorded = RecordingFinished {
+        leg: LegId(1),
+        recording: "r1".into(),
+        reference: "recordings/r1.wav".into(),
+        duration_ms: 1,
+        bytes: 4,
+        sha256: None,
+        cause: ark_conversation::event::RecordingCause::Hangup,
+    };
+    made.append(id, 1.0, recorded.into()).await;
+    made.append(id, 2.0, ark_conversation::samples::ended(LegId(1)).into()).await;
+    let done = json(ask(&router, order(erase)).await).await;
+    assert_eq!((&done["records"], &done["files"], &done["conversations"]), (&2.into(), &1.into(), &1.into()), "{done}");
+    assert!(!file.exists());
+    let log = text(ask(&router, get(&format!("/api/v1/conversations/{id}/events?numbers=full"))).await).await;
+    assert!(log.contains("ark.erased.v1") && !log.contains("13800001212"), "{log}");
+    let audit = made.store.audit(&Tenant::default(), Some(id), None, 10).await.unwrap();
+    assert_eq!(audit[0].by, "anna");
+    for bad in [
+        r#"{"by": "anna"}"#.to_owned(),
+        format!(r#"{{"conversation": "{id}", "person": "{id}", "by": "anna"}}"#),
+        format!(r#"{{"conversation": "{id}", "by": ""}}"#),
+        r#"{"person": "x", "by": "anna"}"#.to_owned(),
+    ] {
+        assert_eq!(ask(&router, order(bad.clone())).await.status(), StatusCode::BAD_REQUEST, "{bad}");
+    }
+    let nobody = order(format!(r#"{{"person": "{id}", "by": "anna"}}"#));
+    assert_eq!(ask(&router, nobody).await.status(), StatusCode::NOT_FOUND);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
