@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod http;
 pub mod media;
 pub mod net;
+pub mod open;
 pub mod phone;
 pub mod plans;
 mod priority;

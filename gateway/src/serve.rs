@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_bus::{Bus, EmbeddedBus};
+use ark_bus::Bus;
 use ark_conversation::{ConversationId, Tenant, mask_number};
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
-use ark_store::{SqliteStore, Store};
+use ark_store::Store;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -25,6 +25,7 @@ use crate::control::{
 use crate::conversations::{self, LogSink, LogWriter, Writer};
 use crate::http::token::Token;
 use crate::media::{Engine, EngineConfig, EngineHandle};
+use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::telemetry::{Sample, SampleKind};
@@ -58,6 +59,17 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] ark_store::StoreError),
+    /// The store's database does not answer.
+    #[error("{place}: the database does not answer ({detail}); start it, or correct [store] url")]
+    NoDatabase {
+        /// Which, without its password.
+        place: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] ark_bus::BusError),
     /// A signalling socket.
     #[error(transparent)]
     Sip(#[from] crate::net::BindError),
@@ -73,9 +85,6 @@ pub enum StartError {
     /// No hotline has a plan that can answer.
     #[error("no hotline can answer:\n{0}")]
     NoPlan(String),
-    /// What the configuration names is not part of this release.
-    #[error("{0}")]
-    NotYet(String),
 }
 
 /// A gateway that runs.
@@ -100,6 +109,7 @@ pub struct Gateway {
     engine: Engine,
     log: LogSink,
     log_writer: LogWriter,
+    carrier: Carrier,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
 }
@@ -124,7 +134,8 @@ impl Gateway {
         let store = open_store(&config).await?;
         // Before the first prompts are spoken, which takes a while: what cannot work is said at once.
         try_ports(&config).await?;
-        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
+        let carrier = open_bus(&config, &*store).await?;
+        let bus = Arc::clone(&carrier.bus);
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
         let lost = conversations::close_lost_calls(&*store, &writer, &folders.recordings).await?;
         if lost > 0 {
@@ -134,14 +145,13 @@ impl Gateway {
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
         let engine =
             Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
-        let preparer = Preparer::new(&config);
         let plans = Arc::new(Plans::new(
             Arc::clone(&config),
             Arc::clone(&store),
             Arc::clone(&bus),
             log.clone(),
             writer,
-            preparer,
+            Preparer::new(&config),
         ));
         let refused = plans.load_all().await;
         let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
@@ -193,6 +203,7 @@ impl Gateway {
             engine,
             log,
             log_writer,
+            carrier,
             watcher,
             webhook_tasks,
         })
@@ -234,7 +245,9 @@ impl Gateway {
 
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
-        let Self { switch, plans, web_stop, web_task, engine, log, log_writer, watcher, webhook_tasks, .. } = self;
+        let Self {
+            switch, plans, web_stop, web_task, engine, log, log_writer, carrier, watcher, webhook_tasks, ..
+        } = self;
         watcher.abort();
         switch.stop().await;
         let _ = web_stop.send(true);
@@ -244,6 +257,7 @@ impl Gateway {
         drop((switch, plans, log));
         log_writer.finish().await;
         webhook_tasks.stop().await;
+        carrier.close().await;
     }
 }
 
@@ -306,25 +320,6 @@ impl Folders {
         let recordings = recordings.canonicalize().unwrap_or(recordings);
         Ok(Self { recordings })
     }
-}
-
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let Some(path) = config.store.sqlite_path() else {
-        return Err(StartError::NotYet(format!(
-            "[store] url = \"{}\": this release keeps its log in SQLite; write \"sqlite:data/ark.db\"",
-            config.store.url
-        )));
-    };
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
-            what: "the store's folder",
-            path: folder.display().to_string(),
-            source,
-            advice: "Make it, or change [store] url",
-        })?;
-    }
-    let store = tokio::task::block_in_place(|| crate::priority::in_background(|| SqliteStore::open(path)))?;
-    Ok(Arc::new(store))
 }
 
 /// The address of RTP sockets: "every IPv4 address" means every address where callers may come by IPv6 as well.

@@ -110,6 +110,14 @@ pub enum StoreError {
         /// For how long yet, on the database's clock.
         left_ms: u64,
     },
+    /// Another process has this gateway's id.
+    #[error("a gateway '{gateway}' is here already, from another place; give each gateway of a site an id of its own")]
+    Taken {
+        /// The id.
+        gateway: String,
+        /// For how long yet, on the database's clock.
+        left_ms: u64,
+    },
     /// What was asked for does not fit what is there: the message says what.
     #[error("{0}")]
     Conflict(String),

@@ -5,6 +5,8 @@
 
 use ark_conversation::ConversationId;
 
+use crate::error::StoreError;
+
 /// How many shards there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
@@ -49,6 +51,37 @@ pub struct Lease {
     /// The number of the last lease.
     pub number: u64,
     /// How long it lasts from now, in milliseconds of the database's clock; 0 when it has run out.
+    pub left_ms: u64,
+}
+
+/// One process of a gateway that says that it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// The gateway's id, unique in a site.
+    pub gateway: String,
+    /// Where it lives: what one installation keeps over restarts, and no other has. A process that comes to the same place
+    /// replaces the one before it at once; at another place it waits until that one's time has run out.
+    pub place: String,
+    /// Which process it is: another one after each start.
+    pub process: String,
+}
+
+impl Attendance {
+    /// The refusal of one whose id another place has.
+    pub(crate) fn taken(&self, all: &[Presence]) -> StoreError {
+        let left_ms = all.iter().find(|other| other.gateway == self.gateway).map_or(0, |other| other.left_ms);
+        StoreError::Taken { gateway: self.gateway.clone(), left_ms }
+    }
+}
+
+/// A gateway as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The gateway's id.
+    pub gateway: String,
+    /// Its last process.
+    pub process: String,
+    /// How long it counts as here from now, in milliseconds of the database's clock; 0 when it has run out or has left.
     pub left_ms: u64,
 }
 

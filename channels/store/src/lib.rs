@@ -48,7 +48,7 @@ pub use error::StoreError;
 pub use feed::{Advance, DeliveryCounts, FeedPage, Positioned};
 pub use health::{Health, HealthState};
 pub use inbox::{Backlog, Inbound, Ingested, Join, NewInbound};
-pub use lease::{Fence, Lease, Topology};
+pub use lease::{Attendance, Fence, Lease, Presence, Topology};
 pub use outbox::{Delivery, DeliveryState, NewDelivery, Outcome, Outgoing};
 pub use person::{Identified, Identity, Merge, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
@@ -358,6 +358,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::append`].
     fn leases(&self) -> Answer<'_, Vec<Lease>>;
+
+    /// Says that a gateway is here, for a time on the database's clock, and answers every gateway that ever was, by id.
+    /// Called again and again: who stops is gone when the time has run out.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when a process at another place is here under the same id; otherwise as [`Store::append`].
+    fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>>;
+
+    /// Says that a process goes in good order, so that nobody waits for its time to run out. One that was replaced
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn leave(&self, attendance: Attendance) -> Answer<'_, ()>;
 
     /// Finds the person of a key, or gives the key to a person. A verified key belongs to one person of a tenant; an
     /// asserted one proves nothing, and many may have it. A key that its own person verifies later is raised.

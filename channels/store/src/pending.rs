@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::commit::{Commit, PersonOf};
 use crate::error::StoreError;
 use crate::feed::Advance;
-use crate::lease::{Fence, Topology};
+use crate::lease::{Attendance, Fence, Topology};
 use crate::limits::*;
 use crate::outbox::{DeliveryState, NewDelivery, Outcome};
 use crate::person::Merge;
@@ -310,6 +310,13 @@ pub(crate) fn lease(gateway: &str, ttl: Duration) -> Result<i64, StoreError> {
         return refused(format!("a lease lasts up to {} s, not {} s", LEASE_MAX.as_secs(), ttl.as_secs_f64()));
     }
     Ok(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1))
+}
+
+/// Checks who says that they are here; answers the time in milliseconds.
+pub(crate) fn attendance(who: &Attendance, ttl: Duration) -> Result<i64, StoreError> {
+    bounded("a gateway's place", &who.place, GATEWAY_BYTES_MAX)?;
+    bounded("a gateway's process", &who.process, GATEWAY_BYTES_MAX)?;
+    lease(&who.gateway, ttl)
 }
 
 /// What an outcome does to a delivery's row: its state's code, the error that is kept, and the wait in milliseconds.

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::nearest;
 use super::{BUILTIN, Config, Finding, Severity};
 use crate::call::site::address_of;
+use crate::open;
 use crate::webhooks::limits::{SECRETS_MAX, TIMEOUT_MAX, WEBHOOKS_MAX};
 use crate::webhooks::reach::{Place, may_reach};
 
@@ -35,7 +36,9 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.sip(config);
     checker.rtp(config);
     checker.web(config);
-    checker.urls(config);
+    checker.store(config);
+    checker.files(config);
+    checker.bus(config);
     checker.prompts(config);
     checker.hotlines(config);
     checker.queues(config);
@@ -211,20 +214,98 @@ impl Checker<'_> {
         }
     }
 
-    fn urls(&mut self, config: &Config) {
-        for (section, url, known, later) in [
-            ("store", &config.store.url, "sqlite:", &["postgres:", "postgresql:"][..]),
-            ("files", &config.files.url, "file:", &["s3:"][..]),
-            ("bus", &config.bus.url, "embedded:", &["amqp:", "amqps:"][..]),
-        ] {
-            let path = [Key(section), Key("url")];
-            if later.iter().any(|scheme| url.starts_with(scheme)) {
-                self.error(&path, format!("`{url}` is not available in this release"), format!("use \"{known}...\""));
-            } else if !url.starts_with(known) {
-                self.error(&path, format!("`{url}` is not a {section} url"), format!("it begins with \"{known}\""));
-            } else if section != "bus" && url.len() == known.len() {
-                self.error(&path, format!("`{url}` names no place"), format!("for example \"{known}data/...\""));
+    fn files(&mut self, config: &Config) {
+        let (url, path) = (&config.files.url, [Key("files"), Key("url")]);
+        if url.starts_with("s3:") {
+            self.error(&path, format!("`{url}` is not available in this release"), "use \"file:...\"");
+        } else if !url.starts_with("file:") {
+            self.error(&path, format!("`{url}` is not a files url"), "it begins with \"file:\"");
+        } else if url == "file:" {
+            self.error(&path, format!("`{url}` names no place"), "for example \"file:data/files\"");
+        }
+    }
+
+    fn store(&mut self, config: &Config) {
+        let (store, path) = (&config.store, [Key("store"), Key("url")]);
+        match store.sqlite_path() {
+            Some(file) if file.as_os_str().is_empty() => {
+                self.error(&path, format!("`{}` names no place", store.url), "for example \"sqlite:data/ark.db\"");
             }
+            Some(_) => {
+                let stray = [("password", store.password.is_some()), ("ca_file", store.ca_file.is_some())];
+                for (key, _) in stray.into_iter().filter(|(_, set)| *set) {
+                    self.error(&[path[0], Key(key)], "SQLite is a file: it takes none", "remove it");
+                }
+            }
+            None if store.is_postgres() => {
+                self.secret("store", store.password.as_ref(), &store.url);
+                if let Ok(options) = open::postgres_options(config)
+                    && let Err(error) = options.check()
+                {
+                    self.error(&path, error.to_string(), "write \"postgres://user@host:5432/database\"");
+                }
+                if !config.bus.is_broker() {
+                    self.warn(
+                        &path,
+                        "PostgreSQL without a broker: pages and tails show the calls of their own gateway only",
+                        "with several gateways give all of them the same RabbitMQ in [bus] url",
+                    );
+                }
+            }
+            None => self.error(
+                &path,
+                format!("`{}` is not a store url", store.url),
+                "it begins with \"sqlite:\" or \"postgres://\"",
+            ),
+        }
+    }
+
+    fn bus(&mut self, config: &Config) {
+        let (bus, path) = (&config.bus, [Key("bus"), Key("url")]);
+        if bus.url.reveal() == "embedded:" {
+            let stray = [
+                ("nodes", !bus.nodes.is_empty()),
+                ("password", bus.password.is_some()),
+                ("ca_file", bus.ca_file.is_some()),
+                ("client", bus.client.is_some()),
+            ];
+            for (key, _) in stray.into_iter().filter(|(_, set)| *set) {
+                self.error(&[path[0], Key(key)], "the embedded bus takes none", "remove it, or name a broker in `url`");
+            }
+            return;
+        }
+        if !bus.is_broker() {
+            let help = "it is \"embedded:\", or begins with \"amqp://\" or \"amqps://\"";
+            self.error(&path, format!("`{}` is not a bus url", bus.url), help);
+            return;
+        }
+        self.secret("bus", bus.password.as_ref(), &bus.url);
+        if let Err(error) = open::check_broker(config) {
+            self.error(&path, error.to_string(), "see docs/bus.md");
+        }
+        if config.gateway.id.contains('.') {
+            self.error(
+                &[Key("gateway"), Key("id")],
+                format!(
+                    "`{}` cannot be a gateway's id beside a broker: a dot would cut a routing key",
+                    config.gateway.id
+                ),
+                "use letters, digits, `-` or `_`",
+            );
+        }
+    }
+
+    /// The password beside an address, and the one in it.
+    fn secret(&mut self, section: &str, password: Option<&super::Secret>, url: &super::Url) {
+        if let Some(Err(error)) = password.map(super::Secret::read) {
+            self.error(&[Key(section), Key("password")], error, "see `file` and `env` of a secret");
+        }
+        if url.has_password() {
+            self.warn(
+                &[Key(section), Key("url")],
+                "a password stands in this file, and whoever reads the file has it",
+                "keep it elsewhere: `password = { file = \"...\" }` or `{ env = \"...\" }`",
+            );
         }
     }
 

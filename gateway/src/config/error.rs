@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::values::without_passwords;
+
 /// Whether a finding stops the gateway from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,8 +136,10 @@ pub(super) fn write_findings(f: &mut impl fmt::Write, file: &str, source: &str, 
             write!(f, "{file}:{}:{}: {word}: {}", finding.line, finding.column, finding.message)?;
             if let Some(text) = source.lines().nth(finding.line - 1) {
                 let number = finding.line.to_string();
+                let text = without_passwords(text);
                 let pad = " ".repeat(finding.column - 1);
-                let carets = "^".repeat(finding.width);
+                let room = text.chars().count().saturating_sub(finding.column - 1).max(1);
+                let carets = "^".repeat(finding.width.min(room));
                 write!(f, "\n {number} | {text}\n {:width$} | {pad}{carets}", "", width = number.len())?;
             }
         }

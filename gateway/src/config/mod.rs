@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
-pub use values::{Cidr, Ports, Secret, SipListen, SipTransport, Span};
+pub use values::{Cidr, Ports, Secret, SipListen, SipTransport, Span, Url};
 
 /// The file that `ark` reads when `--config` is not given and it exists.
 pub const FILE_DEFAULT: &str = "ark.toml";
@@ -191,20 +191,32 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// `"sqlite:PATH"`. The file and its folder are made when they are missing.
-    pub url: String,
+    /// `"sqlite:PATH"` for one gateway: the file and its folder are made when they are missing. `"postgres://user@host:5432/database"` for
+    /// several: its tables are made when they are missing; `?sslmode=require` encrypts and checks the server's certificate.
+    pub url: Url,
+    /// The password of PostgreSQL's user: `{ file = "..." }` or `{ env = "..." }`. It wins over one in `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// Certificates of the authority that signed PostgreSQL's, PEM. Left out: the public authorities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: "sqlite:data/ark.db".into() }
+        Self { url: "sqlite:data/ark.db".into(), password: None, ca_file: None }
     }
 }
 
 impl Store {
     /// The database file of a `sqlite:` url.
     pub fn sqlite_path(&self) -> Option<&Path> {
-        self.url.strip_prefix("sqlite:").map(Path::new)
+        self.url.reveal().strip_prefix("sqlite:").map(Path::new)
+    }
+
+    /// Whether it is PostgreSQL, which several gateways may share.
+    pub fn is_postgres(&self) -> bool {
+        ["postgres://", "postgresql://"].iter().any(|scheme| self.url.reveal().starts_with(scheme))
     }
 }
 
@@ -243,13 +255,32 @@ impl Files {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bus {
-    /// `"embedded:"`: inside this process.
-    pub url: String,
+    /// `"embedded:"`: inside this process. `"amqp://user@host:5672/vhost"` (`amqps://` with TLS): RabbitMQ, see docs/bus.md.
+    pub url: Url,
+    /// Other nodes of the same RabbitMQ cluster, `"host:port"`: tried in turn, with the user, password and virtual host of `url`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The password of RabbitMQ's user: `{ file = "..." }` or `{ env = "..." }`. It wins over one in `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// Certificates of the authority that signed RabbitMQ's, PEM, for `amqps://`. They are trusted beside the machine's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Certificate and key that this gateway shows to RabbitMQ, PEM, when the broker asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Tls>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { url: "embedded:".into() }
+        Self { url: "embedded:".into(), nodes: Vec::new(), password: None, ca_file: None, client: None }
+    }
+}
+
+impl Bus {
+    /// Whether it is a broker, outside this process.
+    pub fn is_broker(&self) -> bool {
+        ["amqp://", "amqps://"].iter().any(|scheme| self.url.reveal().starts_with(scheme))
     }
 }
 

@@ -107,7 +107,16 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("[rtp]\nports = \"5000-6000\"\n", "2:9", "contains the SIP port 5060"),
         ("[web]\npublic_url = \"cs.example.com\"\n", "2:14", "not an origin"),
         ("[web]\ntls = { cert = \"/nowhere/c.pem\", key = \"/nowhere/k.pem\" }\n", "2:16", "cannot be read"),
-        ("[store]\nurl = \"postgres://db/ark\"\n", "2:7", "not available in this release"),
+        ("[store]\nurl = \"mysql://db/ark\"\n", "2:7", "not a store url"),
+        ("[store]\nurl = \"sqlite:\"\n", "2:7", "names no place"),
+        ("[store]\npassword = { env = \"HOME\" }\n", "2:12", "SQLite is a file"),
+        ("[store]\nurl = \"postgres:///ark\"\n", "2:7", "no host"),
+        ("[store]\nurl = \"postgres://ark:***@db/ark\"\n", "2:7", "was left out when this was printed"),
+        ("[bus]\nurl = \"kafka://b\"\n", "2:7", "not a bus url"),
+        ("[bus]\nnodes = [\"mq2\"]\n", "2:9", "the embedded bus takes none"),
+        ("[bus]\nurl = \"amqp://\"\n", "2:7", "it names no host"),
+        ("[bus]\nurl = \"amqp://ark@mq1/ark\"\nnodes = [\"mq2:no\"]\n", "2:7", "'mq2:no' is not host:port"),
+        ("[gateway]\nid = \"gw.1\"\n[bus]\nurl = \"amqp://ark@mq1/ark\"\n", "2:6", "a dot would cut"),
         ("[files]\nurl = \"/data\"\n", "2:7", "not a files url"),
         ("[[hotline]]\nnumber = \"1\"\ndialplan = \"/nowhere.toml\"\n", "3:12", "is not there"),
         (
@@ -139,6 +148,24 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         assert!(message.contains(&format!("ark.toml:{place}: error:")), "{source}\n{message}");
         assert!(message.contains(sentence), "{source}\n{message}");
     }
+}
+
+#[test]
+fn a_site_of_several_gateways_is_read_and_shows_no_password() {
+    let source = "[store]\nurl = \"postgres://ark:pq-secret@db:5432/ark?sslmode=require\"\n[bus]\nurl = \"amqps://ark@mq1/ark\"\n\
+                  nodes = [\"mq2\", \"mq3:5700\"]\npassword = { env = \"PATH\" }\n";
+    let (config, findings) = Config::parse(source, "ark.toml").unwrap();
+    assert!(config.store.is_postgres() && config.bus.is_broker());
+    let shown = format!("{config:?}{}{findings:?}", toml::to_string(&config).unwrap());
+    assert!(shown.contains("ark:***@db") && !shown.contains("pq-secret"), "{shown}");
+    assert!(findings.iter().any(|finding| finding.line == 2 && finding.message.contains("a password stands in")));
+    let wrong = refused(&source.replace("mq3:5700", "mq3:x").replace("[store]\n", "[store]\nport = 1\n"));
+    assert!(!wrong.contains("pq-secret"), "{wrong}");
+    let message = refused("[bus]\nurl = \"amqp://u:mq-secret@h:99999/v\"\n");
+    assert!(
+        message.contains("url = \"amqp://u:***@h:99999/v\"\n   |       ^^^^") && !message.contains("mq-secret"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -266,6 +266,80 @@ impl fmt::Display for Cidr {
     }
 }
 
+/// The address of a store or a broker: `sqlite:data/ark.db`, `postgres://user@host/database`, `amqp://user@host/vhost`.
+///
+/// A password in it is never shown: every text form, and what `ark config print` writes, says `***` in its place.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Url(String);
+
+written_as_string!(Url, "url", "An address.");
+
+impl Url {
+    /// The whole address, password included: for whoever connects, and nobody else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a password stands in it.
+    pub fn has_password(&self) -> bool {
+        without_passwords(&self.0) != self.0
+    }
+}
+
+impl From<&str> for Url {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(MASKED) {
+            let advice = "write it here again, or use `password = { file = \"...\" }`";
+            return Err(format!("the password was left out when this was printed: {advice}"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_passwords(&self.0))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What stands in the place of a password.
+const MASKED: &str = "***";
+
+/// A line of text without the passwords of the addresses in it: `user:***@host`, `password=***`. It rather masks too much.
+pub(super) fn without_passwords(line: &str) -> String {
+    let mut shown = line.to_owned();
+    if let Some(scheme) = shown.find("://")
+        && let Some(at) = shown.rfind('@').filter(|at| *at > scheme)
+        && let Some(colon) = shown.get(scheme + 3..at).and_then(|user| user.find(':'))
+    {
+        shown.replace_range(scheme + 3 + colon + 1..at, MASKED);
+    }
+    let mut from = 0;
+    while let Some(key) = shown.get(from..).and_then(|rest| rest.find("password=")) {
+        let start = from + key + "password=".len();
+        let value = shown.get(start..).unwrap_or_default();
+        let end = start + value.find(['&', '"']).unwrap_or(value.len());
+        shown.replace_range(start..end, MASKED);
+        from = start;
+    }
+    shown
+}
+
 /// A secret, named by where it is kept: never written into the file itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -319,6 +393,25 @@ mod tests {
         assert_eq!("20001-20004".parse::<Ports>().unwrap().pairs(), 1);
         assert_eq!("20001-20001".parse::<Ports>().unwrap().pairs(), 0);
         assert!("30000-20000".parse::<Ports>().is_err());
+    }
+
+    #[test]
+    fn an_address_shows_no_password() {
+        for (url, shown) in [
+            ("sqlite:data/ark.db", "sqlite:data/ark.db"),
+            ("postgres://ark@db:5432/ark?sslmode=require", "postgres://ark@db:5432/ark?sslmode=require"),
+            ("postgres://ark:s:e/c@r@db/ark", "postgres://ark:***@db/ark"),
+            (
+                "postgres://db/ark?user=ark&password=secret&sslmode=require",
+                "postgres://db/ark?user=ark&password=***&sslmode=require",
+            ),
+            ("amqps://ark:secret@mq:5671/ark", "amqps://ark:***@mq:5671/ark"),
+        ] {
+            let read: Url = url.parse().unwrap();
+            assert_eq!((read.to_string(), format!("{read:?}")), (shown.to_owned(), shown.to_owned()));
+            assert_eq!((read.reveal(), read.has_password()), (url, url != shown));
+            assert_eq!(shown.parse::<Url>().is_err(), url != shown, "a masked password is no password");
+        }
     }
 
     #[test]

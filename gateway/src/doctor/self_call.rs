@@ -104,7 +104,7 @@ fn own_site(config: &Config, folder: &std::path::Path, plan: &std::path::Path) -
     own.rtp.ports = Ports { first: 46_000, last: 46_199 };
     own.media = config.media.clone();
     own.web.listen = any_port;
-    own.store.url = format!("sqlite:{}", folder.join("ark.db").display());
+    own.store.url = format!("sqlite:{}", folder.join("ark.db").display()).as_str().into();
     own.files.url = format!("file:{}", folder.join("files").display());
     own.hotline = vec![Hotline { number: "1".into(), dialplan: plan.display().to_string(), record: false }];
     own.queue = vec![Queue { name: "nobody".into(), operators: Vec::new(), ring: Span::from_secs(5) }];

@@ -41,6 +41,29 @@ impl Broker {
         Ok(Self(uri))
     }
 
+    /// Another node of the same cluster, `host` or `host:port`, with this one's user, password and virtual host.
+    ///
+    /// # Errors
+    /// [`BusError::Config`] when it is no such address.
+    pub fn at(&self, node: &str) -> Result<Self, BusError> {
+        let refuse = || BusError::Config(format!("[bus] nodes: '{node}' is not host:port"));
+        if node.contains(['@', '/', '?', '#']) {
+            return Err(refuse());
+        }
+        let there = Self::parse(&format!("{}://{node}", self.0.scheme)).map_err(|_| refuse())?;
+        let mut other = self.clone();
+        other.0.authority.host = there.0.authority.host;
+        other.0.authority.port = there.0.authority.port;
+        Ok(other)
+    }
+
+    /// The same with this password instead of its own.
+    #[must_use]
+    pub fn with_password(mut self, password: &str) -> Self {
+        password.clone_into(&mut self.0.authority.userinfo.password);
+        self
+    }
+
     pub(super) const fn uri(&self) -> &AMQPUri {
         &self.0
     }
@@ -126,6 +149,13 @@ mod tests {
         assert_eq!(plain("amqp://h:1/").vhost(), "/");
         assert_eq!(plain("amqp://h:1/%2f").vhost(), "/");
         assert_eq!(plain("amqp://a:b@[2001:db8::7]:5672/x").address(), "[2001:db8::7]:5672");
+        let other = broker.at("mq2:5700").unwrap().with_password("new");
+        assert_eq!((other.to_string().as_str(), other.is_tls()), ("amqps://ark@mq2:5700/ark", true));
+        assert_eq!(other.uri().authority.userinfo.password, "new");
+        assert_eq!(broker.at("mq3").unwrap().address(), "mq3:5671");
+        for bad in ["", ":1", "a@b", "h:99999", "amqp://h"] {
+            assert!(broker.at(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// Reports of a dead connection that may wait.
 const REPORTS: usize = 16;
 
+/// Why there is no connection before the first attempt has ended.
+const NOT_TRIED: &str = "not tried yet";
+
 /// A connection that stands.
 pub(super) struct Live {
     /// Counts up with each connection of this link.
@@ -39,6 +42,13 @@ pub(super) enum LinkState {
     Closed,
 }
 
+impl LinkState {
+    /// Whether an attempt has ended, well or not.
+    pub(super) fn was_tried(&self) -> bool {
+        !matches!(self, Self::Away(BusError::Unreachable { detail }) if detail == NOT_TRIED)
+    }
+}
+
 /// The end of a link in whose hands it is; clones see the same connection.
 #[derive(Clone)]
 pub(super) struct Link {
@@ -49,7 +59,7 @@ pub(super) struct Link {
 impl Link {
     /// Begins to connect and goes on for as long as the bus is open.
     pub(super) fn start(shared: &Arc<Shared>, role: &'static str) -> Self {
-        let not_yet = BusError::Unreachable { detail: "not tried yet".to_owned() };
+        let not_yet = BusError::Unreachable { detail: NOT_TRIED.to_owned() };
         let (sender, state) = watch::channel(LinkState::Away(not_yet));
         let (dead, reports) = mpsc::channel(REPORTS);
         let keeper = Keeper { shared: Arc::clone(shared), role, state: sender, generation: 0, next: 0 };

@@ -73,7 +73,11 @@ impl RabbitConfig {
         })
     }
 
-    fn check(&self) -> Result<(), BusError> {
+    /// Whether it can be right; nobody is connected to.
+    ///
+    /// # Errors
+    /// [`BusError::Config`] says what does not fit: the number of brokers, the window, the gateway's name.
+    pub fn check(&self) -> Result<(), BusError> {
         let refuse = |why: String| Err(BusError::Config(why));
         if self.brokers.is_empty() || self.brokers.len() > BROKERS_MAX {
             return refuse(format!("[bus] names {} brokers; 1 to {BROKERS_MAX} fit", self.brokers.len()));
@@ -191,13 +195,28 @@ impl RabbitBus {
     /// [`BusError::OtherTopology`], [`BusError::Tls`] ...); after `within` why there is no broker. The bus goes on
     /// trying all the same.
     pub async fn ready(&self, within: Duration) -> Result<(), BusError> {
+        self.connected(within, false).await
+    }
+
+    /// As [`RabbitBus::ready`], but comes back after the first attempt of each connection, also when no broker answered:
+    /// for whoever goes on without one.
+    ///
+    /// # Errors
+    /// As [`RabbitBus::ready`].
+    pub async fn tried(&self, within: Duration) -> Result<(), BusError> {
+        self.connected(within, true).await
+    }
+
+    async fn connected(&self, within: Duration, once: bool) -> Result<(), BusError> {
         let waiting = async {
             for link in [&self.publish, &self.consume] {
                 let mut link = link.clone();
                 loop {
-                    match link.state() {
+                    let state = link.state();
+                    let over = once && state.was_tried();
+                    match state {
                         LinkState::Up(_) => break,
-                        LinkState::Away(error) if !error.is_temporary() => return Err(error),
+                        LinkState::Away(error) if over || !error.is_temporary() => return Err(error),
                         LinkState::Closed => return Err(BusError::Closed),
                         LinkState::Away(_) => link.changed().await,
                     }

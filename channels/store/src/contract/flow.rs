@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{L1, call, conversation};
 use crate::{
-    Commit, Committed, DeliveryState, Fence, Join, NewDelivery, NewInbound, Outcome, PersonOf, Store, StoreError,
-    Topology,
+    Attendance, Commit, Committed, DeliveryState, Fence, Join, NewDelivery, NewInbound, Outcome, PersonOf, Store,
+    StoreError, Topology,
 };
 
 const MAIN: Tenant = Tenant::MAIN;
@@ -25,6 +25,7 @@ pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
     deliveries_keep_their_order_and_can_be_taken_up_again(&open("deliveries_keep_their_order")).await;
     a_delivery_is_written_once(&open("a_delivery_is_written_once")).await;
     a_lease_is_held_by_one(&open("a_lease_is_held_by_one")).await;
+    a_gateways_id_is_one_place(&open("a_gateways_id_is_one_place")).await;
     nothing_is_written_under_a_stale_lease(&open("nothing_is_written_under_a_stale_lease")).await;
     shards_change_when_everything_is_drained(&open("shards_change_when_everything_is_drained")).await;
 }
@@ -253,6 +254,36 @@ async fn a_lease_is_held_by_one(store: &impl Store) {
     assert!(leases.len() == 1 && leases[0].gateway.as_deref() == Some("gw1") && leases[0].left_ms > 0);
     assert!(matches!(store.claim(64, "gw1", MINUTE).await, Err(StoreError::Refused(_))), "there are 64");
     assert!(matches!(store.claim(1, "gw1", MINUTE * 60).await, Err(StoreError::Refused(_))), "too long");
+}
+
+async fn a_gateways_id_is_one_place(store: &impl Store) {
+    let who = |gateway: &str, place: &str, process: &str| Attendance {
+        gateway: gateway.to_owned(),
+        place: place.to_owned(),
+        process: process.to_owned(),
+    };
+    let first = who("gw1", "rack 1", "p1");
+    let all = store.attend(first.clone(), MINUTE).await.expect("the first");
+    assert!(all.len() == 1 && all[0].process == "p1" && all[0].left_ms > 0, "{all:?}");
+    let taken = store.attend(who("gw1", "rack 2", "p2"), MINUTE).await;
+    assert!(
+        matches!(&taken, Err(StoreError::Taken { gateway, left_ms }) if gateway == "gw1" && *left_ms > 0),
+        "{taken:?}"
+    );
+    let all = store.attend(who("gw2", "rack 2", "p2"), MINUTE).await.expect("another id");
+    assert_eq!(all.iter().map(|one| one.gateway.as_str()).collect::<Vec<_>>(), ["gw1", "gw2"]);
+    let again = who("gw1", "rack 1", "p3");
+    let all = store.attend(again.clone(), MINUTE).await.expect("started again, in its own place");
+    assert_eq!(all[0].process, "p3");
+    store.leave(first).await.expect("the process that was replaced changes nothing");
+    assert!(store.attend(who("gw1", "rack 2", "p4"), MINUTE).await.is_err());
+    store.leave(again.clone()).await.expect("leave");
+    let short = who("gw1", "rack 2", "p4");
+    let all = store.attend(short, Duration::from_millis(1)).await.expect("it has left");
+    assert_eq!(all[0].process, "p4");
+    let all = until(|| store.attend(again.clone(), MINUTE), |_| true).await;
+    assert!(all[0].process == "p3" && all[0].left_ms > 0, "the other's time has run out: {all:?}");
+    assert!(matches!(store.attend(again, Duration::ZERO).await, Err(StoreError::Refused(_))));
 }
 
 async fn nothing_is_written_under_a_stale_lease(store: &impl Store) {

@@ -12,7 +12,7 @@ use crate::check::Check;
 use crate::error::StoreError;
 use crate::feed::DeliveryCounts;
 use crate::inbox::Backlog;
-use crate::lease::{Fence, Lease, Topology};
+use crate::lease::{Attendance, Fence, Lease, Presence, Topology};
 use crate::limits::{PAGE_ROWS_MAX, READ_BYTES_MAX};
 use crate::outbox::{Delivery, DeliveryState, NewDelivery, Outgoing};
 
@@ -282,6 +282,28 @@ pub(super) async fn leases(link: &Link) -> Result<Vec<Lease>> {
         })
     };
     link.query(&sql, &[]).await?.iter().map(lease).collect()
+}
+
+pub(super) async fn attend(link: &Link, who: &Attendance, ttl_ms: i64) -> Result<Said<Vec<Presence>>> {
+    let sql = format!(
+        "insert into gateway (gateway, place, process, until_ms) values ($1, $2, $3, {NOW_MS} + $4)
+         on conflict (gateway) do update set place = $2, process = $3, until_ms = {NOW_MS} + $4
+         where gateway.place = $2 or gateway.until_ms <= {NOW_MS}"
+    );
+    let taken = link.execute(&sql, &[&who.gateway, &who.place, &who.process, &ttl_ms]).await? == 0;
+    let sql = format!(
+        "select gateway, process, greatest(until_ms - {NOW_MS}, 0) from gateway order by gateway collate \"C\""
+    );
+    let presence =
+        |row: &Row| Ok(Presence { gateway: row.try_get(0)?, process: row.try_get(1)?, left_ms: rows::number(row, 2)? });
+    let all = link.query(&sql, &[]).await?.iter().map(presence).collect::<Result<Vec<_>>>()?;
+    Ok(if taken { Err(who.taken(&all)) } else { Ok(all) })
+}
+
+pub(super) async fn leave(link: &Link, who: &Attendance) -> Result<Said<()>> {
+    let sql = "update gateway set until_ms = 0 where gateway = $1 and place = $2 and process = $3";
+    link.execute(sql, &[&who.gateway, &who.place, &who.process]).await?;
+    Ok(Ok(()))
 }
 
 /// Reads everything once, at one moment.

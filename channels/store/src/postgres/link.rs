@@ -44,6 +44,14 @@ impl PostgresOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), password: None, ca_file: None, schema: "ark".to_owned(), outbox: true }
     }
+
+    /// Whether they can be right; nothing is connected to.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] says what cannot be, without the password.
+    pub fn check(&self) -> std::result::Result<(), StoreError> {
+        Road::new(self).map(drop)
+    }
 }
 
 impl std::fmt::Debug for PostgresOptions {

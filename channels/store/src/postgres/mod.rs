@@ -51,9 +51,10 @@ use crate::limits::{
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::{
-    Advance, Answer, Appended, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryCounts,
-    DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter,
-    LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Retention, Store, Topology,
+    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
+    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
+    Topology,
 };
 use fail::Fault;
 use lane::{Ask, Call, Future, Lane, Reply, Said};
@@ -469,6 +470,17 @@ impl Store for PostgresStore {
 
     fn leases(&self) -> Answer<'_, Vec<Lease>> {
         self.ask(with!(; |link| flow::leases(link)))
+    }
+
+    fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
+        let ttl_ms = pending::attendance(&attendance, ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, with!(attendance; |link| flow::attend(link, &attendance, ttl_ms)))
+    }
+
+    fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
+        self.run(Ok(()), with!(attendance; |link| flow::leave(link, &attendance)))
     }
 
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {

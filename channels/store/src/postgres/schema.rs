@@ -170,6 +170,14 @@ const MIGRATIONS: &[&str] = &[
     create index plan_change_name on plan_change (tenant, name, row);
 ",
     "
+    create table gateway (
+        gateway text primary key,
+        place text not null,
+        process text not null,
+        until_ms bigint not null
+    );
+",
+    "
     alter table log add column position bigint generated always as identity;
     create unique index log_position on log (position);
     create table log_reader (

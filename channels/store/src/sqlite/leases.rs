@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::StoreError;
-use crate::lease::{Fence, Lease, Topology};
+use crate::lease::{Attendance, Fence, Lease, Presence, Topology};
 use crate::sqlite::writer::{Result, Said, Work};
 
 /// The database's clock in Unix milliseconds.
@@ -106,4 +106,26 @@ pub(super) fn leases(db: &Connection) -> Result<Vec<Lease>> {
             Ok(Lease { shard: row.get(0)?, gateway: row.get(1)?, number: row.get(2)?, left_ms: row.get(3)? })
         })?
         .collect()
+}
+
+pub(super) fn attend(work: &Work<'_>, who: &Attendance, ttl_ms: i64) -> Result<Said<Vec<Presence>>> {
+    let sql = format!(
+        "insert into gateway (gateway, place, process, until_ms) values (?1, ?2, ?3, {NOW_MS} + ?4)
+         on conflict (gateway) do update set place = ?2, process = ?3, until_ms = {NOW_MS} + ?4
+         where place = ?2 or until_ms <= {NOW_MS}"
+    );
+    let taken = work.db.prepare_cached(&sql)?.execute(params![who.gateway, who.place, who.process, ttl_ms])? == 0;
+    let sql = format!("select gateway, process, max(until_ms - {NOW_MS}, 0) from gateway order by gateway");
+    let all: Vec<Presence> = work
+        .db
+        .prepare_cached(&sql)?
+        .query_map([], |row| Ok(Presence { gateway: row.get(0)?, process: row.get(1)?, left_ms: row.get(2)? }))?
+        .collect::<Result<_>>()?;
+    Ok(if taken { Err(who.taken(&all)) } else { Ok(all) })
+}
+
+pub(super) fn leave(work: &Work<'_>, who: &Attendance) -> Result<Said<()>> {
+    let sql = "update gateway set until_ms = 0 where gateway = ?1 and place = ?2 and process = ?3";
+    work.db.prepare_cached(sql)?.execute(params![who.gateway, who.place, who.process])?;
+    Ok(Ok(()))
 }

@@ -33,9 +33,10 @@ use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
 use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
 use crate::{
-    Advance, Answer, Appended, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery, DeliveryCounts,
-    DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease, ListFilter,
-    LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Retention, Store, Topology,
+    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
+    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
+    Topology,
 };
 
 pub use copy::{restore, verify};
@@ -475,6 +476,17 @@ impl Store for SqliteStore {
 
     fn leases(&self) -> Answer<'_, Vec<Lease>> {
         self.ask(leases::leases)
+    }
+
+    fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
+        let ttl_ms = pending::attendance(&attendance, ttl);
+        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
+        let ttl_ms = ttl_ms.unwrap_or_default();
+        self.run(checked, move |work| leases::attend(work, &attendance, ttl_ms))
+    }
+
+    fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
+        self.run(Ok(()), move |work| leases::leave(work, &attendance))
     }
 
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {

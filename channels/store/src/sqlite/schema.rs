@@ -190,6 +190,14 @@ const MIGRATIONS: &[&str] = &[
     create index audit_conversation on audit (tenant, conversation, row);
 ",
     "
+    create table gateway (
+        gateway text not null primary key,
+        place text not null,
+        process text not null,
+        until_ms integer not null
+    );
+",
+    "
     create table log_reader (
         tenant text not null,
         name text not null,

@@ -89,7 +89,7 @@ impl Site {
         config.sip.listen =
             [SipTransport::Udp, SipTransport::Tcp].map(|transport| SipListen { transport, address: any }).into();
         config.web.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, web_port));
-        config.store.url = format!("sqlite:{}", path.join("ark.db").display());
+        config.store.url = format!("sqlite:{}", path.join("ark.db").display()).as_str().into();
         config.files.url = format!("file:{}", path.join("files").display());
         let file = path.join("ark.toml");
         let text = toml::to_string(&config)
