@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use ark_bus::Bus;
 use ark_conversation::event::{PlanPublished, PlanRefused, PlanRolledBack};
 use ark_conversation::{Event, Tenant};
 use ark_dialplans::{Diagnostic, EstimateOnly, Lang, Plan, Severity, decode, limits};
@@ -19,7 +18,7 @@ use crate::call::driver::SwitchHandle;
 use crate::call::{Hotline, LivePlan};
 use crate::config::{BUILTIN, Config};
 use crate::control::{ControlError, PinnedCalls, PlanVersion, PlanView, Published};
-use crate::conversations::{LogSink, Writer};
+use crate::conversations::{LogSink, Onward, Writer};
 use crate::{prompts, telemetry};
 
 /// The plan that is part of the program.
@@ -174,7 +173,7 @@ pub struct Plans {
     config: Arc<Config>,
     tenant: Tenant,
     store: Arc<dyn Store>,
-    bus: Arc<dyn Bus>,
+    onward: Onward,
     log: LogSink,
     writer: Writer,
     prompts: prompts::Preparer,
@@ -195,7 +194,7 @@ impl Plans {
     pub fn new(
         config: Arc<Config>,
         store: Arc<dyn Store>,
-        bus: Arc<dyn Bus>,
+        onward: Onward,
         log: LogSink,
         writer: Writer,
         prompts: prompts::Preparer,
@@ -204,7 +203,7 @@ impl Plans {
             config,
             tenant: writer.tenant.clone(),
             store,
-            bus,
+            onward,
             log,
             writer,
             prompts,
@@ -561,11 +560,7 @@ impl Plans {
             note,
         };
         let set = self.store.set_live_plan(change, Some(self.writer.system_event("plans", event))).await?;
-        if let Some(appended) = set.appended
-            && let Err(error) = self.bus.publish(vec![Arc::new(appended.record)]).await
-        {
-            tracing::warn!(%error, "a committed event was not carried; readers find it in the store");
-        }
+        self.onward.committed(set.appended.into_iter().map(|appended| appended.record).collect()).await;
         telemetry::PlanPublished { plan: &stored.name, version: stored.version, by }.emit();
         Ok(Arc::new(LivePlan { plan: ready.plan, version: stored.version, sounds: ready.sounds }))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
@@ -13,7 +13,7 @@ use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
 use ark_store::Store;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
@@ -22,7 +22,10 @@ use crate::config::{Config, SipListen, SipTransport};
 use crate::control::{
     CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
 };
-use crate::conversations::{self, LogSink, LogWriter, Writer};
+use crate::conversations::relay::{Relay, RelayStats};
+use crate::conversations::shards::OwnShards;
+use crate::conversations::site::{Member, Place, Status};
+use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
 use crate::http::token::Token;
 use crate::media::{Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
@@ -38,6 +41,8 @@ const MEDIA_EVENTS: usize = 16_384;
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// How often it is looked whether every part runs.
 const PARTS_EVERY: Duration = Duration::from_millis(500);
+/// How long the end of the process waits for the relay, and for the store to hear that this gateway goes.
+const RELAY_END_MAX: Duration = Duration::from_secs(5);
 /// How often plan files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -104,12 +109,14 @@ pub struct Gateway {
     pub token: String,
     /// What plans did not go live at start, in words.
     pub refused: Vec<String>,
-    web_stop: tokio::sync::watch::Sender<bool>,
+    web_stop: watch::Sender<bool>,
     web_task: tokio::task::JoinHandle<()>,
     engine: Engine,
     log: LogSink,
     log_writer: LogWriter,
     carrier: Carrier,
+    /// Signs off from the site, then ends the relay.
+    site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
 }
@@ -137,22 +144,17 @@ impl Gateway {
         let carrier = open_bus(&config, &*store).await?;
         let bus = Arc::clone(&carrier.bus);
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
-        let lost = conversations::close_lost_calls(&*store, &writer, &folders.recordings).await?;
-        if lost > 0 {
-            tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
-        }
-        let (log, log_writer) = conversations::start(Arc::clone(&store), Arc::clone(&bus), writer.clone());
+        let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
+        let (onward, site) = join(&config, &store, &carrier, &writer, &process).await?;
+        close_own_calls(&*store, &writer, &onward, &process, config.store.is_postgres()).await?;
+        conversations::mend_recordings(&*store, &writer, &onward, &folders.recordings).await?;
+        let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone());
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
         let engine =
             Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
-        let plans = Arc::new(Plans::new(
-            Arc::clone(&config),
-            Arc::clone(&store),
-            Arc::clone(&bus),
-            log.clone(),
-            writer,
-            Preparer::new(&config),
-        ));
+        let preparer = Preparer::new(&config);
+        let plans =
+            Arc::new(Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, preparer));
         let refused = plans.load_all().await;
         let refused: Vec<String> = refused.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
         let hotlines = plans.hotlines();
@@ -162,8 +164,12 @@ impl Gateway {
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
         let parts = Parts {
             listen: config.sip.listen.clone(),
-            config: switch_config(&config, &tenant, folders.recordings, log_calls),
-            site: site(&config, hotlines),
+            config: SwitchConfig {
+                process,
+                shards: site.as_ref().map(|site| Arc::clone(&site.own)),
+                ..switch_config(&config, &tenant, folders.recordings, log_calls)
+            },
+            site: sip_site(&config, hotlines),
             queues: queues(&config),
             endpoint: endpoint(&config),
             guard: guard(&config),
@@ -186,14 +192,15 @@ impl Gateway {
             bus: Arc::clone(&bus),
             log: log.clone(),
             engine: engine.handle(),
+            site: site.as_ref().map(SiteTasks::watch),
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
-        let watcher = tokio::spawn(watch(Arc::clone(&plans)));
         Ok(Self {
             config,
             switch,
             store,
             bus,
+            watcher: tokio::spawn(watch_plans(Arc::clone(&plans))),
             plans,
             web,
             token,
@@ -204,7 +211,7 @@ impl Gateway {
             log,
             log_writer,
             carrier,
-            watcher,
+            site,
             webhook_tasks,
         })
     }
@@ -225,6 +232,7 @@ impl Gateway {
                 ("media", !self.engine.is_alive()),
                 ("the log's writer", self.log.is_gone()),
                 ("the web server", self.web_task.is_finished()),
+                ("the place among the site's gateways", self.site.as_ref().is_some_and(SiteTasks::is_gone)),
                 ("the watch over plan files", self.watcher.is_finished()),
             ];
             if let Some((part, _)) = parts.into_iter().find(|(_, broken)| *broken) {
@@ -246,7 +254,18 @@ impl Gateway {
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
         let Self {
-            switch, plans, web_stop, web_task, engine, log, log_writer, carrier, watcher, webhook_tasks, ..
+            switch,
+            plans,
+            web_stop,
+            web_task,
+            engine,
+            log,
+            log_writer,
+            carrier,
+            site,
+            watcher,
+            webhook_tasks,
+            ..
         } = self;
         watcher.abort();
         switch.stop().await;
@@ -257,6 +276,9 @@ impl Gateway {
         drop((switch, plans, log));
         log_writer.finish().await;
         webhook_tasks.stop().await;
+        if let Some(site) = site {
+            site.end().await;
+        }
         carrier.close().await;
     }
 }
@@ -271,8 +293,118 @@ fn start_webhooks(
         .map_err(StartError::Webhook)
 }
 
+/// What runs for a gateway that is one of several, or that has a broker.
+struct SiteTasks {
+    own: Arc<OwnShards>,
+    status: Arc<Mutex<Status>>,
+    stats: Arc<RelayStats>,
+    member: tokio::task::JoinHandle<()>,
+    member_stop: watch::Sender<bool>,
+    relay: Option<(tokio::task::JoinHandle<()>, watch::Sender<bool>)>,
+}
+
+impl SiteTasks {
+    fn watch(&self) -> SiteView {
+        let (own, status, stats) = (Arc::clone(&self.own), Arc::clone(&self.status), Arc::clone(&self.stats));
+        SiteView { own, status, stats }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.member.is_finished() || self.relay.as_ref().is_some_and(|(task, _)| task.is_finished())
+    }
+
+    /// Carries what still waits, while this gateway has its shards; then gives them back.
+    async fn end(self) {
+        if let Some((mut task, stop)) = self.relay {
+            stop.send_replace(true);
+            if tokio::time::timeout(RELAY_END_MAX, &mut task).await.is_err() {
+                tracing::warn!("the broker did not take everything before the end; the outbox has it");
+                task.abort();
+            }
+        }
+        self.member_stop.send_replace(true);
+        let mut member = self.member;
+        if tokio::time::timeout(RELAY_END_MAX, &mut member).await.is_err() {
+            member.abort();
+        }
+    }
+}
+
+/// What is shown of it.
+struct SiteView {
+    own: Arc<OwnShards>,
+    status: Arc<Mutex<Status>>,
+    stats: Arc<RelayStats>,
+}
+
+impl SiteView {
+    fn ready(&self) -> Ready {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (held, all) = (self.own.count(), self.own.topology().shards);
+        let detail = match &status.failing {
+            Some(error) => error.clone(),
+            None => format!("{held} of {all} shards are here; gateways: {}", status.here.join(" ")),
+        };
+        Ready { name: "site".to_owned(), ok: status.failing.is_none(), detail }
+    }
+}
+
+/// Joins the site's other gateways, when there may be some, and starts the relay, when there is a broker.
+async fn join(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    carrier: &Carrier,
+    writer: &Writer,
+    process: &str,
+) -> Result<(Onward, Option<SiteTasks>), StartError> {
+    let wake = Arc::new(Notify::new());
+    let onward =
+        if carrier.is_broker() { Onward::Relay(Arc::clone(&wake)) } else { Onward::Direct(Arc::clone(&carrier.bus)) };
+    if !carrier.is_broker() && !config.store.is_postgres() {
+        return Ok((onward, None));
+    }
+    let place = Place::take(&config.gateway.data)?;
+    let member = Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, place).await?;
+    let (own, status, stats) = (member.own(), member.status(), Arc::new(RelayStats::default()));
+    let (member_stop, stopped) = watch::channel(false);
+    let relay = carrier.is_broker().then(|| {
+        let relay = Relay {
+            store: Arc::clone(store),
+            bus: Arc::clone(&carrier.bus),
+            own: Arc::clone(&own),
+            wake,
+            stats: Arc::clone(&stats),
+        };
+        let (stop, stopped) = watch::channel(false);
+        (tokio::spawn(relay.run(stopped)), stop)
+    });
+    let member = tokio::spawn(member.stay(stopped));
+    Ok((onward, Some(SiteTasks { own, status, stats, member, member_stop, relay })))
+}
+
+/// Closes in the log the calls of this gateway's earlier processes.
+async fn close_own_calls(
+    store: &dyn Store,
+    writer: &Writer,
+    onward: &Onward,
+    process: &str,
+    shared: bool,
+) -> Result<(), StartError> {
+    let is_gone = |of: &str| match of.split_once('/') {
+        Some((gateway, _)) => gateway == writer.gateway && of != process,
+        // Of a release that wrote no process: in a store of its own they are this gateway's.
+        None => !shared,
+    };
+    let reason = "the gateway stopped while this call was up";
+    let lost = conversations::close_lost_calls(store, writer, onward, &is_gone, reason).await?;
+    if lost > 0 {
+        tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
+    }
+    Ok(())
+}
+
 /// Looks at the plan files for as long as the gateway runs.
-async fn watch(plans: Arc<Plans>) {
+async fn watch_plans(plans: Arc<Plans>) {
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -344,6 +476,8 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
     SwitchConfig {
         tenant: tenant.clone(),
         gateway: config.gateway.id.clone(),
+        process: config.gateway.id.clone(),
+        shards: None,
         advertise: config.sip.advertise,
         udp: Vec::new(),
         tcp: Vec::new(),
@@ -355,7 +489,7 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
     }
 }
 
-fn site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
+fn sip_site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
     let trunks = config.trunk.iter().map(|t| Trunk {
         name: t.name.clone(),
         peers: t.peers.iter().filter_map(|p| p.to_string().parse().ok()).collect(),
@@ -450,7 +584,7 @@ async fn start_web(
     config: &Config,
     control: Arc<dyn Control>,
     switch: &SwitchHandle,
-) -> Result<(SocketAddr, String, tokio::sync::watch::Sender<bool>, tokio::task::JoinHandle<()>), StartError> {
+) -> Result<(SocketAddr, String, watch::Sender<bool>, tokio::task::JoinHandle<()>), StartError> {
     let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
     let text = token.reveal().to_owned();
     let listen = config.web.listen;
@@ -470,7 +604,7 @@ async fn start_web(
         files: config.files.folder().to_path_buf(),
         about,
     });
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let (stop, mut stopped) = watch::channel(false);
     let router = http::router(web);
     let task = tokio::spawn(async move {
         let stop = async move {
@@ -510,6 +644,7 @@ struct Running {
     log: LogSink,
     engine: EngineHandle,
     webhooks: Arc<Webhooks>,
+    site: Option<SiteView>,
 }
 
 impl Running {
@@ -520,6 +655,10 @@ impl Running {
         let bus = self.bus.health().await;
         let log = self.log.stats();
         let load = |value: &std::sync::atomic::AtomicU64| value.load(std::sync::atomic::Ordering::Relaxed);
+        let site = self.site.as_ref();
+        let shards = site.map_or(0, |site| site.own.count() as u64);
+        let relayed = site.map_or(0, |site| load(&site.stats.relayed));
+        let retries = site.map_or(0, |site| load(&site.stats.retries));
         #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
         let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
         let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
@@ -562,6 +701,12 @@ impl Running {
             sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
             sample("ark_log_dropped_total", "Events that the log never got.", counter, load(&log.dropped)),
             sample("ark_bus_readers", "Live readers of the bus.", gauge, bus.subscribers as u64),
+            sample("ark_bus_waiting", "Messages that wait in this process for the broker.", gauge, bus.waiting as u64),
+            sample("ark_bus_confirmed_total", "Messages that the broker confirmed.", counter, bus.confirmed),
+            sample("ark_bus_connects_total", "Connections to a broker that were made.", counter, bus.connects),
+            sample("ark_shards", "Shards whose lease this gateway has.", gauge, shards),
+            sample("ark_relay_events_total", "Committed events that the broker confirmed.", counter, relayed),
+            sample("ark_relay_retries_total", "Times that the relay tried again.", counter, retries),
         ];
         samples.extend(self.webhooks.samples().await);
         samples
@@ -701,6 +846,9 @@ impl Control for Running {
             let bus = self.bus.health().await;
             let detail = bus.failing.clone().unwrap_or_else(|| format!("{} readers", bus.subscribers));
             items.push(ready("bus", bus.failing.is_none(), detail));
+            if let Some(site) = &self.site {
+                items.push(site.ready());
+            }
             let dropped = self.log.stats().dropped.load(std::sync::atomic::Ordering::Relaxed);
             items.push(ready("log", true, format!("{dropped} events were lost since the start")));
             for (name, live, refused) in self.plans.state() {

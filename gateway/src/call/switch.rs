@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{EndCause, EndedBy};
@@ -22,6 +23,8 @@ use super::queue::{CallerId, QueueConfig, Queues};
 use super::site::Site;
 use super::state::{Call, Stage};
 use super::view::CallView;
+use crate::conversations::PROCESS;
+use crate::conversations::shards::OwnShards;
 use crate::media::{self, MediaPort};
 use crate::telemetry::Fault;
 
@@ -32,6 +35,11 @@ pub struct SwitchConfig {
     pub tenant: Tenant,
     /// The gateway's name.
     pub gateway: String,
+    /// Which process of it this is, `gateway/process`: written into the first event of each leg, so that others know whose
+    /// calls it had should it die.
+    pub process: String,
+    /// The shards in which this process's conversations begin; none: in any.
+    pub shards: Option<Arc<OwnShards>>,
     /// The address in SDP; none: the local address that the peer talks to.
     pub advertise: Option<IpAddr>,
     /// What we listen on (UDP): calls out leave by the first of the peer's address family.
@@ -318,7 +326,12 @@ impl<M: MediaPort> Switch<M> {
     }
 
     pub(super) fn new_conversation(&mut self, now: Now) -> ConversationId {
-        ConversationId::new(unix_ms(now), self.random_u128())
+        let shards = self.config.shards.clone();
+        let mut draw = || ConversationId::new(unix_ms(now), self.random_u128());
+        match shards {
+            Some(shards) => shards.draw(draw),
+            None => draw(),
+        }
     }
 
     /// Puts an event of `call` on its way to the log.
@@ -328,7 +341,10 @@ impl<M: MediaPort> Switch<M> {
         }
         self.counters.events += 1;
         let id = EventId::new(unix_ms(now), self.random_u128()).to_string();
-        let event = CloudEvent::new(id, call.source.clone(), now.wall, event);
+        let mut event = CloudEvent::new(id, call.source.clone(), now.wall, event);
+        if matches!(event.event, Event::CallRinging(_)) {
+            event.extensions.insert(PROCESS.to_owned(), self.config.process.as_str().into());
+        }
         self.out.push_back(Output::Log(Box::new(NewEvent {
             tenant: self.config.tenant.clone(),
             conversation: call.conversation,

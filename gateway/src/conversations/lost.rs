@@ -1,42 +1,63 @@
-//! After a crash: calls that the log still shows as open are closed in it, and their recordings are mended.
+//! After a crash: calls that the log still shows as up are closed in it, and recordings that were cut short are mended.
+//!
+//! A call is its process's: the first event of each leg names it ([`PROCESS`]). Whoever finds out first that a process is
+//! gone (its successor at start, or another gateway) says so in the log; the event's id is made of the conversation's, so that
+//! it is there once, whoever else says it too.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ark_conversation::event::{CallLost, RecordingCause, RecordingFinished};
-use ark_conversation::{ConversationId, LegId, NewEvent};
+use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished};
+use ark_conversation::{
+    CloudEvent, ConversationId, ConversationState, Event, LegId, LegPhase, LegState, NewEvent, Record, source,
+};
 use ark_media::record::{HEADER_BYTES, RATE_HZ, repair};
 use ark_store::{ListFilter, Openness, Store, StoreError};
+use jiff::Timestamp;
 
-use super::Writer;
+use super::{Onward, Writer};
+
+/// The CloudEvents attribute that names the process of a call's leg: `gateway/process`.
+pub const PROCESS: &str = "arkprocess";
 
 /// Conversations looked at in one go.
 const PAGE: usize = 100;
-/// Recordings that one call may have.
-const RECORDINGS_MAX: u32 = 1_000;
+/// Records read in one go.
+const RECORDS: usize = 500;
 
-/// At start: calls that the log still shows as open died with an earlier process of this gateway; the log says so, and what
-/// they recorded is made whole up to its last second. Gives how many calls there were.
+/// What became of a process that a leg names.
+pub type IsGone<'a> = dyn Fn(&str) -> bool + Sync + 'a;
+
+/// Closes in the log the legs of calls whose process is gone, and leaves everything else alone: calls of processes that live,
+/// threads of messages, companion pages. Gives how many conversations it wrote to.
 ///
 /// # Errors
-/// What the store says. A recording that cannot be mended is only warned of.
-pub async fn close_lost_calls(store: &dyn Store, writer: &Writer, recordings: &Path) -> Result<usize, StoreError> {
+/// What the store says; called again, it goes on where it was.
+pub async fn close_lost_calls(
+    store: &dyn Store,
+    writer: &Writer,
+    onward: &Onward,
+    is_gone: &IsGone<'_>,
+    reason: &str,
+) -> Result<usize, StoreError> {
     let mut lost = 0;
     let mut before = None;
     loop {
-        let filter = ListFilter { openness: Openness::Open, before, ..ListFilter::default() };
+        // By telephone only: a hundred thousand open chats are not looked at.
+        let channel = Some("sip".to_owned());
+        let filter = ListFilter { openness: Openness::Open, channel, before, ..ListFilter::default() };
         let page = store.list(&writer.tenant, filter, PAGE).await?;
         for state in &page.conversations {
-            let mut events = mend_all(writer, state.conversation, recordings);
-            let event = CallLost {
-                leg: None,
-                gateway: writer.gateway.clone(),
-                reason: "the gateway stopped while this call was up".to_owned(),
-            };
-            events.push(writer.event(state.conversation, "calls", event));
-            store.append(events).await?;
-            lost += 1;
+            let events = losses(store, writer, state, is_gone, reason).await?;
+            if events.is_empty() {
+                continue;
+            }
+            let appended = store.append(events).await?;
+            let new: Vec<Record> = appended.into_iter().filter(|one| !one.duplicate).map(|one| one.record).collect();
+            lost += usize::from(!new.is_empty());
+            onward.committed(new).await;
         }
         match page.next {
             Some(next) => before = Some(next),
@@ -45,18 +66,114 @@ pub async fn close_lost_calls(store: &dyn Store, writer: &Writer, recordings: &P
     }
 }
 
-fn mend_all(writer: &Writer, conversation: ConversationId, folder: &Path) -> Vec<NewEvent> {
-    let mut events = Vec::new();
-    for number in 1..=RECORDINGS_MAX {
-        let name = format!("{conversation}-{number}.wav");
+fn lives(leg: &LegState) -> bool {
+    leg.phase != LegPhase::Ended
+}
+
+fn is_up(leg: &LegState) -> bool {
+    leg.medium == Medium::Call && lives(leg) && leg.phase != LegPhase::Offered
+}
+
+/// The events that close what is gone of one conversation.
+async fn losses(
+    store: &dyn Store,
+    writer: &Writer,
+    state: &ConversationState,
+    is_gone: &IsGone<'_>,
+    reason: &str,
+) -> Result<Vec<NewEvent>, StoreError> {
+    let up: Vec<LegId> = state.legs.iter().filter(|leg| is_up(leg)).map(|leg| leg.leg).collect();
+    if up.is_empty() {
+        return Ok(Vec::new());
+    }
+    let processes = processes(store, state, &up).await?;
+    let process = |leg: &LegId| processes.get(leg).map_or("", String::as_str);
+    let gone: Vec<LegId> = up.into_iter().filter(|leg| is_gone(process(leg))).collect();
+    let Some(first) = gone.first() else { return Ok(Vec::new()) };
+    // One event for the whole call, unless something in the conversation lives on.
+    let whole = state.legs.iter().filter(|leg| lives(leg)).count() == gone.len()
+        && gone.iter().all(|leg| process(leg) == process(first));
+    let now = Timestamp::now();
+    let event = |leg: Option<LegId>, process: &str| {
+        let gateway = process.split_once('/').map_or(writer.gateway.as_str(), |(gateway, _)| gateway);
+        let source = source::gateway(&writer.tenant, gateway, "calls");
+        let id = match leg {
+            None => format!("call-lost-{}", state.conversation),
+            Some(leg) => format!("call-lost-{}-{leg}", state.conversation),
+        };
+        let lost = CallLost { leg, gateway: gateway.to_owned(), reason: reason.to_owned() };
+        NewEvent {
+            tenant: writer.tenant.clone(),
+            conversation: state.conversation,
+            epoch: 1,
+            at: now,
+            event: CloudEvent::new(id, source, now, lost),
+        }
+    };
+    if whole {
+        return Ok(vec![event(None, process(first))]);
+    }
+    Ok(gone.iter().map(|leg| event(Some(*leg), process(leg))).collect())
+}
+
+/// Which process each of these legs is of; a leg of an earlier release names none.
+async fn processes(
+    store: &dyn Store,
+    state: &ConversationState,
+    legs: &[LegId],
+) -> Result<BTreeMap<LegId, String>, StoreError> {
+    let mut found = BTreeMap::new();
+    let mut after = 0;
+    while !legs.iter().all(|leg| found.contains_key(leg)) {
+        let records = store.read(&state.tenant, state.conversation, after, RECORDS).await?;
+        let Some(last) = records.last() else { break };
+        after = last.seq;
+        for record in &records {
+            if let Event::CallRinging(ringing) = &record.event.event {
+                let process = record.event.extensions.get(PROCESS).and_then(|value| value.as_str());
+                found.insert(ringing.leg, process.unwrap_or_default().to_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Makes recordings in this folder whole that a crash cut short, up to their last second, and says so in the log. Those of
+/// calls that are up are left alone. Call it after [`close_lost_calls`].
+///
+/// # Errors
+/// What the store says. A recording that cannot be mended is only warned of.
+pub async fn mend_recordings(
+    store: &dyn Store,
+    writer: &Writer,
+    onward: &Onward,
+    folder: &Path,
+) -> Result<(), StoreError> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".wav"))
+        .collect();
+    names.sort();
+    for name in names {
         let path = folder.join(&name);
-        if !path.is_file() {
-            break;
+        let Some(conversation) = name.rsplit_once('-').and_then(|(id, _)| id.parse::<ConversationId>().ok()) else {
+            continue;
+        };
+        if !matches!(cut_short(&path), Ok(true)) {
+            continue;
+        }
+        let state = store.summary(&writer.tenant, conversation).await?;
+        if state.is_some_and(|state| state.legs.iter().any(is_up)) {
+            continue;
         }
         match mend(&path) {
             Ok(Some(bytes)) => {
-                let event = finished(name, bytes);
-                events.push(writer.event(conversation, "recordings", event));
+                let event = writer.event(conversation, "recordings", finished(name, bytes));
+                let appended = store.append(vec![event]).await?;
+                onward.committed(appended.into_iter().map(|one| one.record).collect()).await;
             }
             Ok(None) => {}
             Err(error) => {
@@ -64,7 +181,7 @@ fn mend_all(writer: &Writer, conversation: ConversationId, folder: &Path) -> Vec
             }
         }
     }
-    events
+    Ok(())
 }
 
 fn finished(name: String, bytes: u64) -> RecordingFinished {
@@ -81,8 +198,8 @@ fn finished(name: String, bytes: u64) -> RecordingFinished {
     }
 }
 
-/// Makes the header of a recording agree with the length of its file. Gives its bytes when it had to be mended.
-fn mend(path: &PathBuf) -> io::Result<Option<u64>> {
+/// The first bytes of a recording and its length; none: too short to be one.
+fn head(path: &Path) -> io::Result<Option<([u8; HEADER_BYTES], u64)>> {
     let mut first = [0; HEADER_BYTES];
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -90,6 +207,16 @@ fn mend(path: &PathBuf) -> io::Result<Option<u64>> {
         return Ok(None);
     }
     file.read_exact(&mut first)?;
+    Ok(Some((first, length)))
+}
+
+fn cut_short(path: &Path) -> io::Result<bool> {
+    Ok(head(path)?.is_some_and(|(first, length)| repair(&first, length).is_some()))
+}
+
+/// Makes the header of a recording agree with the length of its file. Gives its bytes when it had to be mended.
+fn mend(path: &Path) -> io::Result<Option<u64>> {
+    let Some((first, length)) = head(path)? else { return Ok(None) };
     let Some(mends) = repair(&first, length) else { return Ok(None) };
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.set_len(mends.file_bytes)?;
@@ -101,6 +228,13 @@ fn mend(path: &PathBuf) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ark_bus::EmbeddedBus;
+    use ark_conversation::event::{Direction, Role};
+    use ark_conversation::{Owner, Pii, Tenant};
+    use ark_store::SqliteStore;
+
     use super::*;
 
     #[test]
@@ -110,11 +244,74 @@ mod tests {
         bytes.extend(std::iter::repeat_n(1_u8, 4 * 12_000 + 3));
         std::fs::write(&path, &bytes).unwrap();
         let whole = HEADER_BYTES as u64 + 4 * 12_000;
+        assert!(cut_short(&path).unwrap());
         assert_eq!(mend(&path).unwrap(), Some(whole));
         assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
         assert_eq!(std::fs::read(&path).unwrap()[..HEADER_BYTES], ark_media::record::header(4 * 12_000));
         assert_eq!(mend(&path).unwrap(), None, "it is whole now");
         assert_eq!(finished("x".to_owned(), whole).duration_ms, 1_500);
         std::fs::remove_file(&path).unwrap();
+    }
+
+    fn rings(n: u64, leg: u32, process: &str, offer: Option<Role>) -> NewEvent {
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let ringing = ark_conversation::event::CallRinging {
+            leg: LegId(leg),
+            role: offer.unwrap_or(Role::Customer),
+            direction: Direction::Inbound,
+            from: Pii::new("1001".to_owned()),
+            from_display: None,
+            to: Pii::new("95188".to_owned()),
+            trunk: "local".to_owned(),
+            call_id: format!("{n}-{leg}"),
+            owner: Owner::Bot("main".to_owned()),
+            plan: None,
+            plan_version: None,
+            transport: None,
+            remote: None,
+        };
+        let source = source::call(&Tenant::MAIN, "local", format!("{n}").as_bytes());
+        let mut event = CloudEvent::new(format!("{n}-{leg}"), source, at, ringing);
+        if !process.is_empty() {
+            event.extensions.insert(PROCESS.to_owned(), process.into());
+        }
+        NewEvent { tenant: Tenant::MAIN, conversation: ConversationId::new(n, 7), epoch: 1, at, event }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn calls_of_processes_that_are_gone_are_closed_once_and_no_others() {
+        let folder = std::env::temp_dir().join(format!("ark-lost-{}", std::process::id()));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap());
+        let writer = Writer { tenant: Tenant::MAIN, gateway: "gw2".to_owned() };
+        let onward = Onward::Direct(Arc::new(EmbeddedBus::new()));
+        let events = vec![
+            rings(1, 1, "gw1/a", None),
+            rings(1, 2, "gw1/a", Some(Role::Agent)),
+            rings(2, 1, "gw2/b", None),
+            rings(3, 1, "gw1/a", None),
+            rings(3, 2, "gw2/b", Some(Role::External)),
+            rings(4, 1, "", None),
+        ];
+        store.append(events).await.unwrap();
+        let gone = |process: &str| process == "gw1/a";
+        let again = || close_lost_calls(&*store, &writer, &onward, &gone, "it died");
+        assert_eq!(again().await.unwrap(), 2);
+        assert_eq!(again().await.unwrap(), 0, "once");
+        let of = async |n: u64| {
+            let records = store.read(&Tenant::MAIN, ConversationId::new(n, 7), 0, 10).await.unwrap();
+            let lost = |record: Record| match record.event.event {
+                Event::CallLost(lost) => Some((lost.leg, lost.gateway)),
+                _ => None,
+            };
+            records.into_iter().filter_map(lost).collect::<Vec<_>>()
+        };
+        assert_eq!(of(1).await, [(None, "gw1".to_owned())], "one event for the whole call");
+        assert_eq!(of(2).await, [], "its process lives");
+        assert_eq!(of(3).await, [(Some(LegId(1)), "gw1".to_owned())], "the leg of another process lives on");
+        assert_eq!(of(4).await, [], "nobody knows whose it is");
+        let state = store.summary(&Tenant::MAIN, ConversationId::new(3, 7)).await.unwrap().unwrap();
+        assert_eq!(state.legs.iter().filter(|leg| is_up(leg)).count(), 1);
+        drop(store);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

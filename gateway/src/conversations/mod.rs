@@ -1,10 +1,14 @@
 //! The road of events from the switch to the log, and from the log to whoever follows it.
 //!
-//! The switch never waits: it pushes into a bounded queue ([`LogSink`]). One writer appends to the store and publishes on
-//! the bus what was committed, in that order. While the store is away events wait in the queue; what does not fit any more is
-//! counted, and the log says so (`ark.log.gap.v1`) as soon as it can.
+//! The switch never waits: it pushes into a bounded queue ([`LogSink`]). One writer appends to the store; only then what was
+//! committed goes on ([`Onward`]): to the embedded bus at once, to a broker by the outbox and its relay. While the store is
+//! away events wait in the queue; what does not fit any more is counted, and the log says so (`ark.log.gap.v1`) as soon as it
+//! can.
 
 mod lost;
+pub mod relay;
+pub mod shards;
+pub mod site;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
 use ark_conversation::event::LogGap;
-use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Tenant, source};
+use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Record, Tenant, source};
 use ark_store::{Store, StoreError};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::telemetry::LogEventLost;
 
-pub use lost::close_lost_calls;
+pub use lost::{IsGone, PROCESS, close_lost_calls, mend_recordings};
 
 /// Events that wait for the writer: about ten minutes of a gateway with ten calls a second and eight events each.
 pub const QUEUE: usize = 65_536;
@@ -90,6 +94,37 @@ impl LogWriter {
     }
 }
 
+/// Where records go once they are committed.
+#[derive(Clone)]
+pub enum Onward {
+    /// To the bus of this process, at once.
+    Direct(Arc<dyn Bus>),
+    /// Into the store's outbox, with the commit; the relay is woken to carry them to the broker.
+    Relay(Arc<Notify>),
+}
+
+impl Onward {
+    /// These records are in the store.
+    pub async fn committed(&self, records: Vec<Record>) {
+        match self {
+            Self::Direct(bus) if !records.is_empty() => {
+                if let Err(error) = bus.publish(records.into_iter().map(Arc::new).collect()).await {
+                    tracing::warn!(%error, "committed events were not carried; readers find them in the store");
+                }
+            }
+            Self::Direct(_) => {}
+            Self::Relay(wake) => wake.notify_one(),
+        }
+    }
+
+    /// There may be something to carry.
+    pub fn wake(&self) {
+        if let Self::Relay(wake) = self {
+            wake.notify_one();
+        }
+    }
+}
+
 /// Who writes: for events that the writer makes itself.
 #[derive(Clone, Debug)]
 pub struct Writer {
@@ -120,17 +155,17 @@ impl Writer {
 }
 
 /// Starts the writer.
-pub fn start(store: Arc<dyn Store>, bus: Arc<dyn Bus>, writer: Writer) -> (LogSink, LogWriter) {
+pub fn start(store: Arc<dyn Store>, onward: Onward, writer: Writer) -> (LogSink, LogWriter) {
     let (queue, receiver) = mpsc::channel(QUEUE);
     let stats = Arc::new(LogStats::default());
-    let task = tokio::spawn(write(receiver, store, bus, writer, Arc::clone(&stats)));
+    let task = tokio::spawn(write(receiver, store, onward, writer, Arc::clone(&stats)));
     (LogSink { queue, stats }, LogWriter { task })
 }
 
 async fn write(
     mut queue: mpsc::Receiver<NewEvent>,
     store: Arc<dyn Store>,
-    bus: Arc<dyn Bus>,
+    onward: Onward,
     writer: Writer,
     stats: Arc<LogStats>,
 ) {
@@ -138,10 +173,10 @@ async fn write(
     let mut gap = Gap::default();
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let began = tokio::time::Instant::now();
-        let done = append(std::mem::take(&mut batch), &*store, &*bus, &stats, &mut gap).await;
+        let done = append(std::mem::take(&mut batch), &*store, &onward, &stats, &mut gap).await;
         gap.look(&stats);
         let told = match gap.take(&writer) {
-            Some(event) => append(vec![event], &*store, &*bus, &stats, &mut gap).await,
+            Some(event) => append(vec![event], &*store, &onward, &stats, &mut gap).await,
             None => Ok(()),
         };
         if done.and(told).is_err() {
@@ -197,7 +232,7 @@ struct StoreGone;
 async fn append(
     events: Vec<NewEvent>,
     store: &dyn Store,
-    bus: &dyn Bus,
+    onward: &Onward,
     stats: &LogStats,
     gap: &mut Gap,
 ) -> Result<(), StoreGone> {
@@ -211,17 +246,14 @@ async fn append(
                     tracing::warn!(events = appended.len(), "the log is written again");
                 }
                 stats.committed.fetch_add(appended.len() as u64, Ordering::Relaxed);
-                let records = appended.into_iter().filter(|a| !a.duplicate).map(|a| Arc::new(a.record)).collect();
-                if let Err(error) = bus.publish(records).await {
-                    tracing::warn!(%error, "committed events were not carried; readers find them in the store");
-                }
+                onward.committed(appended.into_iter().filter(|a| !a.duplicate).map(|a| a.record).collect()).await;
                 return Ok(());
             }
             Err(StoreError::Closed) => return Err(StoreGone),
             // One event that cannot be taken must not hold up those beside it.
             Err(StoreError::Refused { .. } | StoreError::Corrupt { .. }) if events.len() > 1 => {
                 for event in events {
-                    Box::pin(append(vec![event], store, bus, stats, gap)).await?;
+                    Box::pin(append(vec![event], store, onward, stats, gap)).await?;
                 }
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::OnceLock;
 
-use ark_bus::{EmbeddedBus, Filter};
+use ark_bus::{Bus, EmbeddedBus, Filter};
 use ark_conversation::ConversationId;
 use ark_store::SqliteStore;
 
@@ -103,10 +103,11 @@ impl Rig {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(self.folder.join("ark.db")).unwrap());
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
         let writer = Writer { tenant: Tenant::default(), gateway: "gw1".into() };
-        let (log, log_writer) = conversations::start(Arc::clone(&store), Arc::clone(&bus), writer.clone());
+        let onward = Onward::Direct(Arc::clone(&bus));
+        let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone());
         let carried = bus.subscribe(Filter::default()).await.unwrap();
         let preparer = prompts::Preparer::new(&self.config);
-        let plans = Plans::new(Arc::clone(&self.config), Arc::clone(&store), Arc::clone(&bus), log, writer, preparer);
+        let plans = Plans::new(Arc::clone(&self.config), Arc::clone(&store), onward, log, writer, preparer);
         let refused = plans.load_all().await;
         Up { plans, store, log_writer, carried, refused }
     }

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Answer, Process, SOON, TempDir, request, root, write_wav};
+use super::{Answer, Process, SOON, Tail, TempDir, request, root, write_wav};
 
 /// A debug build on two busy cores needs a while to speak its prompts for the first time.
 const START: Duration = Duration::from_secs(60);
@@ -63,6 +63,10 @@ pub struct Setup {
     pub operators: Vec<String>,
     /// Whether every call is recorded.
     pub record: bool,
+    /// The gateway's id; empty: `test`.
+    pub id: String,
+    /// The address of the store; empty: an SQLite file of the gateway's own.
+    pub store: String,
     /// More lines of `[rtp]`.
     pub rtp: String,
     /// More TOML at the end of the site's file.
@@ -83,10 +87,12 @@ impl Setup {
     }
 
     fn file(&self, sip: SocketAddr, web: SocketAddr) -> String {
+        let id = if self.id.is_empty() { "test" } else { &self.id };
+        let store = if self.store.is_empty() { "sqlite:data/ark.db" } else { &self.store };
         let mut text = format!(
-            "[gateway]\nid = \"test\"\ndata = \"data\"\ndrain = \"2s\"\n\n[sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\n\
+            "[gateway]\nid = \"{id}\"\ndata = \"data\"\ndrain = \"2s\"\n\n[sip]\nlisten = [\"udp:{sip}\", \"tcp:{sip}\"]\n\
              calls_per_second_max = 2000\nmessages_per_second_max = 20000\n\n[rtp]\naddress = \"127.0.0.1\"\nports = \
-             \"20000-29999\"\n{}\n\n[web]\nlisten = \"{web}\"\n\n[store]\nurl = \"sqlite:data/ark.db\"\n\n[files]\nurl = \
+             \"20000-29999\"\n{}\n\n[web]\nlisten = \"{web}\"\n\n[store]\nurl = \"{store}\"\n\n[files]\nurl = \
              \"file:data/files\"\n\n[[hotline]]\nnumber = \"95188\"\ndialplan = \"plan.toml\"\nrecord = {}\n\n[[queue]]\n\
              name = \"general\"\noperators = {:?}\n",
             self.rtp, self.record, self.operators
@@ -162,6 +168,14 @@ impl Gateway {
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let answer = request(self.web, method, path, Some(&self.token), body);
         answer.unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// Follows one conversation from its beginning, as pages and `ark conversation tail` do.
+    ///
+    /// # Panics
+    /// When the gateway does not answer.
+    pub fn tail(&self, conversation: &str) -> Tail {
+        Tail::open(self.web, &self.token, conversation)
     }
 
     /// The conversations that are calls, newest first, all pages.
@@ -309,7 +323,7 @@ impl Timeline {
 }
 
 /// `ark.call.ringing.v1` as `call.ringing`.
-fn event_name(event: &Value) -> String {
+pub(super) fn event_name(event: &Value) -> String {
     let name = event["type"].as_str().unwrap_or_default();
     let name = name.strip_prefix("ark.").unwrap_or(name);
     name.strip_suffix(".v1").unwrap_or(name).to_owned()

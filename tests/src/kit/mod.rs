@@ -10,6 +10,7 @@ mod phone;
 mod phone_media;
 mod process;
 mod sipp;
+mod tail;
 
 pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
 pub use baresip::Baresip;
@@ -18,6 +19,7 @@ pub use http::{Answer, request};
 pub use phone::{Ended, Phone};
 pub use process::{Process, TempDir, installed};
 pub use sipp::{Counters, Sipp};
+pub use tail::Tail;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

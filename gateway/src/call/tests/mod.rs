@@ -290,6 +290,8 @@ impl Rig {
         let config = SwitchConfig {
             tenant: Tenant::default(),
             gateway: "gw1".to_owned(),
+            process: "gw1/1".to_owned(),
+            shards: None,
             advertise: None,
             udp: vec![ARK.parse().unwrap()],
             tcp: Vec::new(),
