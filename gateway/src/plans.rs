@@ -347,13 +347,9 @@ impl Plans {
             let _ = self.tell(&dialplan, Err(refusal)).await;
         }
         for dialplan in changed {
-            match self.publish(&dialplan, None, "file").await {
-                Ok(published) => {
-                    tracing::info!(plan = %published.name, version = published.version, "the changed plan is live");
-                }
-                Err(refusal) => {
-                    tracing::error!(file = %dialplan, "the changed plan is not live, the old one stays:\n{refusal}");
-                }
+            // That it is live is said where it becomes so.
+            if let Err(refusal) = self.publish(&dialplan, None, "file").await {
+                tracing::error!(file = %dialplan, "the changed plan is not live, the old one stays:\n{refusal}");
             }
         }
     }

@@ -33,8 +33,76 @@ static TOKEN_TABLE: [bool; 256] = {
 /// Where `byte` first stands.
 #[inline]
 pub(crate) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
-    // Below a vector's width a plain loop costs less than choosing one.
-    if bytes.len() < 16 { bytes.iter().position(|b| *b == byte) } else { memchr::memchr(byte, bytes) }
+    // Most values are shorter than what a call of memchr is worth.
+    if bytes.len() > SHORT {
+        memchr::memchr(byte, bytes)
+    } else {
+        find_in_words(bytes, |word| zeros(word ^ spread(byte)))
+    }
+}
+
+/// Where either byte first stands.
+#[inline]
+pub(crate) fn find_either(bytes: &[u8], one: u8, other: u8) -> Option<usize> {
+    if bytes.len() > SHORT {
+        return memchr::memchr2(one, other, bytes);
+    }
+    find_in_words(bytes, |word| zeros(word ^ spread(one)) | zeros(word ^ spread(other)))
+}
+
+/// Whether any byte is a blank.
+#[inline]
+pub(crate) fn any_blank(bytes: &[u8]) -> bool {
+    // Blanks are the bytes up to SP that occur; any other of them is looked at one by one.
+    any_in_words(bytes, |word| below(word, b' ' + 1)) && bytes.iter().any(|byte| is_blank(*byte))
+}
+
+/// Whether any byte is up to `"`, or `<` or `>`.
+#[inline]
+pub(crate) fn any_up_to_quote_or_bracket(bytes: &[u8]) -> bool {
+    any_in_words(bytes, |word| below(word, b'"' + 1) | zeros(word ^ spread(b'<')) | zeros(word ^ spread(b'>')))
+}
+
+/// Not zero when any byte is below `bound` (up to 128).
+const fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(spread(bound)) & !word & 0x8080_8080_8080_8080
+}
+
+#[inline]
+fn any_in_words(bytes: &[u8], hits: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [b'x'; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).fold(0, |found, word| found | hits(u64::from_le_bytes(*word))) != 0
+}
+
+/// Up to this many bytes are looked through by words of eight.
+const SHORT: usize = 64;
+
+/// The byte in each of a word's eight places.
+const fn spread(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
+}
+
+/// The high bit of the lowest byte that is zero (those above it may be wrong).
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
+}
+
+#[inline]
+fn find_in_words(bytes: &[u8], hits: impl Fn(u64) -> u64) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let hits = hits(u64::from_le_bytes(*word));
+        if hits != 0 {
+            return Some(at * 8 + hits.trailing_zeros() as usize / 8);
+        }
+    }
+    // The last word is filled up with zeros; none of ours looks for NUL, and a hit behind the end is none.
+    let mut last = [0_u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let at = hits(u64::from_le_bytes(last)).trailing_zeros() as usize / 8;
+    (at < rest.len()).then_some(words.len() * 8 + at)
 }
 
 /// What stands before `byte`, and the rest with it; all and nothing when it is not there.
@@ -275,6 +343,31 @@ mod tests {
     #[test]
     fn a_fold_becomes_one_space_and_other_blanks_stay() {
         assert_eq!(unfold(b"a  b \r\n\t c\n d"), &b"a  b c d"[..]);
+    }
+
+    #[test]
+    fn a_byte_is_found_where_a_plain_loop_finds_it() {
+        let text: Vec<u8> = (0..200_u32).map(|n| (n * 37 % 251) as u8 | 1).collect();
+        for start in 0..20 {
+            for end in start..text.len() {
+                let part = &text[start..end];
+                for (one, other) in [(b';', b'"'), (b'=', b'<'), (0xff, 0x81), (b':', b':')] {
+                    assert_eq!(find(part, one), part.iter().position(|byte| *byte == one));
+                    let either = part.iter().position(|byte| *byte == one || *byte == other);
+                    assert_eq!(find_either(part, one, other), either);
+                }
+            }
+        }
+        assert_eq!(find(b"", b'x'), None);
+        for byte in 0..=255_u8 {
+            for at in [0, 3, 7, 8, 20, 23] {
+                let mut part = *b"sip:95188@198.51.100.7:5";
+                part[at] = byte;
+                assert_eq!(any_blank(&part), is_blank(byte), "{byte} at {at}");
+                let marked = byte <= b'"' || byte == b'<' || byte == b'>';
+                assert_eq!(any_up_to_quote_or_bracket(&part), marked, "{byte} at {at}");
+            }
+        }
     }
 
     #[test]

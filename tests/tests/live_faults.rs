@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ark_tests::kit::{Ended, Gateway, Phone, Process, SOON, ark_binary, conversation_id, request, skip, tone_site};
+use ark_tests::kit::{
+    Ended, Gateway, Phone, Process, SOON, ark_binary, conversation_id, installed, request, skip, tone_site,
+};
 
 /// A small disk of its own over a folder, for as long as it is held.
 struct SmallDisk(PathBuf);
@@ -151,4 +153,42 @@ fn a_log_that_nobody_reads_and_nothing_can_be_written_to_harms_no_call() {
     assert!(child.try_wait().expect("a child of ours").is_none(), "it runs on");
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// What a service's journal keeps is read by others: the token stands in its own file only.
+#[test]
+fn the_token_is_told_to_a_terminal_only() {
+    let gateway = Gateway::start(&tone_site());
+    let token = fs::read_to_string(gateway.folder().join("data/ark.token")).expect("data/ark.token");
+    gateway.process.wait_for_line("ark.token", SOON);
+    let said = gateway.process.lines().join("\n");
+    assert!(said.contains("/?token=..."), "{said}");
+    assert!(!said.contains(token.trim()), "the token was printed where nobody sits");
+}
+
+/// Speaking a plan's prompts takes a while; whoever changed their mind does not wait for it.
+#[test]
+fn a_gateway_that_still_speaks_its_prompts_ends_when_it_is_told_to() {
+    if !installed("espeak-ng") {
+        return skip("live_stop_at_start", "espeak-ng is not installed");
+    }
+    let mut gateway = Gateway::start(&tone_site());
+    gateway.process.kill();
+    let folder = gateway.folder();
+    let site = fs::read_to_string(folder.join("ark.toml")).expect("the site's file");
+    fs::write(folder.join("ark.toml"), site.replace("\"plan.toml\"", "\"builtin:hotline-95188\"")).expect("written");
+    let mut command = Command::new(ark_binary());
+    command.args(["serve", "--config", "ark.toml"]).current_dir(folder);
+    let spoken = |folder: &Path| fs::read_dir(folder.join("data/files/prompts")).map_or(0, Iterator::count);
+    let before = spoken(folder);
+    let mut process = Process::start("ark serve", &mut command);
+    let deadline = Instant::now() + SOON;
+    while spoken(folder) <= before {
+        assert!(Instant::now() < deadline && process.is_running(), "no prompt was spoken");
+        process.wait_for_news(Duration::from_millis(10));
+    }
+    process.terminate();
+    assert!(process.wait(SOON).success());
+    assert!(spoken(folder) < before + 40, "it stopped speaking");
+    assert!(request(gateway.web, "GET", "/readyz", None, None).is_none(), "it never opened its doors");
 }

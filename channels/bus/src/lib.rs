@@ -32,7 +32,7 @@ pub use cursor::{Cursor, Seen};
 pub use embedded::EmbeddedBus;
 pub use error::BusError;
 pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, WakeUp, Which};
-pub use rabbitmq::{Broker, Manager, QueueDepth, RabbitBus, RabbitConfig, Tls};
+pub use rabbitmq::{Broker, Compared, Comparison, Manager, QueueDepth, RabbitBus, RabbitConfig, Standing, Tls};
 pub use receipt::Receipt;
 pub use shard::Shard;
 

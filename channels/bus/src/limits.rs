@@ -35,6 +35,9 @@ pub const GATEWAY_QUEUE_RECORDS: u32 = 100_000;
 /// How long a directed command to one gateway may wait: what comes later is worth nothing.
 pub const GATEWAY_COMMAND_TTL: Duration = Duration::from_secs(10);
 
+/// How long the broker may take to confirm the message by which an operator asks whether it takes any.
+pub const PROBE_WAIT: Duration = Duration::from_secs(5);
+
 /// Directed commands that wait inside a gateway for their reader; one more is dropped and counted.
 pub const GATEWAY_COMMANDS: usize = 1_024;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ark_bus::kit::{self, Rabbit};
 use ark_bus::topology::{Role, Topology, TopologyConfig};
-use ark_bus::{Broker, Bus, BusError, Manager, RabbitBus};
+use ark_bus::{Broker, Bus, BusError, Manager, RabbitBus, Standing};
 use ark_store::{SqliteStore, Store};
 use common::{READY, SHARDS, bus, config, faults, two};
 use joins::Pair;
@@ -216,4 +216,44 @@ async fn the_topology_of_a_large_site_is_taken_by_the_broker_and_laid_twice_with
     let depths = manager.status().await.unwrap();
     assert!(depths.len() == Topology::new(&config.topology).unwrap().queues.len());
     assert!(depths.iter().all(|queue| queue.messages.is_some() && queue.alarm.is_none()), "{depths:?}");
+}
+
+/// `ark bus plan`: an empty broker, the site's own, and one that others laid otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_on_a_broker_is_compared_with_the_plan() {
+    let Some(rabbit) = kit::rabbit("what_stands_on_a_broker_is_compared_with_the_plan") else { return };
+    let _turn = rabbit.shared().await;
+    let url = rabbit.url();
+    let empty = Manager::connect(&config(&url, "a")).await.unwrap();
+    let compared = empty.compare().await.unwrap();
+    assert!(compared.objects.iter().all(|one| one.standing == Standing::Missing) && compared.store.is_none());
+    assert!(!compared.conflicts());
+    assert_eq!(empty.alarm().await.unwrap(), None);
+    drop(bus(&url, "a").await);
+    let laid = empty.compare().await.unwrap();
+    assert!(laid.objects.iter().all(|one| one.standing == Standing::Same), "{laid:?}");
+    assert_eq!((laid.store.as_deref(), laid.refused.as_deref()), (Some("store-of-the-tests"), None));
+
+    let mut other = config(&url, "a");
+    other.store_id = "another".to_owned();
+    let other = Manager::connect(&other).await.unwrap().compare().await.unwrap();
+    assert!(other.conflicts() && other.refused.unwrap().contains("carries the log of store store-of-the-tests"));
+
+    let url = rabbit.url();
+    foreign(&url, "ark.dead").await;
+    let foreign = Manager::connect(&config(&url, "a")).await.unwrap().compare().await.unwrap();
+    let dead = foreign.objects.iter().find(|one| one.what == "queue" && one.name == "ark.dead").unwrap();
+    assert!(matches!(&dead.standing, Standing::Conflict(why) if why.contains("x-")), "{dead:?}");
+    assert!(foreign.conflicts());
+}
+
+/// Declares a queue that is none of Ark's.
+async fn foreign(url: &str, name: &str) {
+    let runtime = lapin::runtime::default_runtime().unwrap();
+    let builder = lapin::ConnectionBuilder::new_with_runtime(runtime).with_uri(url.parse().unwrap());
+    let connection = builder.connect().await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let options = lapin::options::QueueDeclareOptions::durable();
+    channel.queue_declare(name.into(), options, lapin::types::FieldTable::default()).await.unwrap();
+    connection.close(200, "bye".into()).await.unwrap();
 }

@@ -63,6 +63,9 @@ impl Event {
             Self::Dtmf(e) => (e.digit, e.masked) = (None, true),
             Self::GatherFinished(e) => (e.value, e.masked) = (None, true),
             Self::PromptStarted(e) => e.text.take().map(drop)?,
+            // Somebody's voice: the file goes with its reference.
+            Self::RecordingStarted(e) => e.reference.clear(),
+            Self::RecordingFinished(e) => e.reference.clear(),
             _ => return None,
         }
         Some(event)
@@ -101,6 +104,7 @@ impl Event {
             Self::MessageIn(e) => refs(&e.parts),
             Self::MessageOut(e) => refs(&e.parts),
             Self::Edit(e) => refs(&e.parts),
+            Self::RecordingStarted(e) => vec![&e.reference],
             Self::RecordingFinished(e) => vec![&e.reference],
             _ => Vec::new(),
         }
@@ -206,7 +210,7 @@ mod tests {
         assert!(erased > 10, "{erased}");
         assert_eq!(LogHash::of(&log), before);
         let json = serde_json::to_string(&log).unwrap();
-        for personal in ["13800001212", "02188886666", "欢迎致电", "+86138"] {
+        for personal in ["13800001212", "02188886666", "欢迎致电", "+86138", "ark-media:01JABCDEF0"] {
             assert!(!json.contains(personal), "{personal} is still there");
         }
         let after = refold(&log);

@@ -21,6 +21,7 @@ pub mod owner;
 pub mod person;
 pub mod pii;
 pub mod record;
+pub mod redact;
 #[doc(hidden)]
 pub mod samples;
 pub mod schema;
@@ -35,6 +36,7 @@ pub use identity::{Assurance, IdentityKey, KeyKind};
 pub use owner::Owner;
 pub use pii::{Content, Pii, mask_number, normalise_number};
 pub use record::{NewEvent, Record};
+pub use redact::Redaction;
 pub use source::ThreadSource;
 pub use state::{
     Change, ConversationKind, ConversationState, LegPhase, LegState, OfferState, ParticipantState, PlaceState,

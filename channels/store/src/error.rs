@@ -47,6 +47,12 @@ pub enum StoreError {
         /// ` (pid 123)`, when it is known.
         holder: String,
     },
+    /// There is no store where one was expected.
+    #[error("{place}: there is no store here; `ark serve` makes one at its first start, or correct [store] url")]
+    Missing {
+        /// The database file, or the database without its password.
+        place: String,
+    },
     /// The file is damaged, or no database of Ark's.
     #[error("{path}: damaged or not a store of Ark's ({detail}); restore a backup, or move it away to begin anew")]
     Corrupt {
@@ -134,6 +140,7 @@ impl StoreError {
             self,
             Self::Refused(_)
                 | Self::NoSuchPlan { .. }
+                | Self::Missing { .. }
                 | Self::TooNew { .. }
                 | Self::Closed
                 | Self::Fenced { .. }

@@ -41,7 +41,7 @@ use std::time::Duration;
 use ark_conversation::{ConversationId, ConversationKind, ConversationState, NewEvent, PersonId, Record, Tenant};
 use jiff::Timestamp;
 
-pub use check::{Backup, Check};
+pub use check::{Backup, Check, Restored};
 pub use commit::{Commit, Committed, PersonOf};
 pub use erase::{AuditRow, Erase, Erased, Replayed, Retention, replay};
 pub use error::StoreError;
@@ -450,8 +450,8 @@ pub trait Store: Send + Sync + 'static {
     /// Copies the store to a new file while it is in use, and checks the copy.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] from a store whose database has tools of its own, with the command to use; otherwise
-    /// as [`Store::check`].
+    /// [`StoreError::Conflict`] when there is a file already; [`StoreError::Refused`] when the database's own program
+    /// that makes copies is missing; otherwise as [`Store::check`].
     fn backup(&self, to: &Path) -> Answer<'_, Backup>;
 
     /// Whether it can write and read now. Never fails: what is wrong is in the answer. After a failed write this

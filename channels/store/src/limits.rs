@@ -87,6 +87,12 @@ pub const PG_COMMIT_WAIT: std::time::Duration = std::time::Duration::from_secs(3
 /// How long connecting to PostgreSQL may take.
 pub const PG_CONNECT_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Letters that are kept of what one of PostgreSQL's programs said when it failed.
+pub const PG_PROGRAM_WORDS_MAX: usize = 600;
+
+/// How long connections that are on their way out are waited for before a store is moved.
+pub const PG_LEAVE_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// The first and the longest wait between two attempts to reach PostgreSQL.
 pub const PG_BACKOFF: std::ops::RangeInclusive<std::time::Duration> =
     std::time::Duration::from_millis(100)..=std::time::Duration::from_secs(5);

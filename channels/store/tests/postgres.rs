@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "all of it is test code")]
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -230,28 +231,79 @@ async fn what_cannot_be_opened_says_why() {
     assert!(matches!(refused(&server.options("ark")), StoreError::TooNew { found: 99, .. }));
 }
 
+/// Runs what blocks, where blocking is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
 #[tokio::test]
-async fn a_dump_brings_everything_back() {
-    let Some(server) = kit::postgres("a_dump_brings_everything_back") else { return };
-    let store = server.store("ark");
-    store.append((0..100).map(|n| call(n % 3, n)).collect()).await.unwrap();
-    let told = store.backup(std::path::Path::new("/nowhere/ark.dump")).await;
-    assert!(matches!(&told, Err(StoreError::Refused(why)) if why.contains("pg_dump --schema=ark")), "{told:?}");
-    let before = store.check().await.unwrap();
-    drop(store);
+async fn a_backup_is_made_in_use_and_brought_back() {
+    let Some(server) = kit::postgres("a_backup_is_made_in_use_and_brought_back") else { return };
     let folder = tempfile::tempdir().unwrap();
     let dump = folder.path().join("ark.dump");
-    let run = |program: &str, args: &[&str]| {
-        let done = std::process::Command::new(server.bin().join(program)).args(args).output().unwrap();
-        assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+    let options = server.options("ark");
+    let store = Arc::new(server.store("ark"));
+    store.append((0..100).map(|n| call(n % 3, n)).collect()).await.unwrap();
+    let before = store.check().await.unwrap();
+    let writer = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for n in 1_000..1_200 {
+                store.append(vec![call(n % 3, n)]).await.unwrap();
+            }
+        })
     };
-    let (url, dump) = (server.url(), dump.to_str().unwrap());
-    run("pg_dump", &["--schema=ark", "--format=custom", "--file", dump, "--dbname", &url]);
-    server.sql("drop schema ark cascade").unwrap();
-    run("pg_restore", &["--exit-on-error", "--dbname", &url, dump]);
+    let backup = store.backup(&dump).await.unwrap();
+    writer.await.unwrap();
+    assert!(backup.bytes > 1_000 && backup.check.store_id == before.store_id, "{backup:?}");
+    assert_eq!(std::fs::metadata(&dump).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(store.backup(&dump).await, Err(StoreError::Conflict(_))), "nothing is overwritten");
+    let last = store.check().await.unwrap();
+
+    let restore = |aside: Option<&'static str>| {
+        let (dump, options) = (dump.clone(), options.clone());
+        blocking(move || PostgresStore::restore(&dump, &options, aside))
+    };
+    let there = restore(None).await.unwrap_err();
+    assert!(matches!(&there, StoreError::Conflict(why) if why.contains("there is a store already")), "{there:?}");
+    let used = restore(Some("_before")).await.unwrap_err();
+    assert!(matches!(&used, StoreError::Conflict(why) if why.contains("stop them first")), "{used:?}");
+    drop(store);
+    let restored = restore(Some("_before")).await.unwrap();
+    assert_eq!(restored.moved.as_deref(), Some("schema ark_before"));
+    assert!((before.records..=last.records).contains(&restored.check.records), "{restored:?}");
+    assert_eq!(restored.check.store_id, before.store_id);
+    let aside = PostgresStore::open_to_read(&server.options("ark_before")).unwrap();
+    assert_eq!(aside.check().await.unwrap(), last, "the one that was there is whole");
+    drop(aside);
     let store = server.store("ark");
-    assert_eq!(store.check().await.unwrap(), before);
-    assert_eq!(store.append(vec![call(0, 1_000)]).await.unwrap()[0].record.seq, 35);
+    assert_eq!(store.check().await.unwrap(), restored.check);
+    assert!(store.append(vec![call(0, 0)]).await.unwrap()[0].duplicate);
+    store.append(vec![call(0, 5_000)]).await.unwrap();
+    drop(store);
+
+    std::fs::write(folder.path().join("broken"), b"not a dump").unwrap();
+    let broken = folder.path().join("broken");
+    let refused = blocking(move || PostgresStore::restore(&broken, &options, Some("_again"))).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    assert_eq!(server.store("ark").check().await.unwrap().records, restored.check.records + 1, "nothing was changed");
+}
+
+#[tokio::test]
+async fn a_store_is_read_beside_gateways_and_never_made_by_it() {
+    let Some(server) = kit::postgres("a_store_is_read_beside_gateways_and_never_made_by_it") else { return };
+    let missing = PostgresStore::open_to_read(&server.options("ark")).err().unwrap();
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing:?}");
+    let schemas = server.sql("select count(*) from pg_namespace where nspname = 'ark'").unwrap();
+    assert_eq!(schemas, "0");
+    let store = server.store("ark");
+    store.append(vec![call(1, 1)]).await.unwrap();
+    let reader = PostgresStore::open_to_read(&server.options("ark")).unwrap();
+    assert_eq!(reader.store_id(), store.store_id());
+    assert_eq!(reader.check().await.unwrap(), store.check().await.unwrap());
+    let refused = reader.append(vec![call(1, 2)]).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(gap_free(&reader, 2).await, 1);
 }
 
 #[tokio::test]

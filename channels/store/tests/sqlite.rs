@@ -3,7 +3,7 @@
 use ark_conversation::event::{OtherEvent, Role};
 use ark_conversation::samples::{new_event, ringing};
 use ark_conversation::{ConversationId, Event, LegId, NewEvent, Tenant};
-use ark_store::{Options, SqliteStore, Store, StoreError, contract, limits, restore, verify};
+use ark_store::{Options, Restored, SqliteStore, Store, StoreError, contract, limits, restore, verify};
 use std::os::unix::fs::PermissionsExt;
 
 fn call(conversation: u128, n: u64) -> NewEvent {
@@ -195,16 +195,51 @@ async fn a_backup_is_made_in_use_checked_and_brought_back() {
     assert!(matches!(store.backup(&copy).await, Err(StoreError::Conflict(_))), "nothing is overwritten");
     assert_eq!(verify(&copy).unwrap(), backup.check);
 
-    assert!(matches!(restore(&copy, &path), Err(StoreError::Locked { .. })), "a gateway has it open");
+    assert!(matches!(restore(&copy, &path, Some(".old")), Err(StoreError::Locked { .. })), "a gateway has it open");
     drop(store);
-    assert!(matches!(restore(&copy, &path), Err(StoreError::Conflict(_))), "there is a store");
+    assert!(matches!(restore(&copy, &path, None), Err(StoreError::Conflict(_))), "there is a store");
+    let before = verify(&path).unwrap();
+    let restored = restore(&copy, &path, Some(".old")).unwrap();
+    let old = folder.path().join("ark.db.old");
+    assert_eq!(restored, Restored { check: backup.check.clone(), moved: Some(old.display().to_string()) });
+    assert_eq!(verify(&old).unwrap(), before, "the one that was there is whole");
+    let taken = restore(&copy, &path, Some(".old")).unwrap_err();
+    assert!(taken.to_string().contains("is there already") && verify(&path).is_ok(), "{taken:?}");
     let elsewhere = folder.path().join("new/ark.db");
-    assert_eq!(restore(&copy, &elsewhere).unwrap(), backup.check);
+    assert_eq!(restore(&copy, &elsewhere, None).unwrap(), Restored { check: backup.check.clone(), moved: None });
     let store = SqliteStore::open(&elsewhere).unwrap();
     assert_eq!(store.store_id(), backup.check.store_id);
     assert_eq!(store.check().await.unwrap(), backup.check);
     let appended = store.append(vec![call(0, 0), call(9, 9_000)]).await.unwrap();
     assert!(appended[0].duplicate && appended[1].record.seq == 1);
+}
+
+#[tokio::test]
+async fn a_store_is_read_beside_the_gateway_that_has_it_and_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ark.db");
+    let missing = SqliteStore::open_to_read(&path).err().unwrap();
+    assert!(matches!(missing, StoreError::Missing { .. }) && !path.exists(), "{missing:?}");
+    let store = SqliteStore::open(&path).unwrap();
+    store.append((0..10).map(|n| call(1, n)).collect()).await.unwrap();
+    let reader = SqliteStore::open_to_read(&path).unwrap();
+    assert_eq!((reader.store_id(), reader.topology()), (store.store_id(), store.topology()));
+    store.append(vec![call(1, 10)]).await.unwrap();
+    let log = reader.read(&Tenant::MAIN, ConversationId::new(1, 1), 0, 100).await.unwrap();
+    assert_eq!(log.len(), 11, "what is committed is seen");
+    assert_eq!(reader.check().await.unwrap(), store.check().await.unwrap());
+    assert!(matches!(reader.append(vec![call(1, 11)]).await, Err(StoreError::Refused(_))));
+    assert!(reader.health().await.is_ok());
+    drop(store);
+    drop(reader);
+    let before = std::fs::read(&path).unwrap();
+    let reader = SqliteStore::open_to_read(&path).unwrap();
+    assert_eq!(reader.check().await.unwrap().records, 11);
+    drop(reader);
+    assert_eq!(std::fs::read(&path).unwrap(), before, "nothing is changed by reading");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    let old = SqliteStore::open_to_read(&path).err().unwrap();
+    assert!(matches!(&old, StoreError::Conflict(why) if why.contains("ark serve")), "{old:?}");
 }
 
 #[test]
@@ -216,7 +251,7 @@ fn a_backup_that_lacks_a_record_is_not_brought_back() {
     runtime.block_on(store.append((0..10).map(|n| call(1, n)).collect())).unwrap();
     drop(store);
     rusqlite::Connection::open(&path).unwrap().execute("delete from log where seq = 4", []).unwrap();
-    let refused = restore(&path, &folder.path().join("new.db")).unwrap_err();
+    let refused = restore(&path, &folder.path().join("new.db"), None).unwrap_err();
     assert!(
         matches!(&refused, StoreError::Corrupt { detail, .. } if detail.contains("9 records up to number 10")),
         "{refused:?}"

@@ -1,4 +1,4 @@
-//! `ark conversation list|show|tail`.
+//! `ark conversation list|show|tail|export|replay`.
 
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) enum ConversationCommand {
     Show(ShowArgs),
     /// Follow what happens, live: one conversation from its beginning, or all from now on
     Tail(TailArgs),
+    Export(super::export::ExportArgs),
+    Replay(super::replay::ReplayArgs),
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -104,6 +106,8 @@ pub(super) fn run(command: ConversationCommand) -> CliResult {
         ConversationCommand::List(args) => block_on(list(args)),
         ConversationCommand::Show(args) => block_on(show(args)),
         ConversationCommand::Tail(args) => block_on(tail(args)),
+        ConversationCommand::Export(args) => block_on(super::export::run(args)),
+        ConversationCommand::Replay(args) => block_on(super::replay::run(args)),
     }
 }
 

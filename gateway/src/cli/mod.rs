@@ -4,6 +4,7 @@
 //! gateway that said no); 2 it could not be looked at (usage, a file that cannot be read, a gateway that cannot be reached).
 
 mod bench;
+mod bus;
 mod call;
 pub mod client;
 mod config;
@@ -11,9 +12,13 @@ mod conversation;
 mod demo;
 mod dialplan;
 mod doctor;
+mod export;
 mod output;
+mod replay;
 mod serve;
 mod sip;
+mod site_store;
+mod store;
 mod webhook;
 
 use std::path::PathBuf;
@@ -67,9 +72,15 @@ enum Command {
     /// See the site's webhooks, try them, and send again what they gave up
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
-    /// Read the log of the running gateway
+    /// Read the log of the running gateway; export and replay conversations
     #[command(subcommand)]
     Conversation(conversation::ConversationCommand),
+    /// See what stands and waits on the broker, and send given-up messages again
+    #[command(subcommand)]
+    Bus(bus::BusCommand),
+    /// Check, copy and bring back the log of record; erase
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Which site.
@@ -104,6 +115,8 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Call(command) => call::run(command),
         Command::Webhook(command) => webhook::run(command),
         Command::Conversation(command) => conversation::run(command),
+        Command::Bus(command) => bus::run(command),
+        Command::Store(command) => store::run(&command),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(command: &ServeCommand) -> CliResult {
         None => tracing::info!("there is no ark.toml: the built-in site is used (hotline 95188)"),
     }
     if config.trunk.is_empty() {
-        tracing::info!("there is no [[trunk]]: only loopback and private addresses may call");
+        tracing::info!("there is no [[trunk]]: only loopback, private and this machine's own addresses may call");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

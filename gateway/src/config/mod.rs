@@ -63,7 +63,7 @@ pub struct Config {
     /// Where committed events are POSTed as they happen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub webhook: Vec<Webhook>,
-    /// Carriers and PBXs. Without any, only loopback and private addresses may call.
+    /// Carriers and PBXs. Without any, only loopback, private and this machine's own addresses may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trunk: Vec<Trunk>,
     /// Which trunk carries an outbound number. The longest prefix wins. For agents, callbacks and plans' named targets only.

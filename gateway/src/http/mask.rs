@@ -16,7 +16,7 @@ pub(crate) fn record(mut record: Record, full: bool) -> Record {
 }
 
 /// A conversation as it is shown.
-pub(super) fn conversation(mut state: ConversationState, full: bool) -> ConversationState {
+pub(crate) fn conversation(mut state: ConversationState, full: bool) -> ConversationState {
     if !full {
         for leg in &mut state.legs {
             leg.from = masked(&leg.from);

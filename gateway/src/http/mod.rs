@@ -45,6 +45,7 @@ use token::Token;
 
 pub use api::openapi;
 pub use asyncapi::asyncapi;
+pub(crate) use recordings::below as file_below;
 
 /// What the web face needs to know.
 pub struct Web {

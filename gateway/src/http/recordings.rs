@@ -77,7 +77,7 @@ async fn find(web: &Web, id: ConversationId, name: &str) -> Result<Option<String
 }
 
 /// The file of a reference below the files' folder; `None` when it would lie elsewhere, by `..` or by a link.
-fn below(files: &FilePath, reference: &str) -> Option<PathBuf> {
+pub(crate) fn below(files: &FilePath, reference: &str) -> Option<PathBuf> {
     let relative = FilePath::new(reference.strip_prefix("ark-media:").unwrap_or(reference));
     if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
         return None;

@@ -47,7 +47,7 @@ impl<'a> NameAddr<'a> {
         if uri.len() > URI_BYTES_MAX {
             return Err(FieldError("the URI is too long"));
         }
-        if split_scheme(uri).is_none() || uri.iter().any(|byte| text::is_blank(*byte)) {
+        if split_scheme(uri).is_none() || text::any_blank(uri) {
             return Err(FieldError("no URI in the address"));
         }
         Ok(Self { display_raw: display, uri_raw: uri, params: Params::checked(params)?, raw })
@@ -98,7 +98,7 @@ impl<'a> NameAddr<'a> {
 
 /// Where `<` stands outside quotes.
 fn open_bracket(raw: &[u8]) -> Result<Option<usize>, FieldError> {
-    match memchr::memchr2(b'"', b'<', raw) {
+    match text::find_either(raw, b'"', b'<') {
         Some(found) if raw[found] == b'<' => return Ok(Some(found)),
         None => return Ok(None),
         Some(_) => {}

@@ -76,7 +76,7 @@ impl<'a> Iterator for ParamIter<'a> {
             let (start, mut equals) = (self.at, None);
             let mut at = start;
             // Without a quote on the way, the next mark ends it.
-            let mark = memchr::memchr2(b';', b'"', &self.raw[start..]).map_or(self.raw.len(), |found| start + found);
+            let mark = text::find_either(&self.raw[start..], b';', b'"').map_or(self.raw.len(), |found| start + found);
             if self.raw.get(mark) != Some(&b'"') {
                 equals = text::find(&self.raw[start..mark], b'=').map(|found| start + found);
                 at = mark;

@@ -40,15 +40,14 @@ impl<'a> Host<'a> {
         if let [b'[', inner @ .., b']'] = raw {
             return ipv6(inner).map(Host::V6).ok_or(FieldError("not an IPv6 address in the brackets"));
         }
+        if let Some(address) = ipv4(raw) {
+            return Ok(Host::V4(address));
+        }
         let plausible = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
         if raw.is_empty() || !raw.iter().all(plausible) {
             return Err(FieldError("not a host name"));
         }
-        let first = raw.first().is_some_and(u8::is_ascii_digit);
-        match std::str::from_utf8(raw).ok().filter(|_| first).and_then(|text| text.parse().ok()) {
-            Some(v4) => Ok(Host::V4(v4)),
-            None => Ok(Host::Name(raw)),
-        }
+        Ok(Host::Name(raw))
     }
 
     /// Reads `host [":" port]`, blanks around the colon allowed (RFC 3261 25.1 COLON).
@@ -77,6 +76,25 @@ impl<'a> Host<'a> {
             Host::V6(v6) => Some(IpAddr::V6(*v6)),
         }
     }
+}
+
+/// `1.2.3.4` as [`Ipv4Addr`] reads it: four numbers up to 255, none with a zero in front.
+fn ipv4(raw: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0_u8; 4];
+    let (mut at, mut digits, mut number) = (0, 0, 0_u16);
+    for byte in raw {
+        if *byte == b'.' {
+            *octets.get_mut(at)? = u8::try_from(number).ok().filter(|_| digits > 0)?;
+            (at, digits, number) = (at + 1, 0, 0);
+        } else if byte.is_ascii_digit() && digits < 3 && (digits == 0 || number > 0) {
+            (digits, number) = (digits + 1, number * 10 + u16::from(byte - b'0'));
+        } else {
+            return None;
+        }
+    }
+    let last = u8::try_from(number).ok().filter(|_| at == 3 && digits > 0)?;
+    octets[3] = last;
+    Some(octets.into())
 }
 
 /// An IPv6 address; three colons, which the grammar of RFC 3261 allowed by mistake, read as two (RFC 5118 4.10).
@@ -131,7 +149,7 @@ impl<'a> Uri<'a> {
         if raw.len() > URI_BYTES_MAX {
             return Err(FieldError("the URI is too long"));
         }
-        if raw.iter().any(|byte| is_never_in_uri(*byte)) {
+        if text::any_up_to_quote_or_bracket(raw) && raw.iter().any(|byte| is_never_in_uri(*byte)) {
             return Err(FieldError("blanks, quotes or brackets in the URI"));
         }
         let (scheme, rest) = split_scheme(raw).ok_or(FieldError("the URI has no scheme"))?;
@@ -201,6 +219,9 @@ pub(crate) const fn is_never_in_uri(byte: u8) -> bool {
 
 /// `scheme ":" rest`; the scheme is a letter and then letters, digits, `+`, `-`, `.`.
 pub(crate) fn split_scheme(raw: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some(rest) = raw.strip_prefix(b"sip:").filter(|rest| !rest.is_empty()) {
+        return Some((b"sip", rest));
+    }
     let colon = text::find(raw, b':')?;
     let (scheme, rest) = (&raw[..colon], &raw[colon + 1..]);
     let letters = scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
@@ -209,7 +230,7 @@ pub(crate) fn split_scheme(raw: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// What stands before the parameters or headers, and these with their mark.
 fn split_tail(bytes: &[u8]) -> (&[u8], &[u8]) {
-    bytes.split_at(memchr::memchr2(b';', b'?', bytes).unwrap_or(bytes.len()))
+    bytes.split_at(text::find_either(bytes, b';', b'?').unwrap_or(bytes.len()))
 }
 
 /// Splits at the `@` before the host. `;`, `?` and `/` may stand in a user part, so the first `@` ends it; an
@@ -277,6 +298,33 @@ mod tests {
         assert_eq!(uri("sip:u@[2001:db8:::192.0.2.1]").host, uri("sip:u@[2001:db8::192.0.2.1]").host);
         for bad in ["sip:2001:db8::10", "sip:u@[2001:db8", "sip:u@[::x]", "sip:u@[::1]5060"] {
             assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ipv4_is_read_as_the_standard_library_reads_it() {
+        for text in [
+            "1.2.3.4",
+            "255.255.255.255",
+            "0.0.0.0",
+            "256.1.1.1",
+            "1.2.3",
+            "1.2.3.4.5",
+            "01.2.3.4",
+            "1..2.3",
+            ".1.2.3",
+            "1.2.3.",
+            "1.2.3.4a",
+            "1000.1.1.1",
+            "10.0.0.00",
+            "",
+            "1",
+            "a.b.c.d",
+            "1.2.3.-4",
+            "0.10.20.30",
+            "999.9.9.9",
+        ] {
+            assert_eq!(ipv4(text.as_bytes()), text.parse().ok(), "{text}");
         }
     }
 

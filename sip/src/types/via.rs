@@ -28,10 +28,13 @@ impl<'a> Via<'a> {
     /// Anything of it missing or malformed, or too many parameters.
     pub fn parse(raw: &'a [u8]) -> Result<Self, FieldError> {
         let raw = text::trim(raw);
-        let (_, at) = token(raw, 0)?;
-        let at = slash(raw, at)?;
-        let (_, at) = token(raw, at)?;
-        let at = slash(raw, at)?;
+        let at = if raw.starts_with(USUAL) {
+            USUAL.len()
+        } else {
+            let (_, at) = token(raw, 0)?;
+            let (_, at) = token(raw, slash(raw, at)?)?;
+            slash(raw, at)?
+        };
         let (transport, at) = token(raw, at)?;
         let rest = &raw[at..];
         let (sent_by, params) = text::split_at_byte(rest, b';');
@@ -60,6 +63,9 @@ impl<'a> Via<'a> {
         Some(text::decimal(value).and_then(|port| u16::try_from(port).ok()))
     }
 }
+
+/// How nearly all of them begin.
+const USUAL: &[u8] = b"SIP/2.0/";
 
 fn token(raw: &[u8], at: usize) -> Result<(&[u8], usize), FieldError> {
     let start = text::skip_blanks(raw, at);

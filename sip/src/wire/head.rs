@@ -159,6 +159,13 @@ impl Head {
 
     fn take(&mut self, head: &[u8], start: usize, end: usize) {
         let text = &head[start..end];
+        // Nearly every line: a known name, the colon right behind it.
+        if let Some(colon) = text::find(&text[..text.len().min(32)], b':') {
+            let id = NameId::of(&text[..colon]);
+            if id != NameId::Other {
+                return self.push(text, id, start, (colon, colon));
+            }
+        }
         let name_length = text.iter().take_while(|byte| text::is_token(**byte)).count();
         let name = &text[..name_length];
         let colon = text::skip_blanks(text, name_length);
@@ -169,13 +176,20 @@ impl Head {
             let blurs = folded || id == NameId::ContentLength || mentions_length(text);
             return self.note("a line that is not `name: value`", start, blurs);
         }
-        let value = text::trim(&text[colon + 1..]);
-        // The trimmed value is a part of the line: its place follows from what was cut at the front.
-        let value_start = if value.is_empty() { end } else { start + text::skip_blanks(text, colon + 1) };
+        self.push(text, NameId::of(name), start, (name_length, colon));
+    }
+
+    /// A header line: `text` begins at `start`, its name is so long, its colon stands there.
+    fn push(&mut self, text: &[u8], id: NameId, start: usize, (name_length, colon): (usize, usize)) {
+        let value_start = text::skip_blanks(text, colon + 1);
+        let mut value_end = text.len();
+        while value_end > value_start && text::is_blank(text[value_end - 1]) {
+            value_end -= 1;
+        }
         self.headers.push(HeaderSpan {
-            id: NameId::of(name),
+            id,
             name: Span::new(start, start + name_length),
-            value: Span::new(value_start, value_start + value.len()),
+            value: Span::new(start + value_start, start + value_end),
         });
     }
 

@@ -52,6 +52,8 @@ struct Core {
     top_branch: Option<Span>,
     from_tag: Option<Span>,
     to_tag: Option<Span>,
+    call_id: Option<Span>,
+    cseq: Option<(u32, Span)>,
 }
 
 impl fmt::Debug for Message {
@@ -118,6 +120,7 @@ impl Message {
         }
         let mut core = Core::default();
         let (mut vias, mut froms, mut tos) = (0, 0, 0);
+        let mut cseq = None;
         for header in &self.headers {
             let value = header.value.of(&self.bytes);
             let checked = match header.id {
@@ -140,19 +143,33 @@ impl Message {
                     tos = 1;
                     NameAddr::parse(value).map(|to| core.to_tag = to.tag().and_then(|tag| self.span_of(tag)))
                 }
+                NameId::CallId if core.call_id.is_none() => {
+                    core.call_id = Some(header.value);
+                    Ok(())
+                }
+                NameId::CSeq if cseq.is_none() => {
+                    cseq = Some(header.value);
+                    Ok(())
+                }
                 _ => Ok(()),
             };
             if let Err(FieldError(reason)) = checked {
                 return trouble(reason, header.value.start);
             }
         }
-        let Some(cseq) = self.span(HeaderName::CSeq) else { return Ok(core) };
+        let Some(cseq) = cseq else { return Ok(core) };
         match CSeq::parse(cseq.of(&self.bytes)) {
             Err(FieldError(reason)) => trouble(reason, cseq.start),
-            Ok(cseq_value) if self.method().is_some_and(|method| method != cseq_value.method) => {
-                trouble("CSeq names another method than the request line", cseq.start)
+            Ok(value) => {
+                let method = value.method.as_bytes();
+                if matches!(self.start, Start::Request { method: own, .. } if own.of(&self.bytes) != method) {
+                    return trouble("CSeq names another method than the request line", cseq.start);
+                }
+                // The method ends the value.
+                let end = cseq.end as usize;
+                core.cseq = Some((value.number, Span::new(end - method.len(), end)));
+                Ok(core)
             }
-            Ok(_) => Ok(core),
         }
     }
 
@@ -282,7 +299,8 @@ impl Message {
 
     /// Call-ID.
     pub fn call_id(&self) -> Option<&[u8]> {
-        self.header(HeaderName::CallId).filter(|value| !value.is_empty())
+        let read = self.core.call_id.map(|span| span.of(&self.bytes));
+        read.or_else(|| self.header(HeaderName::CallId)).filter(|value| !value.is_empty())
     }
 
     /// CSeq.
@@ -290,7 +308,10 @@ impl Message {
     /// # Errors
     /// Missing or unreadable (the latter only in a [`ParseError::partial`]).
     pub fn cseq(&self) -> Result<CSeq<'_>, FieldError> {
-        CSeq::parse(self.header(HeaderName::CSeq).ok_or(FieldError("no CSeq"))?)
+        match self.core.cseq {
+            Some((number, method)) => Ok(CSeq { number, method: Method::from_bytes(method.of(&self.bytes)) }),
+            None => CSeq::parse(self.header(HeaderName::CSeq).ok_or(FieldError("no CSeq"))?),
+        }
     }
 
     /// Every Contact; `*` is an error here (see [`Message::contact_is_star`]).

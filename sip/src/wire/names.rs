@@ -2,8 +2,40 @@
 
 use crate::text::Split;
 
-/// Bytes of the longest known name; longer names are `Other` without being looked at.
-const KNOWN_BYTES_MAX: usize = 32;
+/// Places of the table of known names, a power of two: each stands at its [`place`] or behind it.
+const TABLE_PLACES: usize = 512;
+
+/// Bytes of the longest name that can be known.
+const KNOWN_BYTES_MAX: usize = 24;
+
+/// A name as three words without its case, and its length.
+type Folded = [u64; KNOWN_BYTES_MAX / 8 + 1];
+
+/// None: it is longer than every known name. Letters differ in bit 5 alone; beside them known names have `-`, to which
+/// only CR folds as well, and a CR that ends no line is refused for itself.
+#[inline]
+fn folded(name: &[u8]) -> Option<Folded> {
+    let mut bytes = [0; KNOWN_BYTES_MAX];
+    bytes.get_mut(..name.len())?.copy_from_slice(name);
+    Some(words(&bytes, name.len()))
+}
+
+const fn words(bytes: &[u8; KNOWN_BYTES_MAX], length: usize) -> Folded {
+    let mut words = [length as u64; KNOWN_BYTES_MAX / 8 + 1];
+    let (chunks, _) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    while at < chunks.len() {
+        words[at] = u64::from_le_bytes(chunks[at]) | 0x2020_2020_2020_2020;
+        at += 1;
+    }
+    words
+}
+
+/// Where a name is looked for first.
+const fn place(name: Folded) -> usize {
+    let mixed = name[0] ^ name[1].rotate_left(21) ^ name[2].rotate_left(42);
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize % TABLE_PLACES
+}
 
 macro_rules! header_names {
     ($($variant:ident $text:literal [$($key:literal)|+] $kind:ident;)*) => {
@@ -24,14 +56,14 @@ macro_rules! header_names {
 
         impl NameId {
             pub(crate) fn of(name: &[u8]) -> Self {
-                let mut lower = [0_u8; KNOWN_BYTES_MAX];
-                let Some(lower) = lower.get_mut(..name.len()) else { return Self::Other };
-                for (to, from) in lower.iter_mut().zip(name) {
-                    *to = from.to_ascii_lowercase();
-                }
-                match &*lower {
-                    $($($key)|+ => Self::$variant,)*
-                    _ => Self::Other,
+                let Some(name) = folded(name) else { return Self::Other };
+                let mut at = place(name);
+                loop {
+                    match TABLE[at] {
+                        (_, Self::Other) => return Self::Other,
+                        (key, id) if key == name => return id,
+                        _ => at = (at + 1) % TABLE_PLACES,
+                    }
                 }
             }
 
@@ -42,6 +74,27 @@ macro_rules! header_names {
                 }
             }
         }
+
+        /// Every spelling, filled at compile time; `Other` marks the free places.
+        static TABLE: [(Folded, NameId); TABLE_PLACES] = {
+            let keys: &[(&[u8], NameId)] = &[$($(($key, NameId::$variant),)+)*];
+            let mut table = [([0; KNOWN_BYTES_MAX / 8 + 1], NameId::Other); TABLE_PLACES];
+            let mut next = 0;
+            while next < keys.len() {
+                let (key, id) = keys[next];
+                let mut bytes = [0; KNOWN_BYTES_MAX];
+                bytes.split_at_mut(key.len()).0.copy_from_slice(key);
+                let key = words(&bytes, key.len());
+                let mut at = place(key);
+                while !matches!(table[at].1, NameId::Other) {
+                    at = (at + 1) % TABLE_PLACES;
+                }
+                table[at] = (key, id);
+                next += 1;
+            }
+            assert!(keys.len() * 2 < TABLE_PLACES);
+            table
+        };
 
         impl<'a> HeaderName<'a> {
             /// The name for these bytes: compact forms and any case are known (RFC 3261 7.3.1, 7.3.3).
@@ -185,6 +238,9 @@ mod tests {
     #[test]
     fn an_escaped_or_unknown_name_stays_what_it_is() {
         assert_eq!(HeaderName::from_bytes(b"C%6Fntact"), HeaderName::Other(b"C%6Fntact"));
+        for odd in [&b"Via "[..], b"Vi", b"Viaa", b"To\0", b"", b"\0", b"Call_ID"] {
+            assert!(!HeaderName::from_bytes(odd).is_known(), "{odd:?}");
+        }
         let long = [b'x'; 200];
         assert_eq!(HeaderName::from_bytes(&long), HeaderName::Other(&long));
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::address::Broker;
 use crate::BusError;
 use crate::limits::{COMMAND_TIMEOUT, CONNECT_TIMEOUT};
-use crate::topology::{Argument, ExchangeKind, IDENTITY, Queue, QueueKind, Topology};
+use crate::topology::{Argument, Exchange, ExchangeKind, IDENTITY, Queue, QueueKind, Topology};
 
 /// How long a stream that should hold the identity may take to give it.
 const IDENTITY_WAIT: Duration = Duration::from_millis(500);
@@ -111,21 +111,26 @@ pub(super) async fn declare_queue(broker: &Broker, channel: &Channel, queue: &Qu
     timed(broker, COMMAND_TIMEOUT, declare).await
 }
 
+/// Declares one exchange as the topology has it.
+pub(super) async fn declare_exchange(broker: &Broker, channel: &Channel, exchange: &Exchange) -> Result<(), BusError> {
+    let kind = match exchange.kind {
+        ExchangeKind::Direct => lapin::ExchangeKind::Direct,
+        ExchangeKind::Topic => lapin::ExchangeKind::Topic,
+        ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
+    };
+    let mut arguments = FieldTable::default();
+    if let Some(alternate) = &exchange.alternate {
+        arguments.insert("alternate-exchange".into(), super::wire::text(alternate));
+    }
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declare = channel.exchange_declare(exchange.name.as_str().into(), kind, options, arguments);
+    timed(broker, COMMAND_TIMEOUT, declare).await
+}
+
 /// Declares everything that stands on the broker. What stands already is left as it is.
 pub(super) async fn declare(broker: &Broker, channel: &Channel, topology: &Topology) -> Result<(), BusError> {
     for exchange in &topology.exchanges {
-        let kind = match exchange.kind {
-            ExchangeKind::Direct => lapin::ExchangeKind::Direct,
-            ExchangeKind::Topic => lapin::ExchangeKind::Topic,
-            ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
-        };
-        let mut arguments = FieldTable::default();
-        if let Some(alternate) = &exchange.alternate {
-            arguments.insert("alternate-exchange".into(), super::wire::text(alternate));
-        }
-        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let declare = channel.exchange_declare(exchange.name.as_str().into(), kind, options, arguments);
-        timed(broker, COMMAND_TIMEOUT, declare).await?;
+        declare_exchange(broker, channel, exchange).await?;
     }
     for queue in &topology.queues {
         declare_queue(broker, channel, queue).await?;
@@ -150,17 +155,24 @@ pub(super) async fn identify(broker: &Broker, channel: &Channel, ours: &Identity
             found.ok_or_else(|| BusError::Broker(format!("{IDENTITY} keeps nothing: look at the broker's log")))?
         }
     };
-    if theirs.store != ours.store {
-        return Err(BusError::OtherStore { ours: ours.store.clone(), theirs: theirs.store });
-    }
-    if theirs != *ours {
-        let words = |identity: &Identity| format!("{}/{}", identity.topology, identity.shards);
-        return Err(BusError::OtherTopology { ours: words(ours), theirs: words(&theirs) });
-    }
-    Ok(())
+    ours.agree(&theirs)
 }
 
-async fn first_identity(broker: &Broker, channel: &Channel) -> Result<Option<Identity>, BusError> {
+impl Identity {
+    /// Whether a broker that serves `theirs` may carry ours.
+    pub(super) fn agree(&self, theirs: &Self) -> Result<(), BusError> {
+        if theirs.store != self.store {
+            return Err(BusError::OtherStore { ours: self.store.clone(), theirs: theirs.store.clone() });
+        }
+        if theirs != self {
+            let words = |identity: &Self| format!("{}/{}", identity.topology, identity.shards);
+            return Err(BusError::OtherTopology { ours: words(self), theirs: words(theirs) });
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn first_identity(broker: &Broker, channel: &Channel) -> Result<Option<Identity>, BusError> {
     let qos = channel.basic_qos(1, BasicQosOptions { global: false });
     timed(broker, COMMAND_TIMEOUT, qos).await?;
     let mut from_first = FieldTable::default();

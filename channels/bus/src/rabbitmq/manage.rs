@@ -40,9 +40,11 @@ pub struct QueueDepth {
 
 /// A connection of a person's: for `ark bus status|dead|replay`.
 pub struct Manager {
-    connection: Connection,
-    broker: Broker,
-    topology: Topology,
+    pub(super) connection: Connection,
+    pub(super) broker: Broker,
+    pub(super) topology: Topology,
+    /// The store of this site, for [`Manager::compare`].
+    pub(super) store_id: String,
 }
 
 impl Manager {
@@ -58,11 +60,20 @@ impl Manager {
         let mut failures = Vec::new();
         for broker in &config.brokers {
             match connect::open(broker, &tls, "ark bus").await {
-                Ok(connection) => return Ok(Self { connection, broker: broker.clone(), topology }),
+                Ok(connection) => {
+                    let (broker, store_id) = (broker.clone(), config.store_id.clone());
+                    return Ok(Self { connection, broker, topology, store_id });
+                }
                 Err(failure) => failures.push(failure),
             }
         }
         Err(worst(failures))
+    }
+
+    /// The broker that answered.
+    #[must_use]
+    pub const fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     /// Every queue of the topology with its depth, in the order of `ark bus plan`.

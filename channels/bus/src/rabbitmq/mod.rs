@@ -4,6 +4,7 @@
 //! acknowledging meanwhile). Neither recovers by itself inside the client library; `link` opens the next one.
 
 mod address;
+mod compare;
 mod connect;
 mod ingress;
 mod link;
@@ -38,6 +39,7 @@ use outbox::{OnRefusal, Outbox, Outgoing};
 use publisher::Publisher;
 
 pub use address::{Broker, Tls};
+pub use compare::{Compared, Comparison, Standing};
 pub use manage::{Manager, QueueDepth};
 
 /// What a gateway needs to know to use a broker.

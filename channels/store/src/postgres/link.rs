@@ -65,8 +65,11 @@ impl std::fmt::Debug for PostgresOptions {
 
 /// How to make connections to one database.
 pub(super) struct Road {
-    config: Config,
+    pub(super) config: Config,
     tls: MakeRustlsConnect,
+    pub(super) ca_file: Option<PathBuf>,
+    /// Whether its connections only read.
+    pub(super) to_read: bool,
     pub(super) schema: String,
     /// For messages: without user and password.
     pub(super) place: String,
@@ -91,14 +94,21 @@ impl Road {
             config.password(password);
         }
         config
-            .application_name("ark")
+            .application_name(application(schema))
             .connect_timeout(PG_CONNECT_WAIT)
             .keepalives_idle(Duration::from_secs(10))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3)
             .tcp_user_timeout(PG_COMMIT_WAIT);
         let place = place(&config, schema);
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls(options.ca_file.as_ref())?), schema: schema.clone(), place })
+        let tls = MakeRustlsConnect::new(tls(options.ca_file.as_ref())?);
+        let (ca_file, schema) = (options.ca_file.clone(), schema.clone());
+        Ok(Self { config, tls, ca_file, to_read: false, schema, place })
+    }
+
+    /// The name by which the database knows the connections to this store.
+    pub(super) fn application(&self) -> String {
+        application(&self.schema)
     }
 
     /// A new connection, its session set up; not yet known to be a store.
@@ -126,8 +136,15 @@ impl Road {
             PG_COMMIT_WAIT.as_secs(),
         );
         link.batch(&session).await?;
+        if self.to_read {
+            link.batch("set default_transaction_read_only to on").await?;
+        }
         Ok(link)
     }
+}
+
+fn application(schema: &str) -> String {
+    format!("ark.{}", schema.get(..59).unwrap_or(schema))
 }
 
 fn place(config: &Config, schema: &str) -> String {

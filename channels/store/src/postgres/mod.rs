@@ -18,9 +18,10 @@
 //! [`StoreError::Away`] at once. What was in flight is answered the same: it is there or not, and writing it again is
 //! safe. Another database at the same address (another store id) is refused.
 //!
-//! **Copies.** `pg_dump --schema=ark --format=custom` takes one whole at one moment, `pg_restore` brings it back into
-//! an empty database, [`Store::check`] says whether it keeps the laws.
+//! **Copies.** `pg_dump --schema=ark --format=custom` takes one whole at one moment, `pg_restore` brings it back,
+//! [`Store::check`] says whether it keeps the laws. [`Store::backup`] and [`PostgresStore::restore`] run them.
 
+mod copy;
 mod fail;
 mod feed;
 mod flow;
@@ -139,8 +140,22 @@ impl PostgresStore {
     /// [`StoreError::Denied`] when the database does not let us in or cannot serve, [`StoreError::TooNew`],
     /// [`StoreError::Corrupt`].
     pub fn open(options: &PostgresOptions) -> std::result::Result<Self, StoreError> {
-        let road = Road::new(options)?;
-        let outbox = options.outbox;
+        Self::open_road(Road::new(options)?, options.outbox)
+    }
+
+    /// Opens a store that is there, to be read. It makes and changes nothing; what writes is refused by the database.
+    /// Blocks like [`PostgresStore::open`].
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`]; [`StoreError::Missing`]; [`StoreError::Conflict`] for a layout that this version
+    /// has yet to bring up.
+    pub fn open_to_read(options: &PostgresOptions) -> std::result::Result<Self, StoreError> {
+        let mut road = Road::new(options)?;
+        road.to_read = true;
+        Self::open_road(road, false)
+    }
+
+    fn open_road(road: Road, outbox: bool) -> std::result::Result<Self, StoreError> {
         let (opened, answer) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("ark-store-pg".to_owned());
         let thread = thread.spawn(move || {
@@ -273,7 +288,8 @@ async fn run(road: Road, outbox: bool, opened: &Opened) {
 
 async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, [Link; 2])> {
     let first = road.connect().await?;
-    let schema::Identity { store_id, topology } = schema::migrate(&first, &road).await?;
+    let schema::Identity { store_id, topology } =
+        if road.to_read { schema::look(&first, &road).await? } else { schema::migrate(&first, &road).await? };
     first.prepare(log::STATEMENTS).await?;
     let shared = Arc::new(Shared {
         road,
@@ -538,13 +554,16 @@ impl Store for PostgresStore {
     }
 
     fn backup(&self, to: &Path) -> Answer<'_, Backup> {
-        let schema = &self.shared.road.schema;
-        let why = format!(
-            "PostgreSQL makes its own copies: pg_dump --schema={schema} --format=custom --file={} DATABASE, then \
-             check what pg_restore brings back",
-            to.display()
-        );
-        Box::pin(async { Err(StoreError::Refused(why)) })
+        let (shared, to) = (Arc::clone(&self.shared), to.to_owned());
+        Box::pin(async move {
+            let check = self.check().await?;
+            // A thread of its own: the program takes as long as the copy takes.
+            let (reply, answer) = oneshot::channel();
+            let thread = std::thread::Builder::new().name("ark-store-copy".to_owned());
+            let copying = thread.spawn(move || drop(reply.send(copy::backup(&shared.road, &to, check))));
+            copying.map_err(|error| StoreError::Io { path: "ark-store-copy".into(), detail: error.to_string() })?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        })
     }
 
     fn read(

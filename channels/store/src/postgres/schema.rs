@@ -213,6 +213,19 @@ pub(super) async fn migrate(link: &Link, road: &Road) -> Result<Identity> {
     identity(link, road).await
 }
 
+/// Looks whether the store is there and has the latest layout, for those who only read it.
+pub(super) async fn look(link: &Link, road: &Road) -> Result<Identity> {
+    let there = link.one("select to_regclass($1::text || '.meta') is not null", &[&road.schema]).await?;
+    if !there.is_some_and(|row| row.get(0)) {
+        return Err(StoreError::Missing { place: road.place.clone() }.into());
+    }
+    let found = layout(link, road).await?;
+    if found < LAYOUT {
+        return Err(crate::check::too_old(&road.place, found, LAYOUT).into());
+    }
+    identity(link, road).await
+}
+
 async fn fit(link: &Link, road: &Road) -> Result<()> {
     let denied = |detail: String| Err(StoreError::Denied { place: road.place.clone(), detail }.into());
     let sql = "select current_setting('server_version_num')::bigint, current_setting('server_encoding'),

@@ -1,13 +1,13 @@
 //! Copies of a store, and whether one keeps its laws.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ark_conversation::ConversationId;
 use rusqlite::backup::{Backup as Copy, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use crate::check::{Backup, Check};
+use crate::check::{Backup, Check, Restored, remove, settle, suffixed};
 use crate::error::StoreError;
 use crate::sqlite::fail::{self, Place};
 use crate::sqlite::{flags, lock, schema};
@@ -75,7 +75,7 @@ pub(super) fn backup(db: &Connection, place: &Place, to: &Path) -> Result<Backup
     if to.exists() {
         return Err(StoreError::Conflict(format!("{}: there is a file already; name another", to.display())));
     }
-    let half = beside(to, "part");
+    let half = suffixed(to, ".part");
     // A half copy of a backup that was cut short.
     remove(&half).map_err(file_said)?;
     let copied = copy(db, place, &half).and_then(|()| verify(&half));
@@ -115,60 +115,59 @@ fn copy(db: &Connection, place: &Place, to: &Path) -> Result<(), StoreError> {
     target.query_row("pragma journal_mode = delete", [], |_| Ok(())).map_err(|error| fail::said(&error, &there))
 }
 
-/// Puts a checked backup where a store is opened: into a place where there is none, or whose file was moved away.
+/// Puts a checked backup where a store is opened. `aside`: a store that is there gets this at the end of its name,
+/// and stays beside it; none: a store that is there is left alone.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when there is a file; [`StoreError::Locked`] when a gateway has it open;
-/// [`StoreError::Corrupt`] when the backup does not keep the laws; or what the disk said.
-pub fn restore(from: &Path, to: &Path) -> Result<Check, StoreError> {
+/// [`StoreError::Conflict`] when there is a file and no `aside`; [`StoreError::Locked`] when a gateway has it open;
+/// [`StoreError::Corrupt`] when the backup does not keep the laws; or what the disk said. Nothing has changed then.
+pub fn restore(from: &Path, to: &Path, aside: Option<&str>) -> Result<Restored, StoreError> {
     let file_said = |error: std::io::Error| fail::file_said(&error, to.to_owned());
+    if !from.exists() {
+        return Err(StoreError::Io { path: from.to_owned(), detail: "there is no such file".to_owned() });
+    }
     if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(file_said)?;
     }
     let _lock = lock::take(to)?;
-    if to.exists() || to.with_file_name(suffixed(to, "-wal")).exists() {
-        let told = to.display();
-        return Err(StoreError::Conflict(format!(
-            "{told}: there is a store already; move it (and its -wal) away first"
-        )));
+    let there = to.exists() || suffixed(to, "-wal").exists();
+    if there && aside.is_none() {
+        return Err(StoreError::Conflict(format!("{}: there is a store already", to.display())));
     }
     let check = verify(from)?;
-    let half = beside(to, "part");
+    let half = suffixed(to, ".part");
     remove(&half).map_err(file_said)?;
-    std::fs::copy(from, &half).map_err(file_said)?;
-    if let Err(error) = verify(&half) {
+    let copied = std::fs::copy(from, &half).map_err(|error| fail::file_said(&error, half.clone()));
+    if let Err(error) = copied.and_then(|_| verify(&half)) {
         let _ = remove(&half);
         return Err(error);
     }
-    settle(&half, to).map_err(file_said)?;
-    Ok(check)
-}
-
-fn suffixed(path: &Path, suffix: &str) -> std::ffi::OsString {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    name
-}
-
-fn beside(path: &Path, extension: &str) -> PathBuf {
-    path.with_file_name(suffixed(path, &format!(".{extension}")))
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let moved = aside.filter(|_| there).map(|aside| suffixed(to, aside));
+    if let Some(moved) = &moved {
+        move_store(to, moved).map_err(file_said)?;
     }
+    if let Err(error) = settle(&half, to) {
+        if let Some(moved) = &moved {
+            let _ = move_store(moved, to);
+        }
+        return Err(file_said(error));
+    }
+    Ok(Restored { check, moved: moved.map(|moved| moved.display().to_string()) })
 }
 
-/// Gives a finished copy its name, durably; answers its size.
-fn settle(half: &Path, to: &Path) -> std::io::Result<u64> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(half, std::fs::Permissions::from_mode(0o600))?;
-    let file = std::fs::File::open(half)?;
-    file.sync_all()?;
-    std::fs::rename(half, to)?;
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(file.metadata()?.len())
+/// Gives a database and what SQLite keeps beside it another name.
+fn move_store(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        let told = format!("{} is there already", to.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, told));
+    }
+    // The write-ahead log first: a database whose log is missing would look whole and lack its last records.
+    for end in ["-wal", "-shm", ""] {
+        let (from, to) = (suffixed(from, end), suffixed(to, end));
+        match std::fs::rename(from, to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }

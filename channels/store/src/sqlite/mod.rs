@@ -80,14 +80,16 @@ pub struct SqliteStore {
     shared: Arc<Shared>,
     store_id: String,
     threads: Option<Threads>,
-    _lock: lock::StoreLock,
+    /// None when it was opened to be read.
+    _lock: Option<lock::StoreLock>,
 }
 
 /// The senders whose end ends the threads, and the threads.
 struct Threads {
     jobs: SyncSender<Box<dyn Job>>,
     reads: SyncSender<Read>,
-    writer: JoinHandle<()>,
+    /// None when it was opened to be read: nobody takes a job then.
+    writer: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -107,6 +109,19 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(place: Place, topology: Topology, outbox: bool) -> Arc<Self> {
+        Arc::new(Self {
+            place,
+            topology,
+            outbox,
+            waiting_jobs: AtomicUsize::new(0),
+            committed_events: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            failed_commits: AtomicU64::new(0),
+            failing: Mutex::new(None),
+        })
+    }
+
     fn taken(&self, jobs: usize) {
         self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
     }
@@ -171,18 +186,39 @@ impl SqliteStore {
             (0..READERS).map(|_| open_reader(path)).collect::<Result<_, _>>().map_err(said)?;
 
         let topology = leases::topology(&db).map_err(said)?;
-        let shared = Arc::new(Shared {
-            topology,
-            outbox: options.outbox,
-            place,
-            waiting_jobs: AtomicUsize::new(0),
-            committed_events: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            failed_commits: AtomicU64::new(0),
-            failing: Mutex::new(None),
-        });
-        let threads = Threads::start(db, readers, &shared).map_err(file_said)?;
-        Ok(Self { shared, store_id, threads: Some(threads), _lock: lock })
+        let shared = Shared::new(place, topology, options.outbox);
+        let threads = Threads::start(Some(db), readers, &shared).map_err(file_said)?;
+        Ok(Self { shared, store_id, threads: Some(threads), _lock: Some(lock) })
+    }
+
+    /// Opens a store that is there, to be read: beside the gateway that has it, or without one. It takes no lock, makes
+    /// and changes nothing, and answers what writes with [`StoreError::Refused`].
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`]; [`StoreError::Conflict`] for a layout that this version has yet to bring up;
+    /// [`StoreError::TooNew`], [`StoreError::Corrupt`], or what the disk said.
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let file_said = |error: std::io::Error| fail::file_said(&error, path.to_owned());
+        match std::fs::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing { place: path.display().to_string() });
+            }
+            opened => drop(opened.map_err(file_said)?),
+        }
+        let place = Place { path: path.to_owned() };
+        let said = |error: rusqlite::Error| fail::said(&error, &place);
+        let readers: Vec<Connection> =
+            (0..READERS).map(|_| open_reader(path)).collect::<Result<_, _>>().map_err(said)?;
+        let db = &readers[0];
+        schema::fits(db, &place)?;
+        let store_id = db
+            .query_row("select value from meta where key = 'store_id'", [], |row| row.get::<_, String>(0))
+            .map_err(said)?;
+        let topology = leases::topology(db).map_err(said)?;
+        let shared = Shared::new(place.clone(), topology, false);
+        let threads = Threads::start(None, readers, &shared).map_err(file_said)?;
+        Ok(Self { shared, store_id, threads: Some(threads), _lock: None })
     }
 
     /// The database file.
@@ -254,17 +290,25 @@ impl SqliteStore {
     fn refused<T>(&self, refused: &TrySendError<T>) -> StoreError {
         match refused {
             TrySendError::Full(_) => StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) },
+            TrySendError::Disconnected(_) if self.threads().writer.is_none() => {
+                StoreError::Refused("it was opened to be read".to_owned())
+            }
             TrySendError::Disconnected(_) => StoreError::Closed,
         }
     }
 }
 
 impl Threads {
-    fn start(db: Connection, readers: Vec<Connection>, shared: &Arc<Shared>) -> std::io::Result<Self> {
+    /// Without `db` nobody writes.
+    fn start(db: Option<Connection>, readers: Vec<Connection>, shared: &Arc<Shared>) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(WRITER_QUEUE_JOBS);
-        let writer = Writer::new(db, Arc::clone(shared));
-        let writer =
-            std::thread::Builder::new().name("ark-store-write".to_owned()).spawn(move || writer.run(&queue))?;
+        let writer = match db.map(|db| Writer::new(db, Arc::clone(shared))) {
+            Some(writer) => {
+                let thread = std::thread::Builder::new().name("ark-store-write".to_owned());
+                Some(thread.spawn(move || writer.run(&queue))?)
+            }
+            None => None,
+        };
         let (reads, queue) = sync_channel::<Read>(READER_QUEUE_JOBS);
         let queue = Arc::new(Mutex::new(queue));
         let readers = readers
@@ -288,7 +332,9 @@ impl Drop for SqliteStore {
             let _ = reader.join();
         }
         drop(jobs);
-        let _ = writer.join();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
     }
 }
 
@@ -601,7 +647,7 @@ impl Store for SqliteStore {
             let write = match self.shared.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
                 Some(_) => self.run(Ok(()), writer::probe).await,
-                None if self.threads().writer.is_finished() => Err(StoreError::Closed),
+                None if self.threads().writer.as_ref().is_some_and(JoinHandle::is_finished) => Err(StoreError::Closed),
                 None => Ok(()),
             };
             let read = self.ask(|db| db.query_row("select 1 from meta limit 1", [], |_| Ok(()))).await;

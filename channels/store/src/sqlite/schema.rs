@@ -1,5 +1,7 @@
 //! The tables, and how older files become newer ones.
 
+use std::cmp::Ordering;
+
 use rusqlite::Connection;
 
 use crate::error::StoreError;
@@ -209,6 +211,21 @@ const MIGRATIONS: &[&str] = &[
 
 /// The latest layout this program knows.
 pub(super) const LAYOUT: i64 = MIGRATIONS.len() as i64;
+
+/// Looks whether a file has the latest layout, for those who only read it.
+pub(super) fn fits(connection: &Connection, place: &Place) -> Result<(), StoreError> {
+    let said = |error: rusqlite::Error| fail::said(&error, place);
+    let found: i64 = connection.query_row("pragma user_version", [], |row| row.get(0)).map_err(said)?;
+    let path = place.path.clone();
+    match found.cmp(&LAYOUT) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(StoreError::TooNew { path, found, known: LAYOUT }),
+        Ordering::Less if found == 0 => {
+            Err(StoreError::Corrupt { path, detail: "it has no layout of Ark's".to_owned() })
+        }
+        Ordering::Less => Err(crate::check::too_old(&path.display().to_string(), found, LAYOUT)),
+    }
+}
 
 /// Brings a file to the latest layout, each step in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection, place: &Place) -> Result<(), StoreError> {

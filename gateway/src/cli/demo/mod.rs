@@ -95,7 +95,7 @@ async fn demo(command: &DemoCommand) -> CliResult {
     };
     let (gateway, site) = started;
     let outcome = tokio::select! {
-        outcome = show(command.once, lang, &site, &gateway) => outcome,
+        outcome = show(command.once, lang, (&site, &folder), &gateway) => outcome,
         () = stop.told() => Ok(ended_early(command.once)),
     };
     gateway.stop_now().await;
@@ -153,7 +153,7 @@ async fn start(lang: Lang, folder: &site::Folder) -> Result<(Gateway, Site), Fai
 }
 
 /// The scripted call, then, unless it is only for that, the gateway as it stands.
-async fn show(once: bool, lang: Lang, site: &Site, gateway: &Gateway) -> CliResult {
+async fn show(once: bool, lang: Lang, (site, folder): (&Site, &site::Folder), gateway: &Gateway) -> CliResult {
     let busy = |error: ark_bus::BusError| Failure::environment(error.to_string());
     let records = gateway.bus.subscribe(Filter::default()).await.map_err(busy)?;
     let (sender, receiver) = mpsc::channel(RECORDS_MAX);
@@ -173,7 +173,7 @@ async fn show(once: bool, lang: Lang, site: &Site, gateway: &Gateway) -> CliResu
     };
     if let Some(conversation) = conversation {
         let records = read(gateway, conversation).await?;
-        for line in words::summary(lang, site, conversation, &records) {
+        for line in words::summary(lang, site, (conversation, &records), once && folder.temporary) {
             output::line(line)?;
         }
     }

@@ -53,8 +53,13 @@ pub(super) fn stuck(lang: Lang, why: &str) -> String {
     either(lang, format!("演示来电没有走完：{why}"), format!("the scripted call did not go as it should: {why}"))
 }
 
-/// What is kept of the scripted call.
-pub(super) fn summary(lang: Lang, site: &Site, conversation: ConversationId, records: &[Record]) -> Vec<String> {
+/// What is kept of the scripted call; `gone`: nothing is, in a moment.
+pub(super) fn summary(
+    lang: Lang,
+    site: &Site,
+    (conversation, records): (ConversationId, &[Record]),
+    gone: bool,
+) -> Vec<String> {
     let count = records.len();
     let mut lines = vec![either(
         lang,
@@ -66,6 +71,14 @@ pub(super) fn summary(lang: Lang, site: &Site, conversation: ConversationId, rec
             let name = e.reference.rsplit('/').next().unwrap_or_default();
             let file = site.config.files.recordings().join(name);
             let (file, length) = (file.display(), seconds(lang, e.duration_ms));
+            if gone {
+                lines.push(either(
+                    lang,
+                    format!("来电人留了言（{length}）；用 --data 目录可保留录音"),
+                    format!("The caller left a message of {length}; --data FOLDER keeps the recording"),
+                ));
+                continue;
+            }
             lines.push(either(
                 lang,
                 format!("来电人留了言（{length}）：{file}"),

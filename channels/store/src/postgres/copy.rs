@@ -1,0 +1,245 @@
+//! Copies of a store in PostgreSQL, made by the database's own programs: `pg_dump` and `pg_restore`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+
+use super::link::{Link, PostgresOptions, Result, Road};
+use super::{PostgresStore, fail::Fault};
+use crate::check::{Backup, Check, Restored, remove, settle, suffixed};
+use crate::error::StoreError;
+use crate::limits::{PG_BACKOFF, PG_LEAVE_WAIT, PG_PROGRAM_WORDS_MAX};
+
+type Said<T> = std::result::Result<T, StoreError>;
+
+/// Where Debian and its kind keep each version's programs.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The newest of PostgreSQL's programs of this name: an older one refuses a newer server.
+fn installed(program: &str) -> Said<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir(VERSIONS)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    versions.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = versions.into_iter().rev().map(|(_, folder)| folder).chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file()).ok_or_else(|| {
+        StoreError::Refused(format!(
+            "{program} is not installed here, and PostgreSQL makes its copies with it; install PostgreSQL's client \
+             programs (Debian: postgresql-client), no older than the server"
+        ))
+    })
+}
+
+impl Road {
+    /// The environment by which PostgreSQL's programs reach the same database: a password in it is not seen by other
+    /// users, as it would be on their command line.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let config = &self.config;
+        let hosts: Vec<String> = config
+            .get_hosts()
+            .iter()
+            .map(|host| match host {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(path) => path.display().to_string(),
+            })
+            .collect();
+        let ports: Vec<String> = config.get_ports().iter().map(ToString::to_string).collect();
+        let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+        let ssl = match (config.get_ssl_mode(), &self.ca_file) {
+            (SslMode::Disable, _) => "disable",
+            (SslMode::Prefer, _) => "prefer",
+            (_, Some(_)) => "verify-full",
+            (_, None) => "require",
+        };
+        let primary = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
+        [
+            ("PGHOST", Some(hosts.join(","))),
+            ("PGPORT", Some(ports.join(",")).filter(|ports| !ports.is_empty())),
+            ("PGUSER", config.get_user().map(str::to_owned)),
+            ("PGPASSWORD", password),
+            ("PGDATABASE", config.get_dbname().or(config.get_user()).map(str::to_owned)),
+            ("PGSSLMODE", Some(ssl.to_owned())),
+            ("PGSSLROOTCERT", self.ca_file.as_ref().map(|file| file.display().to_string())),
+            ("PGTARGETSESSIONATTRS", primary.then(|| "read-write".to_owned())),
+            ("PGAPPNAME", Some(self.application())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
+    /// Runs one of PostgreSQL's programs to its end; what it printed.
+    fn run(&self, program: &str, args: &[&std::ffi::OsStr]) -> Said<String> {
+        let failed = |detail: String| StoreError::Denied { place: self.place.clone(), detail };
+        let done = Command::new(installed(program)?)
+            .args(args)
+            .envs(self.environment())
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| failed(format!("{program}: {error}")))?;
+        if done.status.success() {
+            return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+        }
+        let words: String = String::from_utf8_lossy(&done.stderr).trim().chars().take(PG_PROGRAM_WORDS_MAX).collect();
+        Err(failed(format!("{program} said: {words}")))
+    }
+}
+
+/// Copies the schema to a new file, whole at one moment, while gateways use it, and reads the copy to its end.
+pub(super) fn backup(road: &Road, to: &Path, check: Check) -> Said<Backup> {
+    let file_said = |error: std::io::Error| StoreError::Io { path: to.to_owned(), detail: error.to_string() };
+    if to.exists() {
+        return Err(StoreError::Conflict(format!("{}: there is a file already; name another", to.display())));
+    }
+    let half = suffixed(to, ".part");
+    remove(&half).map_err(file_said)?;
+    // Made before the program writes to it: what is in it is for nobody else to read.
+    let made = {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)
+    };
+    drop(made.map_err(file_said)?);
+    let schema = format!("--schema={}", road.schema);
+    let args = [schema.as_ref(), "--format=custom".as_ref(), "--no-password".as_ref(), "--file".as_ref()];
+    let copied = road
+        .run("pg_dump", &[&args[..], &[half.as_os_str()]].concat())
+        .and_then(|_| road.run("pg_restore", &["--file=/dev/null".as_ref(), half.as_os_str()]));
+    if let Err(error) = copied {
+        let _ = remove(&half);
+        return Err(error);
+    }
+    let bytes = settle(&half, to).map_err(file_said)?;
+    Ok(Backup { path: to.to_owned(), bytes, check })
+}
+
+impl PostgresStore {
+    /// Brings a backup back into the database: into the schema that the options name. `aside`: a store that is there
+    /// is renamed with this at the end of its schema's name, and stays; none: it is left alone. Blocks; not to be
+    /// called inside a runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is a store and no `aside`, or a gateway is connected to it;
+    /// [`StoreError::Corrupt`] when the file is no backup of such a schema, or what it brought does not keep the laws;
+    /// otherwise as [`PostgresStore::open`]. Unless the check at the end found something, nothing has changed then.
+    pub fn restore(from: &Path, options: &PostgresOptions, aside: Option<&str>) -> Said<Restored> {
+        let road = Road::new(options)?;
+        holds(&road, from)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| StoreError::Io { path: "tokio".into(), detail: error.to_string() })?;
+        let said = |fault: Fault| fault.said(&road.place);
+        let moved = runtime.block_on(make_room(&road, aside)).map_err(said)?;
+        let args = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-password"];
+        let database = road.config.get_dbname().or(road.config.get_user()).unwrap_or_default();
+        let args = args.map(str::as_ref).into_iter().chain(["--dbname".as_ref(), database.as_ref(), from.as_os_str()]);
+        if let Err(error) = road.run("pg_restore", &args.collect::<Vec<_>>()) {
+            if let Some(moved) = &moved {
+                runtime.block_on(rename(&road, moved, &road.schema)).map_err(said)?;
+            }
+            return Err(error);
+        }
+        drop(runtime);
+        // Brings an older layout up as well.
+        let store = Self::open(options)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| StoreError::Io { path: "tokio".into(), detail: error.to_string() })?;
+        let check = runtime.block_on(crate::Store::check(&store))?;
+        Ok(Restored { check, moved: moved.map(|schema| format!("schema {schema}")) })
+    }
+}
+
+/// Whether a file is a copy of this schema.
+fn holds(road: &Road, from: &Path) -> Said<()> {
+    if !from.exists() {
+        return Err(StoreError::Io { path: from.to_owned(), detail: "there is no such file".to_owned() });
+    }
+    let corrupt = |detail: String| StoreError::Corrupt { path: from.to_owned(), detail };
+    let list = match road.run("pg_restore", &["--list".as_ref(), from.as_os_str()]) {
+        Err(StoreError::Denied { detail, .. }) => return Err(corrupt(detail)),
+        list => list?,
+    };
+    let table = format!(" TABLE {} meta ", road.schema);
+    if list.lines().any(|line| line.contains(&table)) {
+        return Ok(());
+    }
+    Err(corrupt(format!("it holds no store in schema {}", road.schema)))
+}
+
+/// Makes the schema's name free; answers the name that the store which was there has now.
+async fn make_room(road: &Road, aside: Option<&str>) -> Result<Option<String>> {
+    let link = road.connect().await?;
+    let schema = &road.schema;
+    let sql = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1 and c.relkind = 'r'";
+    let tables: i64 = link.one(sql, &[schema]).await?.map_or(0, |row| row.get(0));
+    if tables == 0 {
+        // An empty one that somebody made; one that holds anything else stays, and the error says so.
+        link.batch(&format!("drop schema if exists {schema}")).await?;
+        return Ok(None);
+    }
+    let Some(aside) = aside else {
+        return Err(StoreError::Conflict(format!("{}: there is a store already", road.place)).into());
+    };
+    let sql = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = $1 and pid <> pg_backend_pid()";
+    let begun = std::time::Instant::now();
+    let others = loop {
+        let others: i64 = link.one(sql, &[&road.application()]).await?.map_or(0, |row| row.get(0));
+        // The database sees a moment later that a gateway has ended.
+        if others == 0 || begun.elapsed() > PG_LEAVE_WAIT {
+            break others;
+        }
+        tokio::time::sleep(*PG_BACKOFF.start()).await;
+    };
+    if others > 0 {
+        let why = format!("{}: in use by gateways ({others} connections); stop them first", road.place);
+        return Err(StoreError::Conflict(why).into());
+    }
+    let moved = name_aside(schema, aside);
+    rename_on(&link, schema, &moved).await?;
+    Ok(Some(moved))
+}
+
+/// A schema's name with more at its end: of a-z, 0-9 and `_`, 63 bytes at most.
+fn name_aside(schema: &str, aside: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' };
+    let end: String = aside.chars().map(plain).collect();
+    let kept = 63_usize.saturating_sub(end.len());
+    format!("{}{end}", schema.get(..kept.min(schema.len())).unwrap_or_default())
+}
+
+async fn rename(road: &Road, from: &str, to: &str) -> Result<()> {
+    rename_on(&road.connect().await?, from, to).await
+}
+
+async fn rename_on(link: &Link, from: &str, to: &str) -> Result<()> {
+    link.batch(&format!("alter schema {from} rename to {to}")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_reach_the_database_without_a_password_on_their_command_line() {
+        let mut options = PostgresOptions::new("postgresql://ark:s%40crEt@db1:5433,db2:5434/calls?sslmode=require");
+        options.ca_file = None;
+        let environment = Road::new(&options).unwrap().environment();
+        let value = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        assert_eq!((value("PGHOST"), value("PGPORT")), (Some("db1,db2"), Some("5433,5434")));
+        assert_eq!((value("PGUSER"), value("PGPASSWORD")), (Some("ark"), Some("s@crEt")));
+        assert_eq!((value("PGDATABASE"), value("PGSSLMODE")), (Some("calls"), Some("require")));
+        assert_eq!(value("PGSSLROOTCERT"), None);
+    }
+
+    #[test]
+    fn the_name_of_what_is_moved_fits_a_schema() {
+        assert_eq!(name_aside("ark", ".before-20261127T034500"), "ark_before_20261127t034500");
+        assert_eq!(name_aside(&"a".repeat(60), "_before").len(), 63);
+    }
+}

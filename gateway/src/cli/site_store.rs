@@ -1,0 +1,82 @@
+//! The site's store, as operators' commands open it: themselves, beside a gateway that runs or without one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ark_conversation::{ConversationId, Tenant};
+use ark_store::{ListFilter, PostgresOptions, PostgresStore, SqliteStore, Store, StoreError};
+
+use super::output::Failure;
+use crate::config::Config;
+
+/// Conversations among which an id's end is looked for.
+const NEWEST: usize = 500;
+
+/// Where the site's store is.
+pub(super) enum Place {
+    /// An SQLite file.
+    File(PathBuf),
+    /// A PostgreSQL database.
+    Database(PostgresOptions),
+}
+
+impl Place {
+    /// As `[store] url` says.
+    pub(super) fn of(config: &Config) -> Result<Self, StoreError> {
+        match config.store.sqlite_path() {
+            Some(path) => Ok(Self::File(path.to_owned())),
+            None => Ok(Self::Database(crate::open::postgres_options(config)?)),
+        }
+    }
+}
+
+/// Opens the site's store to read it. Nothing is made, changed or locked.
+pub(super) fn open_to_read(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match Place::of(config)? {
+        Place::File(path) => Arc::new(SqliteStore::open_to_read(path)?),
+        Place::Database(options) => Arc::new(PostgresStore::open_to_read(&options)?),
+    })
+}
+
+/// Opens the site's store to write to it: an SQLite file only while no gateway has it.
+pub(super) fn open_to_write(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    // Never made by this: what is looked for is not in a new one.
+    drop(open_to_read(config)?);
+    Ok(match Place::of(config)? {
+        Place::File(path) => Arc::new(SqliteStore::open(path)?),
+        Place::Database(options) => Arc::new(PostgresStore::open(&options)?),
+    })
+}
+
+/// How a command ends that the store did not do: 1 when it was looked at and something is wrong with it or in the way,
+/// 2 when it could not be looked at.
+pub(super) fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Corrupt { .. }
+        | StoreError::Conflict(_)
+        | StoreError::Refused(_)
+        | StoreError::Locked { .. }
+        | StoreError::Busy { .. } => Failure::Refused(error.to_string()),
+        error => Failure::Environment(error.to_string()),
+    }
+}
+
+/// A conversation that was named by its id, or by an unambiguous end of it among the newest.
+pub(super) async fn resolve(store: &dyn Store, given: &str) -> Result<ConversationId, Failure> {
+    if let Ok(id) = given.to_ascii_uppercase().parse() {
+        return Ok(id);
+    }
+    let page = store.list(&Tenant::default(), ListFilter::default(), NEWEST).await.map_err(failure)?;
+    let end = given.to_ascii_uppercase();
+    let ids = page.conversations.iter().map(|state| state.conversation);
+    let mut matching = ids.filter(|id| !end.is_empty() && id.to_string().ends_with(&end));
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(Failure::Refused(format!(
+            "no conversation among the newest {NEWEST} ends with `{given}`: write its whole id (26 characters)"
+        ))),
+        (Some(_), Some(_)) => {
+            Err(Failure::Refused(format!("several conversations end with `{given}`: write more of the id")))
+        }
+    }
+}
