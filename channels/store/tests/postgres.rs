@@ -322,7 +322,8 @@ async fn what_a_transaction_under_way_may_still_write_before_it_is_waited_for() 
         select tenant, '\\x00000000000000000000000000000007', 1, epoch, at_us, type, source, 'copy', time_us, data
         from ark.log limit 1";
     let lock = "begin; set local search_path to ark; select pg_advisory_xact_lock_shared(
-        'log_position_seq'::regclass::oid::integer, (last_value % 2147483648)::integer) from log_position_seq";
+        'log_position_seq'::regclass::oid::integer,
+        case when is_called then (last_value % 2147483648)::integer else 0 end) from log_position_seq";
     other.batch_execute(lock).await.unwrap();
     other.batch_execute(copy).await.unwrap();
     store.append(vec![call(1, 2)]).await.unwrap();
@@ -333,6 +334,16 @@ async fn what_a_transaction_under_way_may_still_write_before_it_is_waited_for() 
     let both = store.feed(&Tenant::MAIN, first.next, 10).await.unwrap();
     let ids: Vec<&str> = both.records.iter().map(|one| one.record.event.id.as_str()).collect();
     assert!(ids.len() == 2 && ids[0] == "copy" && !both.held, "{ids:?}");
+
+    // The first of all.
+    let fresh = server.store("fresh");
+    other.batch_execute(&lock.replace("to ark", "to fresh")).await.unwrap();
+    other.batch_execute(&copy.replace("into ark.log", "into fresh.log")).await.unwrap();
+    fresh.append(vec![call(1, 2)]).await.unwrap();
+    let held = fresh.feed(&Tenant::MAIN, 0, 10).await.unwrap();
+    assert!(held.records.is_empty() && held.held && held.next == 0, "{held:?}");
+    other.batch_execute("commit").await.unwrap();
+    assert_eq!(fresh.feed(&Tenant::MAIN, 0, 10).await.unwrap().records.len(), 2);
 
     // One that is given up leaves a hole and holds nothing back.
     other.batch_execute(lock).await.unwrap();

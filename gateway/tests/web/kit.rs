@@ -12,6 +12,7 @@ use ark::control::{
 use ark::http::token::Token;
 use ark::http::{About, Web, WebConfig};
 use ark::telemetry::{Sample, SampleKind};
+use ark::webhooks::Webhooks;
 use ark_bus::{Bus, EmbeddedBus};
 use ark_conversation::{CloudEvent, ConversationId, Event, NewEvent, Record, Tenant, samples};
 use ark_store::{SqliteStore, Store};
@@ -25,6 +26,7 @@ pub(crate) struct Made {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) hung_up: Mutex<Vec<String>>,
     pub(crate) calls: Mutex<Vec<CallView>>,
+    pub(crate) webhooks: Mutex<Option<Arc<Webhooks>>>,
     pub(crate) folder: PathBuf,
 }
 
@@ -36,7 +38,8 @@ impl Made {
         std::fs::create_dir_all(folder.join("files/recordings")).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap());
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
-        Arc::new(Self { store, bus, hung_up: Mutex::default(), calls: Mutex::default(), folder })
+        let (hung_up, calls, webhooks) = Default::default();
+        Arc::new(Self { store, bus, hung_up, calls, webhooks, folder })
     }
 
     pub(crate) fn web(self: &Arc<Self>) -> Arc<Web> {
@@ -133,6 +136,10 @@ impl Control for Made {
 
     fn rollback<'a>(&'a self, name: &'a str, _: Option<u32>) -> Reply<'a, Result<Published, ControlError>> {
         Box::pin(async move { Err(ControlError::NotFound(format!("no hotline uses a plan `{name}`"))) })
+    }
+
+    fn webhooks(&self) -> Option<Arc<Webhooks>> {
+        self.webhooks.lock().unwrap().clone()
     }
 
     fn readiness(&self) -> Reply<'_, Vec<Ready>> {

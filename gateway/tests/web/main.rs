@@ -255,6 +255,62 @@ async fn the_history_is_read_in_pages_or_as_lines_up_to_its_end() {
 }
 
 #[tokio::test]
+async fn webhooks_are_seen_tried_and_taken_up_again_over_the_api() {
+    let made = Made::new("webhooks");
+    let router = router(made.web());
+    let post = |path: &str| {
+        let request = Request::post(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        request.body(Body::empty()).unwrap()
+    };
+    assert_eq!(ask(&router, get("/api/v1/webhooks")).await.status(), StatusCode::NOT_FOUND, "none are running");
+    let secret = made.folder.join("secret");
+    std::fs::write(&secret, "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    // A port that nobody listens on: it was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let site = format!(
+        "[[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:{port}/x?key=hunter2\"\nallow_private = true\n\
+         secrets = [{{ file = \"{}\" }}]\n",
+        secret.display()
+    );
+    let (config, _) = ark::config::Config::parse(&site, "ark.toml").unwrap();
+    let bounds = ark::webhooks::Bounds { attempts_max: 1, ..ark::webhooks::Bounds::default() };
+    let (store, bus) = (Arc::clone(&made.store), Arc::clone(&made.bus));
+    let (webhooks, running) = ark::webhooks::start(&config.webhook, "gw1", store, bus, &bounds).unwrap();
+    *made.webhooks.lock().unwrap() = Some(webhooks);
+    while made.store.reader(&Tenant::default(), "webhook:crm").await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let tried = json(ask(&router, post("/api/v1/webhooks/crm/test")).await).await;
+    assert!(tried["ok"] == false && tried["error"].as_str().unwrap().contains("refused"), "{tried}");
+    made.tell_the_story(conversation(60, 1)).await;
+    let dead = "/api/v1/webhooks/crm/deliveries?state=dead&limit=1";
+    let begun = std::time::Instant::now();
+    let one = loop {
+        let page = json(ask(&router, get(dead)).await).await;
+        if let Some(one) = page["deliveries"].get(0) {
+            break one.clone();
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing is given up");
+        tokio::task::yield_now().await;
+    };
+    let list = text(ask(&router, get("/api/v1/webhooks")).await).await;
+    assert!(list.contains("\"crm\"") && list.contains("/x") && !list.contains("hunter2"), "{list}");
+    let replay = format!("/api/v1/webhooks/deliveries/{}/replay", one["id"]);
+    assert_eq!(json(ask(&router, post(&replay)).await).await["webhook"], "crm");
+    assert_eq!(ask(&router, post("/api/v1/webhooks/crm/enable")).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(ask(&router, post("/api/v1/webhooks/crm/replay")).await.status(), StatusCode::OK);
+    for path in ["crm2/test", "crm2/enable", "crm2/replay", "deliveries/999999/replay"] {
+        let answer = ask(&router, post(&format!("/api/v1/webhooks/{path}"))).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(ask(&router, get("/api/v1/webhooks/crm2/deliveries")).await.status(), StatusCode::NOT_FOUND);
+    let nonsense = ask(&router, post("/api/v1/webhooks/deliveries/x/replay")).await;
+    assert_eq!(nonsense.status(), StatusCode::BAD_REQUEST);
+    running.stop().await;
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
 async fn a_recording_is_an_attachment_that_a_player_can_seek_in() {
     let made = Made::new("recording");
     let router = router(made.web());

@@ -15,8 +15,9 @@ use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
 use crate::pending::AdvanceOf;
 
 /// Begins a transaction that may append. The lock is shared, so that it never waits; it ends with the transaction.
-pub(super) const BEGIN: &str = "begin; select pg_advisory_xact_lock_shared(
-    'log_position_seq'::regclass::oid::integer, (last_value % 2147483648)::integer) from log_position_seq";
+/// A sequence that has given nothing yet says 1, and will give 1.
+pub(super) const BEGIN: &str = "begin; select pg_advisory_xact_lock_shared('log_position_seq'::regclass::oid::integer,
+    case when is_called then (last_value % 2147483648)::integer else 0 end) from log_position_seq";
 
 const HELD: &str = "select objid::bigint from pg_locks
     where locktype = 'advisory' and granted and objsubid = 2 and classid = 'log_position_seq'::regclass::oid
