@@ -23,7 +23,8 @@ use crate::control::{
     CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
 };
 use crate::conversations::site::{self, SiteTasks, SiteView};
-use crate::conversations::{self, LogSink, LogWriter, Writer};
+use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
+use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
 use crate::http::token::Token;
 use crate::media::{Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
@@ -145,9 +146,7 @@ impl Gateway {
         let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
         let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
-        site::close_own_calls(&*store, &writer, &onward, &process, config.store.is_postgres()).await?;
-        conversations::mend_recordings(&*store, &writer, &onward, &folders.recordings).await?;
-        let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone());
+        let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
         let engine =
             Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
@@ -252,33 +251,20 @@ impl Gateway {
 
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
-        let Self {
-            switch,
-            plans,
-            web_stop,
-            web_task,
-            engine,
-            log,
-            log_writer,
-            carrier,
-            site,
-            watcher,
-            webhook_tasks,
-            ..
-        } = self;
-        watcher.abort();
-        switch.stop().await;
-        let _ = web_stop.send(true);
+        self.watcher.abort();
+        self.switch.stop().await;
+        let _ = self.web_stop.send(true);
         // Streams are cut; whoever still reads an answer has this long.
-        let _ = tokio::time::timeout(Duration::from_secs(2), web_task).await;
-        drop(engine);
-        drop((switch, plans, log));
-        log_writer.finish().await;
-        webhook_tasks.stop().await;
-        if let Some(site) = site {
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.web_task).await;
+        drop(self.engine);
+        // The writer ends when nobody can push any more.
+        drop((self.switch, self.plans, self.log));
+        self.log_writer.finish().await;
+        self.webhook_tasks.stop().await;
+        if let Some(site) = self.site {
             site.end().await;
         }
-        carrier.close().await;
+        self.carrier.close().await;
     }
 }
 
@@ -350,6 +336,31 @@ impl Folders {
         let recordings = recordings.canonicalize().unwrap_or(recordings);
         Ok(Self { recordings })
     }
+}
+
+/// Starts the log's writer, and puts right in the log what the end of an earlier process left.
+async fn begin_log(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    onward: &Onward,
+    (writer, process): (&Writer, &str),
+    folders: &Folders,
+) -> Result<(LogSink, LogWriter), StartError> {
+    // What is in the spool comes first: it may hold the end of calls that would count as lost.
+    let started = conversations::start(Arc::clone(store), onward.clone(), writer.clone(), open_spool(config)?).await;
+    site::close_own_calls(&**store, writer, onward, process, config.store.is_postgres()).await?;
+    conversations::mend_recordings(&**store, writer, onward, &folders.recordings).await?;
+    Ok(started)
+}
+
+fn open_spool(config: &Config) -> Result<Spool, StartError> {
+    let folder = config.gateway.data.join("spool");
+    Spool::open(&folder, SPOOL_BYTES_MAX).map_err(|source| StartError::Folder {
+        what: "the spool of events",
+        path: folder.display().to_string(),
+        source,
+        advice: "Give the user that runs Ark the right to read and write it",
+    })
 }
 
 /// The address of RTP sockets: "every IPv4 address" means every address where callers may come by IPv6 as well.
@@ -596,6 +607,8 @@ impl Running {
             sample("ark_store_failed_commits_total", "Commits that failed.", counter, store.failed_commits),
             sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
             sample("ark_log_dropped_total", "Events that the log never got.", counter, load(&log.dropped)),
+            sample("ark_log_spool_events", "Events that wait on disk for the store.", gauge, load(&log.spool_events)),
+            sample("ark_log_spool_bytes", "Bytes of the spool on disk.", gauge, load(&log.spool_bytes)),
             sample("ark_bus_readers", "Live readers of the bus.", gauge, bus.subscribers as u64),
             sample("ark_bus_waiting", "Messages that wait in this process for the broker.", gauge, bus.waiting as u64),
             sample("ark_bus_confirmed_total", "Messages that the broker confirmed.", counter, bus.confirmed),

@@ -60,7 +60,7 @@ fn newest(gateway: &Gateway, not: &[&str]) -> String {
     }
 }
 
-fn wait_until(what: &str, gateway: &Gateway, within: Duration, so: impl Fn() -> bool) {
+fn wait_until(what: &str, gateway: &Gateway, within: Duration, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + within;
     while !so() {
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
@@ -149,6 +149,52 @@ fn a_broker_that_dies_during_calls_loses_nothing_and_keeps_the_order() {
     tail.wait_for("call.ended", CAUGHT_UP);
     wait_until("the bus is well again", &a, CAUGHT_UP, || bus_is_well(&a) && bus_is_well(&b));
     wait_until("nothing waits in the outbox", &b, CAUGHT_UP, || site.rows_in_the_outbox() == "0");
+}
+
+/// Events that wait on disk, as `/metrics` has it.
+fn in_the_spool(gateway: &Gateway) -> u64 {
+    let metrics = gateway.ask("GET", "/metrics", None).body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix("ark_log_spool_events "));
+    line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no ark_log_spool_events in {metrics}"))
+}
+
+#[test]
+fn a_database_that_dies_loses_nothing_of_calls_that_go_on_though_the_gateway_dies_too() {
+    let Some(site) = Site::start("live_site a_database_that_dies") else { return };
+    let mut gateway = site.gateway("gw1");
+    let (mut chen, mut anna) = (Phone::new("chen"), Phone::new("anna"));
+    chen.call(gateway.sip, "95188");
+    chen.wait_to_hear(440.0, SOON);
+    let id = newest(&gateway, &[]);
+    wait_until("the call is in the log", &gateway, SOON, || gateway.timeline(&id).count("call.answered") == 1);
+
+    site.database.kill().expect("it dies");
+    chen.press('1');
+    chen.wait_to_hear(1_000.0, SOON);
+    assert_eq!(chen.wait_for_the_end(SOON), Ended::TheirBye, "the call goes on to its end");
+    anna.call(gateway.sip, "95188");
+    anna.wait_to_hear(440.0, SOON);
+    anna.hang_up();
+    gateway.process.wait_for_line("events wait in the spool on disk", SOON);
+    // What came last is on disk when nothing has come for a while.
+    let mut waiting = in_the_spool(&gateway);
+    wait_until("all of it is on disk", &gateway, SOON, || {
+        let before = std::mem::replace(&mut waiting, in_the_spool(&gateway));
+        waiting >= 10 && waiting == before
+    });
+    gateway.process.kill();
+    site.database.up().expect("it comes back");
+
+    let gateway = gateway.start_again();
+    assert_eq!(in_the_spool(&gateway), 0, "it is in the log before the gateway is ready");
+    // `timeline` refuses a gap.
+    let timelines: Vec<_> = gateway.conversations().iter().map(|one| gateway.timeline(&conversation_id(one))).collect();
+    assert_eq!(timelines.len(), 2);
+    for timeline in &timelines {
+        timeline.assert_order(&["call.ringing", "call.answered", "prompt.started", "call.quality", "call.ended"]);
+        assert_eq!(timeline.count("call.lost"), 0, "it ended as it did, and was not lost");
+    }
+    assert_eq!(timelines.iter().map(|one| one.count("dtmf")).sum::<usize>(), 1);
 }
 
 /// Starts a gateway whose site's file ends so; its output, and its folder.

@@ -22,7 +22,7 @@ pub(super) struct ServeCommand {
 }
 
 /// How long a gateway that is broken may take to save what it can.
-const BROKEN_STOP_MAX: Duration = Duration::from_secs(15);
+const BROKEN_STOP_MAX: Duration = Duration::from_secs(25);
 
 /// How long work in the background may go on after the end.
 const BACKGROUND_STOP_MAX: Duration = Duration::from_millis(500);

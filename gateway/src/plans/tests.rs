@@ -104,7 +104,8 @@ impl Rig {
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
         let writer = Writer { tenant: Tenant::default(), gateway: "gw1".into() };
         let onward = Onward::Direct(Arc::clone(&bus));
-        let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone());
+        let spool = conversations::spool::Spool::open(self.folder.join("spool"), 1 << 20).unwrap();
+        let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone(), spool).await;
         let carried = bus.subscribe(Filter::default()).await.unwrap();
         let preparer = prompts::Preparer::new(&self.config);
         let plans = Plans::new(Arc::clone(&self.config), Arc::clone(&store), onward, log, writer, preparer);
