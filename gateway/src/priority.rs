@@ -5,10 +5,25 @@
 /// second: 99 of 100 calls are answered within 16 ms instead of 42. Much more would starve the log under full load.
 const BACKGROUND_NICE: i32 = 5;
 
-/// Makes the calling thread one of the background, and those that it starts. It cannot be undone.
+/// Makes the calling thread one of the background, and those that it starts. It cannot be undone; a second time it changes
+/// nothing.
 pub(crate) fn stand_back() {
+    // A thread is born with its starter's: one of the background stands where it belongs already.
+    if own() > nice_of(Some(rustix::process::getpid())) {
+        return;
+    }
     // On Linux this is the thread's own (nice(2)). Where it is forbidden nothing is lost but the order.
     let _ = rustix::process::nice(BACKGROUND_NICE);
+}
+
+/// The nice value of the calling thread.
+fn own() -> i32 {
+    nice_of(None)
+}
+
+/// Of a thread by its number; a process's number is its first thread's.
+fn nice_of(thread: Option<rustix::process::Pid>) -> i32 {
+    rustix::process::getpriority_process(thread).unwrap_or_default()
 }
 
 /// Runs `start`, which starts threads, so that they belong to the background; the caller stays what it is.
@@ -30,15 +45,14 @@ pub(crate) fn in_background<T: Send>(start: impl FnOnce() -> T + Send) -> T {
 mod tests {
     use super::*;
 
-    fn own() -> i32 {
-        rustix::process::getpriority_process(rustix::process::Pid::from_raw(0)).unwrap_or_default()
-    }
-
     #[test]
     fn what_is_started_in_the_background_stands_back_and_its_starter_does_not() {
         let before = own();
         let inside = in_background(|| {
-            let child = std::thread::spawn(own);
+            let child = std::thread::spawn(|| {
+                stand_back();
+                own()
+            });
             (own(), child.join().expect("it ends"))
         });
         assert_eq!(inside, (before + BACKGROUND_NICE, before + BACKGROUND_NICE));

@@ -286,12 +286,12 @@ async fn watch(plans: Arc<Plans>, switch: SwitchHandle) {
     loop {
         every.tick().await;
         plans.look_for_changes().await;
-        let now_received = switch.snapshot().sip.requests_received;
-        if now_received != requests {
-            (requests, last_busy, kept) = (now_received, Instant::now(), true);
+        let received = switch.snapshot().sip.requests_received;
+        if received != requests {
+            (requests, last_busy, kept) = (received, Instant::now(), true);
         } else if kept && last_busy.elapsed() >= GIVE_BACK_AFTER {
             kept = false;
-            // It cannot fail; who waits for it is nobody.
+            // Some milliseconds without an await: not on a worker. It has no outcome.
             let _ = tokio::task::spawn_blocking(crate::media::sys::give_back_memory).await;
         }
     }
