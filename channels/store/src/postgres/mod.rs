@@ -35,8 +35,7 @@ mod schema;
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
-use crate::health::{Health, HealthState};
+use crate::health::{Counters, Health};
 use crate::limits::{
     PG_BACKOFF, PG_COMMIT_WAIT, PG_READERS, READER_QUEUE_JOBS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS,
 };
@@ -85,47 +84,10 @@ struct Shared {
     store_id: String,
     topology: Topology,
     outbox: bool,
-    waiting_jobs: AtomicUsize,
-    committed_events: AtomicU64,
-    commits: AtomicU64,
-    failed_commits: AtomicU64,
-    /// Why the last transaction failed, until one goes well.
-    failing: Mutex<Option<StoreError>>,
+    counters: Counters,
 }
 
 impl Shared {
-    fn taken(&self, jobs: usize) {
-        self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
-    }
-
-    fn committed(&self, events: u64) {
-        self.committed_events.fetch_add(events, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.well();
-    }
-
-    fn well(&self) {
-        let was = self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if was.is_some() {
-            tracing::info!(place = self.road.place, "the store writes again");
-        }
-    }
-
-    fn failed(&self, error: &StoreError) {
-        self.failed_commits.fetch_add(1, Ordering::Relaxed);
-        if matches!(error, StoreError::Refused(_) | StoreError::Busy { .. }) {
-            return;
-        }
-        let before = self.failing.lock().unwrap_or_else(PoisonError::into_inner).replace(error.clone());
-        if before.as_ref() != Some(error) {
-            tracing::error!(place = self.road.place, %error, "the store cannot write");
-        }
-    }
-
-    fn failing(&self) -> Option<StoreError> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     async fn connect(&self) -> std::result::Result<Link, StoreError> {
         lane::connect(self).await.map_err(|fault| fault.said(&self.road.place))
     }
@@ -186,9 +148,9 @@ impl PostgresStore {
     ) -> Answer<'static, T> {
         let (reply, answer) = oneshot::channel();
         let sent = ask.and_then(|ask| {
-            self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.queued();
             lane.try_send(ask(reply)).map_err(|refused| {
-                self.shared.taken(1);
+                self.shared.counters.taken(1);
                 self.refused(&refused)
             })
         });
@@ -238,9 +200,7 @@ impl PostgresStore {
 
     fn refused<T>(&self, refused: &mpsc::error::TrySendError<T>) -> StoreError {
         match refused {
-            mpsc::error::TrySendError::Full(_) => {
-                StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) }
-            }
+            mpsc::error::TrySendError::Full(_) => self.shared.counters.busy(),
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         }
     }
@@ -291,17 +251,8 @@ async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, [Link; 2])> {
     let schema::Identity { store_id, topology } =
         if road.to_read { schema::look(&first, &road).await? } else { schema::migrate(&first, &road).await? };
     first.prepare(log::STATEMENTS).await?;
-    let shared = Arc::new(Shared {
-        road,
-        store_id,
-        topology,
-        outbox,
-        waiting_jobs: AtomicUsize::new(0),
-        committed_events: AtomicU64::new(0),
-        commits: AtomicU64::new(0),
-        failed_commits: AtomicU64::new(0),
-        failing: Mutex::new(None),
-    });
+    let counters = Counters::new(road.place.clone());
+    let shared = Arc::new(Shared { road, store_id, topology, outbox, counters });
     let second = lane::connect(&shared).await?;
     Ok((shared, [first, second]))
 }
@@ -618,7 +569,7 @@ impl Store for PostgresStore {
     fn health(&self) -> Pin<Box<dyn std::future::Future<Output = Health> + Send + '_>> {
         Box::pin(async move {
             let probe = "update meta set value = (value::bigint + 1)::text where key = 'probe'";
-            let write = match self.shared.failing() {
+            let write = match self.shared.counters.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
                 Some(_) => {
                     let probed = async |link: &Link| Ok::<_, Fault>(Ok(link.execute(probe, &[]).await.map(drop)?));
@@ -628,20 +579,7 @@ impl Store for PostgresStore {
                 None => Ok(()),
             };
             let read = self.ask(with!(; |link| link.one("select 1", &[]))).await.map(drop);
-            let state = match write.and(read) {
-                // Much to do is no illness.
-                Ok(()) | Err(StoreError::Busy { .. }) => HealthState::Ok,
-                Err(error) => HealthState::Failing(error.to_string()),
-            };
-            let shared = &self.shared;
-            Health {
-                state,
-                place: shared.road.place.clone(),
-                waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
-                committed_events: shared.committed_events.load(Ordering::Relaxed),
-                commits: shared.commits.load(Ordering::Relaxed),
-                failed_commits: shared.failed_commits.load(Ordering::Relaxed),
-            }
+            self.shared.counters.health(write.and(read))
         })
     }
 

@@ -14,7 +14,6 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,7 +25,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
-use crate::health::{Health, HealthState};
+use crate::health::{Counters, Health};
 use crate::limits::{READER_QUEUE_JOBS, READERS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
@@ -100,51 +99,13 @@ struct Shared {
     place: Place,
     topology: Topology,
     outbox: bool,
-    waiting_jobs: AtomicUsize,
-    committed_events: AtomicU64,
-    commits: AtomicU64,
-    failed_commits: AtomicU64,
-    /// Why the last transaction failed, until one goes well.
-    failing: Mutex<Option<StoreError>>,
+    counters: Counters,
 }
 
 impl Shared {
     fn new(place: Place, topology: Topology, outbox: bool) -> Arc<Self> {
-        Arc::new(Self {
-            place,
-            topology,
-            outbox,
-            waiting_jobs: AtomicUsize::new(0),
-            committed_events: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            failed_commits: AtomicU64::new(0),
-            failing: Mutex::new(None),
-        })
-    }
-
-    fn taken(&self, jobs: usize) {
-        self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
-    }
-
-    fn committed(&self, events: u64) {
-        self.committed_events.fetch_add(events, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        let was = self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if was.is_some() {
-            tracing::info!(path = %self.place.path.display(), "the store writes again");
-        }
-    }
-
-    fn failed(&self, error: &StoreError) {
-        self.failed_commits.fetch_add(1, Ordering::Relaxed);
-        let before = self.failing.lock().unwrap_or_else(PoisonError::into_inner).replace(error.clone());
-        if before.as_ref() != Some(error) {
-            tracing::error!(path = %self.place.path.display(), %error, "the store cannot write");
-        }
-    }
-
-    fn failing(&self) -> Option<StoreError> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let counters = Counters::new(place.path.display().to_string());
+        Arc::new(Self { place, topology, outbox, counters })
     }
 }
 
@@ -234,9 +195,9 @@ impl SqliteStore {
     ) -> Answer<'_, T> {
         let (reply, answer) = oneshot::channel();
         let sent = job(reply).and_then(|job| {
-            self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.queued();
             self.threads().jobs.try_send(job).map_err(|refused| {
-                self.shared.taken(1);
+                self.shared.counters.taken(1);
                 self.refused(&refused)
             })
         });
@@ -289,7 +250,7 @@ impl SqliteStore {
 
     fn refused<T>(&self, refused: &TrySendError<T>) -> StoreError {
         match refused {
-            TrySendError::Full(_) => StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) },
+            TrySendError::Full(_) => self.shared.counters.busy(),
             TrySendError::Disconnected(_) if self.threads().writer.is_none() => {
                 StoreError::Refused("it was opened to be read".to_owned())
             }
@@ -644,27 +605,14 @@ impl Store for SqliteStore {
 
     fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send + '_>> {
         Box::pin(async move {
-            let write = match self.shared.failing() {
+            let write = match self.shared.counters.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
                 Some(_) => self.run(Ok(()), writer::probe).await,
                 None if self.threads().writer.as_ref().is_some_and(JoinHandle::is_finished) => Err(StoreError::Closed),
                 None => Ok(()),
             };
             let read = self.ask(|db| db.query_row("select 1 from meta limit 1", [], |_| Ok(()))).await;
-            let state = match write.and(read) {
-                // Much to do is no illness.
-                Ok(()) | Err(StoreError::Busy { .. }) => HealthState::Ok,
-                Err(error) => HealthState::Failing(error.to_string()),
-            };
-            let shared = &self.shared;
-            Health {
-                state,
-                place: shared.place.path.display().to_string(),
-                waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
-                committed_events: shared.committed_events.load(Ordering::Relaxed),
-                commits: shared.commits.load(Ordering::Relaxed),
-                failed_commits: shared.failed_commits.load(Ordering::Relaxed),
-            }
+            self.shared.counters.health(write.and(read))
         })
     }
 
