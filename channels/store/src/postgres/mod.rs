@@ -174,6 +174,19 @@ impl PostgresStore {
         self.submit(&self.queues().rest, ask)
     }
 
+    /// [`PostgresStore::run`] for what goes on with that which the check answered.
+    fn run_with<C, T, F>(&self, checked: std::result::Result<C, StoreError>, mut run: F) -> Answer<'static, T>
+    where
+        C: Copy + Send + 'static,
+        T: Send + 'static,
+        F: for<'a> FnMut(&'a Link, C) -> Future<'a, Result<Said<T>>> + Send + 'static,
+    {
+        match checked {
+            Ok(value) => self.run(Ok(()), move |link| run(link, value)),
+            Err(refused) => Box::pin(async { Err(refused) }),
+        }
+    }
+
     /// Runs a read on one of the readers' connections.
     fn ask<T, F>(&self, read: F) -> Answer<'static, T>
     where
@@ -287,8 +300,8 @@ async fn reader(shared: Arc<Shared>, queue: Arc<tokio::sync::Mutex<mpsc::Receive
 
 /// A function over a connection that owns copies of what it is about.
 macro_rules! with {
-    ($($name:ident),*; |$link:ident| $body:expr) => {
-        move |$link: &Link| {
+    ($($name:ident),*; |$link:ident $(, $value:ident)?| $body:expr) => {
+        move |$link: &Link $(, $value)?| {
             $(let $name = $name.clone();)*
             Box::pin(async move { $body.await })
         }
@@ -335,12 +348,11 @@ impl Store for PostgresStore {
     }
 
     fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>> {
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let (ttl_ms, adapter, gateway) = (ttl_ms.unwrap_or_default(), adapter.to_owned(), gateway.to_owned());
-        self.run(
+        let checked = pending::lease(gateway, ttl);
+        let (adapter, gateway) = (adapter.to_owned(), gateway.to_owned());
+        self.run_with(
             checked,
-            with!(adapter, gateway; |link| flow::claim_deliveries(link, &adapter, &gateway, ttl_ms, limit)),
+            with!(adapter, gateway; |link, ttl_ms| flow::claim_deliveries(link, &adapter, &gateway, ttl_ms, limit)),
         )
     }
 
@@ -379,10 +391,10 @@ impl Store for PostgresStore {
         age: Duration,
     ) -> Answer<'_, u64> {
         let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
-        let which = pending::forget(state, age);
-        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
-        let which = which.unwrap_or_default();
-        self.run(checked, with!(tenant, adapter; |link| flow::forget_deliveries(link, &tenant, &adapter, which)))
+        self.run_with(
+            pending::forget(state, age),
+            with!(tenant, adapter; |link, which| flow::forget_deliveries(link, &tenant, &adapter, which)),
+        )
     }
 
     fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
@@ -418,17 +430,13 @@ impl Store for PostgresStore {
 
     fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence> {
         let topology = self.shared.topology;
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map_err(Clone::clone).and_then(|_| pending::shard(shard, topology));
-        let (ttl_ms, gateway) = (ttl_ms.unwrap_or_default(), gateway.to_owned());
-        self.run(checked, with!(gateway; |link| flow::claim(link, topology, shard, &gateway, ttl_ms)))
+        let checked = pending::shard(shard, topology).and_then(|()| pending::lease(gateway, ttl));
+        let gateway = gateway.to_owned();
+        self.run_with(checked, with!(gateway; |link, ttl_ms| flow::claim(link, topology, shard, &gateway, ttl_ms)))
     }
 
     fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>> {
-        let ttl_ms = pending::lease("-", ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, with!(fences; |link| flow::renew(link, &fences, ttl_ms)))
+        self.run_with(pending::lease("-", ttl), with!(fences; |link, ttl_ms| flow::renew(link, &fences, ttl_ms)))
     }
 
     fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()> {
@@ -440,10 +448,8 @@ impl Store for PostgresStore {
     }
 
     fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
-        let ttl_ms = pending::attendance(&attendance, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, with!(attendance; |link| flow::attend(link, &attendance, ttl_ms)))
+        let checked = pending::attendance(&attendance, ttl);
+        self.run_with(checked, with!(attendance; |link, ttl_ms| flow::attend(link, &attendance, ttl_ms)))
     }
 
     fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {

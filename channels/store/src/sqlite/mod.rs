@@ -216,6 +216,18 @@ impl SqliteStore {
         self.submit(|reply| checked.map(|()| -> Box<dyn Job> { Box::new(Call { run, done: None, reply }) }))
     }
 
+    /// [`SqliteStore::run`] for what goes on with that which the check answered.
+    fn run_with<C: Copy + Send + 'static, T: Send + 'static>(
+        &self,
+        checked: Result<C, StoreError>,
+        mut run: impl FnMut(&mut Work<'_>, C) -> rusqlite::Result<Said<T>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        match checked {
+            Ok(value) => self.run(Ok(()), move |work| run(work, value)),
+            Err(refused) => Box::pin(async { Err(refused) }),
+        }
+    }
+
     /// Has the writer append something in its next transaction.
     fn write(&self, write: Result<Write, StoreError>) -> Answer<'_, Written> {
         self.submit(|reply| write.map(|write| -> Box<dyn Job> { Box::new(Append { write, done: None, reply }) }))
@@ -384,10 +396,9 @@ impl Store for SqliteStore {
 
     fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>> {
         let (adapter, claimant) = (adapter.to_owned(), gateway.to_owned());
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| flow::claim_deliveries(work.db, &adapter, &claimant, ttl_ms, limit))
+        self.run_with(pending::lease(gateway, ttl), move |work, ttl_ms| {
+            flow::claim_deliveries(work.db, &adapter, &claimant, ttl_ms, limit)
+        })
     }
 
     fn settle_delivery(&self, id: u64, attempt: u32, outcome: Outcome) -> Answer<'_, bool> {
@@ -425,10 +436,9 @@ impl Store for SqliteStore {
         age: Duration,
     ) -> Answer<'_, u64> {
         let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
-        let which = pending::forget(state, age);
-        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
-        let which = which.unwrap_or_default();
-        self.run(checked, move |work| flow::forget_deliveries(work.db, &tenant, &adapter, which))
+        self.run_with(pending::forget(state, age), move |work, which| {
+            flow::forget_deliveries(work.db, &tenant, &adapter, which)
+        })
     }
 
     fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
@@ -464,17 +474,12 @@ impl Store for SqliteStore {
 
     fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence> {
         let gateway_id = gateway.to_owned();
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map_err(Clone::clone).and_then(|_| pending::shard(shard, self.shared.topology));
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| leases::claim(work, shard, &gateway_id, ttl_ms))
+        let checked = pending::shard(shard, self.shared.topology).and_then(|()| pending::lease(gateway, ttl));
+        self.run_with(checked, move |work, ttl_ms| leases::claim(work, shard, &gateway_id, ttl_ms))
     }
 
     fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>> {
-        let ttl_ms = pending::lease("-", ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| leases::renew(work, &fences, ttl_ms))
+        self.run_with(pending::lease("-", ttl), move |work, ttl_ms| leases::renew(work, &fences, ttl_ms))
     }
 
     fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()> {
@@ -486,10 +491,8 @@ impl Store for SqliteStore {
     }
 
     fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
-        let ttl_ms = pending::attendance(&attendance, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| leases::attend(work, &attendance, ttl_ms))
+        let checked = pending::attendance(&attendance, ttl);
+        self.run_with(checked, move |work, ttl_ms| leases::attend(work, &attendance, ttl_ms))
     }
 
     fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
