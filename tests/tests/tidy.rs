@@ -23,10 +23,6 @@ const UNSAFE: &[(&str, &str)] = &[
     ("tests/benches/peers/src/main.rs", "allocations are counted by a global allocator"),
 ];
 
-/// Tests that may wait on the clock, and why. Machines are tested in virtual time and have no place here.
-const SLEEPERS: &[(&str, &str)] =
-    &[("channels/bus/tests/common/faults.rs", "a broker that stands still for 30 s does so for 30 s")];
-
 struct File {
     path: String,
     text: String,
@@ -133,7 +129,7 @@ fn no_test_sleeps() {
     // Spelt in two halves, here and below, so that this file does not find itself.
     let sleep = concat!("sle", "ep(");
     let mut found = Vec::new();
-    for file in files().iter().filter(|file| file.is_rust() && !SLEEPERS.iter().any(|(path, _)| *path == file.path)) {
+    for file in files().iter().filter(|file| file.is_rust()) {
         for (number, line) in file.test_lines() {
             let code = line.split("//").next().unwrap_or_default();
             if code.contains(sleep) {

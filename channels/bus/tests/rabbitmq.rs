@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_bus::kit::{self, Rabbit};
-use ark_bus::topology::{Role, Topology, TopologyConfig};
+use ark_bus::topology::{IDENTITY, Role, Topology, TopologyConfig};
 use ark_bus::{Broker, Bus, BusError, Manager, RabbitBus, Standing};
 use ark_store::{SqliteStore, Store};
 use common::{READY, SHARDS, bus, config, faults, two};
@@ -240,11 +240,15 @@ async fn what_stands_on_a_broker_is_compared_with_the_plan() {
     assert!(other.conflicts() && other.refused.unwrap().contains("carries the log of store store-of-the-tests"));
 
     let url = rabbit.url();
-    foreign(&url, "ark.dead").await;
+    for name in ["ark.dead", IDENTITY] {
+        foreign(&url, name).await;
+    }
     let foreign = Manager::connect(&config(&url, "a")).await.unwrap().compare().await.unwrap();
-    let dead = foreign.objects.iter().find(|one| one.what == "queue" && one.name == "ark.dead").unwrap();
-    assert!(matches!(&dead.standing, Standing::Conflict(why) if why.contains("x-")), "{dead:?}");
-    assert!(foreign.conflicts());
+    for name in ["ark.dead", IDENTITY] {
+        let queue = foreign.objects.iter().find(|one| one.what == "queue" && one.name == name).unwrap();
+        assert!(matches!(&queue.standing, Standing::Conflict(why) if why.contains("x-")), "{queue:?}");
+    }
+    assert!(foreign.conflicts() && foreign.store.is_none());
 }
 
 /// Declares a queue that is none of Ark's.

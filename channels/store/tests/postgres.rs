@@ -290,6 +290,35 @@ async fn a_backup_is_made_in_use_and_brought_back() {
 }
 
 #[tokio::test]
+async fn a_dump_that_lacks_a_record_leaves_the_store_that_was_there() {
+    let Some(server) = kit::postgres("a_dump_that_lacks_a_record_leaves_the_store_that_was_there") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("ark.dump");
+    let store = server.store("ark");
+    store.append((0..10).map(|n| call(1, n)).collect()).await.unwrap();
+    drop(store);
+    server.sql("delete from ark.log where seq = 4").unwrap();
+    let args = ["--schema=ark", "--format=custom", "--dbname", &server.url(), "--file"];
+    let dumped = std::process::Command::new(server.bin().join("pg_dump")).args(args).arg(&dump).status().unwrap();
+    assert!(dumped.success());
+    let restore = || {
+        let (dump, options) = (dump.clone(), server.options("ark"));
+        blocking(move || PostgresStore::restore(&dump, &options, Some("_before")))
+    };
+    let schemas = || server.sql("select string_agg(nspname, ' ') from pg_namespace where nspname like 'ark%'").unwrap();
+    server.sql("drop schema ark cascade").unwrap();
+    assert!(matches!(restore().await, Err(StoreError::Corrupt { .. })));
+    assert_eq!(schemas(), "", "what does not keep the laws is not left where a gateway would take it");
+    let store = server.store("ark");
+    store.append(vec![call(2, 1)]).await.unwrap();
+    let before = store.check().await.unwrap();
+    drop(store);
+    assert!(matches!(restore().await, Err(StoreError::Corrupt { .. })));
+    assert_eq!(schemas(), "ark");
+    assert_eq!(server.store("ark").check().await.unwrap(), before);
+}
+
+#[tokio::test]
 async fn a_store_is_read_beside_gateways_and_never_made_by_it() {
     let Some(server) = kit::postgres("a_store_is_read_beside_gateways_and_never_made_by_it") else { return };
     let missing = PostgresStore::open_to_read(&server.options("ark")).err().unwrap();

@@ -205,6 +205,11 @@ async fn a_backup_is_made_in_use_checked_and_brought_back() {
     assert_eq!(verify(&old).unwrap(), before, "the one that was there is whole");
     let taken = restore(&copy, &path, Some(".old")).unwrap_err();
     assert!(taken.to_string().contains("is there already") && verify(&path).is_ok(), "{taken:?}");
+    let stray = folder.path().join("ark.db.older-wal");
+    std::fs::write(&stray, b"another store's").unwrap();
+    let taken = restore(&copy, &path, Some(".older")).unwrap_err();
+    assert!(taken.to_string().contains("ark.db.older-wal is there already") && verify(&path).is_ok(), "{taken:?}");
+    assert_eq!(std::fs::read(&stray).unwrap(), b"another store's");
     let elsewhere = folder.path().join("new/ark.db");
     assert_eq!(restore(&copy, &elsewhere, None).unwrap(), Restored { check: backup.check.clone(), moved: None });
     let store = SqliteStore::open(&elsewhere).unwrap();
@@ -240,6 +245,22 @@ async fn a_store_is_read_beside_the_gateway_that_has_it_and_without_one() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
     let old = SqliteStore::open_to_read(&path).err().unwrap();
     assert!(matches!(&old, StoreError::Conflict(why) if why.contains("ark serve")), "{old:?}");
+}
+
+#[tokio::test]
+async fn a_backup_with_its_write_ahead_log_beside_it_is_brought_back_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copied) = (folder.path().join("ark.db"), folder.path().join("copied.db"));
+    let store = SqliteStore::open(&path).unwrap();
+    store.append((0..10).map(|n| call(1, n)).collect()).await.unwrap();
+    // As somebody's own script copies a store that is open: nothing is folded into the file yet.
+    for end in ["", "-wal"] {
+        let file = |path: &std::path::Path| format!("{}{end}", path.display());
+        std::fs::copy(file(&path), file(&copied)).unwrap();
+    }
+    let restored = restore(&copied, &folder.path().join("new.db"), None).unwrap();
+    assert_eq!(restored.check, store.check().await.unwrap());
+    assert_eq!(restored.check.records, 10);
 }
 
 #[test]

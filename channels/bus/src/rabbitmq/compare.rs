@@ -73,10 +73,7 @@ impl Manager {
             let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
             let kind = lapin::ExchangeKind::Direct;
             let ask = channel.exchange_declare(exchange.name.as_str().into(), kind, passive, FieldTable::default());
-            let standing = match self.is_there(ask).await? {
-                false => Standing::Missing,
-                true => standing(connect::declare_exchange(&self.broker, &channel, exchange).await)?,
-            };
+            let standing = self.stands(ask, connect::declare_exchange(&self.broker, &channel, exchange)).await?;
             if standing != Standing::Same {
                 // That answer closed the channel.
                 channel = self.channel().await?;
@@ -87,14 +84,12 @@ impl Manager {
         for queue in &self.topology.queues {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let ask = channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
-            let standing = match self.is_there(ask).await? {
-                false => Standing::Missing,
-                true => standing(connect::declare_queue(&self.broker, &channel, queue).await.map(drop))?,
-            };
+            let standing = self.stands(ask, connect::declare_queue(&self.broker, &channel, queue)).await?;
             if standing != Standing::Same {
                 channel = self.channel().await?;
             }
-            if queue.name == IDENTITY && standing != Standing::Missing {
+            // One that conflicts is no stream of Ark's: what is in it is not read, and nothing of it acknowledged.
+            if queue.name == IDENTITY && matches!(standing, Standing::Same | Standing::Unknown(_)) {
                 identity = connect::first_identity(&self.broker, &channel).await?;
             }
             objects.push(Compared { what: "queue", name: queue.name.clone(), standing });
@@ -147,15 +142,26 @@ impl Manager {
         connect::channel(&self.broker, &self.connection).await
     }
 
-    async fn is_there<T>(&self, ask: impl Future<Output = lapin::Result<T>>) -> Result<bool, BusError> {
-        match tokio::time::timeout(COMMAND_TIMEOUT, ask).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if is_not_found(&error) => Ok(false),
-            Ok(Err(error)) => Err(connect::explain(&error, &self.broker)),
-            Err(_) => {
-                let detail = format!("{}: no answer within {COMMAND_TIMEOUT:?}", self.broker.address());
-                Err(BusError::Unreachable { detail })
+    /// How an object stands: `ask` declares it passively; `declare` as the topology has it, once it is there.
+    async fn stands<T, D>(
+        &self,
+        ask: impl Future<Output = lapin::Result<T>>,
+        declare: impl Future<Output = Result<D, BusError>>,
+    ) -> Result<Standing, BusError> {
+        let there = async {
+            match ask.await {
+                Err(error) if is_not_found(&error) => Ok(false),
+                asked => asked.map(|_| true),
             }
+        };
+        if !connect::timed(&self.broker, COMMAND_TIMEOUT, there).await? {
+            return Ok(Standing::Missing);
+        }
+        match declare.await {
+            Ok(_) => Ok(Standing::Same),
+            Err(BusError::Conflict { detail }) => Ok(Standing::Conflict(detail)),
+            Err(BusError::NoPermission { detail, .. }) => Ok(Standing::Unknown(detail)),
+            Err(error) => Err(error),
         }
     }
 }
@@ -164,15 +170,5 @@ fn is_not_found(error: &lapin::Error) -> bool {
     match error.kind() {
         ErrorKind::ProtocolError(amqp) => matches!(amqp.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND)),
         _ => false,
-    }
-}
-
-/// What the broker said to the same declaration once more.
-fn standing(declared: Result<(), BusError>) -> Result<Standing, BusError> {
-    match declared {
-        Ok(()) => Ok(Standing::Same),
-        Err(BusError::Conflict { detail }) => Ok(Standing::Conflict(detail)),
-        Err(BusError::NoPermission { detail, .. }) => Ok(Standing::Unknown(detail)),
-        Err(error) => Err(error),
     }
 }

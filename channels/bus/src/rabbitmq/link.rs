@@ -21,9 +21,6 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// Reports of a dead connection that may wait.
 const REPORTS: usize = 16;
 
-/// Why there is no connection before the first attempt has ended.
-const NOT_TRIED: &str = "not tried yet";
-
 /// A connection that stands.
 pub(super) struct Live {
     /// Counts up with each connection of this link.
@@ -37,16 +34,11 @@ pub(super) struct Live {
 /// How a link is.
 #[derive(Clone)]
 pub(super) enum LinkState {
+    /// The first attempt is under way.
+    Untried,
     Up(Arc<Live>),
     Away(BusError),
     Closed,
-}
-
-impl LinkState {
-    /// Whether an attempt has ended, well or not.
-    pub(super) fn was_tried(&self) -> bool {
-        !matches!(self, Self::Away(BusError::Unreachable { detail }) if detail == NOT_TRIED)
-    }
 }
 
 /// The end of a link in whose hands it is; clones see the same connection.
@@ -59,8 +51,7 @@ pub(super) struct Link {
 impl Link {
     /// Begins to connect and goes on for as long as the bus is open.
     pub(super) fn start(shared: &Arc<Shared>, role: &'static str) -> Self {
-        let not_yet = BusError::Unreachable { detail: NOT_TRIED.to_owned() };
-        let (sender, state) = watch::channel(LinkState::Away(not_yet));
+        let (sender, state) = watch::channel(LinkState::Untried);
         let (dead, reports) = mpsc::channel(REPORTS);
         let keeper = Keeper { shared: Arc::clone(shared), role, state: sender, generation: 0, next: 0 };
         tokio::spawn(keeper.run(reports));
@@ -78,9 +69,19 @@ impl Link {
         }
     }
 
+    /// Why there is no connection, when there is none.
+    pub(super) fn why_away(&self) -> Option<BusError> {
+        match &*self.state.borrow() {
+            LinkState::Untried => Some(BusError::Unreachable { detail: "not tried yet".to_owned() }),
+            LinkState::Away(error) => Some(error.clone()),
+            LinkState::Up(_) | LinkState::Closed => None,
+        }
+    }
+
     /// Waits for a connection; none: the bus was closed.
     pub(super) async fn up(&mut self) -> Option<Arc<Live>> {
-        let state = self.state.wait_for(|state| !matches!(state, LinkState::Away(_))).await.ok()?.clone();
+        let over = |state: &LinkState| matches!(state, LinkState::Up(_) | LinkState::Closed);
+        let state = self.state.wait_for(over).await.ok()?.clone();
         match state {
             LinkState::Up(live) => Some(live),
             _ => None,

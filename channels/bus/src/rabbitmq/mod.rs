@@ -214,13 +214,11 @@ impl RabbitBus {
             for link in [&self.publish, &self.consume] {
                 let mut link = link.clone();
                 loop {
-                    let state = link.state();
-                    let over = once && state.was_tried();
-                    match state {
+                    match link.state() {
                         LinkState::Up(_) => break,
-                        LinkState::Away(error) if over || !error.is_temporary() => return Err(error),
+                        LinkState::Away(error) if once || !error.is_temporary() => return Err(error),
                         LinkState::Closed => return Err(BusError::Closed),
-                        LinkState::Away(_) => link.changed().await,
+                        LinkState::Untried | LinkState::Away(_) => link.changed().await,
                     }
                 }
             }
@@ -280,10 +278,7 @@ impl RabbitBus {
 
     /// Why there is no broker, when there is none.
     fn why_away(&self) -> Option<BusError> {
-        [&self.publish, &self.consume].into_iter().find_map(|link| match link.state() {
-            LinkState::Away(error) => Some(error),
-            _ => None,
-        })
+        [&self.publish, &self.consume].into_iter().find_map(Link::why_away)
     }
 
     fn blocked(&self) -> Option<String> {

@@ -77,7 +77,11 @@ pub(crate) async fn f02_broker_stands_still(rabbit: &Rabbit, seconds: u64) {
     eventually("some are confirmed", READY, async || (ledger.confirmed() > 500).then_some(())).await;
     let connects = a.health().await.connects;
     rabbit.node(|node| node.halt());
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let (halted, handed) = (Instant::now(), ledger.handed());
+    let rest = Duration::from_secs(seconds);
+    // As long as the fault is named for, and under load.
+    let stood = async || (halted.elapsed() >= rest && ledger.handed() > handed + 500).then_some(());
+    eventually("the broker has stood still under load", rest + READY, stood).await;
     rabbit.node(|node| node.go_on());
     generating.await.unwrap();
     ledger.wait_until_all_applied(READY).await;

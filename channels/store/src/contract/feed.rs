@@ -68,6 +68,11 @@ async fn the_whole_log_has_one_order(store: &impl Store) {
     let fed: Vec<_> = all.into_iter().map(|one| one.record).filter(|record| record.conversation == a).collect();
     assert_eq!(fed, kept, "what is fed is what is read");
     assert_eq!(everything(store, &MAIN, end, 10).await, (Vec::new(), end), "nothing more");
+    let nothing = store.feed(&MAIN, middle, 0).await.expect("a feed");
+    assert!(
+        nothing.records.is_empty() && nothing.next == middle,
+        "who asks for nothing passes over nothing: {nothing:?}"
+    );
     assert_eq!(everything(store, &MAIN, end + 1_000, 10).await.0, Vec::new(), "a place that is not there yet");
 }
 

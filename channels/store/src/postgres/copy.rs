@@ -9,7 +9,7 @@ use super::link::{Link, PostgresOptions, Result, Road};
 use super::{PostgresStore, fail::Fault};
 use crate::check::{Backup, Check, Restored, remove, settle, suffixed};
 use crate::error::StoreError;
-use crate::limits::{PG_BACKOFF, PG_LEAVE_WAIT, PG_PROGRAM_WORDS_MAX};
+use crate::limits::{PG_BACKOFF, PG_CONNECT_WAIT, PG_LEAVE_WAIT, PG_PROGRAM_WORDS_MAX};
 
 type Said<T> = std::result::Result<T, StoreError>;
 
@@ -48,6 +48,7 @@ impl Road {
                 Host::Unix(path) => path.display().to_string(),
             })
             .collect();
+        let addresses: Vec<String> = config.get_hostaddrs().iter().map(ToString::to_string).collect();
         let ports: Vec<String> = config.get_ports().iter().map(ToString::to_string).collect();
         let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
         let ssl = match (config.get_ssl_mode(), &self.ca_file) {
@@ -59,6 +60,7 @@ impl Road {
         let primary = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
         [
             ("PGHOST", Some(hosts.join(","))),
+            ("PGHOSTADDR", Some(addresses.join(",")).filter(|addresses| !addresses.is_empty())),
             ("PGPORT", Some(ports.join(",")).filter(|ports| !ports.is_empty())),
             ("PGUSER", config.get_user().map(str::to_owned)),
             ("PGPASSWORD", password),
@@ -67,6 +69,7 @@ impl Road {
             ("PGSSLROOTCERT", self.ca_file.as_ref().map(|file| file.display().to_string())),
             ("PGTARGETSESSIONATTRS", primary.then(|| "read-write".to_owned())),
             ("PGAPPNAME", Some(self.application())),
+            ("PGCONNECT_TIMEOUT", Some(PG_CONNECT_WAIT.as_secs().to_string())),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -76,7 +79,12 @@ impl Road {
     /// Runs one of PostgreSQL's programs to its end; what it printed.
     fn run(&self, program: &str, args: &[&std::ffi::OsStr]) -> Said<String> {
         let failed = |detail: String| StoreError::Denied { place: self.place.clone(), detail };
-        let done = Command::new(installed(program)?)
+        let mut command = Command::new(installed(program)?);
+        // What stands in our own environment may name another database than the store's.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+            command.env_remove(name);
+        }
+        let done = command
             .args(args)
             .envs(self.environment())
             .env("LC_ALL", "C")
@@ -126,7 +134,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Conflict`] when there is a store and no `aside`, or a gateway is connected to it;
     /// [`StoreError::Corrupt`] when the file is no backup of such a schema, or what it brought does not keep the laws;
-    /// otherwise as [`PostgresStore::open`]. Unless the check at the end found something, nothing has changed then.
+    /// otherwise as [`PostgresStore::open`]. Nothing has changed then, or the error says what stands where.
     pub fn restore(from: &Path, options: &PostgresOptions, aside: Option<&str>) -> Said<Restored> {
         let road = Road::new(options)?;
         holds(&road, from)?;
@@ -134,22 +142,47 @@ impl PostgresStore {
         let runtime = runtime.map_err(|error| StoreError::Io { path: "tokio".into(), detail: error.to_string() })?;
         let said = |fault: Fault| fault.said(&road.place);
         let moved = runtime.block_on(make_room(&road, aside)).map_err(said)?;
-        let args = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-password"];
-        let database = road.config.get_dbname().or(road.config.get_user()).unwrap_or_default();
-        let args = args.map(str::as_ref).into_iter().chain(["--dbname".as_ref(), database.as_ref(), from.as_os_str()]);
-        if let Err(error) = road.run("pg_restore", &args.collect::<Vec<_>>()) {
-            if let Some(moved) = &moved {
-                runtime.block_on(rename(&road, moved, &road.schema)).map_err(said)?;
+        let brought = bring_back(&road, from);
+        let is_there = brought.is_ok();
+        let checked = brought.and_then(|()| {
+            // Brings an older layout up as well.
+            let store = Self::open(options)?;
+            runtime.block_on(crate::Store::check(&store))
+        });
+        match checked {
+            Ok(check) => Ok(Restored { check, moved: moved.map(|schema| format!("schema {schema}")) }),
+            Err(error) => {
+                let undone = runtime.block_on(undo(&road, is_there, moved.as_deref())).map_err(said);
+                undone.map_err(|why| {
+                    let kept =
+                        moved.map_or_else(String::new, |moved| format!("; the store that was there is schema {moved}"));
+                    StoreError::Conflict(format!("{error} -- and it could not be taken back: {why}{kept}"))
+                })?;
+                Err(error)
             }
-            return Err(error);
         }
-        drop(runtime);
-        // Brings an older layout up as well.
-        let store = Self::open(options)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| StoreError::Io { path: "tokio".into(), detail: error.to_string() })?;
-        let check = runtime.block_on(crate::Store::check(&store))?;
-        Ok(Restored { check, moved: moved.map(|schema| format!("schema {schema}")) })
+    }
+}
+
+/// Has `pg_restore` bring back everything, or nothing.
+fn bring_back(road: &Road, from: &Path) -> Said<()> {
+    let args = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", "--no-password"];
+    let database = road.config.get_dbname().or(road.config.get_user()).unwrap_or_default();
+    let args = args.map(str::as_ref).into_iter().chain(["--dbname".as_ref(), database.as_ref(), from.as_os_str()]);
+    road.run("pg_restore", &args.collect::<Vec<_>>()).map(drop)
+}
+
+/// Takes a restore back: what it brought goes (the file still has it), what was there gets its name again.
+async fn undo(road: &Road, is_there: bool, moved: Option<&str>) -> Result<()> {
+    let link = road.connect().await?;
+    if is_there {
+        // Nobody has written to it in between.
+        alone(&link, road).await?;
+        link.batch(&format!("drop schema if exists {} cascade", road.schema)).await?;
+    }
+    match moved {
+        Some(moved) => rename(&link, moved, &road.schema).await,
+        None => Ok(()),
     }
 }
 
@@ -185,6 +218,14 @@ async fn make_room(road: &Road, aside: Option<&str>) -> Result<Option<String>> {
     let Some(aside) = aside else {
         return Err(StoreError::Conflict(format!("{}: there is a store already", road.place)).into());
     };
+    alone(&link, road).await?;
+    let moved = name_aside(schema, aside);
+    rename(&link, schema, &moved).await?;
+    Ok(Some(moved))
+}
+
+/// Waits until nobody else is connected to the store, or says that gateways are.
+async fn alone(link: &Link, road: &Road) -> Result<()> {
     let sql = "select count(*) from pg_stat_activity
         where datname = current_database() and application_name = $1 and pid <> pg_backend_pid()";
     let begun = std::time::Instant::now();
@@ -200,9 +241,7 @@ async fn make_room(road: &Road, aside: Option<&str>) -> Result<Option<String>> {
         let why = format!("{}: in use by gateways ({others} connections); stop them first", road.place);
         return Err(StoreError::Conflict(why).into());
     }
-    let moved = name_aside(schema, aside);
-    rename_on(&link, schema, &moved).await?;
-    Ok(Some(moved))
+    Ok(())
 }
 
 /// A schema's name with more at its end: of a-z, 0-9 and `_`, 63 bytes at most.
@@ -213,11 +252,7 @@ fn name_aside(schema: &str, aside: &str) -> String {
     format!("{}{end}", schema.get(..kept.min(schema.len())).unwrap_or_default())
 }
 
-async fn rename(road: &Road, from: &str, to: &str) -> Result<()> {
-    rename_on(&road.connect().await?, from, to).await
-}
-
-async fn rename_on(link: &Link, from: &str, to: &str) -> Result<()> {
+async fn rename(link: &Link, from: &str, to: &str) -> Result<()> {
     link.batch(&format!("alter schema {from} rename to {to}")).await
 }
 
@@ -234,7 +269,8 @@ mod tests {
         assert_eq!((value("PGHOST"), value("PGPORT")), (Some("db1,db2"), Some("5433,5434")));
         assert_eq!((value("PGUSER"), value("PGPASSWORD")), (Some("ark"), Some("s@crEt")));
         assert_eq!((value("PGDATABASE"), value("PGSSLMODE")), (Some("calls"), Some("require")));
-        assert_eq!(value("PGSSLROOTCERT"), None);
+        assert_eq!((value("PGSSLROOTCERT"), value("PGHOSTADDR")), (None, None));
+        assert_eq!(value("PGCONNECT_TIMEOUT"), Some("5"));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) async fn feed(link: &Link, tenant: &Tenant, after: u64, limit: usize)
     }
     // A page that a bound has cut ends at its last record; any other has read to the end.
     let cut = records.len() == limit || read >= READ_BYTES_MAX;
-    let next = records.last().filter(|_| cut).map_or(end, |one| one.position);
+    let next = if cut { records.last().map_or(after, |one| one.position) } else { end };
     Ok(FeedPage { records, next, held })
 }
 

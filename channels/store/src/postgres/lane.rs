@@ -120,7 +120,7 @@ impl Lane {
             };
             let Some(first) = next else { return };
             let (group, jobs) = self.gather(first);
-            self.shared.taken(jobs);
+            self.shared.counters.taken(jobs);
             self.write(group).await;
         }
     }
@@ -129,9 +129,9 @@ impl Lane {
     async fn reconnect(&mut self) -> bool {
         let pause = tokio::time::sleep(jittered(self.wait));
         tokio::pin!(pause);
-        let away = self.shared.failing().unwrap_or(StoreError::Closed);
+        let away = self.shared.counters.failing().unwrap_or(StoreError::Closed);
         if let Some(ask) = self.stash.take() {
-            self.shared.taken(1);
+            self.shared.counters.taken(1);
             ask.refuse(&away);
         }
         loop {
@@ -139,7 +139,7 @@ impl Lane {
                 () = &mut pause => break,
                 ask = self.jobs.recv() => match ask {
                     Some(ask) => {
-                        self.shared.taken(1);
+                        self.shared.counters.taken(1);
                         ask.refuse(&away);
                     }
                     None => return false,
@@ -149,11 +149,11 @@ impl Lane {
         match self.shared.connect().await {
             Ok(link) => {
                 (self.link, self.wait) = (Some(link), *PG_BACKOFF.start());
-                self.shared.well();
+                self.shared.counters.well();
             }
             Err(error) => {
                 self.wait = (self.wait * 2).min(*PG_BACKOFF.end());
-                self.shared.failed(&error);
+                self.shared.counters.failed(&error);
             }
         }
         true
@@ -163,7 +163,7 @@ impl Lane {
         self.link = None;
         self.heads.clear();
         let place = self.shared.road.place.clone();
-        self.shared.failed(&StoreError::Away { place, detail: detail.to_owned() });
+        self.shared.counters.failed(&StoreError::Away { place, detail: detail.to_owned() });
     }
 
     /// Takes what waits and fits one transaction.
@@ -265,7 +265,7 @@ impl Lane {
             let tried = within(log::write(link, shared, &mut self.heads, writes, &mut tries)).await;
             match tried {
                 Ok(Some((done, events))) => {
-                    self.shared.committed(events);
+                    self.shared.counters.committed(events);
                     return Ok(done);
                 }
                 Ok(None) => {}
@@ -286,7 +286,7 @@ impl Lane {
             let Some(link) = &self.link else { return Err(StoreError::Closed) };
             match within(inbox::ingest(link, self.shared.topology, news)).await {
                 Ok(Some(done)) => {
-                    self.shared.committed(0);
+                    self.shared.counters.committed(0);
                     return Ok(done);
                 }
                 Ok(None) => {}
@@ -310,7 +310,7 @@ impl Lane {
             });
             match tried.await {
                 Ok(()) => {
-                    self.shared.committed(0);
+                    self.shared.counters.committed(0);
                     return Ok(());
                 }
                 Err(Some(fault)) if fault.is_collision() => {}
@@ -349,7 +349,7 @@ impl Lane {
         if !alive {
             self.link = None;
         }
-        self.shared.failed(&error);
+        self.shared.counters.failed(&error);
         error
     }
 }

@@ -35,8 +35,7 @@ mod schema;
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
-use crate::health::{Health, HealthState};
+use crate::health::{Counters, Health};
 use crate::limits::{
     PG_BACKOFF, PG_COMMIT_WAIT, PG_READERS, READER_QUEUE_JOBS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS,
 };
@@ -85,47 +84,10 @@ struct Shared {
     store_id: String,
     topology: Topology,
     outbox: bool,
-    waiting_jobs: AtomicUsize,
-    committed_events: AtomicU64,
-    commits: AtomicU64,
-    failed_commits: AtomicU64,
-    /// Why the last transaction failed, until one goes well.
-    failing: Mutex<Option<StoreError>>,
+    counters: Counters,
 }
 
 impl Shared {
-    fn taken(&self, jobs: usize) {
-        self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
-    }
-
-    fn committed(&self, events: u64) {
-        self.committed_events.fetch_add(events, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.well();
-    }
-
-    fn well(&self) {
-        let was = self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if was.is_some() {
-            tracing::info!(place = self.road.place, "the store writes again");
-        }
-    }
-
-    fn failed(&self, error: &StoreError) {
-        self.failed_commits.fetch_add(1, Ordering::Relaxed);
-        if matches!(error, StoreError::Refused(_) | StoreError::Busy { .. }) {
-            return;
-        }
-        let before = self.failing.lock().unwrap_or_else(PoisonError::into_inner).replace(error.clone());
-        if before.as_ref() != Some(error) {
-            tracing::error!(place = self.road.place, %error, "the store cannot write");
-        }
-    }
-
-    fn failing(&self) -> Option<StoreError> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     async fn connect(&self) -> std::result::Result<Link, StoreError> {
         lane::connect(self).await.map_err(|fault| fault.said(&self.road.place))
     }
@@ -186,9 +148,9 @@ impl PostgresStore {
     ) -> Answer<'static, T> {
         let (reply, answer) = oneshot::channel();
         let sent = ask.and_then(|ask| {
-            self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.queued();
             lane.try_send(ask(reply)).map_err(|refused| {
-                self.shared.taken(1);
+                self.shared.counters.taken(1);
                 self.refused(&refused)
             })
         });
@@ -210,6 +172,19 @@ impl PostgresStore {
     {
         let ask = checked.map(|()| |reply| Ask::Call(Box::new(Call { run, done: None, reply })));
         self.submit(&self.queues().rest, ask)
+    }
+
+    /// [`PostgresStore::run`] for what goes on with that which the check answered.
+    fn run_with<C, T, F>(&self, checked: std::result::Result<C, StoreError>, mut run: F) -> Answer<'static, T>
+    where
+        C: Copy + Send + 'static,
+        T: Send + 'static,
+        F: for<'a> FnMut(&'a Link, C) -> Future<'a, Result<Said<T>>> + Send + 'static,
+    {
+        match checked {
+            Ok(value) => self.run(Ok(()), move |link| run(link, value)),
+            Err(refused) => Box::pin(async { Err(refused) }),
+        }
     }
 
     /// Runs a read on one of the readers' connections.
@@ -238,9 +213,7 @@ impl PostgresStore {
 
     fn refused<T>(&self, refused: &mpsc::error::TrySendError<T>) -> StoreError {
         match refused {
-            mpsc::error::TrySendError::Full(_) => {
-                StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) }
-            }
+            mpsc::error::TrySendError::Full(_) => self.shared.counters.busy(),
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         }
     }
@@ -291,17 +264,8 @@ async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, [Link; 2])> {
     let schema::Identity { store_id, topology } =
         if road.to_read { schema::look(&first, &road).await? } else { schema::migrate(&first, &road).await? };
     first.prepare(log::STATEMENTS).await?;
-    let shared = Arc::new(Shared {
-        road,
-        store_id,
-        topology,
-        outbox,
-        waiting_jobs: AtomicUsize::new(0),
-        committed_events: AtomicU64::new(0),
-        commits: AtomicU64::new(0),
-        failed_commits: AtomicU64::new(0),
-        failing: Mutex::new(None),
-    });
+    let counters = Counters::new(road.place.clone());
+    let shared = Arc::new(Shared { road, store_id, topology, outbox, counters });
     let second = lane::connect(&shared).await?;
     Ok((shared, [first, second]))
 }
@@ -336,8 +300,8 @@ async fn reader(shared: Arc<Shared>, queue: Arc<tokio::sync::Mutex<mpsc::Receive
 
 /// A function over a connection that owns copies of what it is about.
 macro_rules! with {
-    ($($name:ident),*; |$link:ident| $body:expr) => {
-        move |$link: &Link| {
+    ($($name:ident),*; |$link:ident $(, $value:ident)?| $body:expr) => {
+        move |$link: &Link $(, $value)?| {
             $(let $name = $name.clone();)*
             Box::pin(async move { $body.await })
         }
@@ -384,12 +348,11 @@ impl Store for PostgresStore {
     }
 
     fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>> {
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let (ttl_ms, adapter, gateway) = (ttl_ms.unwrap_or_default(), adapter.to_owned(), gateway.to_owned());
-        self.run(
+        let checked = pending::lease(gateway, ttl);
+        let (adapter, gateway) = (adapter.to_owned(), gateway.to_owned());
+        self.run_with(
             checked,
-            with!(adapter, gateway; |link| flow::claim_deliveries(link, &adapter, &gateway, ttl_ms, limit)),
+            with!(adapter, gateway; |link, ttl_ms| flow::claim_deliveries(link, &adapter, &gateway, ttl_ms, limit)),
         )
     }
 
@@ -428,10 +391,10 @@ impl Store for PostgresStore {
         age: Duration,
     ) -> Answer<'_, u64> {
         let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
-        let which = pending::forget(state, age);
-        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
-        let which = which.unwrap_or_default();
-        self.run(checked, with!(tenant, adapter; |link| flow::forget_deliveries(link, &tenant, &adapter, which)))
+        self.run_with(
+            pending::forget(state, age),
+            with!(tenant, adapter; |link, which| flow::forget_deliveries(link, &tenant, &adapter, which)),
+        )
     }
 
     fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
@@ -467,17 +430,13 @@ impl Store for PostgresStore {
 
     fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence> {
         let topology = self.shared.topology;
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map_err(Clone::clone).and_then(|_| pending::shard(shard, topology));
-        let (ttl_ms, gateway) = (ttl_ms.unwrap_or_default(), gateway.to_owned());
-        self.run(checked, with!(gateway; |link| flow::claim(link, topology, shard, &gateway, ttl_ms)))
+        let checked = pending::shard(shard, topology).and_then(|()| pending::lease(gateway, ttl));
+        let gateway = gateway.to_owned();
+        self.run_with(checked, with!(gateway; |link, ttl_ms| flow::claim(link, topology, shard, &gateway, ttl_ms)))
     }
 
     fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>> {
-        let ttl_ms = pending::lease("-", ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, with!(fences; |link| flow::renew(link, &fences, ttl_ms)))
+        self.run_with(pending::lease("-", ttl), with!(fences; |link, ttl_ms| flow::renew(link, &fences, ttl_ms)))
     }
 
     fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()> {
@@ -489,10 +448,8 @@ impl Store for PostgresStore {
     }
 
     fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
-        let ttl_ms = pending::attendance(&attendance, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, with!(attendance; |link| flow::attend(link, &attendance, ttl_ms)))
+        let checked = pending::attendance(&attendance, ttl);
+        self.run_with(checked, with!(attendance; |link, ttl_ms| flow::attend(link, &attendance, ttl_ms)))
     }
 
     fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
@@ -618,7 +575,7 @@ impl Store for PostgresStore {
     fn health(&self) -> Pin<Box<dyn std::future::Future<Output = Health> + Send + '_>> {
         Box::pin(async move {
             let probe = "update meta set value = (value::bigint + 1)::text where key = 'probe'";
-            let write = match self.shared.failing() {
+            let write = match self.shared.counters.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
                 Some(_) => {
                     let probed = async |link: &Link| Ok::<_, Fault>(Ok(link.execute(probe, &[]).await.map(drop)?));
@@ -628,20 +585,7 @@ impl Store for PostgresStore {
                 None => Ok(()),
             };
             let read = self.ask(with!(; |link| link.one("select 1", &[]))).await.map(drop);
-            let state = match write.and(read) {
-                // Much to do is no illness.
-                Ok(()) | Err(StoreError::Busy { .. }) => HealthState::Ok,
-                Err(error) => HealthState::Failing(error.to_string()),
-            };
-            let shared = &self.shared;
-            Health {
-                state,
-                place: shared.road.place.clone(),
-                waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
-                committed_events: shared.committed_events.load(Ordering::Relaxed),
-                commits: shared.commits.load(Ordering::Relaxed),
-                failed_commits: shared.failed_commits.load(Ordering::Relaxed),
-            }
+            self.shared.counters.health(write.and(read))
         })
     }
 

@@ -64,9 +64,12 @@ pub(super) fn check(db: &Connection, place: &Place) -> Result<Check, StoreError>
 /// [`StoreError::Corrupt`] with the first breach, or what the disk said.
 pub fn verify(path: &Path) -> Result<Check, StoreError> {
     let place = Place { path: path.to_owned() };
-    let said = |error: rusqlite::Error| fail::said(&error, &place);
-    let db = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY)).map_err(said)?;
-    check(&db, &place)
+    check(&to_read(&place)?, &place)
+}
+
+fn to_read(place: &Place) -> Result<Connection, StoreError> {
+    let opened = Connection::open_with_flags(&place.path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY));
+    opened.map_err(|error| fail::said(&error, place))
 }
 
 /// Copies the store that `db` reads to a new file, whole at one moment, and checks the copy.
@@ -134,38 +137,54 @@ pub fn restore(from: &Path, to: &Path, aside: Option<&str>) -> Result<Restored, 
     if there && aside.is_none() {
         return Err(StoreError::Conflict(format!("{}: there is a store already", to.display())));
     }
-    let check = verify(from)?;
+    let place = Place { path: from.to_owned() };
+    let db = to_read(&place)?;
+    check(&db, &place)?;
     let half = suffixed(to, ".part");
     remove(&half).map_err(file_said)?;
-    let copied = std::fs::copy(from, &half).map_err(|error| fail::file_said(&error, half.clone()));
-    if let Err(error) = copied.and_then(|_| verify(&half)) {
+    // By SQLite and not file by file: a backup that somebody made may have its last records in a log beside it.
+    let done = copy(&db, &place, &half).and_then(|()| {
+        let check = verify(&half)?;
+        let moved = aside.filter(|_| there).map(|aside| suffixed(to, aside));
+        put(&half, to, moved.as_deref()).map_err(file_said)?;
+        Ok(Restored { check, moved: moved.map(|moved| moved.display().to_string()) })
+    });
+    if done.is_err() {
         let _ = remove(&half);
-        return Err(error);
     }
-    let moved = aside.filter(|_| there).map(|aside| suffixed(to, aside));
-    if let Some(moved) = &moved {
-        move_store(to, moved).map_err(file_said)?;
-    }
-    if let Err(error) = settle(&half, to) {
-        if let Some(moved) = &moved {
-            let _ = move_store(moved, to);
-        }
-        return Err(file_said(error));
-    }
-    Ok(Restored { check, moved: moved.map(|moved| moved.display().to_string()) })
+    done
 }
 
-/// Gives a database and what SQLite keeps beside it another name.
+/// Gives a finished copy a store's name, when the store that is there has got another.
+fn put(half: &Path, to: &Path, moved: Option<&Path>) -> std::io::Result<()> {
+    if let Some(moved) = moved {
+        move_store(to, moved)?;
+    }
+    let settled = settle(half, to);
+    if settled.is_err()
+        && let Some(moved) = moved
+    {
+        move_store(moved, to)?;
+    }
+    settled.map(drop)
+}
+
+/// Gives a database and what SQLite keeps beside it another name: all of it, or nothing.
 fn move_store(from: &Path, to: &Path) -> std::io::Result<()> {
-    if to.exists() {
-        let told = format!("{} is there already", to.display());
+    // The write-ahead log first: a database whose log is missing would look whole and lack its last records.
+    let parts = ["-wal", "-shm", ""].map(|end| (suffixed(from, end), suffixed(to, end)));
+    if let Some((_, there)) = parts.iter().find(|(_, there)| there.exists()) {
+        let told = format!("{} is there already", there.display());
         return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, told));
     }
-    // The write-ahead log first: a database whose log is missing would look whole and lack its last records.
-    for end in ["-wal", "-shm", ""] {
-        let (from, to) = (suffixed(from, end), suffixed(to, end));
+    for (at, (from, to)) in parts.iter().enumerate() {
         match std::fs::rename(from, to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                for (back, moved) in &parts[..at] {
+                    let _ = std::fs::rename(moved, back);
+                }
+                return Err(error);
+            }
             _ => {}
         }
     }

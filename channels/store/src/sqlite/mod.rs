@@ -14,7 +14,6 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,7 +25,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
-use crate::health::{Health, HealthState};
+use crate::health::{Counters, Health};
 use crate::limits::{READER_QUEUE_JOBS, READERS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
@@ -100,51 +99,13 @@ struct Shared {
     place: Place,
     topology: Topology,
     outbox: bool,
-    waiting_jobs: AtomicUsize,
-    committed_events: AtomicU64,
-    commits: AtomicU64,
-    failed_commits: AtomicU64,
-    /// Why the last transaction failed, until one goes well.
-    failing: Mutex<Option<StoreError>>,
+    counters: Counters,
 }
 
 impl Shared {
     fn new(place: Place, topology: Topology, outbox: bool) -> Arc<Self> {
-        Arc::new(Self {
-            place,
-            topology,
-            outbox,
-            waiting_jobs: AtomicUsize::new(0),
-            committed_events: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            failed_commits: AtomicU64::new(0),
-            failing: Mutex::new(None),
-        })
-    }
-
-    fn taken(&self, jobs: usize) {
-        self.waiting_jobs.fetch_sub(jobs, Ordering::Relaxed);
-    }
-
-    fn committed(&self, events: u64) {
-        self.committed_events.fetch_add(events, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        let was = self.failing.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if was.is_some() {
-            tracing::info!(path = %self.place.path.display(), "the store writes again");
-        }
-    }
-
-    fn failed(&self, error: &StoreError) {
-        self.failed_commits.fetch_add(1, Ordering::Relaxed);
-        let before = self.failing.lock().unwrap_or_else(PoisonError::into_inner).replace(error.clone());
-        if before.as_ref() != Some(error) {
-            tracing::error!(path = %self.place.path.display(), %error, "the store cannot write");
-        }
-    }
-
-    fn failing(&self) -> Option<StoreError> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let counters = Counters::new(place.path.display().to_string());
+        Arc::new(Self { place, topology, outbox, counters })
     }
 }
 
@@ -234,9 +195,9 @@ impl SqliteStore {
     ) -> Answer<'_, T> {
         let (reply, answer) = oneshot::channel();
         let sent = job(reply).and_then(|job| {
-            self.shared.waiting_jobs.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.queued();
             self.threads().jobs.try_send(job).map_err(|refused| {
-                self.shared.taken(1);
+                self.shared.counters.taken(1);
                 self.refused(&refused)
             })
         });
@@ -253,6 +214,18 @@ impl SqliteStore {
         run: impl FnMut(&mut Work<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
     ) -> Answer<'_, T> {
         self.submit(|reply| checked.map(|()| -> Box<dyn Job> { Box::new(Call { run, done: None, reply }) }))
+    }
+
+    /// [`SqliteStore::run`] for what goes on with that which the check answered.
+    fn run_with<C: Copy + Send + 'static, T: Send + 'static>(
+        &self,
+        checked: Result<C, StoreError>,
+        mut run: impl FnMut(&mut Work<'_>, C) -> rusqlite::Result<Said<T>> + Send + 'static,
+    ) -> Answer<'_, T> {
+        match checked {
+            Ok(value) => self.run(Ok(()), move |work| run(work, value)),
+            Err(refused) => Box::pin(async { Err(refused) }),
+        }
     }
 
     /// Has the writer append something in its next transaction.
@@ -289,7 +262,7 @@ impl SqliteStore {
 
     fn refused<T>(&self, refused: &TrySendError<T>) -> StoreError {
         match refused {
-            TrySendError::Full(_) => StoreError::Busy { waiting: self.shared.waiting_jobs.load(Ordering::Relaxed) },
+            TrySendError::Full(_) => self.shared.counters.busy(),
             TrySendError::Disconnected(_) if self.threads().writer.is_none() => {
                 StoreError::Refused("it was opened to be read".to_owned())
             }
@@ -423,10 +396,9 @@ impl Store for SqliteStore {
 
     fn claim_deliveries(&self, adapter: &str, gateway: &str, ttl: Duration, limit: usize) -> Answer<'_, Vec<Delivery>> {
         let (adapter, claimant) = (adapter.to_owned(), gateway.to_owned());
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| flow::claim_deliveries(work.db, &adapter, &claimant, ttl_ms, limit))
+        self.run_with(pending::lease(gateway, ttl), move |work, ttl_ms| {
+            flow::claim_deliveries(work.db, &adapter, &claimant, ttl_ms, limit)
+        })
     }
 
     fn settle_delivery(&self, id: u64, attempt: u32, outcome: Outcome) -> Answer<'_, bool> {
@@ -464,10 +436,9 @@ impl Store for SqliteStore {
         age: Duration,
     ) -> Answer<'_, u64> {
         let (tenant, adapter) = (tenant.clone(), adapter.to_owned());
-        let which = pending::forget(state, age);
-        let checked = which.as_ref().map(|_| ()).map_err(Clone::clone);
-        let which = which.unwrap_or_default();
-        self.run(checked, move |work| flow::forget_deliveries(work.db, &tenant, &adapter, which))
+        self.run_with(pending::forget(state, age), move |work, which| {
+            flow::forget_deliveries(work.db, &tenant, &adapter, which)
+        })
     }
 
     fn feed(&self, tenant: &Tenant, after: u64, limit: usize) -> Answer<'_, FeedPage> {
@@ -503,17 +474,12 @@ impl Store for SqliteStore {
 
     fn claim(&self, shard: u16, gateway: &str, ttl: Duration) -> Answer<'_, Fence> {
         let gateway_id = gateway.to_owned();
-        let ttl_ms = pending::lease(gateway, ttl);
-        let checked = ttl_ms.as_ref().map_err(Clone::clone).and_then(|_| pending::shard(shard, self.shared.topology));
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| leases::claim(work, shard, &gateway_id, ttl_ms))
+        let checked = pending::shard(shard, self.shared.topology).and_then(|()| pending::lease(gateway, ttl));
+        self.run_with(checked, move |work, ttl_ms| leases::claim(work, shard, &gateway_id, ttl_ms))
     }
 
     fn renew(&self, fences: Vec<Fence>, ttl: Duration) -> Answer<'_, Vec<bool>> {
-        let ttl_ms = pending::lease("-", ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| leases::renew(work, &fences, ttl_ms))
+        self.run_with(pending::lease("-", ttl), move |work, ttl_ms| leases::renew(work, &fences, ttl_ms))
     }
 
     fn release(&self, fences: Vec<Fence>) -> Answer<'_, ()> {
@@ -525,10 +491,8 @@ impl Store for SqliteStore {
     }
 
     fn attend(&self, attendance: Attendance, ttl: Duration) -> Answer<'_, Vec<Presence>> {
-        let ttl_ms = pending::attendance(&attendance, ttl);
-        let checked = ttl_ms.as_ref().map(|_| ()).map_err(Clone::clone);
-        let ttl_ms = ttl_ms.unwrap_or_default();
-        self.run(checked, move |work| leases::attend(work, &attendance, ttl_ms))
+        let checked = pending::attendance(&attendance, ttl);
+        self.run_with(checked, move |work, ttl_ms| leases::attend(work, &attendance, ttl_ms))
     }
 
     fn leave(&self, attendance: Attendance) -> Answer<'_, ()> {
@@ -644,27 +608,14 @@ impl Store for SqliteStore {
 
     fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send + '_>> {
         Box::pin(async move {
-            let write = match self.shared.failing() {
+            let write = match self.shared.counters.failing() {
                 // Nobody may be writing while it fails: try, so that it is found well again.
                 Some(_) => self.run(Ok(()), writer::probe).await,
                 None if self.threads().writer.as_ref().is_some_and(JoinHandle::is_finished) => Err(StoreError::Closed),
                 None => Ok(()),
             };
             let read = self.ask(|db| db.query_row("select 1 from meta limit 1", [], |_| Ok(()))).await;
-            let state = match write.and(read) {
-                // Much to do is no illness.
-                Ok(()) | Err(StoreError::Busy { .. }) => HealthState::Ok,
-                Err(error) => HealthState::Failing(error.to_string()),
-            };
-            let shared = &self.shared;
-            Health {
-                state,
-                place: shared.place.path.display().to_string(),
-                waiting_jobs: shared.waiting_jobs.load(Ordering::Relaxed),
-                committed_events: shared.committed_events.load(Ordering::Relaxed),
-                commits: shared.commits.load(Ordering::Relaxed),
-                failed_commits: shared.failed_commits.load(Ordering::Relaxed),
-            }
+            self.shared.counters.health(write.and(read))
         })
     }
 

@@ -124,7 +124,7 @@ impl Writer {
                 events += job.weight();
                 group.push(job);
             }
-            self.shared.taken(group.len());
+            self.shared.counters.taken(group.len());
             self.commit(group);
         }
     }
@@ -156,14 +156,14 @@ impl Writer {
         failpoint::at(Point::BeforeWrite);
         match self.try_transact(group) {
             Ok(events) => {
-                self.shared.committed(events);
+                self.shared.counters.committed(events);
                 Ok(())
             }
             Err(error) => {
                 // The transaction is rolled back; what was remembered of it is not in the log.
                 self.heads.clear();
                 let error = fail::said(&error, &self.shared.place);
-                self.shared.failed(&error);
+                self.shared.counters.failed(&error);
                 Err(error)
             }
         }
