@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ark_conversation::{ConversationId, ConversationKind, PersonId, Record, Redaction, Tenant};
+use ark_conversation::{ConversationId, PersonId, Record, Redaction, Tenant};
 use ark_store::{ListFilter, Store, limits};
 use clap::Args;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::output::{self, Failure, Outcome};
 use super::site_store::{self, failure};
 use super::{CliResult, Site};
+use crate::pages::Pages;
 
 /// Write conversations as JSON lines: a record with its CloudEvent each
 ///
@@ -137,19 +138,10 @@ struct Export<'a> {
 impl Export<'_> {
     async fn all(&mut self, args: &ExportArgs) -> Result<(), Failure> {
         let filter = ListFilter { since: args.since, until: args.until, person: args.person, ..ListFilter::default() };
-        // A list without a kind leaves the system's own log out.
-        let system = ListFilter { kind: Some(ConversationKind::System), ..filter.clone() };
-        for mut filter in [filter, system] {
-            loop {
-                let page = self.store.list(&Tenant::default(), filter.clone(), limits::LIST_MAX).await;
-                let page = page.map_err(failure)?;
-                for state in &page.conversations {
-                    self.conversation(state.conversation).await?;
-                }
-                match page.next {
-                    Some(next) => filter.before = Some(next),
-                    None => break,
-                }
+        let mut pages = Pages::with_system(self.store, filter);
+        while let Some(page) = pages.next().await.map_err(failure)? {
+            for state in &page {
+                self.conversation(state.conversation).await?;
             }
         }
         Ok(())
