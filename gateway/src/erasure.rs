@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::file_below;
+use crate::pages::Pages;
 
 /// Whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,10 @@ pub async fn look(store: &dyn Store, whose: Whose) -> Result<Found, ErasureError
         Whose::Conversation(id) => found.conversations.push(id),
         Whose::Person(person) => {
             found.keys = store.identities(&tenant, person).await?.len();
-            found.conversations = of_person(store, &tenant, person).await?;
+            let mut pages = Pages::new(store, ListFilter { person: Some(person), ..ListFilter::default() });
+            while let Some(page) = pages.next().await? {
+                found.conversations.extend(page.iter().map(|state| state.conversation));
+            }
             if found.conversations.is_empty() && found.keys == 0 {
                 return Err(ErasureError::Nothing(format!("nothing is known of person {person}")));
             }
@@ -89,19 +93,6 @@ pub async fn look(store: &dyn Store, whose: Whose) -> Result<Found, ErasureError
         }
     }
     Ok(found)
-}
-
-async fn of_person(store: &dyn Store, tenant: &Tenant, person: PersonId) -> Result<Vec<ConversationId>, StoreError> {
-    let mut found = Vec::new();
-    let mut filter = ListFilter { person: Some(person), ..ListFilter::default() };
-    loop {
-        let page = store.list(tenant, filter.clone(), limits::LIST_MAX).await?;
-        found.extend(page.conversations.iter().map(|state| state.conversation));
-        match page.next {
-            Some(next) => filter.before = Some(next),
-            None => return Ok(found),
-        }
-    }
 }
 
 /// Erases: files first, then the records that name them, so that what was cut short can be done again. `files`: the folder of

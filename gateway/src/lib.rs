@@ -13,6 +13,7 @@ pub mod http;
 pub mod media;
 pub mod net;
 pub mod open;
+mod pages;
 pub mod phone;
 pub mod plans;
 mod priority;

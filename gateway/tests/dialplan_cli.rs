@@ -187,6 +187,13 @@ fn a_piped_caller_walks_through_the_plan_to_a_person() {
     // The end of the pipe is the end of the call.
     let output = dialplan(&folder, &at, "");
     assert!(code(&output) == 0 && out(&output).contains("the caller hung up"), "{}", out(&output));
+    // Whoever has seen enough leaves.
+    for word in ["q", "quit", " exit "] {
+        let output = dialplan(&folder, &at, &format!("1\n{word}\n3\n"));
+        let said = out(&output);
+        assert!(code(&output) == 0 && said.contains("> 1\n"), "{said}");
+        assert!(!said.contains("> 3") && !said.contains("hung up") && !said.contains("means nothing"), "{said}");
+    }
     // At night the plan takes a message.
     let output = dialplan(&folder, &["simulate", "--at", "2026-11-24T23:30", "--json"], "0\n");
     let lines: Vec<Value> = out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();

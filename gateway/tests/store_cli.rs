@@ -159,6 +159,11 @@ async fn an_export_folds_to_the_live_state() {
     assert!(said.contains("all.jsonl: 3 conversations, 12 records"), "{said}");
     assert_eq!(std::fs::metadata(site.join("all.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
     expect(1, &site, &["conversation", "export", "--all", "--out", "all.jsonl"]);
+    // A half-written file may be another's: it is neither written into nor removed.
+    std::fs::write(site.join("b.jsonl.part"), "mine").unwrap();
+    let said = expect(1, &site, &["conversation", "export", "--all", "--out", "b.jsonl"]);
+    assert!(said.contains("b.jsonl.part: another export writes here"), "{said}");
+    assert_eq!(std::fs::read_to_string(site.join("b.jsonl.part")).unwrap(), "mine");
     let text = std::fs::read_to_string(site.join("all.jsonl")).unwrap();
     let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!((&first["seq"], &first["event"]["specversion"]), (&1.into(), &"1.0".into()));

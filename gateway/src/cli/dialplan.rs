@@ -564,7 +564,7 @@ fn simulate(args: &SimulateArgs) -> CliResult {
     let (mut call, first) = Simulator::call(&plan, &caller, at);
     let terminal = std::io::stdin().is_terminal() && !args.json;
     if terminal {
-        output::line(HELP)?;
+        output::line(format!("{HELP}, quit"))?;
     }
     show(None, &first, args.json)?;
     while !call.is_over() {
@@ -573,8 +573,11 @@ fn simulate(args: &SimulateArgs) -> CliResult {
         }
         let typed = next_line()?;
         let input = typed.as_deref().unwrap_or("hangup");
-        if input.trim().is_empty() {
-            continue;
+        match input.trim() {
+            "" => continue,
+            // The walk ends, not the call: nothing more is told of it.
+            "q" | "quit" | "exit" => break,
+            _ => {}
         }
         if !terminal && !args.json {
             output::line(format!("> {}", input.trim()))?;

@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ark_conversation::{ConversationId, ConversationKind, PersonId, Record, Redaction, Tenant};
+use ark_conversation::{ConversationId, PersonId, Record, Redaction, Tenant};
 use ark_store::{ListFilter, Store, limits};
 use clap::Args;
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::output::{self, Failure, Outcome};
 use super::site_store::{self, failure};
 use super::{CliResult, Site};
+use crate::pages::Pages;
 
 /// Write conversations as JSON lines: a record with its CloudEvent each
 ///
@@ -62,14 +63,7 @@ pub(super) async fn run(args: ExportArgs) -> CliResult {
         write(&*store, &args, &mut out, &|error| Failure::from(error)).await?;
         return Ok(Outcome::Done);
     };
-    let half = part(out);
-    let said = |error: std::io::Error| Failure::environment(format!("{}: cannot be written: {error}", out.display()));
-    let written = write_file(&*store, &args, out, &half).await;
-    let done = written.and_then(|written| std::fs::rename(&half, out).map(|()| written).map_err(said));
-    if done.is_err() {
-        let _ = std::fs::remove_file(&half);
-    }
-    let Written { conversations, records } = done?;
+    let Written { conversations, records } = write_file(&*store, &args, out).await?;
     output::line(format!("{}: {conversations} conversations, {records} records", out.display()))?;
     Ok(Outcome::Done)
 }
@@ -80,15 +74,33 @@ fn part(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-async fn write_file(store: &dyn Store, args: &ExportArgs, out: &Path, half: &Path) -> Result<Written, Failure> {
+/// Writes a file that nobody else may read; it has its name when it is whole.
+async fn write_file(store: &dyn Store, args: &ExportArgs, out: &Path) -> Result<Written, Failure> {
     if out.exists() {
         return Err(Failure::Refused(format!("{}: there is a file already; name another", out.display())));
     }
     let said = |error: std::io::Error| Failure::environment(format!("{}: cannot be written: {error}", out.display()));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(half).map_err(said)?;
+    let half = part(out);
+    // Never one that is there: it may be another's who can read it, or of an export that is under way.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            let why = "another export writes here, or one was cut short; remove it, or name another file";
+            return Failure::Refused(format!("{}: {why}", half.display()));
+        }
+        said(error)
+    })?;
+    let written = write_whole(store, args, file, &said).await;
+    let done = written.and_then(|written| std::fs::rename(&half, out).map(|()| written).map_err(said));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&half);
+    }
+    done
+}
+
+async fn write_whole(store: &dyn Store, args: &ExportArgs, file: File, said: Said<'_>) -> Result<Written, Failure> {
     let mut writer = BufWriter::new(file);
-    let written = write(store, args, &mut writer, &said).await?;
-    let file: File = writer.into_inner().map_err(|error| said(error.into_error()))?;
+    let written = write(store, args, &mut writer, said).await?;
+    let file = writer.into_inner().map_err(|error| said(error.into_error()))?;
     file.sync_all().map_err(said)?;
     Ok(written)
 }
@@ -126,19 +138,10 @@ struct Export<'a> {
 impl Export<'_> {
     async fn all(&mut self, args: &ExportArgs) -> Result<(), Failure> {
         let filter = ListFilter { since: args.since, until: args.until, person: args.person, ..ListFilter::default() };
-        // A list without a kind leaves the system's own log out.
-        let system = ListFilter { kind: Some(ConversationKind::System), ..filter.clone() };
-        for mut filter in [filter, system] {
-            loop {
-                let page = self.store.list(&Tenant::default(), filter.clone(), limits::LIST_MAX).await;
-                let page = page.map_err(failure)?;
-                for state in &page.conversations {
-                    self.conversation(state.conversation).await?;
-                }
-                match page.next {
-                    Some(next) => filter.before = Some(next),
-                    None => break,
-                }
+        let mut pages = Pages::with_system(self.store, filter);
+        while let Some(page) = pages.next().await.map_err(failure)? {
+            for state in &page {
+                self.conversation(state.conversation).await?;
             }
         }
         Ok(())

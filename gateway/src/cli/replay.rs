@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use ark_conversation::{ConversationId, ConversationKind, ConversationState, Event, Hash, LogHash, Record, Tenant};
-use ark_store::{ListFilter, Store, limits};
+use ark_conversation::{ConversationId, ConversationState, Event, Hash, LogHash, Record, Tenant};
+use ark_store::{ListFilter, Store};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use super::output::{self, Failure, Outcome};
 use super::site_store::{self, failure};
 use super::{CliResult, Site};
 use crate::http::mask;
+use crate::pages::Pages;
 
 /// Longest line of a file: a record's bound and what its envelope adds.
 const LINE_BYTES_MAX: u64 = 4 << 20;
@@ -136,22 +137,14 @@ fn say_one(one: &Told, numbers: bool) -> Result<(), Failure> {
 /// Replays every conversation of the store, and says which differ.
 async fn all(args: &ReplayArgs, store: &dyn Store) -> CliResult {
     let (mut conversations, mut records, mut differ) = (0_u64, 0, Vec::new());
-    let everything = ListFilter::default();
-    let system = ListFilter { kind: Some(ConversationKind::System), ..ListFilter::default() };
-    for mut filter in [everything, system] {
-        loop {
-            let page = store.list(&Tenant::default(), filter.clone(), limits::LIST_MAX).await.map_err(failure)?;
-            for state in &page.conversations {
-                let Some(told) = of_store(store, state.conversation).await? else { continue };
-                conversations += 1;
-                records += told.records;
-                if !told.agrees() {
-                    differ.push(state.conversation);
-                }
-            }
-            match page.next {
-                Some(next) => filter.before = Some(next),
-                None => break,
+    let mut pages = Pages::with_system(store, ListFilter::default());
+    while let Some(page) = pages.next().await.map_err(failure)? {
+        for state in &page {
+            let Some(told) = of_store(store, state.conversation).await? else { continue };
+            conversations += 1;
+            records += told.records;
+            if !told.agrees() {
+                differ.push(state.conversation);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::values::without_passwords;
+use super::values::{MASKED, PLAIN_SECRET, without_secrets};
 
 /// Whether a finding stops the gateway from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -136,7 +136,12 @@ pub(super) fn write_findings(f: &mut impl fmt::Write, file: &str, source: &str, 
             write!(f, "{file}:{}:{}: {word}: {}", finding.line, finding.column, finding.message)?;
             if let Some(text) = source.lines().nth(finding.line - 1) {
                 let number = finding.line.to_string();
-                let text = without_passwords(text);
+                let text = if finding.message.starts_with(PLAIN_SECRET) {
+                    let before: String = text.chars().take(finding.column - 1).collect();
+                    without_secrets(&(before + MASKED))
+                } else {
+                    without_secrets(text)
+                };
                 let pad = " ".repeat(finding.column - 1);
                 let room = text.chars().count().saturating_sub(finding.column - 1).max(1);
                 let carets = "^".repeat(finding.width.min(room));

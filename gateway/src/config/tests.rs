@@ -176,6 +176,21 @@ fn a_secret_is_read_from_its_file_and_its_absence_is_said() {
     assert!(message.contains("ARK_TEST_SECRET_THAT_IS_NOT_SET"), "{message}");
     let message = refused("[[trunk]]\nname = \"c\"\npassword = \"hunter2\"\n");
     assert!(message.starts_with("ark.toml:3:12"), "{message}");
+    assert!(message.contains("{ file = \"...\" }") && !message.contains("hunter2"), "{message}");
+    for wrong in [
+        "[[action]]\nname = \"a\"\nurl = \"https://x/\"\nbearer = \"hunter2\"\n",
+        "[[trunk]]\nname = \"c\"\npassword = hunter2\n",
+        "[[trunk]]\nname = \"c\"\npassword = \"hunter2\n",
+        "trunk = [{ name = \"c\", porxy = 1, password = \"hunter2\" }]\n",
+        "[[webhook]]\nname = \"w\"\nurl = \"https://x/\"\nsecrets = [\n\"hunter2\"]\n",
+    ] {
+        let message = refused(wrong);
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let message = refused("[[trunk]]\nname = \"c\"\npassword = 4711\n");
+    assert!(message.contains("where it is kept") && !message.contains("4711"), "{message}");
+    let message = refused("[[trunk]]\nname = \"c\"\npassword = { fil = \"p\" }\n");
+    assert!(message.starts_with("ark.toml:3:14") && message.contains("did you mean `file`?"), "{message}");
 }
 
 #[test]

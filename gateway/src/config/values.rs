@@ -10,7 +10,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Makes a type that is a string in the file: serde and JSON Schema through `FromStr` and `Display`.
 macro_rules! written_as_string {
@@ -318,11 +320,54 @@ impl fmt::Debug for Url {
 }
 
 /// What stands in the place of a password.
-const MASKED: &str = "***";
+pub(super) const MASKED: &str = "***";
 
-/// A line of text without the passwords of the addresses in it: `user:***@host`, `password=***`. It rather masks too much.
-pub(super) fn without_passwords(line: &str) -> String {
-    let mut shown = line.to_owned();
+/// The keys of the site's file whose value is a [`Secret`].
+const SECRET_KEYS: [&str; 3] = ["password", "bearer", "secrets"];
+
+/// A line of the site's file without its secrets: `user:***@host`, `password=***`, and what stands in plain text where a
+/// [`Secret`] is expected. It rather masks too much.
+pub(super) fn without_secrets(line: &str) -> String {
+    let mut shown = without_passwords(line);
+    for key in SECRET_KEYS {
+        let mut from = 0;
+        while let Some(at) = shown.get(from..).and_then(|rest| rest.find(key)) {
+            from += at + key.len();
+            let rest = shown.get(from..).unwrap_or_default();
+            let after_key = rest.trim_start_matches(['"', '\'']).trim_start();
+            let Some(value) = after_key.strip_prefix('=').map(str::trim_start) else { continue };
+            let start = shown.len() - value.len();
+            let end = start + plain_secret(value);
+            if end > start {
+                shown.replace_range(start..end, MASKED);
+            }
+            from = start;
+        }
+    }
+    // An array of them may go over several lines.
+    while let Some(start) = shown.find("whsec_") {
+        let rest = shown.get(start..).unwrap_or_default();
+        let end = start + rest.find(['"', '\'', ',', ']', ' ']).unwrap_or(rest.len());
+        shown.replace_range(start..end, MASKED);
+    }
+    shown
+}
+
+/// How many bytes of a value are a secret in plain text; 0 when it says where one is kept.
+fn plain_secret(value: &str) -> usize {
+    let closed = |mark: char| value.get(1..).and_then(|rest| rest.find(mark)).map(|at| at + 2);
+    match value.chars().next() {
+        Some('{') | None => 0,
+        Some('[') if value.contains('{') => 0,
+        Some('[') => value.rfind(']').map_or(value.len(), |at| at + 1),
+        Some(mark @ ('"' | '\'')) => closed(mark).filter(|_| !value.contains('\\')).unwrap_or(value.len()),
+        Some(_) => value.find([',', '}']).unwrap_or(value.len()),
+    }
+}
+
+/// A text without the passwords of the addresses in it: `user:***@host`, `password=***`. It rather masks too much.
+fn without_passwords(text: &str) -> String {
+    let mut shown = text.to_owned();
     if let Some(scheme) = shown.find("://")
         && let Some(at) = shown.rfind('@').filter(|at| *at > scheme)
         && let Some(colon) = shown.get(scheme + 3..at).and_then(|user| user.find(':'))
@@ -334,20 +379,68 @@ pub(super) fn without_passwords(line: &str) -> String {
         let start = from + key + "password=".len();
         let value = shown.get(start..).unwrap_or_default();
         let end = start + value.find(['&', '"']).unwrap_or(value.len());
-        shown.replace_range(start..end, MASKED);
+        if end > start {
+            shown.replace_range(start..end, MASKED);
+        }
         from = start;
     }
     shown
 }
 
 /// A secret, named by where it is kept: never written into the file itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Secret {
     /// `{ file = "secrets/carrier" }`: the file's content without the line end.
     File(PathBuf),
     /// `{ env = "CARRIER_PASSWORD" }`: an environment variable.
     Env(String),
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretVisitor)
+    }
+}
+
+/// How the refusal of a secret in plain text begins: what it points at is not shown.
+pub(super) const PLAIN_SECRET: &str = "a secret does not stand in this file";
+
+/// Reads where a secret is kept. One that stands in the file itself is refused in words that do not have it.
+struct SecretVisitor;
+
+impl<'de> Visitor<'de> for SecretVisitor {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("where the secret is kept: { file = \"...\" } or { env = \"...\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, _secret: &str) -> Result<Secret, E> {
+        let help = "write where it is kept: { file = \"...\" } or { env = \"...\" }";
+        Err(E::custom(format!("{PLAIN_SECRET}; {help}")))
+    }
+
+    fn visit_i64<E: de::Error>(self, _secret: i64) -> Result<Secret, E> {
+        self.visit_str("")
+    }
+
+    fn visit_f64<E: de::Error>(self, _secret: f64) -> Result<Secret, E> {
+        self.visit_str("")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Kept {
+            File(PathBuf),
+            Env(String),
+        }
+        Ok(match Kept::deserialize(MapAccessDeserializer::new(map))? {
+            Kept::File(path) => Secret::File(path),
+            Kept::Env(name) => Secret::Env(name),
+        })
+    }
 }
 
 impl Secret {
@@ -411,6 +504,27 @@ mod tests {
             assert_eq!((read.to_string(), format!("{read:?}")), (shown.to_owned(), shown.to_owned()));
             assert_eq!((read.reveal(), read.has_password()), (url, url != shown));
             assert_eq!(shown.parse::<Url>().is_err(), url != shown, "a masked password is no password");
+        }
+    }
+
+    #[test]
+    fn a_line_shows_no_secret() {
+        for (line, shown) in [
+            ("password = \"hunter2\"", "password = ***"),
+            ("password=\"hunter2\"", "password=***"),
+            ("\"password\" = 'hunter2' # at last", "\"password\" = *** # at last"),
+            ("password = hunter2", "password = ***"),
+            ("password = \"hunter2", "password = ***"),
+            ("password = \"hun\\\"ter2\"", "password = ***"),
+            ("{ name = \"c\", password = \"hunter2\", porxy = 1 }", "{ name = \"c\", password = ***, porxy = 1 }"),
+            ("password = { env = \"CARRIER\" }", "password = { env = \"CARRIER\" }"),
+            ("bearer = \"hunter2\"", "bearer = ***"),
+            ("secrets = [\"hunter2\", \"hunter3\"]", "secrets = ***"),
+            ("secrets = [{ file = \"a\" }]", "secrets = [{ file = \"a\" }]"),
+            ("    \"whsec_aHVudGVyMg==\",", "    \"***\","),
+            ("name = \"password\"", "name = \"password\""),
+        ] {
+            assert_eq!(without_secrets(line), shown);
         }
     }
 

@@ -90,6 +90,9 @@ impl Stats {
     }
 }
 
+/// What is said of a delivery that waits because of a 410.
+const GONE: &str = "status 410";
+
 /// Where the reading is.
 #[derive(Default)]
 struct Reading {
@@ -248,6 +251,10 @@ impl Endpoint {
 
     /// One attempt, from the log to what came of it.
     async fn deliver(&self, delivery: Delivery) {
+        if !self.is_on() {
+            // It answered 410 to another one since this was claimed.
+            return self.settle(&delivery, Outcome::Retry { error: GONE.to_owned(), after: Duration::ZERO }).await;
+        }
         let outcome = match self.record_of(&delivery).await {
             Ok(Some(record)) => {
                 let body = body(record, self.numbers);
@@ -276,7 +283,11 @@ impl Endpoint {
                 );
             }
         }
-        // When this fails, the claim runs out and the same id is sent again: at least once.
+        self.settle(&delivery, outcome).await;
+    }
+
+    /// Writes down what became of it. When that fails, the claim runs out and the same id is sent again: at least once.
+    async fn settle(&self, delivery: &Delivery, outcome: Outcome) {
         if let Err(error) = self.store.settle_delivery(delivery.id, delivery.attempts, outcome).await {
             tracing::debug!(webhook = self.name, %error, "what became of a delivery could not be written down");
         }
@@ -313,7 +324,7 @@ impl Endpoint {
                         "the webhook answered 410 and is sent nothing any more; `ark webhook enable {webhook}` takes it up"
                     );
                 }
-                return Outcome::Retry { error: "status 410".to_owned(), after: Duration::ZERO };
+                return Outcome::Retry { error: GONE.to_owned(), after: Duration::ZERO };
             }
             Ok(Answer { status, retry_after }) => (format!("status {status}"), retry_after),
             Err(error) => (error, None),

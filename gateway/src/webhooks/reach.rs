@@ -97,7 +97,8 @@ pub fn may_reach(address: IpAddr, allow_private: bool) -> bool {
             if let Some(v4) = embedded(v6) {
                 return may_reach_v4(v4, allow_private);
             }
-            let inside = v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local();
+            let inside =
+                v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || is_of_the_site(v6.segments());
             !v6.is_unspecified() && !v6.is_multicast() && (allow_private || !inside)
         }
     }
@@ -115,13 +116,21 @@ fn may_reach_v4(v4: Ipv4Addr, allow_private: bool) -> bool {
     a != 0 && !v4.is_multicast() && a < 240 && (allow_private || !inside)
 }
 
-/// The IPv4 address within an IPv6 address that only carries one: mapped, NAT64, 6to4, and the old compatible form.
+/// Site-local addresses (RFC 3879: old, and still routed inside), a site's own NAT64 (RFC 8215) and discard-only (RFC 6666).
+const fn is_of_the_site(segments: [u16; 8]) -> bool {
+    matches!(segments, [0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] | [0x100, 0, 0, 0, ..])
+}
+
+/// The IPv4 address within an IPv6 address that only carries one: mapped, translated (SIIT), NAT64, 6to4, Teredo, and
+/// the old compatible form.
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = v6.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match s {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(of(high, low)),
-        [0x2002, high, low, ..] => Some(of(high, low)),
+        [0, 0, 0, 0, 0xffff, 0, high, low] | [0x2002, high, low, ..] => Some(of(high, low)),
+        // RFC 4380: with every bit turned round.
+        [0x2001, 0, .., high, low] => Some(of(!high, !low)),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(of(high, low)),
         _ => None,
     }
@@ -267,6 +276,11 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:7f00:1::",
             "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "2001:0:4136:e378:8000:63bf:80ff:fffe",
+            "fec0::1",
+            "64:ff9b:1::a9fe:a9fe",
+            "100::1",
         ];
         for address in inner {
             assert!(!may_reach(address.parse().unwrap(), false), "{address}");

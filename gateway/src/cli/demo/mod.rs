@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ark_bus::{Filter, Missed, Subscription};
 use ark_conversation::{ConversationId, Event, Record};
 use ark_dialplans::Lang;
+use ark_store::StoreError;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +32,10 @@ const RECORDS_MAX: usize = 1_024;
 const CALLS_MAX: usize = 1_000;
 /// How often a start is tried again when another program takes a port between looking and taking it.
 const STARTS: usize = 3;
+/// How long a start that failed may take to let go of the store.
+const LET_GO_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const LET_GO_EVERY: Duration = Duration::from_millis(20);
 
 /// Start everything in one process, let a scripted caller call the hotline, tell what happens, and stay up for your own call
 #[derive(Debug, Args)]
@@ -144,10 +149,26 @@ async fn start(lang: Lang, folder: &site::Folder) -> Result<(Gateway, Site), Fai
         for line in words::chosen(lang, &site, folder) {
             output::line(line)?;
         }
-        match Gateway::start(site.config.clone()).await {
+        let started =
+            if tries == 1 { Gateway::start(site.config.clone()).await } else { start_again(&site.config).await };
+        match started {
             Ok(gateway) => return Ok((gateway, site)),
             Err(StartError::Sip(_) | StartError::Web(_)) if tries < STARTS => {}
             Err(error) => return Err(Failure::environment(error.to_string())),
+        }
+    }
+}
+
+/// Starts after a start that failed: its tasks end one after the other, and until the last has, this process itself has the
+/// store locked.
+async fn start_again(config: &Config) -> Result<Gateway, StartError> {
+    let began = Instant::now();
+    loop {
+        match Gateway::start(config.clone()).await {
+            Err(StartError::Store(StoreError::Locked { .. })) if began.elapsed() < LET_GO_MAX => {
+                tokio::time::sleep(LET_GO_EVERY).await;
+            }
+            started => return started,
         }
     }
 }
@@ -229,4 +250,32 @@ fn print(lang: Lang, number: usize, began: Timestamp, record: &Record) -> Result
     let mut out = io::stdout().lock();
     writeln!(out, "#{number} {seconds:6.2} s  {}  {}", padded(name, 18), words::event(lang, event))?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_after_one_that_found_its_port_taken_waits_for_the_store() {
+        let folder = site::Folder::new(None).unwrap();
+        let mut config = Site::choose(&folder).unwrap().config;
+        config.hotline.clear();
+        config.web.listen.set_port(0);
+        for listen in &mut config.sip.listen {
+            listen.address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        }
+        let taken = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut clash = config.clone();
+        clash.sip.listen[0].address = taken.local_addr().unwrap();
+        let failed = Gateway::start(clash).await.err();
+        assert!(matches!(failed, Some(StartError::Sip(_))), "{failed:?}");
+        // Whatever the failed start still holds is held here for certain.
+        let held = ark_store::SqliteStore::open(folder.path.join("ark.db"));
+        let (gateway, ()) = tokio::join!(start_again(&config), async move {
+            tokio::task::yield_now().await;
+            drop(held);
+        });
+        gateway.unwrap_or_else(|error| panic!("{error}")).stop_now().await;
+    }
 }

@@ -2,7 +2,7 @@
 // The page: a list of conversations, the timeline of one, all of it from /api/v1. Events come over one stream; what a broken connection
 // missed is read from the log by `seq`.
 const $ = (id) => document.getElementById(id);
-const state = { lang: "zh", theme: "auto", about: null, conversations: new Map(), calls: new Map(), next: null, selected: null, records: [], sure: false };
+const state = { lang: "zh", theme: "auto", about: null, conversations: new Map(), calls: new Map(), next: null, loaded: false, selected: null, records: [], sure: false };
 
 function kept(key, fallback) {
   try { return localStorage.getItem(`ark.${key}`) || fallback; } catch { return fallback; }
@@ -116,7 +116,9 @@ function drawLists() {
   for (const [id, open] of [["open", true], ["ended", false]]) {
     const list = sorted(open);
     $(id).replaceChildren(...list.map(item));
+    // That there is none is known when the first list has come.
     $(`${id}-empty`).hidden = list.length > 0;
+    $(`${id}-empty`).textContent = word(state.loaded ? $(`${id}-empty`).dataset.word : "loading");
   }
   $("open-count").textContent = sorted(true).length || "";
   $("more").hidden = !state.next;
@@ -128,6 +130,7 @@ async function loadLists() {
   for (const one of [...state.conversations.values()]) if (!one.ended) state.conversations.delete(one.conversation);
   for (const one of [...page.conversations, ...open.conversations]) state.conversations.set(one.conversation, one);
   if (!state.next) state.next = page.next;
+  state.loaded = true;
   drawLists();
 }
 async function loadMore() {
@@ -319,10 +322,6 @@ function connect() {
       if (state.selected) await readOn(state.selected);
       drawStage();
     } catch (error) { if (error.message !== "401") banner(word("away")); }
-  });
-  stream.addEventListener("lagged", async () => {
-    await loadLists();
-    if (state.selected) await readOn(state.selected);
   });
   stream.addEventListener("record", (message) => {
     const record = JSON.parse(message.data);
