@@ -110,7 +110,7 @@ impl Receive {
             rtcp_from: None,
             stream: None,
             past: Quality::default(),
-            events: dtmf::Receiver::new(config.negotiated.codec.rtp_clock_hz()),
+            events: dtmf::Receiver::new(config.negotiated.dtmf_clock_hz),
             last: None,
             tolerate_foreign_events: config.tolerate_foreign_events,
         }
@@ -200,8 +200,8 @@ impl Session {
         self.receive.last = Some(now);
         let kind = self.kind(&packet);
         let sequence = self.count(now, &packet, kind)?;
-        let refusal =
-            if packet.header.payload_type == COMFORT_NOISE { Dropped::ComfortNoise } else { Dropped::PayloadType };
+        let noise = self.negotiated.comfort_noise.unwrap_or(COMFORT_NOISE);
+        let refusal = if packet.header.payload_type == noise { Dropped::ComfortNoise } else { Dropped::PayloadType };
         let kind = kind.ok_or(refusal)?;
         if !self.negotiated.direction.receives() {
             return Err(Dropped::Held);
