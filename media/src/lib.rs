@@ -13,6 +13,7 @@ pub mod limits;
 pub mod prompt;
 pub mod quality;
 pub mod record;
+pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
