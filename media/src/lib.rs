@@ -19,3 +19,4 @@ pub mod rtp;
 pub mod sdp;
 pub mod session;
 pub mod tone;
+pub mod transcode;
