@@ -6,9 +6,11 @@
 //! Time is always an argument (`now: Instant`), so that every loss, delay and race is an ordinary test.
 
 pub mod codec;
+pub mod conceal;
 pub mod dtmf;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod jitter;
 pub mod limits;
 pub mod prompt;
 pub mod quality;
