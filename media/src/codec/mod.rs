@@ -63,6 +63,22 @@ pub trait Decoder: Send {
     /// Decodes one payload into `out` and returns the samples written. What does not fit is left out; payload that
     /// cannot be decoded gives 0.
     fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> usize;
+
+    /// The codec's own concealment of lost packets: fills `out`, which is as long as what was lost, from the past, and
+    /// keeps the decoder's state in step for the packet that comes next. Returns the samples written; 0 when the codec
+    /// has no concealment of its own (G.711, G.722), or not for this length: then the caller extrapolates the wave.
+    fn conceal(&mut self, out: &mut [i16]) -> usize {
+        let _ = out;
+        0
+    }
+
+    /// The lost packet just before `next_payload`, from the copy of it that `next_payload` carries (in-band FEC, RFC
+    /// 6716 2.1.7). To be tried before [`Decoder::conceal`], once the packet after the gap is here, and before that
+    /// packet is decoded: `out` is as long as what was lost. Returns the samples written; 0 when there is no copy in it.
+    fn recover(&mut self, next_payload: &[u8], out: &mut [i16]) -> usize {
+        let _ = (next_payload, out);
+        0
+    }
 }
 
 impl PartialEq for dyn Codec {
