@@ -13,7 +13,7 @@ use ark_media::limits::TICK;
 use ark_media::prompt::EncodedPrompt;
 use ark_media::record::{Recorder, Side};
 use ark_media::rtp::Header;
-use ark_media::sdp::{Direction, Negotiated};
+use ark_media::sdp::Negotiated;
 use ark_media::session::{Playlist, RelayKeys, Session, SessionConfig};
 
 struct Counting;
@@ -48,16 +48,10 @@ fn ten_seconds_of_a_call_allocate_nothing() {
     let peer = SocketAddr::from(([192, 0, 2, 9], 4000));
     let pcma = codec::by_name("PCMA", 8000).unwrap();
     let negotiated = Negotiated {
-        codec: pcma,
-        payload_type: 8,
-        receive_payload_type: 8,
         dtmf_payload_type: Some(101),
         receive_dtmf_payload_type: Some(101),
-        ptime: TICK,
-        remote: peer,
         remote_rtcp: peer,
-        direction: Direction::SendRecv,
-        rtcp_mux: false,
+        ..Negotiated::new(pcma, 8, peer)
     };
     let mut now = start();
     let mut a = Session::new(now, SessionConfig::new(negotiated.clone(), 1));
@@ -125,7 +119,17 @@ fn twenty_seconds_of_playing_out_allocate_nothing() {
             let at = now + Duration::from_millis(late_ms);
             let payload = if kind == Kind::Audio { &[0x55; 160][..] } else { &[60][..] };
             let (timestamp, sequence) = (n * 160, u64::from(n));
-            let media = Media { kind, codec, payload, marker: false, timestamp, sequence, ssrc: 5, for_us: false };
+            let media = Media {
+                kind,
+                codec,
+                payload,
+                marker: false,
+                timestamp,
+                sequence,
+                ssrc: 5,
+                for_us: false,
+                event_clock_hz: 8000,
+            };
             if n % 20 != 7 {
                 playout.push(at, &media);
             }

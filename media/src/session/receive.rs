@@ -39,6 +39,8 @@ pub struct Media<'a> {
     pub marker: bool,
     /// As received.
     pub timestamp: u32,
+    /// The clock in which a telephone-event's duration counts.
+    pub event_clock_hz: u32,
     /// Extended sequence number: counts on over wraps and restarts of the sender.
     pub sequence: u64,
     /// The sender's stream; when it changes, timestamps begin anew.
@@ -121,7 +123,7 @@ impl Receive {
             rtcp_from: None,
             stream: None,
             past: Quality::default(),
-            events: dtmf::Receiver::new(config.negotiated.codec.rtp_clock_hz()),
+            events: dtmf::Receiver::new(config.negotiated.dtmf_clock_hz),
             last: None,
             tolerate_foreign_events: config.tolerate_foreign_events,
         }
@@ -229,6 +231,7 @@ impl Session {
             payload: packet.payload,
             marker: packet.header.marker,
             timestamp: packet.header.timestamp,
+            event_clock_hz: self.negotiated.dtmf_clock_hz,
             sequence,
             ssrc: packet.header.ssrc,
             for_us: kind == Kind::Event && self.receive.events.is_for_us(packet.header.timestamp),
@@ -250,7 +253,7 @@ impl Session {
                 return Some(Kind::Event);
             }
         }
-        if number == COMFORT_NOISE {
+        if number == agreed.comfort_noise.unwrap_or(COMFORT_NOISE) {
             return Some(Kind::Comfort);
         }
         let event = self.receive.tolerate_foreign_events && dtmf::looks_like_event(number, packet.payload);

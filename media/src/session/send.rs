@@ -294,8 +294,9 @@ impl Send {
         Header { marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 
-    /// The key packet of this packet time, if a key is being sent or waits.
-    fn next_key(&mut self, timestamp: u32, number: u8, clock_hz: u32, out: &mut [u8]) -> Option<usize> {
+    /// The key packet of this packet time, if a key is being sent or waits. Its duration counts in the clock of the
+    /// events, `step` units a packet; its timestamp is one of the stream, whatever that clock is.
+    fn next_key(&mut self, timestamp: u32, number: u8, (clock_hz, step): (u32, u32), out: &mut [u8]) -> Option<usize> {
         if self.key.is_none() {
             if self.pause > 0 {
                 self.pause -= 1;
@@ -304,7 +305,7 @@ impl Send {
             let (digit, duration) = self.digits.pop_front()?;
             self.key = Some(Sender::new(digit, duration, timestamp, clock_hz));
         }
-        let next = self.key.as_mut()?.next(self.step);
+        let next = self.key.as_mut()?.next(step);
         if next.last {
             self.key = None;
             self.pause = PAUSE_AFTER_KEY;
@@ -351,8 +352,9 @@ impl Session {
             return None;
         }
         if let Some(number) = self.negotiated.dtmf_payload_type {
-            let clock_hz = self.negotiated.codec.rtp_clock_hz();
-            if let Some(length) = self.send.next_key(timestamp, number, clock_hz, out) {
+            let clock_hz = self.negotiated.dtmf_clock_hz;
+            let step = self.negotiated.ptime.as_millis() as u32 * clock_hz / 1000;
+            if let Some(length) = self.send.next_key(timestamp, number, (clock_hz, step), out) {
                 return Some(length);
             }
         }
@@ -467,6 +469,10 @@ impl Session {
         relay.spoke = now;
         send.relay = Some(relay);
         payload_out.copy_from_slice(media.payload);
+        let event_clock_hz = self.negotiated.dtmf_clock_hz;
+        if media.kind == Kind::Event && media.event_clock_hz != event_clock_hz {
+            rescale(payload_out, media.event_clock_hz, event_clock_hz);
+        }
         let sequence = anchor.our_sequence.wrapping_add(media.sequence.wrapping_sub(anchor.their_sequence) as u16);
         if (sequence.wrapping_sub(send.sequence) as i16) >= 0 {
             send.sequence = sequence.wrapping_add(1);
@@ -480,6 +486,13 @@ impl Session {
         };
         Some(send.seal(header, media.payload.len(), From::Relay, out))
     }
+}
+
+/// The duration of a telephone-event (RFC 4733 2.3: its last two bytes) in another clock, as long as it can be said.
+fn rescale(payload: &mut [u8], from_hz: u32, to_hz: u32) {
+    let Some([high, low]) = payload.get_mut(2..4) else { return };
+    let units = u64::from(u16::from_be_bytes([*high, *low])) * u64::from(to_hz) / u64::from(from_hz.max(1));
+    [*high, *low] = (units.min(0xFFFF) as u16).to_be_bytes();
 }
 
 /// What a relay does with telephone-events.
