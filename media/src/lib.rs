@@ -6,10 +6,13 @@
 //! Time is always an argument (`now: Instant`), so that every loss, delay and race is an ordinary test.
 
 pub mod codec;
+pub mod conceal;
 pub mod dtmf;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod jitter;
 pub mod limits;
+pub mod playout;
 pub mod prompt;
 pub mod quality;
 pub mod record;
@@ -18,5 +21,6 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
+pub mod stretch;
 pub mod tone;
 pub mod transcode;

@@ -39,6 +39,18 @@ pub const SDP_TOKEN_BYTES_MAX: usize = 32;
 /// Longest CNAME sent in SDES, bytes (RFC 3550 6.5: the length is one octet).
 pub const CNAME_BYTES_MAX: usize = 64;
 
+/// Least delay that a jitter buffer adds: one tick, so that a tick a little early or late loses nothing.
+pub const JITTER_DELAY_MIN: Duration = Duration::from_millis(20);
+/// Most delay that a jitter buffer asks for. What comes later than that is lost to the ear.
+pub const JITTER_DELAY_MAX: Duration = Duration::from_millis(120);
+/// Packets that a jitter buffer holds: 320 ms of 10 ms packets.
+pub const JITTER_PACKETS_MAX: usize = 32;
+/// Payload bytes that a jitter buffer holds: a second of G.711, 128 ms of the widest Opus.
+pub const JITTER_BYTES_MAX: usize = 8 * 1024;
+/// Longest audio of one packet that is played (RFC 6716 2.1.4: the longest Opus packet); more of it is cut off.
+pub const PACKET_AUDIO_MAX: Duration = Duration::from_millis(120);
+/// Sample rates of audio that is concealed, stretched and searched for tones.
+pub const AUDIO_RATE_HZ: std::ops::RangeInclusive<u32> = 8000..=48_000;
 /// Longest loss that a bridge between two codecs lets the codec conceal; a longer one stays a loss.
 pub const TRANSCODE_CONCEAL_MAX: Duration = Duration::from_millis(60);
 /// A timestamp that lies further off than this begins a new stretch of a bridged stream.
@@ -69,3 +81,6 @@ const _: () = assert!(PTIME_MAX.as_millis().is_multiple_of(TICK.as_millis()));
 const _: () = assert!(RTP_HEADER_BYTES + (PTIME_MAX.as_millis() as usize) * 8 < DATAGRAM_BYTES_MAX);
 // A crash loses what may still come late and a block that is not full: less than a second, with room for a slow disk.
 const _: () = assert!(RECORD_LATE_MAX.as_millis() + RECORD_BLOCK.as_millis() < 700);
+const _: () = assert!(JITTER_DELAY_MIN.as_millis() == TICK.as_millis());
+const _: () = assert!(JITTER_DELAY_MAX.as_millis() + PTIME_MAX.as_millis() < 10 * JITTER_PACKETS_MAX as u128);
+const _: () = assert!(JITTER_BYTES_MAX >= 4 * DATAGRAM_BYTES_MAX && JITTER_BYTES_MAX <= u16::MAX as usize);

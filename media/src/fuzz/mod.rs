@@ -1,14 +1,20 @@
 //! Seeded fuzzers and the tools that they share with the tests. Not for use in calls.
 
 mod codecs;
+mod audio;
 mod packets;
 mod sessions;
+mod speech;
+mod wire;
 
 use std::time::Instant;
 
 pub use codecs::{codecs, transcoder};
+pub use audio::playout;
 pub use packets::{OFFERS, dtmf, rtcp, rtp, sdp};
 pub use sessions::{recorder, session};
+pub use speech::speech;
+pub use wire::{Wire, WireConfig};
 
 /// An instant to begin a story in virtual time with.
 #[expect(clippy::disallowed_methods, reason = "the only clock reading: where virtual time begins does not matter")]

@@ -8,7 +8,7 @@ use super::{Session, SessionConfig, SessionEvent};
 use crate::codec::CodecRef;
 use crate::dtmf;
 use crate::limits::DATAGRAM_BYTES_MAX;
-use crate::quality::{LATE, Quality};
+use crate::quality::{BurstMeter, LATE, Quality};
 use crate::rtp::{self, Jitter, Packet, SeqExtender, Sequence};
 use crate::sdp::Negotiated;
 
@@ -22,12 +22,14 @@ pub enum Kind {
     Audio,
     /// A telephone-event.
     Event,
+    /// Comfort noise (RFC 3389): the peer pauses, and this is what its silence sounds like.
+    Comfort,
 }
 
 /// An accepted packet, for a bridge ([`Session::forward`]) or a tap.
 #[derive(Debug, Clone, Copy)]
 pub struct Media<'a> {
-    /// Audio or key.
+    /// Audio, key or comfort noise.
     pub kind: Kind,
     /// The codec of audio.
     pub codec: CodecRef,
@@ -56,8 +58,6 @@ pub enum Dropped {
     WrongSource,
     /// A payload type that was not agreed.
     PayloadType,
-    /// Comfort noise (RFC 3389, payload type 13): a pause of the peer's voice, no audio.
-    ComfortNoise,
     /// Seen before, or its sequence number is too far off to be believed.
     Sequence,
     /// Ark said that it does not receive (hold).
@@ -71,15 +71,26 @@ pub enum Dropped {
 pub enum Received<'a> {
     /// Accepted.
     Media(Media<'a>),
+    /// Comfort noise (RFC 3389, payload type 13): a pause of the peer's voice, no audio. For
+    /// [`crate::playout::Playout`] alone: a bridge's other side has agreed to nothing of the kind.
+    Comfort(Media<'a>),
     /// Counted and forgotten.
     Dropped(Dropped),
 }
 
 impl<'a> Received<'a> {
-    /// The packet, if it was accepted.
+    /// The packet, if it was accepted and carries audio or a key.
     pub fn media(self) -> Option<Media<'a>> {
         match self {
             Self::Media(media) => Some(media),
+            Self::Comfort(_) | Self::Dropped(_) => None,
+        }
+    }
+
+    /// The packet, if it was accepted, comfort noise too: what [`crate::playout::Playout::push`] takes.
+    pub fn playable(self) -> Option<Media<'a>> {
+        match self {
+            Self::Media(media) | Self::Comfort(media) => Some(media),
             Self::Dropped(_) => None,
         }
     }
@@ -100,6 +111,8 @@ pub(super) struct Receive {
     pub(super) stream: Option<Stream>,
     /// Counters of streams that are over (the peer changed its SSRC).
     past: Quality,
+    pub(super) bursts: BurstMeter,
+    jitter_max: u32,
     events: dtmf::Receiver,
     last: Option<Instant>,
     tolerate_foreign_events: bool,
@@ -112,6 +125,8 @@ impl Receive {
             rtcp_from: None,
             stream: None,
             past: Quality::default(),
+            bursts: BurstMeter::default(),
+            jitter_max: 0,
             events: dtmf::Receiver::new(config.negotiated.dtmf_clock_hz),
             last: None,
             tolerate_foreign_events: config.tolerate_foreign_events,
@@ -156,6 +171,9 @@ impl Receive {
         quality.reordered += self.past.reordered;
         quality.duplicates += self.past.duplicates;
         quality.jitter = self.past.jitter;
+        quality.loss_bursts = self.bursts.runs();
+        quality.jitter_max = negotiated.codec.duration_of(u64::from(self.jitter_max));
+        quality.codec = Some(negotiated.codec);
         if let Some(stream) = &self.stream {
             quality.lost += stream.sequence.lost();
             quality.expected += stream.sequence.expected();
@@ -176,12 +194,13 @@ impl Session {
             return Received::Dropped(Dropped::Rtcp);
         }
         match self.accept(now, from, bytes) {
+            Ok(media) if media.kind == Kind::Comfort => Received::Comfort(media),
             Ok(media) => Received::Media(media),
             Err(why) => {
                 match why {
                     Dropped::Garbage | Dropped::PayloadType => self.quality.garbage += 1,
                     Dropped::WrongSource => self.quality.wrong_source += 1,
-                    Dropped::Sequence | Dropped::ComfortNoise | Dropped::Held | Dropped::Rtcp => {}
+                    Dropped::Sequence | Dropped::Held | Dropped::Rtcp => {}
                 }
                 Received::Dropped(why)
             }
@@ -202,9 +221,7 @@ impl Session {
         self.receive.last = Some(now);
         let kind = self.kind(&packet);
         let sequence = self.count(now, &packet, kind)?;
-        let noise = self.negotiated.comfort_noise.unwrap_or(COMFORT_NOISE);
-        let refusal = if packet.header.payload_type == noise { Dropped::ComfortNoise } else { Dropped::PayloadType };
-        let kind = kind.ok_or(refusal)?;
+        let kind = kind.ok_or(Dropped::PayloadType)?;
         if !self.negotiated.direction.receives() {
             return Err(Dropped::Held);
         }
@@ -214,6 +231,9 @@ impl Session {
         } else if self.receive.events.is_held() {
             let expired = self.receive.events.expire(now);
             self.tell(now, expired);
+        }
+        if kind == Kind::Audio && self.ear.is_some() {
+            self.listen(now, packet.header.ssrc, packet.payload);
         }
         Ok(Media {
             kind,
@@ -243,6 +263,9 @@ impl Session {
                 return Some(Kind::Event);
             }
         }
+        if number == agreed.comfort_noise.unwrap_or(COMFORT_NOISE) {
+            return Some(Kind::Comfort);
+        }
         let event = self.receive.tolerate_foreign_events && dtmf::looks_like_event(number, packet.payload);
         event.then_some(Kind::Event)
     }
@@ -264,11 +287,18 @@ impl Session {
             None => {
                 let sequence = SeqExtender::new(header.sequence);
                 let first = (1 << 16) + u64::from(header.sequence);
+                self.receive.bursts.received();
                 self.receive.stream = Some(Stream { ssrc: header.ssrc, sequence, jitter: Jitter::default() });
                 first
             }
             Some(stream) => match stream.sequence.update(header.sequence) {
-                Sequence::New(extended) | Sequence::Reordered(extended) => extended,
+                Sequence::New { extended, missed } => {
+                    // What comes out of order is taken for lost here, and costs the picture little.
+                    self.receive.bursts.lost(missed);
+                    self.receive.bursts.received();
+                    extended
+                }
+                Sequence::Reordered(extended) => extended,
                 Sequence::Restarted(extended) => {
                     stream.jitter.restart();
                     extended
@@ -282,6 +312,7 @@ impl Session {
                 stream.jitter.restart();
             }
             let delay = stream.jitter.update(now, header.timestamp, clock_hz);
+            self.receive.jitter_max = self.receive.jitter_max.max(stream.jitter.clock_units());
             self.quality.late += u64::from(delay > LATE);
         }
         self.quality.packets_in += 1;

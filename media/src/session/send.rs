@@ -429,6 +429,7 @@ impl Session {
         let number = match media.kind {
             Kind::Audio => (media.codec == self.negotiated.codec).then_some(self.negotiated.payload_type),
             Kind::Event => self.negotiated.dtmf_payload_type.filter(|_| relay.keys && !media.for_us),
+            Kind::Comfort => None,
         };
         let busy = self.send.playing.is_some() || self.send.key.is_some() || !self.may_send();
         let payload_out = out.get_mut(RTP_HEADER_BYTES..RTP_HEADER_BYTES + media.payload.len());
