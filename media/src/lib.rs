@@ -12,6 +12,7 @@ pub mod dtmf;
 pub mod fuzz;
 pub mod jitter;
 pub mod limits;
+pub mod mix;
 pub mod prompt;
 pub mod quality;
 pub mod record;

@@ -52,6 +52,11 @@ pub const PACKET_AUDIO_MAX: Duration = Duration::from_millis(120);
 /// Sample rates of audio that is concealed, stretched and searched for tones.
 pub const AUDIO_RATE_HZ: std::ops::RangeInclusive<u32> = 8000..=48_000;
 
+/// Members of a room that is mixed.
+pub const MIX_MEMBERS_MAX: usize = 16;
+/// Samples in a frame of a mixer: 20 ms at 48 kHz.
+pub const MIX_SAMPLES_MAX: usize = 960;
+
 /// Largest sound file that is read as a prompt.
 pub const PROMPT_BYTES_MAX: usize = 64 << 20;
 /// Longest prompt.
