@@ -97,10 +97,24 @@ impl Concealer {
         self.remember(pcm);
     }
 
-    /// What another machine made up (a codec that conceals by itself); it is remembered as if heard.
+    /// What another machine made (a codec that conceals by itself, comfort noise); it is remembered as if heard, and what
+    /// follows is not blended.
     pub fn observe(&mut self, pcm: &[i16]) {
         self.made = 0;
         self.remember(pcm);
+    }
+
+    /// Fades what was heard last into `pcm`, the beginning of a pause.
+    pub fn tail(&mut self, pcm: &mut [i16]) {
+        if self.made == 0 {
+            self.begin();
+        }
+        let length = pcm.len();
+        for (at, sample) in pcm.iter_mut().enumerate() {
+            let share = 1.0 - (at + 1) as f32 / (length + 1) as f32;
+            let value = f32::from(*sample) + f32::from(self.next()) * share;
+            *sample = value.clamp(-32_768.0, 32_767.0) as i16;
+        }
     }
 
     fn remember(&mut self, pcm: &[i16]) {

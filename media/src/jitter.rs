@@ -3,7 +3,7 @@
 //! How long a packet is held back follows from how late packets come against the fastest recent one: 98 of 100 of them
 //! are there when they are asked for, at the tick in which they are played, and the delay goes up at once when one came
 //! too late. It stays within 20 to 120 ms ([`crate::limits::JITTER_DELAY_MIN`], [`crate::limits::JITTER_DELAY_MAX`]). The buffer knows packets and the sender's clock, no audio: who plays
-//! (`Playout`) asks with [`JitterBuffer::take`] whenever it runs out of samples, and lengthens or
+//! ([`crate::playout::Playout`]) asks with [`JitterBuffer::take`] whenever it runs out of samples, and lengthens or
 //! shortens audio as [`JitterBuffer::adjustment`] asks. Numbers that begin anew (another SSRC, a restart of sequence
 //! numbers or timestamps) are laid behind what is there already, so that nothing is flushed and nothing stalls.
 //!
@@ -23,8 +23,8 @@ const IN_TIME_PERCENT: u32 = 98;
 const CLASS: Duration = Duration::from_millis(5);
 /// Classes: 0 to 130 ms, the last one for everything above.
 const CLASSES: usize = 26;
-/// When the histogram holds so many packets it is halved: it remembers five to ten seconds.
-const HISTOGRAM_PACKETS: u32 = 512;
+/// When the histogram holds so many packets it is halved: what was twice 2.5 seconds ago counts a quarter.
+const HISTOGRAM_PACKETS: u32 = 256;
 /// The most lateness that is waited for: with the tick that it may take until a packet is asked for, the bound.
 const LATENESS_MAX: Duration = JITTER_DELAY_MAX.saturating_sub(TICK);
 /// How much more than needed there must be before the delay goes down by a tick.
@@ -99,10 +99,12 @@ pub enum Pushed {
 /// What comes next; see [`JitterBuffer::take`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take<'a> {
-    /// The next packet, its class, its timestamp as it came. Say how long it was with [`JitterBuffer::played`].
+    /// The next packet. Say how long it was with [`JitterBuffer::played`], or that it is [`JitterBuffer::lost`].
     Packet {
         /// What it is; never [`Class::Event`].
         class: Class,
+        /// The sender's stream.
+        ssrc: u32,
         /// Its payload.
         payload: &'a [u8],
         /// RTP timestamp as it came.
@@ -143,6 +145,7 @@ struct Entry {
     at: i64,
     /// As it came.
     timestamp: u32,
+    ssrc: u32,
     class: Class,
     offset: u16,
     length: u16,
@@ -281,6 +284,7 @@ impl JitterBuffer {
             sequence,
             at,
             timestamp: arrival.timestamp,
+            ssrc: arrival.ssrc,
             class: arrival.class,
             offset: self.tail as u16,
             length: length as u16,
@@ -519,7 +523,7 @@ impl JitterBuffer {
         }
         let from = usize::from(entry.offset);
         let payload = &self.bytes[from..from + usize::from(entry.length)];
-        Take::Packet { class: entry.class, payload, timestamp: entry.timestamp }
+        Take::Packet { class: entry.class, ssrc: entry.ssrc, payload, timestamp: entry.timestamp }
     }
 
     /// The packet taken last had so many clock units of audio.
@@ -528,6 +532,27 @@ impl JitterBuffer {
         if units > 0 {
             self.packet_units = i64::from(units);
         }
+    }
+
+    /// The packet taken last could not be decoded: what follows it is told as missing.
+    pub fn lost(&mut self) {
+        self.next_sequence = self.next_sequence.saturating_sub(1);
+    }
+
+    /// When exactly one packet is missing, of which `units` were given by [`Take::Missing`] just now, and the next one
+    /// is here: the payload of that, and the clock units of the missing one. For codecs whose packets carry a copy of
+    /// the one before.
+    pub fn following(&self, units: u32) -> Option<(&[u8], u32)> {
+        let next = self.entries.first().filter(|next| next.class == Class::Audio && self.playing)?;
+        let gap = next.at - self.next_at;
+        let one = (gap - self.packet_units).abs() <= self.packet_units / 4;
+        let payload = self.bytes.get(usize::from(next.offset)..usize::from(next.offset + next.length))?;
+        (one && self.waited == i64::from(units)).then_some((payload, gap as u32))
+    }
+
+    /// So many clock units more than [`Take::Missing`] asked for were made up.
+    pub fn made_up(&mut self, units: u32) {
+        self.waited += i64::from(units);
     }
 
     fn pause(&mut self) {
@@ -751,7 +776,7 @@ mod tests {
                 let now = self.start + Duration::from_millis(self.tick_ms);
                 while self.ahead < FRAME as i32 {
                     match self.buffer.take(now, self.ahead.max(0) as u32) {
-                        Take::Packet { class, timestamp, payload } => {
+                        Take::Packet { class, timestamp, payload, .. } => {
                             let units = if class == Class::Audio { payload.len() as u32 } else { 0 };
                             self.played.push(timestamp);
                             self.buffer.played(units);

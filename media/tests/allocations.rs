@@ -110,3 +110,35 @@ fn ten_seconds_of_a_call_allocate_nothing() {
     assert_eq!(COUNT.with(Cell::get) - before, 0);
     assert!(events > 10);
 }
+
+#[test]
+fn twenty_seconds_of_playing_out_allocate_nothing() {
+    use ark_media::playout::{Playout, PlayoutConfig};
+    use ark_media::session::{Kind, Media};
+    for name in ["PCMA", "PCMU", "G722"] {
+        let codec = codec::by_name(name, 8000).unwrap();
+        let mut now = start();
+        let mut playout = Playout::new(now, PlayoutConfig { codec, noise_seed: 1 });
+        let mut pcm = vec![0; playout.frame_samples()];
+        let mut play = |n: u32, kind: Kind, late_ms: u64| {
+            now += TICK;
+            let at = now + Duration::from_millis(late_ms);
+            let payload = if kind == Kind::Audio { &[0x55; 160][..] } else { &[60][..] };
+            let (timestamp, sequence) = (n * 160, u64::from(n));
+            let media = Media { kind, codec, payload, marker: false, timestamp, sequence, ssrc: 5, for_us: false };
+            if n % 20 != 7 {
+                playout.push(at, &media);
+            }
+            playout.frame(at, &mut pcm);
+        };
+        // The generator of comfort noise is made by the first packet that asks for it.
+        play(0, Kind::Comfort, 0);
+        let before = COUNT.with(Cell::get);
+        for n in 1..1000_u32 {
+            play(n, if n % 100 == 50 { Kind::Comfort } else { Kind::Audio }, u64::from(n * 7919 % 60));
+        }
+        assert_eq!(COUNT.with(Cell::get) - before, 0, "{name}");
+        let stats = playout.stats();
+        assert!(stats.concealed > Duration::from_millis(400), "{stats:?}");
+    }
+}

@@ -31,3 +31,8 @@ fn sessions_survive() {
 fn recordings_survive() {
     fuzz::recorder(6, 50_000);
 }
+
+#[test]
+fn playouts_survive() {
+    fuzz::playout(7, 40_000);
+}

@@ -511,6 +511,7 @@ impl MediaThread {
         let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
         match session.receive_rtp(at, from, packet.bytes) {
             Received::Dropped(why) => self.metrics.dropped(reason(why)),
+            Received::Comfort(_) => self.metrics.dropped(Drop::Unwanted),
             Received::Media(media) => {
                 if let Some(recording) = &mut leg.recording {
                     recording.heard(at, &media);
@@ -561,9 +562,7 @@ fn reason(why: Dropped) -> Drop {
     match why {
         Dropped::Garbage => Drop::Malformed,
         Dropped::WrongSource => Drop::WrongSource,
-        Dropped::PayloadType | Dropped::ComfortNoise | Dropped::Sequence | Dropped::Held | Dropped::Rtcp => {
-            Drop::Unwanted
-        }
+        Dropped::PayloadType | Dropped::Sequence | Dropped::Held | Dropped::Rtcp => Drop::Unwanted,
     }
 }
 

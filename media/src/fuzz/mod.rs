@@ -1,12 +1,18 @@
 //! Seeded fuzzers and the tools that they share with the tests. Not for use in calls.
 
+mod audio;
 mod packets;
 mod sessions;
+mod speech;
+mod wire;
 
 use std::time::Instant;
 
+pub use audio::playout;
 pub use packets::{OFFERS, dtmf, rtcp, rtp, sdp};
 pub use sessions::{recorder, session};
+pub use speech::speech;
+pub use wire::{Wire, WireConfig};
 
 /// An instant to begin a story in virtual time with.
 #[expect(clippy::disallowed_methods, reason = "the only clock reading: where virtual time begins does not matter")]

@@ -22,12 +22,14 @@ pub enum Kind {
     Audio,
     /// A telephone-event.
     Event,
+    /// Comfort noise (RFC 3389): the peer pauses, and this is what its silence sounds like.
+    Comfort,
 }
 
 /// An accepted packet, for a bridge ([`Session::forward`]) or a tap.
 #[derive(Debug, Clone, Copy)]
 pub struct Media<'a> {
-    /// Audio or key.
+    /// Audio, key or comfort noise.
     pub kind: Kind,
     /// The codec of audio.
     pub codec: CodecRef,
@@ -54,8 +56,6 @@ pub enum Dropped {
     WrongSource,
     /// A payload type that was not agreed.
     PayloadType,
-    /// Comfort noise (RFC 3389, payload type 13): a pause of the peer's voice, no audio.
-    ComfortNoise,
     /// Seen before, or its sequence number is too far off to be believed.
     Sequence,
     /// Ark said that it does not receive (hold).
@@ -69,15 +69,26 @@ pub enum Dropped {
 pub enum Received<'a> {
     /// Accepted.
     Media(Media<'a>),
+    /// Comfort noise (RFC 3389, payload type 13): a pause of the peer's voice, no audio. For
+    /// [`crate::playout::Playout`] alone: a bridge's other side has agreed to nothing of the kind.
+    Comfort(Media<'a>),
     /// Counted and forgotten.
     Dropped(Dropped),
 }
 
 impl<'a> Received<'a> {
-    /// The packet, if it was accepted.
+    /// The packet, if it was accepted and carries audio or a key.
     pub fn media(self) -> Option<Media<'a>> {
         match self {
             Self::Media(media) => Some(media),
+            Self::Comfort(_) | Self::Dropped(_) => None,
+        }
+    }
+
+    /// The packet, if it was accepted, comfort noise too: what [`crate::playout::Playout::push`] takes.
+    pub fn playable(self) -> Option<Media<'a>> {
+        match self {
+            Self::Media(media) | Self::Comfort(media) => Some(media),
             Self::Dropped(_) => None,
         }
     }
@@ -174,12 +185,13 @@ impl Session {
             return Received::Dropped(Dropped::Rtcp);
         }
         match self.accept(now, from, bytes) {
+            Ok(media) if media.kind == Kind::Comfort => Received::Comfort(media),
             Ok(media) => Received::Media(media),
             Err(why) => {
                 match why {
                     Dropped::Garbage | Dropped::PayloadType => self.quality.garbage += 1,
                     Dropped::WrongSource => self.quality.wrong_source += 1,
-                    Dropped::Sequence | Dropped::ComfortNoise | Dropped::Held | Dropped::Rtcp => {}
+                    Dropped::Sequence | Dropped::Held | Dropped::Rtcp => {}
                 }
                 Received::Dropped(why)
             }
@@ -200,9 +212,7 @@ impl Session {
         self.receive.last = Some(now);
         let kind = self.kind(&packet);
         let sequence = self.count(now, &packet, kind)?;
-        let refusal =
-            if packet.header.payload_type == COMFORT_NOISE { Dropped::ComfortNoise } else { Dropped::PayloadType };
-        let kind = kind.ok_or(refusal)?;
+        let kind = kind.ok_or(Dropped::PayloadType)?;
         if !self.negotiated.direction.receives() {
             return Err(Dropped::Held);
         }
@@ -239,6 +249,9 @@ impl Session {
             if Some(number) == event {
                 return Some(Kind::Event);
             }
+        }
+        if number == COMFORT_NOISE {
+            return Some(Kind::Comfort);
         }
         let event = self.receive.tolerate_foreign_events && dtmf::looks_like_event(number, packet.payload);
         event.then_some(Kind::Event)
