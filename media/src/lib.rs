@@ -17,6 +17,7 @@ pub mod playout;
 pub mod prompt;
 pub mod quality;
 pub mod record;
+pub mod resample;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;

@@ -13,7 +13,7 @@ use ark_media::limits::TICK;
 use ark_media::prompt::EncodedPrompt;
 use ark_media::record::{Recorder, Side};
 use ark_media::rtp::Header;
-use ark_media::sdp::{Direction, Negotiated};
+use ark_media::sdp::Negotiated;
 use ark_media::session::{Playlist, RelayKeys, Session, SessionConfig};
 
 struct Counting;
@@ -48,16 +48,10 @@ fn ten_seconds_of_a_call_allocate_nothing() {
     let peer = SocketAddr::from(([192, 0, 2, 9], 4000));
     let pcma = codec::by_name("PCMA", 8000).unwrap();
     let negotiated = Negotiated {
-        codec: pcma,
-        payload_type: 8,
-        receive_payload_type: 8,
         dtmf_payload_type: Some(101),
         receive_dtmf_payload_type: Some(101),
-        ptime: TICK,
-        remote: peer,
         remote_rtcp: peer,
-        direction: Direction::SendRecv,
-        rtcp_mux: false,
+        ..Negotiated::new(pcma, 8, peer)
     };
     let mut now = start();
     let mut a = Session::new(now, SessionConfig::new(negotiated.clone(), 1));

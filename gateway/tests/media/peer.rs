@@ -11,7 +11,7 @@ use ark::media::{Command, Engine, EngineConfig, EngineHandle, Event, Leg, MediaP
 use ark_media::{
     codec::{self, CodecRef},
     prompt::EncodedPrompt,
-    sdp::{Direction, Negotiated},
+    sdp::Negotiated,
 };
 use tokio::sync::mpsc;
 
@@ -73,16 +73,10 @@ impl Peer {
         let remote = self.rtp.local_addr().unwrap();
         let payload_type = self.codec.payload_type().unwrap();
         Negotiated {
-            codec: self.codec,
-            payload_type,
-            receive_payload_type: payload_type,
             dtmf_payload_type: Some(101),
             receive_dtmf_payload_type: Some(101),
-            ptime: Duration::from_millis(20),
-            remote,
             remote_rtcp: SocketAddr::new(remote.ip(), remote.port() ^ 1),
-            direction: Direction::SendRecv,
-            rtcp_mux: false,
+            ..Negotiated::new(self.codec, payload_type, remote)
         }
     }
 

@@ -24,6 +24,10 @@ impl Codec for G729 {
     fn name(&self) -> &'static str {
         "G729"
     }
+    /// Annex A is the same format; gateways name it too.
+    fn is_called(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case("G729") || name.eq_ignore_ascii_case("G729A")
+    }
     fn payload_type(&self) -> Option<u8> {
         Some(18)
     }

@@ -38,6 +38,10 @@ pub type CodecRef = &'static dyn Codec;
 pub trait Codec: Sync + fmt::Debug {
     /// Name in `a=rtpmap`, compared without regard to case.
     fn name(&self) -> &'static str;
+    /// Whether this name in `a=rtpmap` means the codec; some peers write others than [`Codec::name`].
+    fn is_called(&self, name: &str) -> bool {
+        name.eq_ignore_ascii_case(self.name())
+    }
     /// Static payload type (RFC 3551 table 4); `None` for codecs that have a dynamic one only.
     fn payload_type(&self) -> Option<u8>;
     /// RTP timestamp units per second; for G.722 not the sample rate (RFC 3551 4.5.2).
@@ -105,7 +109,7 @@ pub struct Tuning {
 }
 
 /// A parameter of an `a=fmtp` line (`name=value;...`), its name compared without regard to case.
-fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     fmtp.split(';')
         .filter_map(|pair| pair.split_once('='))
         .find_map(|(known, value)| known.trim_ascii().eq_ignore_ascii_case(name).then(|| value.trim_ascii()))
@@ -151,7 +155,7 @@ impl Eq for dyn Codec {}
 
 /// The codec with this `a=rtpmap` name and clock, if Ark speaks it.
 pub fn by_name(name: &str, rtp_clock_hz: u32) -> Option<CodecRef> {
-    ALL.iter().copied().find(|c| c.name().eq_ignore_ascii_case(name) && c.rtp_clock_hz() == rtp_clock_hz)
+    ALL.iter().copied().find(|c| c.is_called(name) && c.rtp_clock_hz() == rtp_clock_hz)
 }
 
 /// The codec with this static payload type, if Ark speaks it.

@@ -41,16 +41,13 @@ fn agreed(random: &mut Random) -> Negotiated {
     let events = (!random.one_in(4)).then_some(101);
     let remote = if random.one_in(8) { SocketAddr::from(([0, 0, 0, 0], 4000)) } else { PEER.into() };
     Negotiated {
-        codec,
-        payload_type: number,
-        receive_payload_type: number,
         dtmf_payload_type: events,
         receive_dtmf_payload_type: events,
+        dtmf_clock_hz: if random.one_in(4) { 8000 } else { codec.rtp_clock_hz() },
         ptime: TICK * (1 + random.below(3) as u32),
-        remote,
-        remote_rtcp: SocketAddr::new(remote.ip(), 4001),
         direction: directions[random.below(4) as usize],
         rtcp_mux: random.one_in(2),
+        ..Negotiated::new(codec, number, remote)
     }
 }
 

@@ -121,7 +121,7 @@ impl Receive {
             rtcp_from: None,
             stream: None,
             past: Quality::default(),
-            events: dtmf::Receiver::new(config.negotiated.codec.rtp_clock_hz()),
+            events: dtmf::Receiver::new(config.negotiated.dtmf_clock_hz),
             last: None,
             tolerate_foreign_events: config.tolerate_foreign_events,
         }
@@ -250,7 +250,7 @@ impl Session {
                 return Some(Kind::Event);
             }
         }
-        if number == COMFORT_NOISE {
+        if number == agreed.comfort_noise.unwrap_or(COMFORT_NOISE) {
             return Some(Kind::Comfort);
         }
         let event = self.receive.tolerate_foreign_events && dtmf::looks_like_event(number, packet.payload);

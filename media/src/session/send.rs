@@ -294,8 +294,9 @@ impl Send {
         Header { marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 
-    /// The key packet of this packet time, if a key is being sent or waits.
-    fn next_key(&mut self, timestamp: u32, number: u8, clock_hz: u32, out: &mut [u8]) -> Option<usize> {
+    /// The key packet of this packet time, if a key is being sent or waits. Its duration counts in the clock of the
+    /// events, `step` units a packet; its timestamp is one of the stream, whatever that clock is.
+    fn next_key(&mut self, timestamp: u32, number: u8, (clock_hz, step): (u32, u32), out: &mut [u8]) -> Option<usize> {
         if self.key.is_none() {
             if self.pause > 0 {
                 self.pause -= 1;
@@ -304,7 +305,7 @@ impl Send {
             let (digit, duration) = self.digits.pop_front()?;
             self.key = Some(Sender::new(digit, duration, timestamp, clock_hz));
         }
-        let next = self.key.as_mut()?.next(self.step);
+        let next = self.key.as_mut()?.next(step);
         if next.last {
             self.key = None;
             self.pause = PAUSE_AFTER_KEY;
@@ -351,8 +352,9 @@ impl Session {
             return None;
         }
         if let Some(number) = self.negotiated.dtmf_payload_type {
-            let clock_hz = self.negotiated.codec.rtp_clock_hz();
-            if let Some(length) = self.send.next_key(timestamp, number, clock_hz, out) {
+            let clock_hz = self.negotiated.dtmf_clock_hz;
+            let step = self.negotiated.ptime.as_millis() as u32 * clock_hz / 1000;
+            if let Some(length) = self.send.next_key(timestamp, number, (clock_hz, step), out) {
                 return Some(length);
             }
         }
