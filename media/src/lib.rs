@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod jitter;
 pub mod limits;
 pub mod mix;
+pub mod outlet;
 pub mod playout;
 pub mod prompt;
 pub mod quality;

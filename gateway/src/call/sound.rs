@@ -178,8 +178,9 @@ impl<M: MediaPort> Switch<M> {
         let Some(other) = call.other.as_ref().filter(|o| o.bridged.is_some()) else { return };
         let (from, to) = if of_customer { (&call.customer, &other.leg) } else { (&other.leg, &call.customer) };
         let by_info_alone = from.agreed.as_ref().is_some_and(|agreed| agreed.receive_dtmf_payload_type.is_none());
-        if road == media::Road::Info
-            && by_info_alone
+        // In a room with a supervisor voices are mixed, and keys go beside them.
+        let mixed = call.supervisors.iter().any(|supervisor| supervisor.leg.is_up());
+        if (mixed || (road == media::Road::Info && by_info_alone))
             && let Some(digit) = Digit::from_char(key)
         {
             self.tell_media(to.media, Command::SendDtmf { digit, duration: INFO_KEY });

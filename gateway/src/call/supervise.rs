@@ -134,12 +134,7 @@ impl<M: MediaPort> Switch<M> {
     ///
     /// # Errors
     /// [`CannotAct::NoCall`] and [`CannotAct::NoRecording`].
-    pub fn pause_recordings(
-        &mut self,
-        now: Now,
-        conversation: ConversationId,
-        paused: bool,
-    ) -> Result<(), CannotAct> {
+    pub fn pause_recordings(&mut self, now: Now, conversation: ConversationId, paused: bool) -> Result<(), CannotAct> {
         self.in_call(now, conversation, |switch, call| {
             if call.recordings.is_empty() {
                 return Err(CannotAct::NoRecording);

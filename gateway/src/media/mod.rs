@@ -24,6 +24,7 @@ mod leg;
 pub(crate) mod limits;
 pub mod metrics;
 mod ports;
+mod room;
 pub(crate) mod sys;
 mod thread;
 pub(crate) mod wheel;
