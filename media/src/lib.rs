@@ -25,3 +25,4 @@ pub mod sdp;
 pub mod session;
 pub mod stretch;
 pub mod tone;
+pub mod transcode;

@@ -56,6 +56,10 @@ pub const AUDIO_RATE_HZ: std::ops::RangeInclusive<u32> = 8000..=48_000;
 pub const MIX_MEMBERS_MAX: usize = 16;
 /// Samples in a frame of a mixer: 20 ms at 48 kHz.
 pub const MIX_SAMPLES_MAX: usize = 960;
+/// Longest loss that a bridge between two codecs lets the codec conceal; a longer one stays a loss.
+pub const TRANSCODE_CONCEAL_MAX: Duration = Duration::from_millis(60);
+/// A timestamp that lies further off than this begins a new stretch of a bridged stream.
+pub const TRANSCODE_JUMP_MAX: Duration = Duration::from_secs(10);
 
 /// Largest sound file that is read as a prompt.
 pub const PROMPT_BYTES_MAX: usize = 64 << 20;

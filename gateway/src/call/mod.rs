@@ -22,9 +22,9 @@ use std::time::Duration;
 
 pub use customer::CannotPlace;
 pub use site::{Hotline, LivePlan, NoWay, Route, Site, Sounds, Trunk};
-pub use supervise::CannotAct;
+pub use supervise::{CannotAct, TalkAction};
 pub use switch::{Counters, HttpRequest, Output, Switch, SwitchConfig};
-pub use view::CallView;
+pub use view::{CallView, LegView};
 
 /// How a named HTTP action ended.
 #[derive(Clone, Debug)]

@@ -46,7 +46,64 @@ impl From<NoWay> for CannotAct {
     }
 }
 
+/// What may be done in a talk from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TalkAction {
+    /// [`Switch::supervise`].
+    Supervise {
+        /// Whom to call.
+        to: String,
+        /// What they do.
+        mode: SupervisionMode,
+    },
+    /// [`Switch::supervise_as`].
+    SuperviseAs {
+        /// The supervisor's leg.
+        leg: LegNumber,
+        /// What they do.
+        mode: SupervisionMode,
+    },
+    /// [`Switch::stop_supervising`].
+    StopSupervising {
+        /// The supervisor's leg.
+        leg: LegNumber,
+    },
+    /// [`Switch::mute`].
+    Mute {
+        /// Whose voice.
+        leg: LegNumber,
+        /// Kept from the others, or let through.
+        muted: bool,
+    },
+    /// [`Switch::pause_recordings`].
+    PauseRecordings {
+        /// Paused, or going on.
+        paused: bool,
+    },
+}
+
 impl<M: MediaPort> Switch<M> {
+    /// Does one of the things below. `Some`: the new leg.
+    ///
+    /// # Errors
+    /// [`CannotAct`].
+    pub fn act(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        action: TalkAction,
+    ) -> Result<Option<LegNumber>, CannotAct> {
+        match action {
+            TalkAction::Supervise { to, mode } => self.supervise(now, conversation, &to, mode).map(Some),
+            TalkAction::SuperviseAs { leg, mode } => self.supervise_as(now, conversation, leg, mode).map(|()| None),
+            TalkAction::StopSupervising { leg } => self.stop_supervising(now, conversation, leg).map(|()| None),
+            TalkAction::Mute { leg, muted } => self.mute(now, conversation, leg, muted).map(|()| None),
+            TalkAction::PauseRecordings { paused } => {
+                self.pause_recordings(now, conversation, paused).map(|()| None)
+            }
+        }
+    }
+
     /// Calls `to` (a number that a route leads to, or a `sip:` URI) and lets them into the talk of this call when they
     /// answer. Gives their leg, by which [`Switch::supervise_as`] changes what they do.
     ///

@@ -39,6 +39,8 @@ pub struct Media<'a> {
     pub marker: bool,
     /// As received.
     pub timestamp: u32,
+    /// The clock in which a telephone-event's duration counts.
+    pub event_clock_hz: u32,
     /// Extended sequence number: counts on over wraps and restarts of the sender.
     pub sequence: u64,
     /// The sender's stream; when it changes, timestamps begin anew.
@@ -229,6 +231,7 @@ impl Session {
             payload: packet.payload,
             marker: packet.header.marker,
             timestamp: packet.header.timestamp,
+            event_clock_hz: self.negotiated.dtmf_clock_hz,
             sequence,
             ssrc: packet.header.ssrc,
             for_us: kind == Kind::Event && self.receive.events.is_for_us(packet.header.timestamp),

@@ -469,6 +469,10 @@ impl Session {
         relay.spoke = now;
         send.relay = Some(relay);
         payload_out.copy_from_slice(media.payload);
+        let event_clock_hz = self.negotiated.dtmf_clock_hz;
+        if media.kind == Kind::Event && media.event_clock_hz != event_clock_hz {
+            rescale(payload_out, media.event_clock_hz, event_clock_hz);
+        }
         let sequence = anchor.our_sequence.wrapping_add(media.sequence.wrapping_sub(anchor.their_sequence) as u16);
         if (sequence.wrapping_sub(send.sequence) as i16) >= 0 {
             send.sequence = sequence.wrapping_add(1);
@@ -482,6 +486,13 @@ impl Session {
         };
         Some(send.seal(header, media.payload.len(), From::Relay, out))
     }
+}
+
+/// The duration of a telephone-event (RFC 4733 2.3: its last two bytes) in another clock, as long as it can be said.
+fn rescale(payload: &mut [u8], from_hz: u32, to_hz: u32) {
+    let Some([high, low]) = payload.get_mut(2..4) else { return };
+    let units = u64::from(u16::from_be_bytes([*high, *low])) * u64::from(to_hz) / u64::from(from_hz.max(1));
+    [*high, *low] = (units.min(0xFFFF) as u16).to_be_bytes();
 }
 
 /// What a relay does with telephone-events.

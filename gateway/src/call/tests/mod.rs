@@ -4,6 +4,7 @@
 mod faults;
 mod hotline;
 mod people;
+mod supervisors;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use ark_sip::wire;
 use super::queue::QueueConfig;
 use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
-use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road};
+use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
 
 pub(super) const ARK: &str = "10.0.0.1:5060";
 pub(super) const CHEN: &str = "10.0.0.2:5060";
