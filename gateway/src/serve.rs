@@ -19,8 +19,9 @@ use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::config::{Config, SipListen, SipTransport};
-use crate::control::{CallLeg, Supervision, 
-    CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
+use crate::control::{
+    CallDirection, CallLeg, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published,
+    Ready, Reply, Supervision,
 };
 use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};

@@ -98,9 +98,7 @@ impl<M: MediaPort> Switch<M> {
             TalkAction::SuperviseAs { leg, mode } => self.supervise_as(now, conversation, leg, mode).map(|()| None),
             TalkAction::StopSupervising { leg } => self.stop_supervising(now, conversation, leg).map(|()| None),
             TalkAction::Mute { leg, muted } => self.mute(now, conversation, leg, muted).map(|()| None),
-            TalkAction::PauseRecordings { paused } => {
-                self.pause_recordings(now, conversation, paused).map(|()| None)
-            }
+            TalkAction::PauseRecordings { paused } => self.pause_recordings(now, conversation, paused).map(|()| None),
         }
     }
 

@@ -212,6 +212,7 @@ impl Room {
                 sequence: spoken.sequence,
                 ssrc: member.ssrc,
                 for_us: false,
+                event_clock_hz: codec.rtp_clock_hz(),
             });
         }
     }

@@ -4,7 +4,7 @@ use ark::media::{Command, EngineConfig, MediaPort, RoomPart};
 use ark_media::tone::level;
 
 use super::peer::{Peer, Rig, codec, config, tone, until};
-use super::{PCMA, PCMU, temporary, read_wav};
+use super::{PCMA, PCMU, read_wav, temporary};
 
 /// Tones of the three, by place.
 const TONES: [f64; 3] = [500.0, 900.0, 1_400.0];
@@ -42,7 +42,15 @@ fn talk(peers: &mut [Peer]) -> Vec<[f64; 3]> {
 
 /// `1`: hears them; `0`: does not.
 fn heard(levels: &[[f64; 3]]) -> Vec<String> {
-    let digit = |level: &f64| if *level > 4_000.0 { '1' } else if *level < 90.0 { '0' } else { '?' };
+    let digit = |level: &f64| {
+        if *level > 4_000.0 {
+            '1'
+        } else if *level < 90.0 {
+            '0'
+        } else {
+            '?'
+        }
+    };
     levels.iter().map(|levels| levels.iter().map(digit).collect()).collect()
 }
 

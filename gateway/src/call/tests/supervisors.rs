@@ -98,6 +98,7 @@ fn who_only_listens_goes_with_the_talk_and_all_is_forgotten() {
     let key = rig.phone(CHEN).last_call();
     rig.hang_up(CHEN, key);
     rig.run_until("all is over", |r| r.switch.is_empty());
+    rig.run_for(Duration::from_millis(50));
     assert!(rig.phone(BEN).heard(|e| matches!(e, CallEvent::Ended { .. })));
     assert_eq!((rig.logged("call.ended"), rig.legs()), (3, 0));
 }
