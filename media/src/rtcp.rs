@@ -1,4 +1,5 @@
-//! RTCP (RFC 3550 6): sender and receiver reports, SDES and BYE in compound packets; round-trip times.
+//! RTCP (RFC 3550 6): sender and receiver reports, SDES, BYE and extended reports (RFC 3611) in compound packets;
+//! round-trip times.
 
 use std::time::Duration;
 
@@ -67,7 +68,14 @@ pub enum Rtcp<'a> {
         /// Who leaves.
         ssrc: u32,
     },
-    /// APP, feedback, XR: counted by nobody here.
+    /// XR (RFC 3611): what goes beyond report blocks.
+    Extended {
+        /// Who reports.
+        ssrc: u32,
+        /// Its blocks.
+        blocks: XrBlocks<'a>,
+    },
+    /// APP, feedback: counted by nobody here.
     Other {
         /// The packet type, 192 to 223.
         packet_type: u8,
@@ -96,6 +104,145 @@ impl Iterator for Reports<'_> {
             delay_since_sr: word(block, 20),
         })
     }
+}
+
+/// What a receiver says about how a voice sounds (RFC 3611 4.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VoipMetrics {
+    /// The stream that is reported on.
+    pub ssrc: u32,
+    /// Share lost, of 256, since the beginning.
+    pub loss_rate: u8,
+    /// Share that came and was not played, of 256.
+    pub discard_rate: u8,
+    /// Share lost or discarded within bursts, of 256.
+    pub burst_density: u8,
+    /// The same between bursts.
+    pub gap_density: u8,
+    /// Mean length of bursts, ms.
+    pub burst_ms: u16,
+    /// Mean length of gaps, ms.
+    pub gap_ms: u16,
+    /// Round trip, ms; 0: not known.
+    pub round_trip_ms: u16,
+    /// Delay within the end system, ms.
+    pub end_system_ms: u16,
+    /// Rating by the E-model, 0 to 100; `None`: not known.
+    pub rating: Option<u8>,
+    /// Mean opinion score for listening, times 10.
+    pub mos_lq: Option<u8>,
+    /// Mean opinion score for conversing, times 10.
+    pub mos_cq: Option<u8>,
+    /// Delay of the jitter buffer, ms: now, at most now, and at most ever.
+    pub buffer_ms: [u16; 3],
+}
+
+/// A block of an extended report that Ark reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XrBlock {
+    /// RFC 3611 4.4: the middle of the NTP time of the reporter, for whom only receives; the other side answers it.
+    ReferenceTime(u32),
+    /// RFC 3611 4.5: the answer to such a block: whose it was, its time, and for how long it was kept, in 1/65536 s.
+    Delay {
+        /// The receiver that asked.
+        ssrc: u32,
+        /// What it sent.
+        last: u32,
+        /// Since when, in 1/65536 s.
+        delay: u32,
+    },
+    /// RFC 3611 4.7.
+    Voip(VoipMetrics),
+}
+
+/// The blocks of one extended report; those that Ark does not know are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XrBlocks<'a> {
+    rest: &'a [u8],
+    /// Further answers of the block that is being read.
+    delays: &'a [u8],
+}
+
+impl Iterator for XrBlocks<'_> {
+    type Item = XrBlock;
+
+    fn next(&mut self) -> Option<XrBlock> {
+        loop {
+            if let Some((delay, more)) = self.delays.split_first_chunk::<12>() {
+                self.delays = more;
+                return Some(XrBlock::Delay { ssrc: word(delay, 0), last: word(delay, 4), delay: word(delay, 8) });
+            }
+            let (head, after) = self.rest.split_first_chunk::<4>()?;
+            let words = usize::from(u16::from_be_bytes([head[2], head[3]]));
+            let Some((body, rest)) = after.split_at_checked(words * 4) else {
+                self.rest = &[];
+                return None;
+            };
+            self.rest = rest;
+            match (head[0], body.len()) {
+                (4, 8) => return Some(XrBlock::ReferenceTime(word(body, 2))),
+                (5, _) => self.delays = body,
+                (7, 32) => return Some(XrBlock::Voip(voip(body))),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn voip(body: &[u8]) -> VoipMetrics {
+    let byte = |at: usize| body.get(at).copied().unwrap_or_default();
+    let half = |at: usize| u16::from_be_bytes([byte(at), byte(at + 1)]);
+    // 127 means that it is not known.
+    let known = |at: usize| Some(byte(at)).filter(|value| *value != 127);
+    VoipMetrics {
+        ssrc: word(body, 0),
+        loss_rate: byte(4),
+        discard_rate: byte(5),
+        burst_density: byte(6),
+        gap_density: byte(7),
+        burst_ms: half(8),
+        gap_ms: half(10),
+        round_trip_ms: half(12),
+        end_system_ms: half(14),
+        rating: known(20),
+        mos_lq: known(22),
+        mos_cq: known(23),
+        buffer_ms: [half(26), half(28), half(30)],
+    }
+}
+
+impl VoipMetrics {
+    /// The block with its header. Levels, echo and the external rating are given as not known (127); Gmin is 16, the
+    /// concealment enhanced and the buffer adaptive (RFC 3611 4.7.6).
+    fn to_bytes(self) -> [u8; 36] {
+        let mut out = [0; 36];
+        out[..4].copy_from_slice(&[7, 0, 0, 8]);
+        out[4..8].copy_from_slice(&self.ssrc.to_be_bytes());
+        out[8..12].copy_from_slice(&[self.loss_rate, self.discard_rate, self.burst_density, self.gap_density]);
+        let halves = [self.burst_ms, self.gap_ms, self.round_trip_ms, self.end_system_ms];
+        for (slot, half) in out[12..20].chunks_exact_mut(2).zip(halves) {
+            slot.copy_from_slice(&half.to_be_bytes());
+        }
+        let or_unknown = |value: Option<u8>| value.unwrap_or(127);
+        out[20..24].copy_from_slice(&[127, 127, 127, 16]);
+        out[24..28].copy_from_slice(&[or_unknown(self.rating), 127, or_unknown(self.mos_lq), or_unknown(self.mos_cq)]);
+        out[28] = 0b1111_0000;
+        for (slot, half) in out[30..36].chunks_exact_mut(2).zip(self.buffer_ms) {
+            slot.copy_from_slice(&half.to_be_bytes());
+        }
+        out
+    }
+}
+
+/// What Ark writes into an extended report.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extended {
+    /// How the peer sounds here.
+    pub voip: Option<VoipMetrics>,
+    /// Our NTP time, for the peer to answer.
+    pub reference_time: Option<u64>,
+    /// The answer to the peer's: its SSRC, its time, and since when it is here, in 1/65536 s.
+    pub delay: Option<(u32, u32, u32)>,
 }
 
 /// Why a datagram is no RTCP compound.
@@ -185,6 +332,11 @@ impl<'a> Compound<'a> {
                 let Some((fixed, _)) = body.split_first_chunk::<4>() else { return Err(RtcpError::Short) };
                 Ok(Rtcp::Bye { ssrc: u32::from_be_bytes(*fixed) })
             }
+            207 => {
+                let Some((fixed, blocks)) = body.split_first_chunk::<4>() else { return Err(RtcpError::Short) };
+                let blocks = XrBlocks { rest: blocks, delays: &[] };
+                Ok(Rtcp::Extended { ssrc: u32::from_be_bytes(*fixed), blocks })
+            }
             packet_type => Ok(Rtcp::Other { packet_type }),
         }
     }
@@ -214,12 +366,14 @@ pub struct Report<'a> {
     pub block: Option<ReportBlock>,
     /// Who we are; cut at [`CNAME_BYTES_MAX`] bytes.
     pub cname: &'a str,
+    /// What we say beyond that, when the peer wants to hear it.
+    pub extended: Option<Extended>,
     /// Whether we leave.
     pub bye: bool,
 }
 
 impl Report<'_> {
-    /// Writes the compound to `out` and returns its length, or `None` when it does not fit (200 bytes always do).
+    /// Writes the compound to `out` and returns its length, or `None` when it does not fit (260 bytes always do).
     pub fn write(&self, out: &mut [u8]) -> Option<usize> {
         let mut at = 0;
         let mut put = |bytes: &[u8]| -> Option<()> {
@@ -262,6 +416,28 @@ impl Report<'_> {
         put(&[1, name.len() as u8])?;
         put(name)?;
         put(&[0; 4][..padding])?;
+        if let Some(extended) = self.extended {
+            let Extended { voip, reference_time, delay } = extended;
+            let words = 1
+                + 9 * usize::from(voip.is_some())
+                + 3 * usize::from(reference_time.is_some())
+                + 4 * usize::from(delay.is_some());
+            put(&head(0, 207, words))?;
+            put(&self.ssrc.to_be_bytes())?;
+            if let Some(ntp) = reference_time {
+                put(&[4, 0, 0, 2])?;
+                put(&ntp.to_be_bytes())?;
+            }
+            if let Some((ssrc, last, since)) = delay {
+                put(&[5, 0, 0, 3])?;
+                put(&ssrc.to_be_bytes())?;
+                put(&last.to_be_bytes())?;
+                put(&since.to_be_bytes())?;
+            }
+            if let Some(voip) = voip {
+                put(&voip.to_bytes())?;
+            }
+        }
         if self.bye {
             put(&head(1, 203, 1))?;
             put(&self.ssrc.to_be_bytes())?;
@@ -283,10 +459,15 @@ pub fn ntp(since_epoch: Duration) -> u64 {
 /// Round-trip time from a report block that arrived when our clock read `now` (RFC 3550 6.4.1): A - LSR - DLSR.
 /// `None` when the block knows no sender report of ours or its numbers cannot be true.
 pub fn round_trip(now: u64, block: &ReportBlock) -> Option<Duration> {
-    if block.last_sr == 0 {
+    round_trip_of(now, block.last_sr, block.delay_since_sr)
+}
+
+/// The same from the answer to a reference time of ours (RFC 3611 4.5).
+pub fn round_trip_of(now: u64, last: u32, delay: u32) -> Option<Duration> {
+    if last == 0 {
         return None;
     }
-    let round = middle(now).wrapping_sub(block.last_sr).wrapping_sub(block.delay_since_sr);
+    let round = middle(now).wrapping_sub(last).wrapping_sub(delay);
     // A minute and more is a lie, and a little below zero is two clocks' rounding.
     match round as i32 {
         r if (0..60 << 16).contains(&r) => Some(Duration::from_micros(u64::from(round) * 1_000_000 / 65_536)),
@@ -312,7 +493,8 @@ mod tests {
     #[test]
     fn a_compound_is_read_as_it_was_written() {
         let info = SenderInfo { ntp: 0x0102_0304_0506_0708, rtp_timestamp: 9, packets: 10, bytes: 1600 };
-        let report = Report { ssrc: 7, sender: Some(info), block: Some(BLOCK), cname: "ark@gw1", bye: true };
+        let report =
+            Report { ssrc: 7, sender: Some(info), block: Some(BLOCK), cname: "ark@gw1", bye: true, extended: None };
         let mut out = [0; 200];
         let length = report.write(&mut out).unwrap();
         assert_eq!(length % 4, 0);
@@ -327,6 +509,44 @@ mod tests {
             // Cut anywhere, it is an error or fewer packets, never a panic.
             assert!(parse(&out[..short]).filter(Result::is_ok).count() < 3);
         }
+    }
+
+    #[test]
+    fn an_extended_report_is_read_as_it_was_written() {
+        let voip = VoipMetrics {
+            ssrc: 0xA,
+            loss_rate: 3,
+            discard_rate: 2,
+            burst_density: 90,
+            gap_density: 1,
+            burst_ms: 120,
+            gap_ms: 4000,
+            round_trip_ms: 55,
+            end_system_ms: 40,
+            rating: Some(88),
+            mos_lq: Some(43),
+            mos_cq: None,
+            buffer_ms: [40, 60, 120],
+        };
+        let extended =
+            Extended { voip: Some(voip), reference_time: Some(0x0102_0304_0506_0708), delay: Some((0xA, 0xB, 0xC)) };
+        let report = Report { ssrc: 7, cname: "a", extended: Some(extended), bye: true, ..Report::default() };
+        let mut out = [0; 260];
+        let length = report.write(&mut out).unwrap();
+        let packets: Vec<_> = parse(&out[..length]).collect::<Result<_, _>>().unwrap();
+        let Rtcp::Extended { ssrc: 7, blocks } = packets[2] else { panic!("{packets:?}") };
+        let want = [
+            XrBlock::ReferenceTime(0x0304_0506),
+            XrBlock::Delay { ssrc: 0xA, last: 0xB, delay: 0xC },
+            XrBlock::Voip(voip),
+        ];
+        assert_eq!(blocks.collect::<Vec<_>>(), want);
+        assert_eq!(packets[3], Rtcp::Bye { ssrc: 7 });
+        // Blocks of other kinds and lengths are passed over; one that lies about its length ends the report.
+        let bytes =
+            [0x80, 207, 0, 7, 0, 0, 0, 9, 1, 0, 0, 0, 4, 0, 0, 2, 0, 0, 0, 1, 0, 2, 0, 0, 7, 0, 0, 99, 0, 0, 0, 0];
+        let Some(Ok(Rtcp::Extended { blocks, .. })) = parse(&bytes).next() else { panic!() };
+        assert_eq!(blocks.collect::<Vec<_>>(), [XrBlock::ReferenceTime(0x0001_0002)]);
     }
 
     #[test]

@@ -106,8 +106,13 @@ pub fn is_rtcp(bytes: &[u8]) -> bool {
 /// What a sequence number means for the stream so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sequence {
-    /// The next one, or ahead with a gap; the extended sequence number.
-    New(u64),
+    /// The next one, or ahead with a gap.
+    New {
+        /// The extended sequence number.
+        extended: u64,
+        /// Packets that were passed over, and may still come.
+        missed: u64,
+    },
     /// Behind the highest, first seen; the extended sequence number.
     Reordered(u64),
     /// Seen before, or too old to tell.
@@ -185,7 +190,7 @@ impl SeqExtender {
             self.highest += u64::from(ahead);
             self.window = self.window.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
             self.received += 1;
-            return Sequence::New(self.highest);
+            return Sequence::New { extended: self.highest, missed: u64::from(ahead) - 1 };
         }
         let behind = sequence.wrapping_neg().wrapping_add(self.highest as u16);
         if behind <= MISORDER_MAX {
@@ -314,6 +319,10 @@ impl Jitter {
 mod tests {
     use super::*;
 
+    fn new(extended: u64, missed: u64) -> Sequence {
+        Sequence::New { extended, missed }
+    }
+
     #[test]
     fn csrcs_extension_and_padding_are_left_out() {
         let mut bytes = vec![0x80 | 0x20 | 0x10 | 2, 0x80 | 8, 0, 7, 0, 0, 0, 160, 1, 2, 3, 4];
@@ -357,14 +366,14 @@ mod tests {
     fn sequence_numbers_extend_over_the_wrap_and_count_loss_once() {
         let mut stream = SeqExtender::new(65_533);
         assert!(!stream.is_valid());
-        assert_eq!(stream.update(65_534), Sequence::New((1 << 16) + 65_534));
+        assert_eq!(stream.update(65_534), new((1 << 16) + 65_534, 0));
         assert!(stream.is_valid());
-        assert_eq!(stream.update(0), Sequence::New(2 << 16));
+        assert_eq!(stream.update(0), new(2 << 16, 1));
         assert_eq!(stream.lost(), 1);
         assert_eq!(stream.update(65_535), Sequence::Reordered((1 << 16) + 65_535));
         assert_eq!(stream.update(65_535), Sequence::Duplicate);
         assert_eq!((stream.lost(), stream.reordered(), stream.duplicates()), (0, 1, 1));
-        assert_eq!(stream.update(3), Sequence::New((2 << 16) + 3));
+        assert_eq!(stream.update(3), new((2 << 16) + 3, 2));
         assert_eq!(stream.fraction_lost(), (2 * 256 / 7) as u8);
         assert_eq!(stream.fraction_lost(), 0);
     }
@@ -374,10 +383,10 @@ mod tests {
         let mut stream = SeqExtender::new(10);
         stream.update(11);
         assert_eq!(stream.update(30_000), Sequence::Suspect);
-        assert_eq!(stream.update(12), Sequence::New((1 << 16) + 12));
+        assert_eq!(stream.update(12), new((1 << 16) + 12, 0));
         assert_eq!(stream.update(30_000), Sequence::Suspect);
         assert_eq!(stream.update(30_001), Sequence::Restarted((2 << 16) + 30_001));
-        assert_eq!(stream.update(30_002), Sequence::New((2 << 16) + 30_002));
+        assert_eq!(stream.update(30_002), new((2 << 16) + 30_002, 0));
         assert_eq!((stream.expected(), stream.received(), stream.lost()), (5, 5, 0));
     }
 

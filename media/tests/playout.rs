@@ -9,7 +9,7 @@ use ark_media::fuzz::{Wire, WireConfig, speech, start};
 use ark_media::limits::{JITTER_DELAY_MAX, TICK};
 use ark_media::playout::{Playout, PlayoutConfig, PlayoutStats, Sound};
 use ark_media::rtp::Header;
-use ark_media::sdp::{Direction, Negotiated};
+use ark_media::sdp::Negotiated;
 use ark_media::session::{Session, SessionConfig};
 use ark_media::tone;
 
@@ -19,18 +19,7 @@ fn peer() -> SocketAddr {
 
 fn agreed(codec: CodecRef) -> Negotiated {
     let number = codec.payload_type().unwrap_or(96);
-    Negotiated {
-        codec,
-        payload_type: number,
-        receive_payload_type: number,
-        dtmf_payload_type: Some(101),
-        receive_dtmf_payload_type: Some(101),
-        ptime: TICK,
-        remote: peer(),
-        remote_rtcp: peer(),
-        direction: Direction::SendRecv,
-        rtcp_mux: true,
-    }
+    Negotiated { rtcp_mux: true, remote_rtcp: peer(), ..Negotiated::new(codec, number, peer()) }
 }
 
 /// A phone that speaks over a wire to a leg whose audio is played.

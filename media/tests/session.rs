@@ -12,7 +12,7 @@ use ark_media::rtcp::{Report, Rtcp, SenderInfo};
 use ark_media::rtp::{Header, Packet};
 use ark_media::sdp::{Direction, Negotiated};
 use ark_media::session::{
-    Dropped, Kind, PlayCause, PlayEnded, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig,
+    Dropped, DtmfRoads, Kind, PlayCause, PlayEnded, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig,
     SessionEvent, SourcePolicy,
 };
 
@@ -548,7 +548,7 @@ fn two_sessions_tell_each_other_their_loss_and_round_trip() {
     assert!((6..=14).contains(&reports), "{reports}");
     let (at_a, at_b) = (a.session.quality(), b.session.quality());
     assert!((0.09..0.11).contains(&at_b.loss()), "{}", at_b.loss());
-    assert!(at_b.mos().unwrap() < 3.0 && at_a.mos().unwrap() > 4.3);
+    assert!(at_b.mos().unwrap() < 3.5 && at_a.mos().unwrap() > 4.3);
     let (lost, fraction) = at_a.peer_lost.unwrap();
     assert!(lost > 50 && (0.05..0.15).contains(&fraction), "{lost} {fraction}");
     let round_trip = at_a.round_trip.unwrap();
@@ -629,4 +629,114 @@ fn a_key_that_hold_cuts_off_is_over() {
     leg.session.update(leg.now, agreed());
     assert_eq!(leg.tick().unwrap().payload_type, 8);
     assert_eq!(leg.session.digits_waiting(), 0);
+}
+
+/// Speaks this audio to the leg, packet by packet.
+fn speak(leg: &mut Leg, pcm: &[i16]) {
+    for frame in pcm.chunks(160) {
+        let mut payload = [0; 160];
+        let bytes = pcma().encoder().encode(frame, &mut payload);
+        let packet = leg.hear(&payload[..bytes]);
+        leg.session.receive_rtp(leg.now, peer(), &packet);
+        leg.now += TICK;
+    }
+}
+
+fn digits(leg: &mut Leg) -> Vec<(char, Road)> {
+    let events = leg.events().into_iter();
+    events
+        .filter_map(|event| match event {
+            SessionEvent::Digit { digit, road } => Some((digit.as_char(), road)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn tones_in_the_audio_are_keys_where_nothing_else_was_agreed_and_they_stop_a_prompt() {
+    let seven = ark_media::tone::dual(Digit::from_char('7').unwrap(), 6000, 8000, Duration::from_millis(100));
+    let none = Negotiated { dtmf_payload_type: None, receive_dtmf_payload_type: None, ..agreed() };
+    let mut leg = Leg::new(none);
+    assert!(leg.session.listens_for_tones());
+    leg.session.play(list(1, vec![tone(5000, 1000)])).unwrap();
+    let before = leg.now;
+    speak(&mut leg, &seven);
+    let events = leg.events();
+    let digit = Digit::from_char('7').unwrap();
+    assert!(events.contains(&SessionEvent::Digit { digit, road: Road::Inband }), "{events:?}");
+    assert!(events.iter().any(|e| matches!(e, SessionEvent::PlayEnded(PlayEnded { cause: PlayCause::Barge(_), .. }))));
+    assert!(leg.now - before == Duration::from_millis(100));
+    speak(&mut leg, &[0; 1600]);
+    assert!(leg.events().iter().any(|e| matches!(e, SessionEvent::DigitEnded { .. })));
+    // Once telephone-events are agreed nobody listens any more, and no audio is decoded.
+    leg.session.update(leg.now, agreed());
+    assert!(!leg.session.listens_for_tones());
+    speak(&mut leg, &seven);
+    assert_eq!(digits(&mut leg), []);
+}
+
+#[test]
+fn a_phone_that_sends_tones_events_and_info_presses_once() {
+    let digit = Digit::from_char('3').unwrap();
+    let pcm = ark_media::tone::dual(digit, 6000, 8000, Duration::from_millis(100));
+    let mut leg = Leg::with(SessionConfig { dtmf: DtmfRoads::Inband, ..SessionConfig::new(agreed(), 7) });
+    for press in 0..2 {
+        leg.press('3', 90_000 + press * 8000, 160, false);
+        speak(&mut leg, &pcm);
+        leg.press('3', 90_000 + press * 8000, 800, true);
+        leg.session.info_digit(leg.now, digit);
+        speak(&mut leg, &[0; 4000]);
+    }
+    assert_eq!(digits(&mut leg), [('3', Road::Rtp), ('3', Road::Rtp)]);
+}
+
+#[test]
+fn a_road_that_shall_not_count_does_not() {
+    let digit = Digit::from_char('3').unwrap();
+    for (dtmf, want) in [(DtmfRoads::Rfc4733, Some(Road::Rtp)), (DtmfRoads::Info, Some(Road::Info))] {
+        let mut leg = Leg::with(SessionConfig { dtmf, ..SessionConfig::new(agreed(), 7) });
+        leg.session.info_digit(leg.now, digit);
+        leg.now += Duration::from_secs(1);
+        leg.press('3', 90_000, 160, false);
+        leg.press('3', 90_000, 800, true);
+        assert_eq!(digits(&mut leg).iter().map(|(_, road)| *road).next(), want);
+        assert_eq!(leg.events(), []);
+    }
+}
+
+#[test]
+fn a_peer_that_asked_for_it_is_told_how_it_sounds_and_both_sides_learn_the_way() {
+    let wants = Negotiated { rtcp_xr: true, remote_rtcp: peer(), ..agreed() };
+    let (mut a, mut b) = (Leg::new(wants.clone()), Leg::with(SessionConfig::new(wants, 8)));
+    let way = Duration::from_millis(40);
+    let (mut out, mut rtcp) = ([0; 1500], [0; 300]);
+    for n in 0..1000_u32 {
+        (a.now, b.now) = (a.now + TICK, a.now + TICK);
+        // A speaks, one packet in fifty is lost, and B only listens.
+        let length = a.session.next_frame(a.now, &mut out).unwrap();
+        if n % 50 != 20 {
+            b.session.receive_rtp(b.now + way, peer(), &out[..length]);
+        }
+        for there in [true, false] {
+            let (from, to) = if there { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            if let Some(length) = from.session.rtcp_report(from.now, &mut rtcp) {
+                to.session.receive_rtcp(from.now + way, peer(), &rtcp[..length]);
+            }
+        }
+    }
+    let (speaker, listener) = (a.session.quality(), b.session.quality());
+    let voip = speaker.peer_voip.unwrap();
+    assert!((4..=6).contains(&voip.loss_rate), "{voip:?}");
+    assert!((80..93).contains(&voip.rating.unwrap()) && (41..45).contains(&voip.mos_lq.unwrap()), "{voip:?}");
+    assert!(voip.gap_density > 0 && voip.burst_density == 0, "{voip:?}");
+    for round_trip in [speaker.round_trip.unwrap(), listener.round_trip.unwrap()] {
+        assert!((70..=90).contains(&round_trip.as_millis()), "{round_trip:?}");
+    }
+    assert!(listener.rating().unwrap() < 90.0 && listener.loss_bursts == 20);
+    // Who did not ask is told nothing of the kind.
+    let mut c = Leg::new(agreed());
+    c.now += Duration::from_secs(60);
+    c.hear(&[0xD5; 160]);
+    let length = c.session.rtcp_report(c.now, &mut rtcp).unwrap();
+    assert!(ark_media::rtcp::parse(&rtcp[..length]).all(|p| !matches!(p, Ok(Rtcp::Extended { .. }))));
 }

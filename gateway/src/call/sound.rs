@@ -163,6 +163,7 @@ impl<M: MediaPort> Switch<M> {
         let how = match road {
             media::Road::Rtp => DtmfHow::Rfc4733,
             media::Road::Info => DtmfHow::Info,
+            media::Road::Inband => DtmfHow::Inband,
         };
         let event = Dtmf { leg: number, digit: (!secret).then_some(key), masked: secret, how, duration_ms: None };
         self.log(now, call, event);

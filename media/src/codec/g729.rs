@@ -46,6 +46,9 @@ impl Codec for G729 {
     fn grain_samples(&self) -> usize {
         FRAME_SAMPLES
     }
+    fn is_dear(&self) -> bool {
+        true
+    }
     /// Without it a peer may assume Annex B and send nothing in pauses (RFC 4856 2.1.9: the default is yes).
     fn fmtp(&self) -> Option<&'static str> {
         Some("annexb=no")

@@ -58,6 +58,10 @@ pub trait Codec: Sync + fmt::Debug {
     fn grain_samples(&self) -> usize {
         1
     }
+    /// Whether encoding costs so much that it is done only when it is needed: more than a tenth of a millisecond a frame.
+    fn is_dear(&self) -> bool {
+        false
+    }
     /// What Ark writes in `a=fmtp` of this codec: what it wants to be sent. `None`: no such line.
     fn fmtp(&self) -> Option<&'static str> {
         None

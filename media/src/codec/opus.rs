@@ -60,6 +60,9 @@ impl Codec for Opus {
     fn grain_samples(&self) -> usize {
         FRAME_SAMPLES
     }
+    fn is_dear(&self) -> bool {
+        true
+    }
     fn fmtp(&self) -> Option<&'static str> {
         Some("minptime=10;useinbandfec=1;maxplaybackrate=16000;sprop-maxcapturerate=16000")
     }

@@ -13,13 +13,23 @@ pub enum Road {
     Rtp,
     /// SIP INFO.
     Info,
+    /// Tones in the audio.
+    Inband,
 }
 
-/// Pairs each press of one road with the press of the same key on the other road, if it comes within
-/// [`MERGE_WINDOW`] of it (of its end, for a key that is still held). Two presses on one road are always two.
+/// A press that was counted, the roads that it came by so far, and when it was heard of last.
+#[derive(Debug, Clone, Copy)]
+struct Press {
+    digit: Digit,
+    roads: [bool; 3],
+    at: Instant,
+}
+
+/// Joins each press of one road with the presses of the same key on the others, if they come within [`MERGE_WINDOW`] of
+/// it (of its end, for a key that is still held). Two presses on one road are always two.
 #[derive(Debug, Default)]
 pub struct Merger {
-    pending: VecDeque<(Digit, Road, Instant)>,
+    pending: VecDeque<Press>,
 }
 
 impl Merger {
@@ -30,23 +40,27 @@ impl Merger {
 
     /// A key press came by `road`. True: count it. False: it is the twin of one that was counted.
     pub fn press(&mut self, now: Instant, digit: Digit, road: Road) -> bool {
-        self.pending.retain(|(_, _, at)| now.saturating_duration_since(*at) <= MERGE_WINDOW);
-        if let Some(twin) = self.pending.iter().position(|(d, r, _)| *d == digit && *r != road) {
-            self.pending.remove(twin);
+        self.pending.retain(|press| now.saturating_duration_since(press.at) <= MERGE_WINDOW);
+        let twin = |press: &&mut Press| press.digit == digit && !press.roads[road as usize];
+        if let Some(twin) = self.pending.iter_mut().find(twin) {
+            twin.roads[road as usize] = true;
             return false;
         }
         if self.pending.len() == MERGER_PENDING_MAX {
             self.pending.pop_front();
         }
-        self.pending.push_back((digit, road, now));
+        let mut press = Press { digit, roads: [false; 3], at: now };
+        press.roads[road as usize] = true;
+        self.pending.push_back(press);
         true
     }
 
     /// The last press of this key on this road is still going on, or ends now: its twin may come later still,
     /// because phones send INFO when the key is released.
     pub fn hold(&mut self, now: Instant, digit: Digit, road: Road) {
-        if let Some(entry) = self.pending.iter_mut().rev().find(|(d, r, _)| *d == digit && *r == road) {
-            entry.2 = now;
+        let known = |press: &&mut Press| press.digit == digit && press.roads[road as usize];
+        if let Some(press) = self.pending.iter_mut().rev().find(known) {
+            press.at = now;
         }
     }
 }
@@ -75,6 +89,13 @@ mod tests {
         assert_eq!(count(&[(0, '5', Road::Info), (400, '5', Road::Rtp)]), "5");
         assert_eq!(count(&[(0, '5', Road::Info), (401, '5', Road::Rtp)]), "55");
         assert_eq!(count(&[(0, '5', Road::Info), (10, '6', Road::Rtp)]), "56");
+    }
+
+    #[test]
+    fn a_key_that_comes_by_all_three_roads_counts_once() {
+        use Road::{Inband, Info, Rtp};
+        assert_eq!(count(&[(0, '5', Rtp), (60, '5', Inband), (150, '5', Info)]), "5");
+        assert_eq!(count(&[(0, '5', Inband), (20, '5', Rtp), (300, '5', Inband), (310, '5', Rtp)]), "55");
     }
 
     #[test]

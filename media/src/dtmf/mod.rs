@@ -1,5 +1,7 @@
-//! Key presses: by RTP telephone-event (RFC 4733), by SIP INFO, and the two together without counting one twice.
+//! Key presses: by RTP telephone-event (RFC 4733), by SIP INFO, as tones in the audio, and all of these together without
+//! counting one twice.
 
+pub mod inband;
 pub mod info;
 mod merge;
 mod receive;

@@ -58,7 +58,7 @@ pub fn playout(seed: u64, iterations: u64) {
                         sequence: sequence.wrapping_sub(back),
                         ssrc,
                         for_us: false,
-                        event_clock_hz: codec.rtp_clock_hz(),
+                        event_clock_hz: 8000,
                     };
                     playout.push(now, &media);
                 }
@@ -90,7 +90,7 @@ fn sound_again(seed: u64, mut now: Instant, playout: &mut Playout) {
             sequence: u64::from(n),
             ssrc: u32::MAX,
             for_us: false,
-            event_clock_hz: codec.rtp_clock_hz(),
+            event_clock_hz: 8000,
         };
         playout.push(now, &media);
         let mut out = [0; 960];

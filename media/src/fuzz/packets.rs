@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Random, start};
 use crate::dtmf::{Digit, Event, Payload, Receiver};
 use crate::limits::{SDP_MEDIA_MAX, TICK};
-use crate::rtcp::{self, Report, ReportBlock, Rtcp, SenderInfo};
+use crate::rtcp::{self, Extended, Report, ReportBlock, Rtcp, SenderInfo, VoipMetrics};
 use crate::rtp::{Header, Packet, SeqExtender, Sequence};
 use crate::sdp::{Direction, Local, Negotiator, parse};
 
@@ -64,7 +64,7 @@ pub fn rtp(seed: u64, iterations: u64) {
         // Mostly in order, with steps, steps back and wild numbers.
         let step = [1, 1, 1, 1, 2, 5, 0_u16.wrapping_sub(3), random.next_u64() as u16][random.below(8) as usize];
         match stream.update((stream.highest() as u16).wrapping_add(step)) {
-            Sequence::New(n) | Sequence::Restarted(n) => {
+            Sequence::New { extended: n, .. } | Sequence::Restarted(n) => {
                 assert!(n > highest, "seed {seed}, iteration {i}: {n} after {highest}");
                 highest = n;
             }
@@ -99,21 +99,38 @@ pub fn rtcp(seed: u64, iterations: u64) {
             sender: random.one_in(2).then_some(info),
             block: random.one_in(2).then_some(block),
             cname: &"ark@gateway-with-a-name-longer-than-what-fits-into-one-item-of-sdes"[..random.below(67) as usize],
+            extended: random.one_in(2).then(|| Extended {
+                voip: random.one_in(2).then(|| VoipMetrics { ssrc: random.next_u32(), ..VoipMetrics::default() }),
+                reference_time: random.one_in(2).then(|| random.next_u64()),
+                delay: random.one_in(2).then(|| (random.next_u32(), random.next_u32(), random.next_u32())),
+            }),
             bye: random.one_in(4),
         };
-        let mut out = [0; 200];
+        let mut out = [0; 260];
         let length = report.write(&mut out).unwrap_or_else(|| panic!("seed {seed}, iteration {i}: does not fit"));
         let mut blocks = Vec::new();
         for packet in rtcp::parse(&out[..length]) {
             match packet.unwrap_or_else(|e| panic!("seed {seed}, iteration {i}: {e}")) {
                 Rtcp::SenderReport { reports, .. } | Rtcp::ReceiverReport { reports, .. } => blocks.extend(reports),
+                Rtcp::Extended { blocks, .. } => {
+                    let wrote = report.extended.unwrap_or_default();
+                    let count = usize::from(wrote.voip.is_some())
+                        + usize::from(wrote.reference_time.is_some())
+                        + usize::from(wrote.delay.is_some());
+                    assert_eq!(blocks.count(), count, "seed {seed}, iteration {i}");
+                }
                 _ => {}
             }
         }
         assert_eq!(blocks, Vec::from_iter(report.block), "seed {seed}, iteration {i}");
         let mut bytes = out[..length].to_vec();
         mutate(&mut random, &mut bytes);
-        assert!(rtcp::parse(&bytes).count() <= 17, "seed {seed}, iteration {i}");
+        let packets = rtcp::parse(&bytes).inspect(|packet| {
+            if let Ok(Rtcp::Extended { blocks, .. }) = packet {
+                assert!(blocks.count() <= bytes.len(), "seed {seed}, iteration {i}");
+            }
+        });
+        assert!(packets.count() <= 17, "seed {seed}, iteration {i}");
         if let Some(round_trip) = rtcp::round_trip(random.next_u64(), &block) {
             assert!(round_trip < Duration::from_secs(60), "seed {seed}, iteration {i}");
         }

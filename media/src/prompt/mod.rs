@@ -57,9 +57,21 @@ impl EncodedPrompt {
         Arc::new(Self { codec, frame, ends: ends.into(), payload: payload.into(), duration })
     }
 
-    /// Silence of this length (a pause between two pieces).
+    /// Silence of this length (a pause between two pieces). Nothing is encoded: it costs a copy.
     pub fn silence(duration: Duration, codec: CodecRef, frame: Duration) -> Arc<Self> {
-        Self::encode(&vec![0; codec.samples(duration)], codec, frame)
+        let frames = duration.as_micros().div_ceil(frame.as_micros().max(1)) as usize;
+        let mut one = vec![0; codec.samples(frame) * 2 + 64];
+        let bytes = codec.silence(frame, &mut one);
+        let mut payload = one[..bytes].repeat(frames);
+        let mut ends = Vec::new();
+        if codec.concatenates() {
+            // Silence of such codecs is the same everywhere: as long as was asked for, to a whole grain.
+            let samples = codec.samples(duration).next_multiple_of(codec.grain_samples());
+            payload.truncate(bytes * samples / codec.samples(frame).max(1));
+        } else {
+            ends.extend((1..=frames).map(|number| (number * bytes) as u32));
+        }
+        Arc::new(Self { codec, frame, ends: ends.into(), payload: payload.into(), duration })
     }
 
     /// The codec.

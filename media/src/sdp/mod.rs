@@ -109,6 +109,8 @@ pub struct Media<'a> {
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// `a=rtcp-mux` (RFC 5761).
     pub rtcp_mux: bool,
+    /// `a=rtcp-xr` with `voip-metrics` (RFC 3611 5.1).
+    pub rtcp_xr: bool,
 }
 
 impl<'a> Media<'a> {

@@ -37,6 +37,8 @@ pub struct Negotiated {
     pub direction: Direction,
     /// RTCP runs on the RTP port.
     pub rtcp_mux: bool,
+    /// The peer wants to be told how it sounds (RFC 3611: `a=rtcp-xr` with `voip-metrics`).
+    pub rtcp_xr: bool,
 }
 
 impl Negotiated {
@@ -57,6 +59,7 @@ impl Negotiated {
             remote_rtcp: SocketAddr::new(remote.ip(), remote.port().saturating_add(1)),
             direction: Direction::SendRecv,
             rtcp_mux: false,
+            rtcp_xr: false,
         }
     }
 
@@ -154,6 +157,7 @@ struct Found {
     direction: Direction,
     ptime: Duration,
     mux: bool,
+    xr: bool,
 }
 
 impl Found {
@@ -173,6 +177,7 @@ impl Found {
             remote_rtcp: if self.mux { self.remote } else { self.remote_rtcp },
             direction: self.direction.mirrored(),
             rtcp_mux: self.mux,
+            rtcp_xr: self.xr,
         }
     }
 }
@@ -187,6 +192,7 @@ struct Ours<'a> {
     ptime: Duration,
     direction: Direction,
     mux: bool,
+    xr: bool,
 }
 
 impl Negotiator {
@@ -224,6 +230,7 @@ impl Negotiator {
             ptime: found.ptime,
             direction: negotiated.direction,
             mux: found.mux,
+            xr: found.xr,
         });
         self.agreed = Some(negotiated.clone());
         self.offered = None;
@@ -246,6 +253,7 @@ impl Negotiator {
             ptime: agreed.map_or(TICK, |a| a.ptime),
             direction,
             mux: agreed.is_none_or(|a| a.rtcp_mux),
+            xr: agreed.is_some_and(|a| a.rtcp_xr),
         });
         self.offered = Some(Offered { direction, codecs, events });
         self.body(&audio)
@@ -381,6 +389,7 @@ impl Negotiator {
             direction,
             ptime: packet_time(media.ptime_ms.or(description.ptime_ms), maxptime),
             mux: media.rtcp_mux,
+            xr: media.rtcp_xr,
         })
     }
 
@@ -426,6 +435,9 @@ impl Negotiator {
         let _ = write!(text, "a=ptime:{}\r\na={}\r\n", ours.ptime.as_millis(), ours.direction.as_str());
         if ours.mux {
             text.push_str("a=rtcp-mux\r\n");
+        }
+        if ours.xr {
+            text.push_str("a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n");
         }
         if local.rtcp_port != local.rtp.port().saturating_add(1) {
             let _ = write!(text, "a=rtcp:{}\r\n", local.rtcp_port);

@@ -120,6 +120,8 @@ fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
         media.maxptime_ms = millis(value);
     } else if name.eq_ignore_ascii_case("rtcp-mux") {
         media.rtcp_mux = true;
+    } else if name.eq_ignore_ascii_case("rtcp-xr") {
+        media.rtcp_xr = value.split_ascii_whitespace().any(|format| format.eq_ignore_ascii_case("voip-metrics"));
     } else if name.eq_ignore_ascii_case("rtcp") {
         let mut words = value.split_ascii_whitespace();
         let port = words.next().and_then(|port| port.parse().ok()).filter(|port| *port != 0);

@@ -3,6 +3,7 @@
 //! The driver calls [`Session::next_frame`] each 20 ms, [`Session::receive_rtp`] and [`Session::receive_rtcp`] for each
 //! datagram, and after any call drains [`Session::poll`]. Nothing here allocates once the session is made.
 
+mod ear;
 mod receive;
 mod report;
 mod send;
@@ -19,6 +20,7 @@ use crate::prompt::EncodedPrompt;
 use crate::quality::Quality;
 use crate::sdp::Negotiated;
 
+pub use ear::DtmfRoads;
 pub use receive::{Dropped, Kind, Media, Received};
 pub use send::RelayKeys;
 pub use source::SourcePolicy;
@@ -42,6 +44,8 @@ pub struct SessionConfig {
     pub comfort_silence: bool,
     /// Take telephone-events of a payload type that was never agreed (101 or 96, four bytes). Default: yes.
     pub tolerate_foreign_events: bool,
+    /// Which roads of keys count. Default: [`DtmfRoads::Auto`].
+    pub dtmf: DtmfRoads,
 }
 
 impl SessionConfig {
@@ -65,6 +69,7 @@ impl SessionConfig {
             cname: format!("{:016x}", spread(4)),
             comfort_silence: true,
             tolerate_foreign_events: true,
+            dtmf: DtmfRoads::default(),
         }
     }
 }
@@ -125,14 +130,14 @@ pub enum PlayError {
 /// What happened, in order; fetch with [`Session::poll`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// A key was pressed, counted once over both roads.
+    /// A key was pressed, counted once over all roads.
     Digit {
         /// The key.
         digit: Digit,
         /// The road it came by first.
         road: Road,
     },
-    /// The key of an RFC 4733 press was released, or its end was lost.
+    /// The key of an RFC 4733 press or of a tone was released, or its end was lost.
     DigitEnded {
         /// The key.
         digit: Digit,
@@ -156,6 +161,8 @@ pub struct Session {
     send: send::Send,
     report: report::Reporter,
     merger: Merger,
+    roads: DtmfRoads,
+    ear: Option<Box<ear::Ear>>,
     quality: Quality,
 }
 
@@ -168,10 +175,13 @@ impl Session {
             send: send::Send::new(now, &config),
             report: report::Reporter::new(now, config.ssrc, config.cname),
             merger: Merger::new(),
+            roads: config.dtmf,
+            ear: None,
             quality: Quality::default(),
             negotiated: config.negotiated,
         };
         session.send.adopt(&session.negotiated);
+        session.tune_ear();
         session
     }
 
@@ -185,6 +195,7 @@ impl Session {
     pub fn update(&mut self, now: Instant, negotiated: Negotiated) {
         self.receive.adopt(now, &self.negotiated, &negotiated);
         self.negotiated = negotiated;
+        self.tune_ear();
         if let Some(ended) = self.send.adopt(&self.negotiated) {
             self.note(SessionEvent::PlayEnded(ended));
         }
@@ -235,7 +246,7 @@ impl Session {
         self.send.digits_waiting()
     }
 
-    /// A key came by SIP INFO. It counts unless its RFC 4733 twin has; then [`SessionEvent::Digit`] follows.
+    /// A key came by SIP INFO. It counts unless its twin by another road has; then [`SessionEvent::Digit`] follows.
     pub fn info_digit(&mut self, now: Instant, digit: Digit) {
         self.press(now, digit, Road::Info);
     }
@@ -273,7 +284,7 @@ impl Session {
     }
 
     fn press(&mut self, now: Instant, digit: Digit, road: Road) {
-        if !self.merger.press(now, digit, road) {
+        if !self.roads.counts(road) || !self.merger.press(now, digit, road) {
             return;
         }
         self.note(SessionEvent::Digit { digit, road });
@@ -288,7 +299,9 @@ impl Session {
             dtmf::Event::Held(digit) => self.merger.hold(now, digit, Road::Rtp),
             dtmf::Event::End(digit, held) => {
                 self.merger.hold(now, digit, Road::Rtp);
-                self.note(SessionEvent::DigitEnded { digit, held });
+                if self.roads.counts(Road::Rtp) {
+                    self.note(SessionEvent::DigitEnded { digit, held });
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{Session, SessionConfig, SessionEvent};
 use crate::codec::CodecRef;
 use crate::dtmf;
 use crate::limits::DATAGRAM_BYTES_MAX;
-use crate::quality::{LATE, Quality};
+use crate::quality::{BurstMeter, LATE, Quality};
 use crate::rtp::{self, Jitter, Packet, SeqExtender, Sequence};
 use crate::sdp::Negotiated;
 
@@ -111,6 +111,8 @@ pub(super) struct Receive {
     pub(super) stream: Option<Stream>,
     /// Counters of streams that are over (the peer changed its SSRC).
     past: Quality,
+    pub(super) bursts: BurstMeter,
+    jitter_max: u32,
     events: dtmf::Receiver,
     last: Option<Instant>,
     tolerate_foreign_events: bool,
@@ -123,6 +125,8 @@ impl Receive {
             rtcp_from: None,
             stream: None,
             past: Quality::default(),
+            bursts: BurstMeter::default(),
+            jitter_max: 0,
             events: dtmf::Receiver::new(config.negotiated.dtmf_clock_hz),
             last: None,
             tolerate_foreign_events: config.tolerate_foreign_events,
@@ -167,6 +171,9 @@ impl Receive {
         quality.reordered += self.past.reordered;
         quality.duplicates += self.past.duplicates;
         quality.jitter = self.past.jitter;
+        quality.loss_bursts = self.bursts.runs();
+        quality.jitter_max = negotiated.codec.duration_of(u64::from(self.jitter_max));
+        quality.codec = Some(negotiated.codec);
         if let Some(stream) = &self.stream {
             quality.lost += stream.sequence.lost();
             quality.expected += stream.sequence.expected();
@@ -225,6 +232,9 @@ impl Session {
             let expired = self.receive.events.expire(now);
             self.tell(now, expired);
         }
+        if kind == Kind::Audio && self.ear.is_some() {
+            self.listen(now, packet.header.ssrc, packet.payload);
+        }
         Ok(Media {
             kind,
             codec: self.negotiated.codec,
@@ -277,11 +287,18 @@ impl Session {
             None => {
                 let sequence = SeqExtender::new(header.sequence);
                 let first = (1 << 16) + u64::from(header.sequence);
+                self.receive.bursts.received();
                 self.receive.stream = Some(Stream { ssrc: header.ssrc, sequence, jitter: Jitter::default() });
                 first
             }
             Some(stream) => match stream.sequence.update(header.sequence) {
-                Sequence::New(extended) | Sequence::Reordered(extended) => extended,
+                Sequence::New { extended, missed } => {
+                    // What comes out of order is taken for lost here, and costs the picture little.
+                    self.receive.bursts.lost(missed);
+                    self.receive.bursts.received();
+                    extended
+                }
+                Sequence::Reordered(extended) => extended,
                 Sequence::Restarted(extended) => {
                     stream.jitter.restart();
                     extended
@@ -295,6 +312,7 @@ impl Session {
                 stream.jitter.restart();
             }
             let delay = stream.jitter.update(now, header.timestamp, clock_hz);
+            self.receive.jitter_max = self.receive.jitter_max.max(stream.jitter.clock_units());
             self.quality.late += u64::from(delay > LATE);
         }
         self.quality.packets_in += 1;
