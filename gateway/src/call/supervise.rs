@@ -240,7 +240,7 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<LegNumber, CannotAct> {
         let way = self.site.way_for_operators(to)?;
         let number = LegNumber(call.next_leg);
-        let leg = self.dial(now, &way, number, &[], (None, MAX_FORWARDS))?;
+        let leg = self.dial(now, &way, number, call.customer.agreed.as_ref().map(|a| a.codec), (None, MAX_FORWARDS))?;
         call.next_leg += 1;
         self.by_sip.insert(leg.sip, call.id);
         self.by_leg.insert(leg.media, call.id);

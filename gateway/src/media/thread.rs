@@ -378,7 +378,14 @@ impl MediaThread {
 
     /// Brings a leg into the room in which `with` is, or makes one of `with` and whoever is bridged to it.
     fn join(&mut self, id: LegId, with: LegId, part: RoomPart) {
-        if let Some((_, parked)) = self.expected.iter_mut().find(|(expected, _)| *expected == with) {
+        // Behind a bridge of the host whose other side is on its way here, and behind the host itself.
+        let bridges_host = |message: &Message| {
+            matches!(message, Message::Command(_, command)
+                if matches!(**command, Command::Bridge { other } if other == with))
+        };
+        let waits =
+            |(expected, parked): &&mut (LegId, Vec<Message>)| *expected == with || parked.iter().any(bridges_host);
+        if let Some((_, parked)) = self.expected.iter_mut().find(waits) {
             parked.push(Message::Command(id, Box::new(Command::Join { with, part })));
             return;
         }
