@@ -5,10 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ark_bus::Bus;
+use ark_conversation::LegId;
+use ark_conversation::event::SupervisionMode;
 use ark_store::Store;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::call::TalkAction;
 use crate::telemetry::Sample;
 use crate::webhooks::Webhooks;
 
@@ -42,6 +45,62 @@ pub struct CallView {
     pub bridged_to: Option<String>,
     /// Whether audio is being recorded.
     pub recording: bool,
+    /// Its legs, the caller's first.
+    pub legs: Vec<CallLeg>,
+}
+
+/// One leg of a call that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallLeg {
+    /// Its number in the conversation.
+    pub leg: u32,
+    /// `customer`, `agent`, `external` or `supervisor`.
+    pub role: String,
+    /// The number or address at its end, masked.
+    pub who: String,
+    /// Whether it was answered.
+    pub up: bool,
+    /// What a supervisor does.
+    pub supervises: Option<Supervision>,
+}
+
+/// What a supervisor does in a talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Supervision {
+    /// Hears both and is heard by nobody
+    Listen,
+    /// Hears both and is heard by the agent alone
+    Whisper,
+    /// Talks with both
+    Barge,
+    /// Talks with the caller in the agent's place, who is let go
+    TakeOver,
+}
+
+impl From<Supervision> for SupervisionMode {
+    fn from(mode: Supervision) -> Self {
+        match mode {
+            Supervision::Listen => Self::Listen,
+            Supervision::Whisper => Self::Whisper,
+            Supervision::Barge => Self::Barge,
+            Supervision::TakeOver => Self::TakeOver,
+        }
+    }
+}
+
+impl Supervision {
+    /// The API's word for the log's.
+    #[must_use]
+    pub fn of(mode: SupervisionMode) -> Self {
+        match mode {
+            SupervisionMode::Whisper => Self::Whisper,
+            SupervisionMode::Barge => Self::Barge,
+            SupervisionMode::TakeOver => Self::TakeOver,
+            _ => Self::Listen,
+        }
+    }
 }
 
 /// Who began a call.
@@ -167,6 +226,8 @@ pub trait Control: Send + Sync + 'static {
     fn place(&self, request: PlaceRequest) -> Reply<'_, Result<Placed, ControlError>>;
     /// Hangs a call up, whatever state it is in.
     fn hangup<'a>(&'a self, id: &'a str) -> Reply<'a, Result<(), ControlError>>;
+    /// Does something in the talk of a call; `Some`: the new leg.
+    fn act<'a>(&'a self, id: &'a str, action: TalkAction) -> Reply<'a, Result<Option<LegId>, ControlError>>;
     /// Every plan that a hotline uses.
     fn plans(&self) -> Reply<'_, Vec<PlanView>>;
     /// Checks, tests and prepares a plan and makes it live for new calls. `source`: the plan's text; `None`: read the configured file again.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
-use ark_conversation::{ConversationId, Tenant, mask_number};
+use ark_conversation::{ConversationId, LegId, Tenant, mask_number};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
@@ -18,10 +18,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
-use crate::call::{self, CannotPlace, Route, Site, SwitchConfig, Trunk};
+use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport};
 use crate::control::{
-    CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
+    CallDirection, CallLeg, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published,
+    Ready, Reply, Supervision,
 };
 use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
@@ -629,6 +630,16 @@ impl Running {
         samples
     }
 
+    fn show_leg(&self, leg: &call::LegView) -> CallLeg {
+        CallLeg {
+            leg: leg.leg.0,
+            role: leg.role.as_str().to_owned(),
+            who: if self.config.log.numbers { leg.who.clone() } else { mask_number(&leg.who) },
+            up: leg.up,
+            supervises: leg.supervises.map(Supervision::of),
+        }
+    }
+
     fn show(&self, view: &call::CallView) -> CallView {
         let number = |text: &str| if self.config.log.numbers { text.to_owned() } else { mask_number(text) };
         let at = |when: Instant| wall(when).to_string();
@@ -654,6 +665,7 @@ impl Running {
             plan_state: (!view.state.is_empty()).then(|| view.state.clone()),
             bridged_to: view.with.as_deref().map(number),
             recording: view.recording,
+            legs: view.legs.iter().map(|leg| self.show_leg(leg)).collect(),
         }
     }
 }
@@ -697,6 +709,18 @@ impl Control for Running {
                 Ok(false) => Err(not_found()),
                 Err(gone) => Err(ControlError::Unavailable(gone.to_string())),
             }
+        })
+    }
+
+    fn act<'a>(&'a self, id: &'a str, action: TalkAction) -> Reply<'a, Result<Option<LegId>, ControlError>> {
+        Box::pin(async move {
+            let not_found = || ControlError::NotFound(CannotAct::NoCall.to_string());
+            let conversation: ConversationId = id.parse().map_err(|_| not_found())?;
+            self.switch.act(conversation, action).await.map_err(|error| match error {
+                CannotAct::NoCall | CannotAct::NoLeg => ControlError::NotFound(error.to_string()),
+                CannotAct::NoWay(CannotPlace::Full(_)) => ControlError::Unavailable(error.to_string()),
+                _ => ControlError::Refused(error.to_string()),
+            })
         })
     }
 

@@ -12,6 +12,8 @@ pub mod dtmf;
 pub mod fuzz;
 pub mod jitter;
 pub mod limits;
+pub mod mix;
+pub mod outlet;
 pub mod playout;
 pub mod prompt;
 pub mod quality;

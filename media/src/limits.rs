@@ -51,6 +51,11 @@ pub const JITTER_BYTES_MAX: usize = 8 * 1024;
 pub const PACKET_AUDIO_MAX: Duration = Duration::from_millis(120);
 /// Sample rates of audio that is concealed, stretched and searched for tones.
 pub const AUDIO_RATE_HZ: std::ops::RangeInclusive<u32> = 8000..=48_000;
+
+/// Members of a room that is mixed.
+pub const MIX_MEMBERS_MAX: usize = 16;
+/// Samples in a frame of a mixer: 20 ms at 48 kHz.
+pub const MIX_SAMPLES_MAX: usize = 960;
 /// Longest loss that a bridge between two codecs lets the codec conceal; a longer one stays a loss.
 pub const TRANSCODE_CONCEAL_MAX: Duration = Duration::from_millis(60);
 /// A timestamp that lies further off than this begins a new stretch of a bridged stream.

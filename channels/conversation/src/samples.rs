@@ -372,7 +372,7 @@ fn plan_story() -> [Event; 9] {
     ]
 }
 
-fn person_story() -> [Event; 12] {
+fn person_story() -> [Event; 16] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
@@ -407,6 +407,10 @@ fn person_story() -> [Event; 12] {
             purpose: RecordingPurpose::Voicemail,
         }
         .into(),
+        RecordingPaused { leg: L1, recording: "r1".to_owned() }.into(),
+        RecordingResumed { leg: L1, recording: "r1".to_owned(), paused_ms: 12_000 }.into(),
+        CallSupervised { leg: L2, mode: SupervisionMode::Whisper }.into(),
+        LegMuted { leg: L2, muted: true }.into(),
     ]
 }
 

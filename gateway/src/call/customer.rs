@@ -240,6 +240,7 @@ impl<M: MediaPort> Switch<M> {
             lang: String::new(),
             customer,
             other: None,
+            supervisors: Vec::new(),
             past: Vec::new(),
             next_leg: 2,
             next_own_play: 0,
@@ -457,6 +458,7 @@ impl<M: MediaPort> Switch<M> {
         let other = call.other.as_mut().map(|o| &mut o.leg);
         let found = std::iter::once(&mut call.customer)
             .chain(other)
+            .chain(call.supervisors.iter_mut().map(|supervisor| &mut supervisor.leg))
             .chain(&mut call.past)
             .find(|l| l.media == media && !l.closed);
         let Some(leg) = found else { return };
@@ -492,6 +494,7 @@ impl<M: MediaPort> Switch<M> {
         if let Some(other) = call.other.take() {
             call.past.push(other.leg);
         }
+        call.past.extend(call.supervisors.drain(..).map(|supervisor| supervisor.leg));
         let open: Vec<media::LegId> =
             std::iter::once(&call.customer).chain(&call.past).filter(|l| !l.closed).map(|l| l.media).collect();
         for leg in open {
@@ -528,15 +531,9 @@ impl<M: MediaPort> Switch<M> {
 
     pub(super) fn log_answered(&mut self, now: Now, call: &Call, of_other: bool) {
         let leg = if of_other { call.other.as_ref().map(|o| &o.leg) } else { Some(&call.customer) };
-        let Some(leg) = leg else { return };
-        let Some(agreed) = &leg.agreed else { return };
-        let event = CallAnswered {
-            leg: leg.number,
-            codec: agreed.codec.name().to_owned(),
-            dtmf: agreed.receive_dtmf_payload_type.map(|_| DtmfHow::Rfc4733),
-            ringing_ms: ms(leg.started, now.mono),
-        };
-        self.log(now, call, event);
+        if let Some(event) = leg.and_then(|leg| answered_event(now, leg)) {
+            self.log(now, call, event);
+        }
     }
 
     /// Hands a command to the media engine; when it is too far behind to take one, that is counted there and said here.
@@ -553,6 +550,17 @@ struct Names {
     dialled: Pii,
     call_id: String,
     trunk: String,
+}
+
+/// That a leg was answered, and with what it speaks.
+pub(super) fn answered_event(now: Now, leg: &Leg) -> Option<CallAnswered> {
+    let agreed = leg.agreed.as_ref()?;
+    Some(CallAnswered {
+        leg: leg.number,
+        codec: agreed.codec.name().to_owned(),
+        dtmf: agreed.receive_dtmf_payload_type.map(|_| DtmfHow::Rfc4733),
+        ringing_ms: ms(leg.started, now.mono),
+    })
 }
 
 /// The log's word for a final response.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use ark_conversation::ConversationId;
+use ark_conversation::{ConversationId, LegId};
 use ark_dialplans::Now;
 use ark_sip::guard::{Guard, Verdict};
 use ark_sip::ua::{Endpoint, Flow, Transport};
@@ -22,7 +22,7 @@ use super::queue::{CallerId, QueueConfig};
 use super::site::Site;
 use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
 use super::view::CallView;
-use super::{CannotPlace, Counters, HttpResult};
+use super::{CannotAct, CannotPlace, Counters, HttpResult, TalkAction};
 use crate::config::{SipListen, SipTransport};
 use crate::conversations::LogSink;
 use crate::media::{EngineHandle, Event as MediaEvent};
@@ -66,10 +66,18 @@ enum Command {
     Place { target: String, hotline: String, reply: oneshot::Sender<Result<ConversationId, CannotPlace>> },
     HangUp { conversation: ConversationId, reply: oneshot::Sender<bool> },
     Calls { reply: oneshot::Sender<Vec<CallView>> },
+    Act(Box<Act>),
     SetSite(Box<dyn FnOnce(&Site) -> Site + Send>),
     Http { call: CallerId, request: u64, result: HttpResult },
     Drain,
     Stop { reply: oneshot::Sender<()> },
+}
+
+/// Something to be done in a talk.
+struct Act {
+    conversation: ConversationId,
+    action: TalkAction,
+    reply: oneshot::Sender<Result<Option<LegId>, CannotAct>>,
 }
 
 /// Numbers of the switch as of its last turn, for metrics.
@@ -118,6 +126,15 @@ impl SwitchHandle {
     /// [`Gone`].
     pub async fn hang_up(&self, conversation: ConversationId) -> Result<bool, Gone> {
         self.ask(|reply| Command::HangUp { conversation, reply }).await
+    }
+
+    /// Does something in a talk; `Some`: the new leg. See [`Switch::act`].
+    ///
+    /// # Errors
+    /// [`CannotAct`], or [`Gone`] as a full switch.
+    pub async fn act(&self, conversation: ConversationId, action: TalkAction) -> Result<Option<LegId>, CannotAct> {
+        let gone = |_| CannotAct::NoWay(CannotPlace::Full(Gone.to_string()));
+        self.ask(|reply| Command::Act(Box::new(Act { conversation, action, reply }))).await.map_err(gone)?
     }
 
     /// The calls that are up.
@@ -447,6 +464,10 @@ impl Driver {
                 }
                 Command::HangUp { conversation, reply } => {
                     let _ = reply.send(self.switch.hang_up(at, conversation, "ended by an operator"));
+                }
+                Command::Act(act) => {
+                    let Act { conversation, action, reply } = *act;
+                    let _ = reply.send(self.switch.act(at, conversation, action));
                 }
                 Command::Calls { reply } => {
                     let _ = reply.send(self.switch.calls());

@@ -12,6 +12,10 @@ pub const OPERATOR_REST: Duration = Duration::from_secs(10);
 pub const HANDLED_KEPT: usize = 50;
 /// Handling time that is assumed until a queue has finished its first talk.
 pub const HANDLING_ASSUMED: Duration = Duration::from_secs(180);
+/// Supervisors in one call at a time.
+pub const SUPERVISORS_MAX: usize = 4;
+/// How long a supervisor's phone rings.
+pub const SUPERVISOR_RING: Duration = Duration::from_secs(30);
 /// How often the place of somebody who waits is looked at.
 pub const POSITION_CHECK: Duration = Duration::from_secs(5);
 /// How long a transfer's target rings.

@@ -13,6 +13,7 @@ pub mod site;
 mod sound;
 mod state;
 mod steps;
+mod supervise;
 mod switch;
 mod view;
 
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 pub use customer::CannotPlace;
 pub use site::{Hotline, LivePlan, NoWay, Route, Site, Sounds, Trunk};
+pub use supervise::{CannotAct, TalkAction};
 pub use switch::{Counters, HttpRequest, Output, Switch, SwitchConfig};
-pub use view::CallView;
+pub use view::{CallView, LegView};
 
 /// How a named HTTP action ended.
 #[derive(Clone, Debug)]

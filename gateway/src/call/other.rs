@@ -282,6 +282,8 @@ impl<M: MediaPort> Switch<M> {
                 self.queues.declined(now.mono, call.id, operator);
                 self.queues_changed = true;
             }
+            // They were up before they took the agent's place.
+            Purpose::Supervisor => {}
             Purpose::Target { .. } => {
                 let (outcome, failure) = match cause {
                     EndCause::Busy => (TransferOutcome::Busy, Failure::Busy),
@@ -298,6 +300,9 @@ impl<M: MediaPort> Switch<M> {
     /// The person hung up after talking; the plan says what comes next.
     pub(super) fn person_left(&mut self, now: Now, call: &mut Call, by: EndedBy, cause: EndCause) {
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
+        if self.supervisor_stays(now, call) {
+            return;
+        }
         self.other_over(now, call, by, cause, None);
         call.heard.push_back(Heard::PersonLeft { id: request });
     }
@@ -330,6 +335,7 @@ impl<M: MediaPort> Switch<M> {
         self.tell_media(leg.media, Command::Close);
         call.hold_play = None;
         call.past.push(leg);
+        self.let_supervisors_go(now, call);
         if let Purpose::Operator(operator) = purpose {
             match bridged {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),

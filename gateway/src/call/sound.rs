@@ -156,6 +156,7 @@ impl<M: MediaPort> Switch<M> {
         } else if let Some(other) = call.other.as_ref().filter(|o| o.leg.media == leg) {
             other.leg.number
         } else {
+            // A supervisor's keys are nobody's.
             return;
         };
         let secret = of_customer && call.run.as_ref().is_some_and(Run::hears_secret);
@@ -178,8 +179,9 @@ impl<M: MediaPort> Switch<M> {
         let Some(other) = call.other.as_ref().filter(|o| o.bridged.is_some()) else { return };
         let (from, to) = if of_customer { (&call.customer, &other.leg) } else { (&other.leg, &call.customer) };
         let by_info_alone = from.agreed.as_ref().is_some_and(|agreed| agreed.receive_dtmf_payload_type.is_none());
-        if road == media::Road::Info
-            && by_info_alone
+        // In a room with a supervisor voices are mixed, and keys go beside them.
+        let mixed = call.supervisors.iter().any(|supervisor| supervisor.leg.is_up());
+        if (mixed || (road == media::Road::Info && by_info_alone))
             && let Some(digit) = Digit::from_char(key)
         {
             self.tell_media(to.media, Command::SendDtmf { digit, duration: INFO_KEY });
@@ -210,6 +212,8 @@ impl<M: MediaPort> Switch<M> {
         if leg == call.customer.media {
             let reason = "no audio came from the caller's phone".to_owned();
             self.end_call(now, call, EndedBy::Ark, EndCause::MediaLost, None, Some(reason));
+        } else if call.supervisors.iter().any(|s| s.leg.media == leg) {
+            self.supervisor_silent(now, call, leg);
         } else if let Some(request) = call.other.as_ref().filter(|o| o.leg.media == leg).map(|o| o.request) {
             let reason = Some("no audio came from this phone".to_owned());
             self.let_other_go(now, call, EndedBy::Ark, EndCause::MediaLost, reason);
@@ -258,7 +262,7 @@ impl<M: MediaPort> Switch<M> {
         let name = format!("{}-{}.wav", call.conversation, call.recordings_made);
         let path = self.config.recordings.join(&name);
         let reference = format!("ark-media:recordings/{name}");
-        Recording { path, name, reference, purpose, request, stop_cause: None }
+        Recording { path, name, reference, purpose, request, stop_cause: None, paused: None }
     }
 
     fn begin_recording(&mut self, now: Now, call: &mut Call, recording: Recording, command: Command) {

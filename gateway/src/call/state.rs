@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::{Direction, EndCause, EndedBy, RecordingCause, RecordingPurpose};
+use ark_conversation::event::{Direction, EndCause, EndedBy, RecordingCause, RecordingPurpose, SupervisionMode};
 use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::{Heard, Run};
 use ark_media::sdp::{Negotiated, Negotiator};
@@ -78,6 +78,8 @@ pub(super) enum Purpose {
     Operator(OperatorId),
     /// The plan's named target.
     Target { name: Arc<str> },
+    /// A supervisor who took the agent's place.
+    Supervisor,
 }
 
 /// The person at the other end, ringing or talking.
@@ -91,6 +93,16 @@ pub(super) struct Other {
     /// When ringing is given up.
     pub(super) ring_until: Instant,
     pub(super) bridged: Option<Instant>,
+}
+
+/// Somebody who listens to the talk, or joins it.
+pub(super) struct Supervisor {
+    pub(super) leg: Leg,
+    /// As it was dialled.
+    pub(super) to: String,
+    pub(super) mode: SupervisionMode,
+    /// When ringing is given up.
+    pub(super) ring_until: Instant,
 }
 
 /// What a play in progress is, for the log.
@@ -125,6 +137,8 @@ pub(super) struct Recording {
     pub(super) request: Option<u64>,
     /// What the plan asked for, so that the log can say why it stopped.
     pub(super) stop_cause: Option<RecordingCause>,
+    /// Since when nothing is kept.
+    pub(super) paused: Option<Instant>,
 }
 
 /// A voice message that starts when its beep is over.
@@ -151,6 +165,7 @@ pub(super) struct Call {
     pub(super) lang: String,
     pub(super) customer: Leg,
     pub(super) other: Option<Other>,
+    pub(super) supervisors: Vec<Supervisor>,
     /// Legs that are over but whose last record is not written.
     pub(super) past: Vec<Leg>,
     pub(super) next_leg: u32,
@@ -181,14 +196,37 @@ impl Call {
             return self.forget_at;
         }
         let ring = self.other.as_ref().filter(|o| o.leg.stage == Stage::Ringing).map(|o| o.ring_until);
+        let ringing = self.supervisors.iter().filter(|s| s.leg.stage == Stage::Ringing).map(|s| s.ring_until).min();
         let position = self.waiting.as_ref().map(|w| w.next_position);
         let run = self.run.as_ref().and_then(Run::deadline);
-        [self.ring_until, ring, position, run].into_iter().flatten().min()
+        [self.ring_until, ring, ringing, position, run].into_iter().flatten().min()
     }
 
     pub(super) fn own_play(&mut self) -> u64 {
         self.next_own_play += 1;
         OWN_PLAY | self.next_own_play
+    }
+
+    /// Whether the caller talks with a person.
+    pub(super) fn is_talking(&self) -> bool {
+        self.other.as_ref().is_some_and(|other| other.bridged.is_some())
+    }
+
+    /// Which supervisor has this leg.
+    pub(super) fn supervisor(&self, leg: LegNumber) -> Option<usize> {
+        self.supervisors.iter().position(|supervisor| supervisor.leg.number == leg)
+    }
+
+    /// A leg that is not over.
+    pub(super) fn leg(&self, number: LegNumber) -> Option<&Leg> {
+        self.legs().find(|leg| leg.number == number)
+    }
+
+    /// Every leg that is not over, the customer's first.
+    pub(super) fn legs(&self) -> impl Iterator<Item = &Leg> {
+        let other = self.other.iter().map(|other| &other.leg);
+        let supervisors = self.supervisors.iter().map(|supervisor| &supervisor.leg);
+        std::iter::once(&self.customer).chain(other).chain(supervisors)
     }
 
     /// The leg of this SIP session.
@@ -200,6 +238,7 @@ impl Call {
     pub(super) fn is_complete(&self) -> bool {
         self.customer.closed
             && self.other.is_none()
+            && self.supervisors.is_empty()
             && self.past.iter().all(|leg| leg.closed)
             && self.recordings.is_empty()
     }

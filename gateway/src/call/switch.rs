@@ -390,6 +390,7 @@ impl<M: MediaPort> Switch<M> {
             // Not even its end can be done in order: it is forgotten at once.
             self.queues.leave(now.mono, call.id);
             call.past.extend(call.other.take().map(|other| other.leg));
+            call.past.extend(call.supervisors.drain(..).map(|supervisor| supervisor.leg));
             call.recordings.clear();
             call.past.iter_mut().chain([&mut call.customer]).for_each(|leg| leg.closed = true);
         }
@@ -420,8 +421,7 @@ impl<M: MediaPort> Switch<M> {
         if let Some(timer) = call.timer {
             self.timers.remove(&(timer, call.id));
         }
-        let other = call.other.as_ref().map(|o| &o.leg);
-        for leg in std::iter::once(&call.customer).chain(other).chain(&call.past) {
+        for leg in call.legs().chain(&call.past) {
             self.by_leg.remove(&leg.media);
             self.by_sip.remove(&leg.sip);
         }
@@ -484,6 +484,8 @@ impl<M: MediaPort> Switch<M> {
         self.with(now, id, |switch, call| {
             if call.is_customer(key) {
                 switch.on_customer(now, call, event);
+            } else if call.supervisors.iter().any(|s| s.leg.sip == key) {
+                switch.on_supervisor(now, call, key, event);
             } else {
                 switch.on_other(now, call, key, event);
             }
@@ -503,6 +505,7 @@ impl<M: MediaPort> Switch<M> {
         if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing && o.ring_until <= now.mono) {
             self.other_did_not_answer(now, call);
         }
+        self.supervisors_due(now, call);
         if call.waiting.as_ref().is_some_and(|w| w.next_position <= now.mono) {
             self.tell_position(now, call);
         }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ark_conversation::ConversationId;
-use ark_conversation::event::Direction;
+use ark_conversation::event::{Direction, Role, SupervisionMode};
+use ark_conversation::{ConversationId, LegId};
 
-use super::state::{Call, Stage};
+use super::state::{Call, Purpose, Stage};
 
 /// A live call.
 #[derive(Clone, Debug)]
@@ -36,6 +36,23 @@ pub struct CallView {
     pub recording: bool,
     /// The codec.
     pub codec: Option<&'static str>,
+    /// Its legs that are not over, the customer's first.
+    pub legs: Vec<LegView>,
+}
+
+/// A leg of a live call.
+#[derive(Clone, Debug)]
+pub struct LegView {
+    /// Its number in the conversation.
+    pub leg: LegId,
+    /// Who is there.
+    pub role: Role,
+    /// The number or address that was dialled; the customer's own for theirs. Mask it before it is shown.
+    pub who: String,
+    /// Whether it was answered.
+    pub up: bool,
+    /// What a supervisor does.
+    pub supervises: Option<SupervisionMode>,
 }
 
 impl CallView {
@@ -69,6 +86,36 @@ impl Call {
             with: self.other.as_ref().filter(|o| o.bridged.is_some()).map(|o| o.to.clone()),
             recording: !self.recordings.is_empty(),
             codec: self.customer.agreed.as_ref().map(|a| a.codec.name()),
+            legs: self.leg_views(),
         }
+    }
+
+    fn leg_views(&self) -> Vec<LegView> {
+        let customer = LegView {
+            leg: self.customer.number,
+            role: Role::Customer,
+            who: self.from.reveal().to_owned(),
+            up: self.customer.is_up(),
+            supervises: None,
+        };
+        let other = self.other.iter().map(|other| LegView {
+            leg: other.leg.number,
+            role: match other.purpose {
+                Purpose::Operator(_) => Role::Agent,
+                Purpose::Target { .. } => Role::External,
+                Purpose::Supervisor => Role::Supervisor,
+            },
+            who: other.to.clone(),
+            up: other.leg.is_up(),
+            supervises: (other.purpose == Purpose::Supervisor).then_some(SupervisionMode::TakeOver),
+        });
+        let supervisors = self.supervisors.iter().map(|supervisor| LegView {
+            leg: supervisor.leg.number,
+            role: Role::Supervisor,
+            who: supervisor.to.clone(),
+            up: supervisor.leg.is_up(),
+            supervises: Some(supervisor.mode),
+        });
+        std::iter::once(customer).chain(other).chain(supervisors).collect()
     }
 }

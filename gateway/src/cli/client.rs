@@ -105,6 +105,26 @@ impl Client {
         self.read(answer).await
     }
 
+    /// PATCH of a JSON body, the answer as JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::environment(format!("the request cannot be written as JSON: {error}")))?;
+        let answer = self.send(Method::PATCH, path, body.into(), &[(header::CONTENT_TYPE, "application/json")]).await?;
+        self.read(answer).await
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn delete(&self, path: &str) -> Result<(), Failure> {
+        let answer = self.send(Method::DELETE, path, Bytes::new(), &[]).await?;
+        self.read::<serde_json::Value>(answer).await.map(drop)
+    }
+
     /// Opens an event stream.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod history;
 pub mod limits;
 pub(crate) mod mask;
 mod recordings;
+mod talk;
 pub mod tls;
 pub mod token;
 mod webhooks;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, patch, post};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -103,6 +104,10 @@ fn api_routes() -> Routes {
         ("/api/v1/about", get(api::about)),
         ("/api/v1/calls", get(api::calls).post(api::place)),
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
+        ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
+        ("/api/v1/calls/{id}/recording", post(talk::recording)),
+        ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
+        ("/api/v1/calls/{id}/supervisors/{leg}", patch(talk::supervise_as).delete(talk::stop_supervising)),
         ("/api/v1/conversations", get(api::conversations)),
         ("/api/v1/conversations/{id}", get(api::conversation)),
         ("/api/v1/conversations/{id}/events", get(api::conversation_events)),

@@ -104,8 +104,21 @@ pub enum Command {
         /// The other leg.
         other: LegId,
     },
-    /// End the bridge, for both sides.
+    /// End the bridge, for both sides; a leg in a room leaves it.
     Unbridge,
+    /// Come into the room in which `with` is, or take another part in it. Where there is no room, one is made of `with`
+    /// and whoever is bridged to it, who go on hearing each other. When two are left who talk, they are a bridge again.
+    Join {
+        /// A leg that is there.
+        with: LegId,
+        /// What this leg does there.
+        part: RoomPart,
+    },
+    /// Keep what this leg says from all others, or let it through again; recordings of the leg have it all the same.
+    Mute {
+        /// Whether.
+        muted: bool,
+    },
     /// Write what is heard (left) and what is said (right) to a WAV file. Replaces a running recording.
     RecordStart {
         /// The file, made anew; the directory must exist.
@@ -114,6 +127,11 @@ pub enum Command {
         limit: Option<Duration>,
         /// End by itself after the caller has been silent for this long.
         silence: Option<Duration>,
+    },
+    /// Write silence from now on, or what is said again: nothing of what was said in between is kept.
+    RecordPause {
+        /// Whether.
+        paused: bool,
     },
     /// Close the file; [`Event::Recorded`] follows when all of it is on disk.
     RecordStop,
@@ -131,6 +149,22 @@ pub enum Command {
     },
     /// End the leg: recordings are closed, sockets closed, [`Event::Closed`] is its last event. Never refused as full.
     Close,
+}
+
+/// What a leg does in a room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoomPart {
+    /// Talks with all.
+    Speaks,
+    /// Hears all and is heard by nobody.
+    Listens,
+    /// Hears all and is heard by this leg alone.
+    Whispers {
+        /// The leg.
+        to: LegId,
+    },
+    /// Neither hears nor is heard; what is played to it is heard.
+    Held,
 }
 
 /// Why a play ended.

@@ -365,7 +365,7 @@ impl EngineHandle {
         self.0.metrics.clone()
     }
 
-    /// Puts both legs of a bridge on one thread: the other leg moves to this one's. Whatever is said to it from now
+    /// Puts both legs of a bridge or a room on one thread: the other leg moves to this one's. Whatever is said to it from now
     /// on goes to its new thread and waits there until it has come.
     fn bring_together(&self, control: &mut Control, leg: LegId, other: LegId) -> Result<(), Full> {
         let Some(home) = control.open(leg).map(|pair| pair.thread) else { return Ok(()) };
@@ -437,6 +437,10 @@ impl MediaPort for EngineHandle {
         }
         if let Command::Bridge { other } = &command {
             self.bring_together(&mut control, leg, *other)?;
+        }
+        if let Command::Join { with, .. } = &command {
+            // The room stays where it is: others may be in it.
+            self.bring_together(&mut control, *with, leg)?;
         }
         let Some(pair) = control.open(leg) else { return Ok(()) };
         let link = &self.0.links[pair.thread];

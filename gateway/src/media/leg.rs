@@ -32,6 +32,10 @@ pub(crate) struct LegState {
     pub(crate) seat: Option<Seat>,
     pub(crate) bridge: Option<Bridge>,
     pub(crate) recording: Option<Box<Recording>>,
+    /// Its thread's room in which it is, by place.
+    pub(crate) room: Option<u16>,
+    /// What it says is for nobody.
+    pub(crate) muted: bool,
     /// Events of this leg that wait for the core.
     pub(crate) events_waiting: u16,
     /// Since when the far side may be expected to send.
@@ -70,6 +74,8 @@ impl LegState {
             seat: None,
             bridge: None,
             recording: None,
+            room: None,
+            muted: false,
             events_waiting: 0,
             expecting: Instant::now(),
             timeout_said: false,
@@ -185,6 +191,8 @@ pub(crate) struct Recording {
     began: Instant,
     limit: Option<Duration>,
     silence: Option<Duration>,
+    /// Nothing is kept.
+    paused: bool,
 }
 
 impl Recording {
@@ -198,23 +206,30 @@ impl Recording {
         silence: Option<Duration>,
     ) -> Result<Self, PathBuf> {
         let ticket = disk.open(leg, path)?;
-        Ok(Self { ticket, recorder: Recorder::new(now), began: now, limit, silence })
+        Ok(Self { ticket, recorder: Recorder::new(now), began: now, limit, silence, paused: false })
     }
 
     /// A packet came from the far side; the kernel had it `at`.
     pub(crate) fn heard(&mut self, at: Instant, media: &Media<'_>) {
-        if media.kind == Kind::Audio {
+        if media.kind == Kind::Audio && !self.paused {
             self.recorder.push(at, Side::Caller, media.codec, media.ssrc, media.timestamp, media.payload);
         }
     }
 
     /// A packet goes to the far side.
     fn said(&mut self, now: Instant, packet: &[u8], negotiated: &Negotiated) {
-        let Ok(packet) = Packet::parse(packet) else { return };
+        let Some(packet) = Some(packet).filter(|_| !self.paused).and_then(|packet| Packet::parse(packet).ok()) else {
+            return;
+        };
         let header = packet.header;
         if header.payload_type == negotiated.payload_type {
             self.recorder.push(now, Side::Ark, negotiated.codec, header.ssrc, header.timestamp, packet.payload);
         }
+    }
+
+    /// Keeps nothing from now on, or everything again; time goes on in silence meanwhile.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Hands over what is due. `Some`: the recording is over, [`Recording::finish`] it.
@@ -226,7 +241,8 @@ impl Recording {
         if full || self.limit.is_some_and(|limit| now.saturating_duration_since(self.began) >= limit) {
             return Some(RecordEnd::Limit);
         }
-        if self.silence.is_some_and(|silence| self.recorder.silent_for(now, Side::Caller) >= silence) {
+        let silence = self.silence.filter(|_| !self.paused);
+        if silence.is_some_and(|silence| self.recorder.silent_for(now, Side::Caller) >= silence) {
             return Some(RecordEnd::Silence);
         }
         if self.recorder.is_due(now) {

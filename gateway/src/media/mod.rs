@@ -24,9 +24,10 @@ mod leg;
 pub(crate) mod limits;
 pub mod metrics;
 mod ports;
+mod room;
 pub(crate) mod sys;
 mod thread;
 pub(crate) mod wheel;
 
-pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road};
+pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};

@@ -14,7 +14,7 @@ use ark_media::session::{
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{
-    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordEnd},
+    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordEnd, RoomPart},
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
@@ -24,6 +24,7 @@ use super::{
         SLOTS, SLOTS_PER_TURN,
     },
     metrics::{Drop, ThreadMetrics},
+    room::Room,
     sys::{self, Epoll, ReceiveBatch, nanos},
     wheel::{Due, Pace, Wheel},
 };
@@ -41,6 +42,8 @@ pub(crate) struct MediaThread {
     legs: Vec<Option<Box<LegState>>>,
     count: usize,
     bridges: usize,
+    /// By place; empty places are used again.
+    rooms: Vec<Option<Box<Room>>>,
     /// What was said to legs that are on their way here.
     expected: Vec<(LegId, Vec<Message>)>,
     wheel: Wheel,
@@ -67,6 +70,7 @@ impl MediaThread {
             legs: (0..context.capacity).map(|_| None).collect(),
             count: 0,
             bridges: 0,
+            rooms: Vec::new(),
             expected: Vec::new(),
             wheel: Wheel::default(),
             pace: Pace::new(sys::monotonic_ns()),
@@ -236,6 +240,14 @@ impl MediaThread {
                 }
             }
             Command::Bridge { other } => self.bridge(id, other),
+            Command::Join { with, part } => self.join(id, with, part),
+            Command::Mute { muted } => {
+                leg.muted = muted;
+                if let Some(room) = leg.room {
+                    self.room(room, |room| room.mute(id, muted));
+                    self.settle_room(room);
+                }
+            }
             Command::Unbridge => {
                 for (_, parked) in &mut self.expected {
                     parked.retain(|message| {
@@ -246,6 +258,11 @@ impl MediaThread {
                 self.unbridge(id);
             }
             Command::RecordStart { path, limit, silence } => self.record(id, path, limit, silence),
+            Command::RecordPause { paused } => {
+                if let Some(recording) = &mut leg.recording {
+                    recording.pause(paused);
+                }
+            }
             Command::RecordStop => self.end_recording(id, RecordEnd::Stopped),
             Command::SendDtmf { digit, duration } => {
                 if let Some(session) = &mut leg.session {
@@ -314,21 +331,32 @@ impl MediaThread {
         }
         self.unbridge(id);
         self.unbridge(other);
+        for side in [id, other] {
+            if let Some(session) = self.leg(side).and_then(|leg| leg.session.as_mut()) {
+                session.stop(None);
+            }
+            self.drain(side);
+        }
+        self.link(id, other);
+    }
+
+    /// Lets two legs pass packets to each other.
+    fn link(&mut self, id: LegId, other: LegId) {
         for (side, far) in [(id, other), (other, id)] {
             if let Some(leg) = self.leg(side) {
                 leg.bridge = Some(Bridge::new(far));
                 if let Some(session) = &mut leg.session {
-                    session.stop(None);
                     session.set_relay(Some(RelayKeys::Pass));
                 }
             }
-            self.drain(side);
         }
         self.bridges += 1;
         self.metrics.bridges.store(self.bridges as u64, Relaxed);
     }
 
+    /// Ends what connects the leg to others: a bridge, or its place in a room.
     fn unbridge(&mut self, id: LegId) {
+        self.leave_room(id);
         let Some(other) = self.leg(id).and_then(|leg| leg.bridge.as_ref()).map(|bridge| bridge.other) else { return };
         for side in [id, other] {
             if let Some(leg) = self.leg(side) {
@@ -340,6 +368,132 @@ impl MediaThread {
         }
         self.bridges -= 1;
         self.metrics.bridges.store(self.bridges as u64, Relaxed);
+    }
+
+    // ---- rooms
+
+    fn room<T>(&mut self, place: u16, f: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        self.rooms.get_mut(usize::from(place))?.as_deref_mut().map(f)
+    }
+
+    /// Brings a leg into the room in which `with` is, or makes one of `with` and whoever is bridged to it.
+    fn join(&mut self, id: LegId, with: LegId, part: RoomPart) {
+        // Behind a bridge of the host whose other side is on its way here, and behind the host itself.
+        let bridges_host = |message: &Message| {
+            matches!(message, Message::Command(_, command)
+                if matches!(**command, Command::Bridge { other } if other == with))
+        };
+        let waits =
+            |(expected, parked): &&mut (LegId, Vec<Message>)| *expected == with || parked.iter().any(bridges_host);
+        if let Some((_, parked)) = self.expected.iter_mut().find(waits) {
+            parked.push(Message::Command(id, Box::new(Command::Join { with, part })));
+            return;
+        }
+        let Some(host) = self.leg(with) else {
+            ThreadMetrics::count(&self.metrics.stale_commands, 1);
+            return;
+        };
+        let room = match host.room {
+            Some(room) => room,
+            None if id == with => return,
+            None => self.open_room(with),
+        };
+        if self.leg(id).is_some_and(|leg| leg.room != Some(room)) {
+            self.unbridge(id);
+        }
+        if !self.enter(room, id, part) {
+            tracing::warn!(leg = %id, room = %with, "a leg cannot come into a room: it is full, or the leg has not begun");
+        }
+        self.drain(id);
+        self.settle_room(room);
+    }
+
+    fn open_room(&mut self, host: LegId) -> u16 {
+        let ssrc = (self.seed >> 32) as u32 ^ self.rooms.len() as u32;
+        let place = self.rooms.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.rooms.push(None);
+            self.rooms.len() - 1
+        });
+        self.rooms[place] = Some(Box::new(Room::new(ssrc)));
+        let place = place as u16;
+        let bridged = self.leg(host).and_then(|leg| leg.bridge.as_ref()).map(|bridge| bridge.other);
+        self.unbridge(host);
+        for leg in std::iter::once(host).chain(bridged) {
+            self.enter(place, leg, RoomPart::Speaks);
+        }
+        place
+    }
+
+    /// Gives a leg a place in a room, or another part in it.
+    fn enter(&mut self, place: u16, id: LegId, part: RoomPart) -> bool {
+        let now = Instant::now();
+        let Some(room) = self.rooms.get_mut(usize::from(place)).and_then(Option::as_mut) else { return false };
+        let Some(leg) = self.legs.get_mut(usize::from(id.pair())).and_then(Option::as_mut) else { return false };
+        let Some(session) = leg.session.as_mut().filter(|_| leg.id == id) else { return false };
+        if !room.join(now, id, part, leg.muted, session.negotiated()) {
+            return false;
+        }
+        if part != RoomPart::Held && leg.room != Some(place) && !session.is_relaying() {
+            session.stop(None);
+        }
+        session.set_relay(Some(RelayKeys::Pass));
+        leg.room = Some(place);
+        true
+    }
+
+    fn leave_room(&mut self, id: LegId) {
+        let Some(leg) = self.leg(id) else { return };
+        let Some(place) = leg.room.take() else { return };
+        if let Some(session) = &mut leg.session {
+            session.set_relay(None);
+        }
+        self.room(place, |room| room.leave(id));
+        self.settle_room(place);
+    }
+
+    /// A room of two who talk becomes a bridge, one that is left by all but one is closed.
+    fn settle_room(&mut self, place: u16) {
+        let Some(room) = self.rooms.get(usize::from(place)).and_then(Option::as_deref) else { return };
+        let pair = room.pair();
+        if pair.is_none() && !room.is_over() {
+            return;
+        }
+        let rest: [Option<LegId>; 2] = match pair {
+            Some((a, b)) => [Some(a), Some(b)],
+            None => [room.leader(), None],
+        };
+        self.rooms[usize::from(place)] = None;
+        for id in rest.into_iter().flatten() {
+            if let Some(leg) = self.leg(id) {
+                leg.room = None;
+                if let Some(session) = leg.session.as_mut().filter(|_| pair.is_none()) {
+                    session.set_relay(None);
+                }
+            }
+        }
+        if let Some((a, b)) = pair {
+            self.link(a, b);
+        }
+    }
+
+    /// 20 ms of the room, when it is its leader's turn.
+    fn run_room(&mut self, place: u16, id: LegId, now: Instant) {
+        // Taken out while its members are looked at.
+        let Some(mut room) = self.rooms[usize::from(place)].take() else { return };
+        if room.leader() == Some(id) {
+            room.mix(now);
+            let mut seat = 0;
+            while let Some(member) = room.at(seat) {
+                if let Some(Some(leg)) = self.legs.get_mut(usize::from(member.pair()))
+                    && leg.id == member
+                    && let Some(agreed) = leg.session.as_ref().map(|session| session.negotiated().clone())
+                {
+                    room.speak(seat, &agreed, |media| leg.relay(now, media, &mut self.scratch, &self.metrics));
+                }
+                seat += 1;
+            }
+        }
+        self.rooms[usize::from(place)] = Some(room);
     }
 
     fn record(&mut self, id: LegId, path: std::path::PathBuf, limit: Option<Duration>, silence: Option<Duration>) {
@@ -437,6 +591,10 @@ impl MediaThread {
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
         }
         leg.ticks = leg.ticks.wrapping_add(1);
+        if let Some(room) = leg.room {
+            self.run_room(room, id, now);
+        }
+        let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         if leg.ticks.is_multiple_of(HOUSEKEEPING_TICKS) {
             self.housekeeping(pair, now);
         }
@@ -516,7 +674,11 @@ impl MediaThread {
                 if let Some(recording) = &mut leg.recording {
                     recording.heard(at, &media);
                 }
-                if let Some(other) = &mut other {
+                if let Some(room) = leg.room.and_then(|room| self.rooms[usize::from(room)].as_mut()) {
+                    room.heard(at, leg.id, &media);
+                } else if let Some(other) = &mut other
+                    && !leg.muted
+                {
                     other.relay(now, &media, &mut self.scratch, &self.metrics);
                 }
             }

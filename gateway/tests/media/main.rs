@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod peer;
+mod rooms;
 
 use std::{
     net::UdpSocket,

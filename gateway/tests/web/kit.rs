@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use ark::call::TalkAction;
 use ark::control::{
     CallDirection, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply,
 };
@@ -14,7 +15,7 @@ use ark::http::{About, Web, WebConfig};
 use ark::telemetry::{Sample, SampleKind};
 use ark::webhooks::Webhooks;
 use ark_bus::{Bus, EmbeddedBus};
-use ark_conversation::{CloudEvent, ConversationId, Event, NewEvent, Record, Tenant, samples};
+use ark_conversation::{CloudEvent, ConversationId, Event, LegId, NewEvent, Record, Tenant, samples};
 use ark_store::{SqliteStore, Store};
 use jiff::Timestamp;
 
@@ -25,6 +26,7 @@ pub(crate) struct Made {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) hung_up: Mutex<Vec<String>>,
+    pub(crate) acts: Mutex<Vec<TalkAction>>,
     pub(crate) calls: Mutex<Vec<CallView>>,
     pub(crate) webhooks: Mutex<Option<Arc<Webhooks>>>,
     pub(crate) folder: PathBuf,
@@ -38,8 +40,8 @@ impl Made {
         std::fs::create_dir_all(folder.join("files/recordings")).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap());
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
-        let (hung_up, calls, webhooks) = Default::default();
-        Arc::new(Self { store, bus, hung_up, calls, webhooks, folder })
+        let (hung_up, acts, calls, webhooks) = Default::default();
+        Arc::new(Self { store, bus, hung_up, acts, calls, webhooks, folder })
     }
 
     pub(crate) fn web(self: &Arc<Self>) -> Arc<Web> {
@@ -93,6 +95,7 @@ impl Made {
             plan_state: Some(place.into()),
             bridged_to: None,
             recording: false,
+            legs: Vec::new(),
         });
     }
 }
@@ -123,6 +126,17 @@ impl Control for Made {
         Box::pin(async move {
             self.hung_up.lock().unwrap().push(id.to_owned());
             Ok(())
+        })
+    }
+
+    fn act<'a>(&'a self, id: &'a str, action: TalkAction) -> Reply<'a, Result<Option<LegId>, ControlError>> {
+        Box::pin(async move {
+            if id == "nobody" {
+                return Err(ControlError::NotFound("no such call is up".to_owned()));
+            }
+            let leg = matches!(action, TalkAction::Supervise { .. }).then_some(LegId(3));
+            self.acts.lock().unwrap().push(action);
+            Ok(leg)
         })
     }
 

@@ -24,6 +24,20 @@ words! {
         Agent = "agent",
         /// Somebody else: a transfer's target.
         External = "external",
+        /// Somebody of the house who listens to a talk, or joins it.
+        Supervisor = "supervisor",
+    }
+
+    /// What a supervisor does in a talk.
+    pub enum SupervisionMode {
+        /// Hears both and is heard by nobody.
+        Listen = "listen",
+        /// Hears both and is heard by the agent alone.
+        Whisper = "whisper",
+        /// Talks with both.
+        Barge = "barge",
+        /// Talks with the customer in the agent's place, who was let go.
+        TakeOver = "take_over",
     }
 
     /// Which end let go.
@@ -286,6 +300,41 @@ data! {
         pub reference: String,
         /// What it is for.
         pub purpose: RecordingPurpose,
+    }
+
+    /// A recording goes on in silence: what is said from now on is not kept (a card number, say).
+    pub struct RecordingPaused {
+        /// The leg.
+        pub leg: LegId,
+        /// Its name.
+        pub recording: String,
+    }
+
+    /// A recording keeps what is said again.
+    pub struct RecordingResumed {
+        /// The leg.
+        pub leg: LegId,
+        /// Its name.
+        pub recording: String,
+        /// How long it was paused, in milliseconds.
+        pub paused_ms: u64,
+    }
+
+    /// A supervisor takes part in a talk from now on, or does so in another way. The leg's end is its
+    /// `ark.call.ended.v1`.
+    pub struct CallSupervised {
+        /// The supervisor's leg.
+        pub leg: LegId,
+        /// How.
+        pub mode: SupervisionMode,
+    }
+
+    /// A leg's voice is kept from the others, or let through again.
+    pub struct LegMuted {
+        /// The leg.
+        pub leg: LegId,
+        /// Whether it is muted from now on.
+        pub muted: bool,
     }
 
     /// A recording is complete and on disk.

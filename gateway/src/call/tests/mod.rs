@@ -4,6 +4,7 @@
 mod faults;
 mod hotline;
 mod people;
+mod supervisors;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use ark_sip::wire;
 use super::queue::QueueConfig;
 use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
-use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road};
+use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
 
 pub(super) const ARK: &str = "10.0.0.1:5060";
 pub(super) const CHEN: &str = "10.0.0.2:5060";
@@ -42,6 +43,10 @@ struct FakeLeg {
     bridged: Option<LegId>,
     recording: Option<(std::path::PathBuf, Instant, Option<Duration>)>,
     keys_sent: Vec<Digit>,
+    /// Its part in a room; a bridge is one too, in which both speak.
+    part: Option<RoomPart>,
+    pub(super) muted: bool,
+    record_paused: bool,
 }
 
 /// The media engine's double.
@@ -81,10 +86,21 @@ impl FakeMedia {
     }
 
     fn unbridge(&mut self, leg: LegId) {
+        if let Some(state) = self.legs.get_mut(&leg) {
+            state.part = None;
+        }
         let other = self.legs.get_mut(&leg).and_then(|l| l.bridged.take());
         if let Some(other) = other.and_then(|o| self.legs.get_mut(&o)) {
             other.bridged = None;
         }
+    }
+
+    fn join(&mut self, leg: LegId, with: LegId, part: RoomPart) {
+        let pair = self.legs.get(&with).and_then(|host| host.bridged);
+        for speaker in std::iter::once(with).chain(pair) {
+            self.legs.get_mut(&speaker).unwrap().part.get_or_insert(RoomPart::Speaks);
+        }
+        self.legs.get_mut(&leg).unwrap().part = Some(part);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -170,6 +186,9 @@ impl MediaPort for Port {
                 media.legs.get_mut(&other).unwrap().bridged = Some(leg);
             }
             Command::Unbridge => media.unbridge(leg),
+            Command::Join { with, part } => media.join(leg, with, part),
+            Command::Mute { muted } => media.legs.get_mut(&leg).unwrap().muted = muted,
+            Command::RecordPause { paused } => media.legs.get_mut(&leg).unwrap().record_paused = paused,
             Command::RecordStart { path, limit, .. } => {
                 media.legs.get_mut(&leg).unwrap().recording = Some((path, now, limit));
             }
@@ -424,6 +443,18 @@ impl Rig {
     pub(super) fn bridged(&self, a: &str, b: &str) -> bool {
         let (a, b) = (self.leg_of(a), self.leg_of(b));
         self.media.0.borrow().legs.get(&a).is_some_and(|l| l.bridged == Some(b))
+    }
+
+    /// What this phone's leg does in a room.
+    pub(super) fn part(&self, phone: &str) -> Option<RoomPart> {
+        let leg = self.leg_of(phone);
+        self.media.0.borrow().legs.get(&leg).and_then(|l| l.part)
+    }
+
+    /// Whether this phone is muted, and whether its recording is paused.
+    pub(super) fn hushed(&self, phone: &str) -> (bool, bool) {
+        let leg = self.leg_of(phone);
+        self.media.0.borrow().legs.get(&leg).map_or((false, false), |l| (l.muted, l.record_paused))
     }
 
     /// Whether something is played to this phone.

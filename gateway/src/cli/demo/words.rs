@@ -194,6 +194,7 @@ fn of_call(lang: Lang, event: &Event) -> Option<String> {
             let length = seconds(lang, e.duration_ms);
             either(lang, format!("录音保存，{length}"), format!("{length} kept"))
         }
+        Event::CallSupervised(_) => either(lang, "班长加入", "a supervisor is there").to_owned(),
         Event::LegBridged(_) => either(lang, "双方可以通话", "both sides hear each other").to_owned(),
         _ => return None,
     })

@@ -29,14 +29,15 @@ const TERMS = {
     hangup: "挂机", cancelled: "未接通前放弃", rejected: "被拒绝", busy: "忙", no_answer: "无人接听", unreachable: "无法接通", no_ack: "对方没有确认接通", timeout: "超时", media_lost: "长时间没有声音",
     transport_lost: "连接断开", no_codec: "没有共同的编码", overload: "网关已满", shutdown: "网关停止", failed: "失败", end: "播完", barge_in: "被按键打断", stopped: "已停止", complete: "收齐", invalid: "无效按键",
     silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
-    remote: "对方", ark: "方舟", voicemail: "留言", call: "通话录音",
+    remote: "对方", ark: "方舟", voicemail: "留言", call: "通话录音", listen: "监听", whisper: "耳语指导坐席", barge: "插话", take_over: "接管通话",
   },
   en: {
     hangup: "hung up", cancelled: "given up before it was answered", rejected: "refused", busy: "busy", no_answer: "no answer", unreachable: "cannot be reached", no_ack: "the answer was never acknowledged",
     timeout: "timed out", media_lost: "no audio for too long", transport_lost: "connection lost", no_codec: "no codec in common", overload: "the gateway is full", shutdown: "the gateway stopped", failed: "failed",
     end: "to the end", barge_in: "cut by a key", stopped: "stopped", complete: "complete", invalid: "a key without meaning", silence: "silence", human: "asked for a person", answered: "answered",
     abandoned: "the caller hung up", left: "by choice", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
-    remote: "the other side", ark: "Ark", voicemail: "message", call: "call recording",
+    remote: "the other side", ark: "Ark", voicemail: "message", call: "call recording", listen: "listens", whisper: "whispers to the agent", barge: "joins in",
+    take_over: "takes over",
   },
 };
 
@@ -101,6 +102,10 @@ function describe(lang, type, data) {
       return say(`收到 ${data.digits} 位 ${value}（${term(data.outcome)}）`, `${data.digits} digits ${value} (${term(data.outcome)})`);
     }
     case "ark.recording.started.v1": return say(`开始${term(data.purpose)}`, `Recording began (${term(data.purpose)})`, { tone: "live" });
+    case "ark.recording.paused.v1": return say("录音暂停，其间不保留声音", "Recording paused: nothing is kept", { tone: "wait" });
+    case "ark.recording.resumed.v1": return say(`录音继续，暂停了 ${s(data.paused_ms)}`, `Recording again after ${s(data.paused_ms)}`);
+    case "ark.call.supervised.v1": return say(`班长${term(data.mode)}`, `A supervisor ${term(data.mode)}`, { tone: "live" });
+    case "ark.leg.muted.v1": return data.muted ? say("一方被静音", "One side was muted", { tone: "wait" }) : say("取消静音", "Heard again");
     case "ark.recording.finished.v1": return { who: "none", recording: data.recording, text: zh ? `录音 ${s(data.duration_ms)}（${term(data.cause)}）` : `Recording of ${s(data.duration_ms)} (${term(data.cause)})` };
     case "ark.recording.failed.v1": return say(`录音失败：${data.error}`, `Recording failed: ${data.error}`, { tone: "late" });
     case "ark.queue.joined.v1": return say(`进入队列「${data.queue}」，第 ${data.position} 位`, `Waits in “${data.queue}”, number ${data.position}`, { tone: "wait" });

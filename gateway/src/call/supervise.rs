@@ -1,0 +1,433 @@
+//! Supervisors: who listens to a talk, whispers to the agent, joins in, or takes the agent's place.
+
+use std::time::Duration;
+
+use ark_conversation::event::{
+    CallRinging, CallSupervised, Direction, EndCause, EndedBy, LegBridged, LegMuted, LegUnbridged, RecordingPaused,
+    RecordingResumed, Role, SupervisionMode,
+};
+use ark_conversation::{ConversationId, LegId as LegNumber, Owner, Pii};
+use ark_dialplans::Now;
+use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
+
+use super::customer::{CannotPlace, ended, failed};
+use super::limits::{SUPERVISOR_RING, SUPERVISORS_MAX};
+use super::site::NoWay;
+use super::state::{Call, Ending, Other, Purpose, Stage, Supervisor};
+use super::switch::{Switch, ms};
+use crate::media::{Command, MediaPort, RoomPart};
+
+/// Why something cannot be done in a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotAct {
+    /// No such call.
+    #[error("no such call is up: `ark call list` shows those that are")]
+    NoCall,
+    /// No such leg in it.
+    #[error("the call has no such leg that is up: `ark call show` tells its legs")]
+    NoLeg,
+    /// The caller talks to nobody.
+    #[error("nobody talks in this call now: a supervisor can join when the caller talks with a person")]
+    NoTalk,
+    /// There is nothing to pause.
+    #[error("nothing is recorded in this call now")]
+    NoRecording,
+    /// They are [`SUPERVISORS_MAX`] already.
+    #[error("{SUPERVISORS_MAX} supervisors are in this call already")]
+    Full,
+    /// The supervisor cannot be called.
+    #[error(transparent)]
+    NoWay(#[from] CannotPlace),
+}
+
+impl From<NoWay> for CannotAct {
+    fn from(error: NoWay) -> Self {
+        Self::NoWay(error.into())
+    }
+}
+
+/// What may be done in a talk from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TalkAction {
+    /// [`Switch::supervise`].
+    Supervise {
+        /// Whom to call.
+        to: String,
+        /// What they do.
+        mode: SupervisionMode,
+    },
+    /// [`Switch::supervise_as`].
+    SuperviseAs {
+        /// The supervisor's leg.
+        leg: LegNumber,
+        /// What they do.
+        mode: SupervisionMode,
+    },
+    /// [`Switch::stop_supervising`].
+    StopSupervising {
+        /// The supervisor's leg.
+        leg: LegNumber,
+    },
+    /// [`Switch::mute`].
+    Mute {
+        /// Whose voice.
+        leg: LegNumber,
+        /// Kept from the others, or let through.
+        muted: bool,
+    },
+    /// [`Switch::pause_recordings`].
+    PauseRecordings {
+        /// Paused, or going on.
+        paused: bool,
+    },
+}
+
+impl<M: MediaPort> Switch<M> {
+    /// Does one of the things below. `Some`: the new leg.
+    ///
+    /// # Errors
+    /// [`CannotAct`].
+    pub fn act(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        action: TalkAction,
+    ) -> Result<Option<LegNumber>, CannotAct> {
+        match action {
+            TalkAction::Supervise { to, mode } => self.supervise(now, conversation, &to, mode).map(Some),
+            TalkAction::SuperviseAs { leg, mode } => self.supervise_as(now, conversation, leg, mode).map(|()| None),
+            TalkAction::StopSupervising { leg } => self.stop_supervising(now, conversation, leg).map(|()| None),
+            TalkAction::Mute { leg, muted } => self.mute(now, conversation, leg, muted).map(|()| None),
+            TalkAction::PauseRecordings { paused } => self.pause_recordings(now, conversation, paused).map(|()| None),
+        }
+    }
+
+    /// Calls `to` (a number that a route leads to, or a `sip:` URI) and lets them into the talk of this call when they
+    /// answer. Gives their leg, by which [`Switch::supervise_as`] changes what they do.
+    ///
+    /// # Errors
+    /// [`CannotAct`].
+    pub fn supervise(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        to: &str,
+        mode: SupervisionMode,
+    ) -> Result<LegNumber, CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            if !call.is_talking() {
+                return Err(CannotAct::NoTalk);
+            }
+            if call.supervisors.len() >= SUPERVISORS_MAX {
+                return Err(CannotAct::Full);
+            }
+            switch.ring_supervisor(now, call, to, mode)
+        })
+    }
+
+    /// Changes what a supervisor does from now on, also while their phone rings.
+    ///
+    /// # Errors
+    /// [`CannotAct::NoCall`] and [`CannotAct::NoLeg`].
+    pub fn supervise_as(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        leg: LegNumber,
+        mode: SupervisionMode,
+    ) -> Result<(), CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            let at = call.supervisor(leg).ok_or(CannotAct::NoLeg)?;
+            let supervisor = &mut call.supervisors[at];
+            let changed = supervisor.mode != mode;
+            supervisor.mode = mode;
+            if changed && supervisor.leg.is_up() {
+                switch.let_supervise(now, call, at);
+            }
+            Ok(())
+        })
+    }
+
+    /// Lets a supervisor go; the talk goes on.
+    ///
+    /// # Errors
+    /// [`CannotAct::NoCall`] and [`CannotAct::NoLeg`].
+    pub fn stop_supervising(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        leg: LegNumber,
+    ) -> Result<(), CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            let at = call.supervisor(leg).ok_or(CannotAct::NoLeg)?;
+            switch.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::Hangup);
+            Ok(())
+        })
+    }
+
+    /// Keeps what a leg says from all others, or lets it through again. What it hears does not change.
+    ///
+    /// # Errors
+    /// [`CannotAct::NoCall`] and [`CannotAct::NoLeg`].
+    pub fn mute(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        leg: LegNumber,
+        muted: bool,
+    ) -> Result<(), CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            let media = call.leg(leg).filter(|leg| leg.is_up()).map(|leg| leg.media).ok_or(CannotAct::NoLeg)?;
+            switch.tell_media(media, Command::Mute { muted });
+            switch.log(now, call, LegMuted { leg, muted });
+            Ok(())
+        })
+    }
+
+    /// Keeps nothing of what is said in this call's recordings until told otherwise (while a card number is read out,
+    /// say): their time goes on in silence, so that what is heard later stands where it was said.
+    ///
+    /// # Errors
+    /// [`CannotAct::NoCall`] and [`CannotAct::NoRecording`].
+    pub fn pause_recordings(&mut self, now: Now, conversation: ConversationId, paused: bool) -> Result<(), CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            if call.recordings.is_empty() {
+                return Err(CannotAct::NoRecording);
+            }
+            switch.tell_media(call.customer.media, Command::RecordPause { paused });
+            let leg = call.customer.number;
+            for at in 0..call.recordings.len() {
+                let recording = &mut call.recordings[at];
+                let name = recording.name.clone();
+                match recording.paused {
+                    None if paused => {
+                        recording.paused = Some(now.mono);
+                        switch.log(now, call, RecordingPaused { leg, recording: name });
+                    }
+                    Some(since) if !paused => {
+                        recording.paused = None;
+                        let paused_ms = ms(since, now.mono);
+                        switch.log(now, call, RecordingResumed { leg, recording: name, paused_ms });
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `f` on the call of a conversation.
+    pub(super) fn in_call<T>(
+        &mut self,
+        now: Now,
+        conversation: ConversationId,
+        f: impl FnOnce(&mut Self, &mut Call) -> Result<T, CannotAct>,
+    ) -> Result<T, CannotAct> {
+        let found = self.calls.values().find(|c| c.conversation == conversation && c.forget_at.is_none());
+        let id = found.map(|c| c.id).ok_or(CannotAct::NoCall)?;
+        let mut done = Err(CannotAct::NoCall);
+        self.with(now, id, |switch, call| done = f(switch, call));
+        self.settle(now);
+        done
+    }
+
+    fn ring_supervisor(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        to: &str,
+        mode: SupervisionMode,
+    ) -> Result<LegNumber, CannotAct> {
+        let way = self.site.way_for_operators(to)?;
+        let number = LegNumber(call.next_leg);
+        let leg = self.dial(now, &way, number, call.customer.agreed.as_ref().map(|a| a.codec), (None, MAX_FORWARDS))?;
+        call.next_leg += 1;
+        self.by_sip.insert(leg.sip, call.id);
+        self.by_leg.insert(leg.media, call.id);
+        let event = CallRinging {
+            leg: number,
+            role: Role::Supervisor,
+            direction: Direction::Outbound,
+            from: Pii::new(self.config.number.clone()),
+            from_display: None,
+            to: Pii::new(to),
+            trunk: way.trunk,
+            call_id: self.endpoint.call_id(leg.sip).unwrap_or_default(),
+            owner: Owner::Bot(call.live.plan.name.text.to_string()),
+            plan: None,
+            plan_version: None,
+            transport: None,
+            remote: Some(way.remote.to_string()),
+        };
+        self.log(now, call, event);
+        let ring_until = now.mono + SUPERVISOR_RING;
+        call.supervisors.push(Supervisor { leg, to: to.to_owned(), mode, ring_until });
+        Ok(number)
+    }
+
+    /// What SIP says of a supervisor's leg.
+    pub(super) fn on_supervisor(&mut self, now: Now, call: &mut Call, key: CallKey, event: CallEvent) {
+        let Some(at) = call.supervisors.iter().position(|s| s.leg.sip == key) else { return };
+        match event {
+            CallEvent::Incoming(_) | CallEvent::Progress { .. } | CallEvent::Confirmed { .. } => {}
+            CallEvent::Reanswered { .. } | CallEvent::Info { .. } => {}
+            CallEvent::Answered { sdp } => self.supervisor_answered(now, call, at, sdp.as_deref()),
+            CallEvent::Failed { status, .. } => {
+                self.supervisor_over(now, call, at, EndedBy::Remote, failed(status));
+            }
+            CallEvent::Cancelled => self.supervisor_over(now, call, at, EndedBy::Remote, EndCause::Cancelled),
+            CallEvent::Reoffer { sdp } => self.reoffer_supervisor(now, call, at, sdp.as_deref()),
+            CallEvent::Ended { cause } => {
+                let (by, cause) = ended(cause);
+                self.supervisor_over(now, call, at, by, cause);
+            }
+        }
+    }
+
+    fn supervisor_answered(&mut self, now: Now, call: &mut Call, at: usize, sdp: Option<&[u8]>) {
+        let leg = &mut call.supervisors[at].leg;
+        let Some(Ok(agreed)) = sdp.map(|answer| leg.sdp.accept_answer(answer)) else {
+            return self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::NoCodec);
+        };
+        leg.stage = Stage::Up;
+        leg.answered = Some(now.mono);
+        leg.agreed = Some(agreed.clone());
+        let (media, signalled_from) = (leg.media, leg.signalled_from);
+        self.counters.answered += 1;
+        self.tell_media(media, Command::Start { negotiated: agreed, signalled_from });
+        let event = super::customer::answered_event(now, &call.supervisors[at].leg);
+        if let Some(event) = event {
+            self.log(now, call, event);
+        }
+        if call.is_talking() {
+            self.let_supervise(now, call, at);
+        } else {
+            // The talk ended while the phone rang.
+            self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::Hangup);
+        }
+    }
+
+    /// Puts a supervisor who is up where their mode says.
+    fn let_supervise(&mut self, now: Now, call: &mut Call, at: usize) {
+        let Supervisor { leg, mode, .. } = &call.supervisors[at];
+        let (number, media, mode) = (leg.number, leg.media, *mode);
+        self.log(now, call, CallSupervised { leg: number, mode });
+        let part = match mode {
+            SupervisionMode::TakeOver => return self.take_over(now, call, at),
+            SupervisionMode::Listen => RoomPart::Listens,
+            SupervisionMode::Barge => RoomPart::Speaks,
+            SupervisionMode::Whisper => match &call.other {
+                Some(agent) => RoomPart::Whispers { to: agent.leg.media },
+                None => RoomPart::Listens,
+            },
+        };
+        self.tell_media(media, Command::Join { with: call.customer.media, part });
+    }
+
+    /// The supervisor takes the agent's place: the plan goes on waiting for the end of the same talk.
+    fn take_over(&mut self, now: Now, call: &mut Call, at: usize) {
+        let Some(agent) = call.other.take() else { return };
+        let request = agent.request;
+        let supervisor = call.supervisors.remove(at);
+        // First the supervisor speaks, then the agent goes: the customer is never alone.
+        self.tell_media(supervisor.leg.media, Command::Join { with: call.customer.media, part: RoomPart::Speaks });
+        let Other { mut leg, purpose, bridged, .. } = agent;
+        self.endpoint.hangup(now.mono, leg.sip, None);
+        leg.stage = Stage::Ended;
+        leg.ending = Some(Ending {
+            by: EndedBy::Ark,
+            cause: EndCause::Hangup,
+            sip_status: None,
+            reason: Some("a supervisor took over".to_owned()),
+            at: now.mono,
+        });
+        if let Some(since) = bridged {
+            let bridged_ms = ms(since, now.mono);
+            self.log(now, call, LegUnbridged { leg: call.customer.number, with: leg.number, bridged_ms });
+            if let Purpose::Operator(operator) = purpose {
+                self.queues.finished(now.mono, operator, Duration::from_millis(bridged_ms));
+                self.queues_changed = true;
+            }
+        }
+        self.tell_media(leg.media, Command::Close);
+        call.hold_play = None;
+        call.past.push(leg);
+        self.log(now, call, LegBridged { leg: call.customer.number, with: supervisor.leg.number });
+        call.other = Some(Other {
+            leg: supervisor.leg,
+            to: supervisor.to,
+            purpose: Purpose::Supervisor,
+            request,
+            ring_until: now.mono,
+            bridged: Some(now.mono),
+        });
+        // Who whispered to the agent listens, until told otherwise.
+        for at in 0..call.supervisors.len() {
+            let whispers = call.supervisors[at].mode == SupervisionMode::Whisper;
+            if whispers && call.supervisors[at].leg.is_up() {
+                self.let_supervise(now, call, at);
+            }
+        }
+    }
+
+    /// The agent hung up. A supervisor who talks with both stays with the customer; whether there was one.
+    pub(super) fn supervisor_stays(&mut self, now: Now, call: &mut Call) -> bool {
+        let barges = |s: &Supervisor| s.mode == SupervisionMode::Barge && s.leg.is_up();
+        let Some(at) = call.supervisors.iter().position(barges) else { return false };
+        call.supervisors[at].mode = SupervisionMode::TakeOver;
+        self.let_supervise(now, call, at);
+        true
+    }
+
+    fn reoffer_supervisor(&mut self, now: Now, call: &mut Call, at: usize, sdp: Option<&[u8]>) {
+        let leg = &mut call.supervisors[at].leg;
+        let (sip, media) = (leg.sip, leg.media);
+        let Some(offer) = sdp else {
+            let body = leg.sdp.offer(ark_media::sdp::Direction::SendRecv);
+            return self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
+        };
+        match leg.sdp.answer(offer) {
+            Ok((body, agreed)) => {
+                leg.agreed = Some(agreed.clone());
+                self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
+                self.tell_media(media, Command::Update { negotiated: agreed });
+            }
+            Err(error) => self.endpoint.answer_reoffer(now.mono, sip, Err(error.sip_status())),
+        }
+    }
+
+    /// A supervisor's phone rang long enough.
+    pub(super) fn supervisors_due(&mut self, now: Now, call: &mut Call) {
+        let due = |s: &Supervisor| s.leg.stage == Stage::Ringing && s.ring_until <= now.mono;
+        while let Some(at) = call.supervisors.iter().position(due) {
+            self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::NoAnswer);
+        }
+    }
+
+    /// The talk is over: so is watching it.
+    pub(super) fn let_supervisors_go(&mut self, now: Now, call: &mut Call) {
+        while !call.supervisors.is_empty() {
+            self.let_supervisor_go(now, call, 0, EndedBy::Ark, EndCause::Hangup);
+        }
+    }
+
+    fn let_supervisor_go(&mut self, now: Now, call: &mut Call, at: usize, by: EndedBy, cause: EndCause) {
+        self.endpoint.hangup(now.mono, call.supervisors[at].leg.sip, None);
+        self.supervisor_over(now, call, at, by, cause);
+    }
+
+    fn supervisor_over(&mut self, now: Now, call: &mut Call, at: usize, by: EndedBy, cause: EndCause) {
+        let Supervisor { mut leg, .. } = call.supervisors.remove(at);
+        leg.stage = Stage::Ended;
+        leg.ending = Some(Ending { by, cause, sip_status: None, reason: None, at: now.mono });
+        self.tell_media(leg.media, Command::Close);
+        call.past.push(leg);
+    }
+
+    /// No audio comes from a supervisor's phone.
+    pub(super) fn supervisor_silent(&mut self, now: Now, call: &mut Call, media: crate::media::LegId) {
+        if let Some(at) = call.supervisors.iter().position(|s| s.leg.media == media) {
+            self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::MediaLost);
+        }
+    }
+}
