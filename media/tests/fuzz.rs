@@ -39,7 +39,7 @@ fn bridges_survive() {
 
 #[test]
 fn recordings_survive() {
-    fuzz::recorder(6, 50_000);
+    fuzz::recorder(6, 15_000);
 }
 
 #[test]

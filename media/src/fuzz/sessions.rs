@@ -257,10 +257,13 @@ pub fn recorder(seed: u64, iterations: u64) {
         let mut recorder = Recorder::new(now);
         let mut file = 0;
         let mut bytes = Vec::new();
+        let mut codec = codec::ALL[random.below(codec::ALL.len() as u64) as usize];
         for step in 0..1000 {
             now += Duration::from_millis(random.below(40) * (1 + 50 * u64::from(random.one_in(200))));
             let side = if random.one_in(2) { Side::Caller } else { Side::Ark };
-            let codec = codec::ALL[random.below(codec::ALL.len() as u64) as usize];
+            if random.one_in(40) {
+                codec = codec::ALL[random.below(codec::ALL.len() as u64) as usize];
+            }
             let timestamp = if random.one_in(20) { random.next_u32() } else { step * 160 };
             let length = random.below(600) as usize;
             recorder.push(now, side, codec, random.below(40) as u32 / 39, timestamp, &random.bytes(length));
