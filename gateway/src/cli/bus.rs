@@ -175,15 +175,9 @@ async fn dead(args: DeadArgs) -> CliResult {
     let manager = manager(&config).await?;
     let letters = manager.dead(args.limit).await.map_err(failure)?;
     manager.close().await;
-    if args.common.json {
-        output::json(&letters)?;
-    } else if letters.is_empty() {
-        output::line("nothing was given up")?;
-    } else {
-        let now = jiff::Timestamp::now();
-        let rows: Vec<Vec<String>> = letters.iter().map(|letter| letter_row(letter, now)).collect();
-        output::table(&["id", "queue", "why", "since", "conversation", "bytes"], &rows)?;
-    }
+    let now = jiff::Timestamp::now();
+    let head = ["id", "queue", "why", "since", "conversation", "bytes"];
+    output::list(args.common.json, &letters, "nothing was given up", &head, |letter| letter_row(letter, now))?;
     Ok(Outcome::Done)
 }
 

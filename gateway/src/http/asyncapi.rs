@@ -3,7 +3,7 @@
 use ark_conversation::{CloudEvent, Event, Record, schema};
 use serde_json::{Map, Value, json};
 
-use super::api::at_home;
+use super::api::add_component;
 use super::history::PlacedRecord;
 use crate::webhooks::TEST_TYPE;
 
@@ -182,16 +182,7 @@ fn schemas() -> Value {
         (PLACED, schemars::schema_for!(PlacedRecord)),
     ];
     for (name, schema) in own.into_iter().chain(schema::all().into_iter().filter(|(name, _)| *name != schema::RECORD)) {
-        let mut schema = schema.to_value();
-        let inner = schema.as_object_mut().and_then(|schema| {
-            schema.remove("$schema");
-            schema.remove("$id");
-            schema.remove("$defs")
-        });
-        for (inner_name, inner) in inner.as_ref().and_then(Value::as_object).into_iter().flatten() {
-            all.insert(inner_name.clone(), at_home(inner.clone()));
-        }
-        all.insert(name.to_owned(), at_home(schema));
+        add_component(&mut all, name, schema);
     }
     let known = Event::TYPES.iter().map(|name| {
         json!({ "type": "object", "title": name, "properties": { "type": { "const": name }, "data": component(name) } })
@@ -208,6 +199,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::http::api::tests::references_lead_somewhere;
 
     #[test]
     fn the_document_is_the_kept_one() {
@@ -225,20 +217,8 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere_and_every_type_is_there() {
-        fn walk(value: &Value, root: &Value) {
-            match value {
-                Value::Object(fields) => {
-                    if let Some(Value::String(target)) = fields.get("$ref") {
-                        assert!(root.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
-                    }
-                    fields.values().for_each(|value| walk(value, root));
-                }
-                Value::Array(items) => items.iter().for_each(|value| walk(value, root)),
-                _ => {}
-            }
-        }
         let document = asyncapi();
-        walk(&document, &document);
+        references_lead_somewhere(&document, &document);
         for name in Event::TYPES {
             assert!(document["channels"]["webhook"]["messages"][name].is_object(), "{name}");
             assert!(document["components"]["schemas"][name].is_object(), "{name}");

@@ -36,7 +36,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 use utoipa::ToSchema;
@@ -92,6 +92,12 @@ impl Web {
         let WebConfig { control, token, public_url, tls, files, about } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         Arc::new(Self { control, token, public_url, tls, files, about, streams })
+    }
+
+    /// A place among the [`limits::STREAMS_MAX`] streams; it is free again when it is dropped.
+    fn stream_place(&self) -> Result<OwnedSemaphorePermit, error::ApiError> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| error::ApiError::unavailable("too many streams are open; close some"))
     }
 }
 

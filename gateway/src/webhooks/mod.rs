@@ -261,13 +261,16 @@ impl Webhooks {
         Ok(None)
     }
 
-    /// Takes up again the oldest dead deliveries of a webhook, at most [`limits::REPLAY_MAX`]. Answers how many.
+    /// Takes up again the oldest dead deliveries of a webhook with a number above `after`, at most [`limits::REPLAY_MAX`].
+    /// Answers how many, and the number up to which it looked; none when there is nothing above `after`. Going on from there
+    /// comes to an end, also when one dies again at once.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn replay_dead(&self, name: &str) -> Result<usize, StoreError> {
+    pub async fn replay_dead(&self, name: &str, after: u64) -> Result<(usize, Option<u64>), StoreError> {
         let (tenant, adapter) = (Tenant::default(), endpoint::adapter(name));
-        let found = self.store.deliveries(&tenant, &adapter, DeliveryState::Dead, 0, limits::REPLAY_MAX).await?;
+        let found = self.store.deliveries(&tenant, &adapter, DeliveryState::Dead, after, limits::REPLAY_MAX).await?;
+        let last = found.last().map(|one| one.id);
         let mut replayed = 0;
         for one in found {
             replayed += usize::from(self.store.replay_delivery(&tenant, one.id).await?);
@@ -275,7 +278,7 @@ impl Webhooks {
         if let Some(endpoint) = self.endpoint(name) {
             endpoint.again.notify_one();
         }
-        Ok(replayed)
+        Ok((replayed, last))
     }
 
     /// Sends one event of type [`TEST_TYPE`], whatever the webhook's state, and says what came of it. None: there is no

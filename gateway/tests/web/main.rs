@@ -277,7 +277,9 @@ async fn webhooks_are_seen_tried_and_taken_up_again_over_the_api() {
     let (store, bus) = (Arc::clone(&made.store), Arc::clone(&made.bus));
     let (webhooks, running) = ark::webhooks::start(&config.webhook, "gw1", store, bus, &bounds).unwrap();
     *made.webhooks.lock().unwrap() = Some(webhooks);
+    let begun = std::time::Instant::now();
     while made.store.reader(&Tenant::default(), "webhook:crm").await.unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "it has no place in the log");
         tokio::task::yield_now().await;
     }
     let tried = json(ask(&router, post("/api/v1/webhooks/crm/test")).await).await;
