@@ -179,5 +179,5 @@ pub(super) async fn test(State(web): State<Arc<Web>>, Path(name): Path<String>) 
     responses((status = 204, description = "Done"), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn enable(State(web): State<Arc<Web>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    if webhooks(&web)?.enable(&name) { Ok(StatusCode::NO_CONTENT) } else { Err(no_webhook(&name)) }
+    if webhooks(&web)?.enable(&name).await? { Ok(StatusCode::NO_CONTENT) } else { Err(no_webhook(&name)) }
 }

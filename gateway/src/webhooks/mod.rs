@@ -68,7 +68,7 @@ pub enum WebhookState {
     On,
     /// `enabled = false`: nothing is sent; the log keeps what is to be sent later.
     Off,
-    /// It answered 410: nothing is sent until `ark webhook enable`, or the gateway's next start.
+    /// It answered 410: no gateway sends anything until `ark webhook enable`.
     Gone,
 }
 
@@ -200,6 +200,7 @@ impl Webhooks {
     pub async fn views(&self) -> Result<Vec<WebhookView>, StoreError> {
         let mut views = Vec::new();
         for endpoint in &self.endpoints {
+            endpoint.look().await?;
             let counts = self.store.delivery_counts(&Tenant::default(), &endpoint.adapter()).await?;
             let stats = &endpoint.stats;
             let last_error = stats.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
@@ -304,14 +305,17 @@ impl Webhooks {
         })
     }
 
-    /// Takes up a webhook again that answered 410; what happened meanwhile is sent. False: there is no such webhook.
-    pub fn enable(&self, name: &str) -> bool {
-        let Some(endpoint) = self.endpoint(name) else { return false };
-        if endpoint.stats.gone.swap(false, Ordering::Relaxed) {
-            tracing::info!(webhook = name, "the webhook is sent events again");
-        }
+    /// Takes up a webhook again that answered 410, at every gateway; what happened meanwhile is sent. False: there is no such
+    /// webhook.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn enable(&self, name: &str) -> Result<bool, StoreError> {
+        let Some(endpoint) = self.endpoint(name) else { return Ok(false) };
+        endpoint.set_gone(false).await?;
+        tracing::info!(webhook = name, "the webhook is sent events");
         endpoint.again.notify_one();
-        true
+        Ok(true)
     }
 
     /// For `/metrics`.

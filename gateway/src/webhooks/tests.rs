@@ -339,12 +339,21 @@ async fn one_that_says_410_is_sent_nothing_until_it_is_enabled_and_then_everythi
     house.commit(vec![key(a, 1)]).await;
     assert_eq!(receiver.next().await.id(), format!("{a}-1"));
     until(async || webhooks.views().await.unwrap()[0].state == WebhookState::Gone).await;
-    house.commit(vec![key(a, 2), key(a, 3)]).await;
+    house.commit(vec![key(a, 2)]).await;
+    running.stop().await;
+    // Nor after a restart, nor from another gateway.
+    let (webhooks, running) = house.start(&[house.webhook("crm", &receiver)], quick()).await;
+    let (others, beside) = house.start(&[house.webhook("crm", &receiver)], quick()).await;
+    assert_eq!(webhooks.views().await.unwrap()[0].state, WebhookState::Gone);
+    house.commit(vec![key(a, 3)]).await;
     mend.now();
-    assert!(webhooks.enable("crm") && !webhooks.enable("unknown"));
+    assert_eq!((webhooks.enable("crm").await, webhooks.enable("unknown").await), (Ok(true), Ok(false)));
     let expected: Vec<String> = (1..=3).map(|seq| format!("{a}-{seq}")).collect();
     assert_eq!(receiver.ids(3).await, expected, "nothing between the 410 and `enable`, and nothing missed");
+    until(async || others.views().await.unwrap()[0].state == WebhookState::On).await;
     running.stop().await;
+    beside.stop().await;
+    assert!(receiver.seen.try_recv().is_err(), "and nothing twice");
 }
 
 #[tokio::test]
