@@ -10,6 +10,14 @@ use super::conversation::{PAGE, by_end};
 use super::output::Failure;
 use crate::config::Config;
 
+/// Whose data a command is about.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TenantArgs {
+    /// Of this tenant
+    #[arg(long, value_name = "NAME", default_value_t = Tenant::MAIN)]
+    pub(super) tenant: Tenant,
+}
+
 /// Where the site's store is.
 pub(super) enum Place {
     /// An SQLite file.
@@ -60,10 +68,10 @@ pub(super) fn failure(error: StoreError) -> Failure {
 }
 
 /// A conversation that was named by its id, or by an unambiguous end of it among the newest.
-pub(super) async fn resolve(store: &dyn Store, given: &str) -> Result<ConversationId, Failure> {
+pub(super) async fn resolve(store: &dyn Store, tenant: &Tenant, given: &str) -> Result<ConversationId, Failure> {
     if let Ok(id) = given.to_ascii_uppercase().parse() {
         return Ok(id);
     }
-    let page = store.list(&Tenant::default(), ListFilter::default(), PAGE).await.map_err(failure)?;
+    let page = store.list(tenant, ListFilter::default(), PAGE).await.map_err(failure)?;
     by_end(page.conversations.iter().map(|state| state.conversation), given)
 }
