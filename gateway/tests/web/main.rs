@@ -4,6 +4,7 @@
 
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
+mod socket;
 
 use std::sync::Arc;
 use std::time::Duration;
