@@ -323,6 +323,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
                        People's numbers are masked unless `numbers=full` is asked for."
     ),
     paths(
+        super::bus::dead, super::bus::replay,
         about, calls, place, hangup, conversations, conversation, conversation_events, super::recordings::recording,
         super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,

@@ -7,6 +7,7 @@ mod api;
 mod assets;
 mod asyncapi;
 mod auth;
+pub(crate) mod bus;
 pub(crate) mod erasures;
 mod error;
 mod events;
@@ -133,6 +134,8 @@ type Routes = Vec<(&'static str, MethodRouter<Arc<Web>>)>;
 fn api_routes() -> Routes {
     vec![
         ("/api/v1/about", get(api::about)),
+        ("/api/v1/bus/dead", get(bus::dead)),
+        ("/api/v1/bus/replay", post(bus::replay)),
         ("/api/v1/calls", get(api::calls).post(api::place)),
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/conversations", get(api::conversations)),

@@ -488,3 +488,24 @@ async fn what_is_erased_through_the_api_is_gone_with_its_file() {
     assert_eq!(ask(&router, nobody).await.status(), StatusCode::NOT_FOUND);
     std::fs::remove_dir_all(&made.folder).unwrap();
 }
+
+#[tokio::test]
+async fn what_the_embedded_bus_gave_up_is_seen_and_sent_again_over_the_api() {
+    let made = Made::new("dead");
+    let router = router(made.web());
+    assert_eq!(json(ask(&router, get("/api/v1/bus/dead")).await).await["dead"], serde_json::json!([]));
+    let wake_up = ark_bus::contract::wake_up(7, 1);
+    let mut ingress = made.bus.ingress((0..made.bus.shards()).map(ark_bus::Shard).collect()).unwrap();
+    made.bus.wake(wake_up.clone()).unwrap().await.unwrap();
+    assert!(ingress.next().await.unwrap().park().await);
+    let dead = json(ask(&router, get("/api/v1/bus/dead?limit=10")).await).await;
+    assert_eq!((&dead["dead"][0]["id"], &dead["dead"][0]["reason"]), (&wake_up.id.clone().into(), &"rejected".into()));
+    let replay = |body: String| {
+        let request = Request::post("/api/v1/bus/replay").header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap()
+    };
+    assert_eq!(json(ask(&router, replay("{\"id\":\"none\"}".into())).await).await["sent"], 0);
+    assert_eq!(json(ask(&router, replay("{}".into())).await).await["sent"], 1);
+    assert_eq!(ingress.next().await.unwrap().wake_up.id, wake_up.id);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
