@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::call::TalkAction;
+use crate::live::LiveBoard;
 use crate::telemetry::Sample;
 use crate::webhooks::Webhooks;
 
@@ -25,6 +26,9 @@ pub struct CallView {
     pub id: String,
     /// The conversation's ULID.
     pub conversation: String,
+    /// The gateway that has it.
+    #[serde(default)]
+    pub gateway: String,
     /// Whether the other side called us or we it.
     pub direction: CallDirection,
     /// How far it is.
@@ -162,6 +166,9 @@ pub struct PlanView {
     pub calls: Vec<PinnedCalls>,
     /// Why the configured file is not live, when it is not.
     pub refused: Option<String>,
+    /// The version that is live at the other gateways of the store, and why it cannot be here, when it cannot.
+    #[serde(default)]
+    pub behind: Option<String>,
 }
 
 /// How many calls that are up began with a version.
@@ -220,7 +227,7 @@ pub enum ControlError {
 
 /// The running gateway, as its faces see it. Every method answers within seconds and never waits for a caller.
 pub trait Control: Send + Sync + 'static {
-    /// The calls that are up, the oldest first.
+    /// The calls that are up, the oldest first; after those of this gateway those of the others of its site, as they were last heard.
     fn calls(&self) -> Reply<'_, Vec<CallView>>;
     /// Begins a call. The answer comes when the INVITE is on its way, not when somebody answers.
     fn place(&self, request: PlaceRequest) -> Reply<'_, Result<Placed, ControlError>>;
@@ -242,6 +249,10 @@ pub trait Control: Send + Sync + 'static {
     fn store(&self) -> Arc<dyn Store>;
     /// The carrier of committed events.
     fn bus(&self) -> Arc<dyn Bus>;
+    /// What is so just now, here and at the other gateways; none when there is nothing that could tell.
+    fn live(&self) -> Option<Arc<LiveBoard>> {
+        None
+    }
     /// The webhooks; none when there is nothing that could send them.
     fn webhooks(&self) -> Option<Arc<Webhooks>> {
         None

@@ -68,14 +68,13 @@ pub enum ErasureError {
 ///
 /// # Errors
 /// [`ErasureError::Nothing`], [`ErasureError::Store`].
-pub async fn look(store: &dyn Store, whose: Whose) -> Result<Found, ErasureError> {
-    let tenant = Tenant::default();
+pub async fn look(store: &dyn Store, tenant: &Tenant, whose: Whose) -> Result<Found, ErasureError> {
     let mut found = Found::default();
     match whose {
         Whose::Conversation(id) => found.conversations.push(id),
         Whose::Person(person) => {
-            found.keys = store.identities(&tenant, person).await?.len();
-            let mut pages = Pages::new(store, ListFilter { person: Some(person), ..ListFilter::default() });
+            found.keys = store.identities(tenant, person).await?.len();
+            let mut pages = Pages::new(store, tenant, ListFilter { person: Some(person), ..ListFilter::default() });
             while let Some(page) = pages.next().await? {
                 found.conversations.extend(page.iter().map(|state| state.conversation));
             }
@@ -85,7 +84,7 @@ pub async fn look(store: &dyn Store, whose: Whose) -> Result<Found, ErasureError
         }
     }
     for id in &found.conversations {
-        let state = store.summary(&tenant, *id).await?;
+        let state = store.summary(tenant, *id).await?;
         let state = state.ok_or_else(|| ErasureError::Nothing(format!("there is no conversation {id}")))?;
         found.records += state.last_seq;
         if state.is_open() {
@@ -100,19 +99,25 @@ pub async fn look(store: &dyn Store, whose: Whose) -> Result<Found, ErasureError
 ///
 /// # Errors
 /// As [`look`], and [`ErasureError::Open`]: nothing was erased then.
-pub async fn erase(store: &dyn Store, files: &Path, whose: Whose, by: &str) -> Result<Erasure, ErasureError> {
+pub async fn erase(
+    store: &dyn Store,
+    tenant: &Tenant,
+    files: &Path,
+    whose: Whose,
+    by: &str,
+) -> Result<Erasure, ErasureError> {
     if by.trim().is_empty() || by.len() > limits::REASON_BYTES_MAX || by.contains('\0') {
         let why = format!("who erases: 1 to {} bytes of text are expected", limits::REASON_BYTES_MAX);
         return Err(StoreError::Refused(why).into());
     }
-    let found = look(store, whose).await?;
+    let found = look(store, tenant, whose).await?;
     if let Some(open) = found.open {
         return Err(ErasureError::Open(open));
     }
-    let (tenant, now) = (Tenant::default(), Timestamp::now());
+    let now = Timestamp::now();
     let mut done = Erasure::default();
     for conversation in found.conversations {
-        for reference in media(store, &tenant, conversation).await? {
+        for reference in media(store, tenant, conversation).await? {
             let Some(path) = file_below(files, &reference) else { continue };
             match std::fs::remove_file(&path) {
                 Ok(()) => done.files += 1,
@@ -126,7 +131,7 @@ pub async fn erase(store: &dyn Store, files: &Path, whose: Whose, by: &str) -> R
         done.conversations += 1;
     }
     if let Whose::Person(person) = whose {
-        done.keys = store.forget(&tenant, person, by, now).await?;
+        done.keys = store.forget(tenant, person, by, now).await?;
     }
     Ok(done)
 }

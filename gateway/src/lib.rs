@@ -10,6 +10,7 @@ pub mod conversations;
 pub mod doctor;
 pub mod erasure;
 pub mod http;
+pub mod live;
 pub mod media;
 pub mod net;
 pub mod open;

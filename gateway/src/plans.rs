@@ -2,6 +2,8 @@
 //!
 //! Nothing half-way: until every step has passed, callers get the version that was live. Calls that are up keep theirs.
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use crate::config::{BUILTIN, Config};
 use crate::control::{ControlError, PinnedCalls, PlanVersion, PlanView, Published};
 use crate::conversations::{LogSink, Onward, Writer};
 use crate::{prompts, telemetry};
+use follow::Behind;
 
 /// The plan that is part of the program.
 pub(crate) const BUILTIN_PLANS: &[(&str, &str)] =
@@ -111,6 +114,10 @@ impl Refusal {
     fn summary(&self) -> (String, usize) {
         match self {
             Self::Check { first, findings, .. } | Self::Tests { first, findings, .. } => (first.clone(), *findings),
+            Self::Prompts(error) if !error.missing.is_empty() => {
+                let first = error.missing.first().map_or("", String::as_str);
+                (format!("{first} ({} prompts have no audio)", error.missing.len()), error.missing.len())
+            }
             other => (other.to_string().lines().next().unwrap_or_default().to_owned(), 1),
         }
     }
@@ -136,8 +143,20 @@ struct Entry {
     live: Option<Arc<LivePlan>>,
     refused: Option<String>,
     modified: Option<SystemTime>,
+    /// SHA-256 of what the file said when it was last looked into.
+    seen: Option<String>,
+    /// What is live at the other gateways and cannot be here.
+    behind: Option<Behind>,
     /// Looks in a row that did not find the file.
     missed: u8,
+}
+
+impl Entry {
+    /// What is not as it should be, in a sentence.
+    fn complaint(&self) -> Option<String> {
+        let file = |why: &String| if self.live.is_some() { format!("the file is not: {why}") } else { why.clone() };
+        self.behind.as_ref().map(Behind::words).or_else(|| self.refused.as_ref().map(file))
+    }
 }
 
 /// A file that an editor replaces is away for a moment; one that was not found this often is gone.
@@ -173,6 +192,8 @@ pub struct Plans {
     config: Arc<Config>,
     tenant: Tenant,
     store: Arc<dyn Store>,
+    /// Whether other gateways may have this store: what they make live becomes live here.
+    shared: bool,
     onward: Onward,
     log: LogSink,
     writer: Writer,
@@ -200,6 +221,7 @@ impl Plans {
         prompts: prompts::Preparer,
     ) -> Self {
         Self {
+            shared: config.store.is_postgres(),
             config,
             tenant: writer.tenant.clone(),
             store,
@@ -230,8 +252,18 @@ impl Plans {
         for dialplan in dialplans {
             let modified = modified(&dialplan);
             let name = plan_stem(&dialplan);
-            let mut entry = Entry { dialplan: dialplan.clone(), name, live: None, refused: None, modified, missed: 0 };
             let text = read(&dialplan);
+            let seen = text.as_ref().ok().map(|text| sha256_hex(&text.source));
+            let mut entry = Entry {
+                dialplan: dialplan.clone(),
+                name,
+                live: None,
+                refused: None,
+                modified,
+                seen,
+                behind: None,
+                missed: 0,
+            };
             if let Some(name) = self.name_of(&dialplan, text.as_ref().ok()).await {
                 entry.name = name;
             }
@@ -251,7 +283,7 @@ impl Plans {
 
     async fn load(&self, entry: &mut Entry, text: Result<Text, Refusal>) -> Result<(), Refusal> {
         if let Ok(text) = &text
-            && let Some(kept) = self.kept_by_a_person(&entry.name, text).await?
+            && let Some(kept) = self.kept_by_another(&entry.name, text).await?
             && self.bring_back(entry).await.is_ok()
         {
             tracing::warn!(plan = %entry.name, "{kept}");
@@ -262,22 +294,6 @@ impl Plans {
         entry.name = live.plan.name.text.to_string();
         entry.live = Some(live);
         Ok(())
-    }
-
-    /// When a person made another version live and the file has not changed since: why the file does not go live now.
-    async fn kept_by_a_person(&self, name: &str, text: &Text) -> Result<Option<String>, StoreError> {
-        let sha256 = sha256_hex(&text.source);
-        let history = self.store.plan_history(&self.tenant, name, VERSIONS_SHOWN).await?;
-        let Some(last) = history.first().filter(|change| !by_itself(&change.by)) else { return Ok(None) };
-        // What was live when persons began to decide, and everything that they replaced since.
-        let first_own = history.iter().position(|change| by_itself(&change.by)).unwrap_or(history.len());
-        for change in history.iter().take(first_own + 1).filter(|change| change.version != last.version) {
-            let stored = self.store.plan_version(&self.tenant, name, change.version).await?;
-            if stored.is_some_and(|stored| stored.sha256 == sha256) {
-                return Ok(Some(kept(text, change.version, last)));
-            }
-        }
-        Ok(None)
     }
 
     /// The name of the plan in a file: as the file says, else, when it cannot be read, as the history remembers.
@@ -311,10 +327,10 @@ impl Plans {
             .collect()
     }
 
-    /// Whether every hotline has a live plan; the names of plans that are not as their files say.
+    /// Each plan: its name, the version that is live here, and what is not as it should be.
     pub fn state(&self) -> Vec<(String, Option<u32>, Option<String>)> {
         let entries = self.lock();
-        entries.iter().map(|e| (e.name.clone(), e.live.as_ref().map(|l| l.version), e.refused.clone())).collect()
+        entries.iter().map(|e| (e.name.clone(), e.live.as_ref().map(|l| l.version), e.complaint())).collect()
     }
 
     /// Publishes each configured file that has changed since it was last looked at.
@@ -347,6 +363,13 @@ impl Plans {
             let _ = self.tell(&dialplan, Err(refusal)).await;
         }
         for dialplan in changed {
+            if let Some(kept) = self.only_touched(&dialplan).await {
+                tracing::warn!(file = %dialplan, "{kept}");
+                if let Some(entry) = self.lock().iter_mut().find(|e| e.dialplan == dialplan) {
+                    entry.refused = Some(kept);
+                }
+                continue;
+            }
             // That it is live is said where it becomes so.
             if let Err(refusal) = self.publish(&dialplan, None, "file").await {
                 tracing::error!(file = %dialplan, "the changed plan is not live, the old one stays:\n{refusal}");
@@ -419,15 +442,16 @@ impl Plans {
     /// # Errors
     /// What the store says.
     pub async fn views(&self, calls: &BTreeMap<(String, u32), u64>) -> Result<Vec<PlanView>, StoreError> {
-        let entries: Vec<(String, String, Option<u32>, Option<String>)> = {
+        let entries: Vec<_> = {
             let entries = self.lock();
-            entries
-                .iter()
-                .map(|e| (e.name.clone(), e.dialplan.clone(), e.live.as_ref().map(|l| l.version), e.refused.clone()))
-                .collect()
+            let row = |e: &Entry| {
+                let live = e.live.as_ref().map(|l| l.version);
+                (e.name.clone(), e.dialplan.clone(), live, e.refused.clone(), e.behind.as_ref().map(Behind::words))
+            };
+            entries.iter().map(row).collect()
         };
         let mut views = Vec::with_capacity(entries.len());
-        for (name, dialplan, live, refused) in entries {
+        for (name, dialplan, live, refused, behind) in entries {
             let mut versions = self.store.plan_versions(&self.tenant, Some(&name), VERSIONS_SHOWN).await?;
             versions.reverse();
             let hotlines = self.config.hotline.iter().filter(|h| h.dialplan == dialplan).map(|h| h.number.clone());
@@ -444,6 +468,7 @@ impl Plans {
                 hotlines: hotlines.collect(),
                 calls: on.collect(),
                 refused,
+                behind,
                 name,
             });
         }
@@ -576,7 +601,7 @@ impl Plans {
         if let Some(entry) = self.lock().iter_mut().find(|e| e.dialplan == dialplan) {
             entry.name.clone_from(&published.name);
             entry.live = Some(live);
-            entry.refused = None;
+            (entry.refused, entry.behind) = (None, None);
         }
         if let Some(switch) = self.switch.get() {
             let hotlines = self.hotlines();
@@ -684,18 +709,6 @@ fn name_in(source: &str) -> Option<String> {
     let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let name = value[1..].split(quote).next()?;
     (!name.is_empty()).then(|| name.to_owned())
-}
-
-/// Why a file is not live although nothing is wrong with it.
-fn kept(text: &Text, version: u32, last: &PlanChange) -> String {
-    let did = match last.kind {
-        PlanChangeKind::Published => "published",
-        PlanChangeKind::RolledBack => "rolled back to",
-    };
-    format!(
-        "{}: unchanged since version {version}, after which {} {did} version {}, which stays live; change the file or publish it",
-        text.dialplan, last.by, last.version
-    )
 }
 
 fn modified(dialplan: &str) -> Option<SystemTime> {

@@ -7,27 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
-use ark_conversation::{ConversationId, LegId, Tenant, mask_number};
+use ark_conversation::{ConversationId, LegId, Tenant};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
 use ark_store::Store;
-use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport};
-use crate::control::{
-    CallDirection, CallLeg, CallState, CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published,
-    Ready, Reply, Supervision,
-};
+use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
 use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
 use crate::http::token::Token;
+use crate::live::{self, LiveBoard};
 use crate::media::{Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
@@ -42,6 +39,8 @@ const MEDIA_EVENTS: usize = 16_384;
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 /// How often it is looked whether every part runs.
 const PARTS_EVERY: Duration = Duration::from_millis(500);
+/// How long the end of the process waits for the last word to the other gateways.
+const LIVE_END_MAX: Duration = Duration::from_secs(1);
 /// How often plan files are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// A gateway to which nobody has spoken for so long lets go of the memory that its last calls used: their transactions have
@@ -121,6 +120,8 @@ pub struct Gateway {
     site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
+    /// Says to the other gateways what is so here.
+    live_task: LiveTask,
 }
 
 impl Gateway {
@@ -152,23 +153,18 @@ impl Gateway {
         let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
         let engine =
             Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
-        let preparer = Preparer::new(&config);
         let plans =
-            Arc::new(Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, preparer));
-        let refused: Vec<String> = plans.load_all().await.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
-        let hotlines = plans.hotlines();
-        if hotlines.is_empty() && !config.hotline.is_empty() {
-            return Err(StartError::NoPlan(refused.join("\n")));
-        }
+            Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
+        let (plans, refused) = load_plans(&config, plans).await?;
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
         let parts = Parts {
             listen: config.sip.listen.clone(),
             config: SwitchConfig {
-                process,
+                process: process.clone(),
                 shards: site.as_ref().map(|site| site.own()),
                 ..switch_config(&config, &tenant, folders.recordings, log_calls)
             },
-            site: sip_site(&config, hotlines),
+            site: sip_site(&config, plans.hotlines()),
             queues: queues(&config),
             endpoint: endpoint(&config),
             guard: guard(&config),
@@ -181,6 +177,7 @@ impl Gateway {
         let switch = driver::start(parts)?;
         plans.attach(switch.clone());
         tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(&config)));
+        let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let control: Arc<dyn Control> = Arc::new(Running {
             webhooks,
@@ -192,6 +189,7 @@ impl Gateway {
             log: log.clone(),
             engine: engine.handle(),
             site: site.as_ref().map(SiteTasks::watch),
+            live,
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
@@ -213,6 +211,7 @@ impl Gateway {
             site,
             watcher,
             webhook_tasks,
+            live_task,
         })
     }
 
@@ -254,6 +253,9 @@ impl Gateway {
     /// Ends everything in order, calls included; what happened is in the log.
     pub async fn stop_now(self) {
         self.watcher.abort();
+        let (live_task, live_stop) = self.live_task;
+        live_stop.send_replace(true);
+        let _ = tokio::time::timeout(LIVE_END_MAX, live_task).await;
         self.switch.stop().await;
         let _ = self.web_stop.send(true);
         // Streams are cut; whoever still reads an answer has this long.
@@ -270,6 +272,24 @@ impl Gateway {
     }
 }
 
+/// Makes every plan live that can be; its refusals in words.
+async fn load_plans(config: &Config, plans: Plans) -> Result<(Arc<Plans>, Vec<String>), StartError> {
+    let refused: Vec<String> = plans.load_all().await.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
+    if plans.hotlines().is_empty() && !config.hotline.is_empty() {
+        return Err(StartError::NoPlan(refused.join("\n")));
+    }
+    Ok((Arc::new(plans), refused))
+}
+
+type LiveTask = (tokio::task::JoinHandle<()>, watch::Sender<bool>);
+
+fn start_live(config: &Config, process: &str, switch: &SwitchHandle, bus: &Arc<dyn Bus>) -> (Arc<LiveBoard>, LiveTask) {
+    let (gateway, numbers) = (&config.gateway.id, config.log.numbers);
+    let live = LiveBoard::new(gateway, process, numbers, Arc::new(switch.clone()), Arc::clone(bus));
+    let (stop, stopped) = watch::channel(false);
+    (Arc::clone(&live), (tokio::spawn(live::run(live, stopped)), stop))
+}
+
 fn start_webhooks(
     config: &Config,
     store: &Arc<dyn Store>,
@@ -280,7 +300,8 @@ fn start_webhooks(
         .map_err(StartError::Webhook)
 }
 
-/// Looks at the plan files for as long as the gateway runs, and lets go of the memory of a burst once it is over.
+/// Looks at the plan files, and at what other gateways made live, for as long as the gateway runs, and lets go of the memory of a
+/// burst once it is over.
 async fn watch(plans: Arc<Plans>, switch: SwitchHandle) {
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -288,6 +309,7 @@ async fn watch(plans: Arc<Plans>, switch: SwitchHandle) {
     loop {
         every.tick().await;
         plans.look_for_changes().await;
+        plans.follow().await;
         let received = switch.snapshot().sip.requests_received;
         if received != requests {
             (requests, last_busy, kept) = (received, Instant::now(), true);
@@ -523,10 +545,12 @@ async fn start_web(
         about,
     });
     let (stop, mut stopped) = watch::channel(false);
+    let sockets = Arc::clone(&web);
     let router = http::router(web);
     let task = tokio::spawn(async move {
         let stop = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
+            sockets.close_sockets();
         };
         if let Err(error) = http::serve(listener, tls, router, stop).await {
             tracing::error!(%error, "the web server ended");
@@ -562,6 +586,7 @@ struct Running {
     log: LogSink,
     engine: EngineHandle,
     site: Option<SiteView>,
+    live: Arc<LiveBoard>,
     webhooks: Arc<Webhooks>,
 }
 
@@ -629,58 +654,15 @@ impl Running {
         samples.extend(self.webhooks.samples().await);
         samples
     }
-
-    fn show_leg(&self, leg: &call::LegView) -> CallLeg {
-        CallLeg {
-            leg: leg.leg.0,
-            role: leg.role.as_str().to_owned(),
-            who: if self.config.log.numbers { leg.who.clone() } else { mask_number(&leg.who) },
-            up: leg.up,
-            supervises: leg.supervises.map(Supervision::of),
-        }
-    }
-
-    fn show(&self, view: &call::CallView) -> CallView {
-        let number = |text: &str| if self.config.log.numbers { text.to_owned() } else { mask_number(text) };
-        let at = |when: Instant| wall(when).to_string();
-        CallView {
-            id: view.conversation.to_string(),
-            conversation: view.conversation.to_string(),
-            direction: match view.direction {
-                ark_conversation::event::Direction::Inbound => CallDirection::In,
-                ark_conversation::event::Direction::Outbound => CallDirection::Out,
-            },
-            state: match view.doing {
-                "ringing" => CallState::Ringing,
-                "waiting" => CallState::Queued,
-                "talking" => CallState::Talking,
-                _ => CallState::Ivr,
-            },
-            from: number(&view.from),
-            // Of a call out it is a person's.
-            to: number(&view.to),
-            started_at: at(view.started),
-            answered_at: view.answered.map(at),
-            plan: Some(format!("{}@{}", view.plan, view.plan_version)),
-            plan_state: (!view.state.is_empty()).then(|| view.state.clone()),
-            bridged_to: view.with.as_deref().map(number),
-            recording: view.recording,
-            legs: view.legs.iter().map(|leg| self.show_leg(leg)).collect(),
-        }
-    }
-}
-
-/// The wall-clock time of a moment in the past.
-fn wall(when: Instant) -> Timestamp {
-    let ago = when.elapsed();
-    Timestamp::now().checked_sub(ago).unwrap_or_else(|_| Timestamp::now())
 }
 
 impl Control for Running {
     fn calls(&self) -> Reply<'_, Vec<CallView>> {
         Box::pin(async move {
             let views = self.switch.calls().await.unwrap_or_default();
-            views.iter().map(|view| self.show(view)).collect()
+            let here = views.iter().map(|view| (self.config.gateway.id.clone(), self.live.show(view)));
+            let all = here.chain(self.live.calls_elsewhere());
+            all.map(|(gateway, call)| live::call_view(&gateway, call)).collect()
         })
     }
 
@@ -706,7 +688,15 @@ impl Control for Running {
             let conversation: ConversationId = id.parse().map_err(|_| not_found())?;
             match self.switch.hang_up(conversation).await {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(not_found()),
+                Ok(false) => {
+                    let mut elsewhere = self.live.calls_elsewhere().into_iter();
+                    Err(match elsewhere.find(|(_, call)| call.conversation == conversation) {
+                        Some((gateway, _)) => {
+                            ControlError::Refused(format!("this call is at gateway `{gateway}`: hang it up there"))
+                        }
+                        None => not_found(),
+                    })
+                }
                 Err(gone) => Err(ControlError::Unavailable(gone.to_string())),
             }
         })
@@ -757,6 +747,10 @@ impl Control for Running {
         Arc::clone(&self.bus)
     }
 
+    fn live(&self) -> Option<Arc<LiveBoard>> {
+        Some(Arc::clone(&self.live))
+    }
+
     fn webhooks(&self) -> Option<Arc<Webhooks>> {
         Some(Arc::clone(&self.webhooks))
     }
@@ -792,11 +786,11 @@ impl Control for Running {
             }
             let dropped = self.log.stats().dropped.load(std::sync::atomic::Ordering::Relaxed);
             items.push(ready("log", true, format!("{dropped} events were lost since the start")));
-            for (name, live, refused) in self.plans.state() {
+            for (name, live, complaint) in self.plans.state() {
                 let ok = live.is_some();
-                let detail = match (live, refused) {
+                let detail = match (live, complaint) {
                     (Some(version), None) => format!("version {version} is live"),
-                    (Some(version), Some(why)) => format!("version {version} is live; the file is not: {why}"),
+                    (Some(version), Some(why)) => format!("version {version} is live; {why}"),
                     (None, why) => format!("not live: {}", why.unwrap_or_default()),
                 };
                 items.push(ready(&format!("plan {name}"), ok, detail));

@@ -44,7 +44,7 @@ const BANNED_BELOW_PURE: &[(&str, &str)] = &[
 ];
 
 /// The standard is for integrators who must not compile telephony: only these may be named in its manifest.
-const CONVERSATION_MAY_NAME: &[&str] = &["serde", "serde_json", "schemars", "jiff", "thiserror", "sha2"];
+const CONVERSATION_MAY_NAME: &[&str] = &["serde", "serde_json", "schemars", "jiff", "thiserror", "sha2", "xxhash-rust"];
 
 /// Normal and build dependencies by crate name, over the resolved graph.
 struct Graph {

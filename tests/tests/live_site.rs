@@ -35,10 +35,15 @@ impl Site {
     }
 
     fn gateway(&self, id: &str) -> Gateway {
+        self.gateway_with(id, "")
+    }
+
+    /// With more TOML at the end of its file.
+    fn gateway_with(&self, id: &str, more: &str) -> Gateway {
         let mut setup = tone_site();
         setup.id = id.to_owned();
         setup.store = self.database.url();
-        setup.more = format!("[bus]\nurl = \"{}\"\n", self.broker);
+        setup.more = format!("[bus]\nurl = \"{}\"\n{more}", self.broker);
         Gateway::start(&setup)
     }
 
@@ -266,4 +271,277 @@ fn what_only_a_person_can_put_right_refuses_the_start_and_an_absent_broker_does_
     };
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("no broker answers"), "{}", answer.body);
+}
+
+/// The version of the only plan that is live at a gateway, and why it is not that of the others.
+fn plan_of(gateway: &Gateway) -> (u64, Option<String>) {
+    let plans = gateway.ask("GET", "/api/v1/plans", None).json();
+    let plan = &plans["plans"][0];
+    let live = plan["live"].as_u64().unwrap_or_else(|| panic!("nothing is live: {plans}"));
+    (live, plan["behind"].as_str().map(Into::into))
+}
+
+fn publish(gateway: &Gateway, source: &str) -> u64 {
+    let answer = gateway.ask("POST", "/api/v1/plans/live/publish", Some(&serde_json::json!({ "source": source })));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["version"].as_u64().expect("a version")
+}
+
+#[test]
+fn a_plan_that_is_published_at_one_gateway_is_live_at_the_other_without_a_restart() {
+    let Some(site) = Site::start("live_site a_plan_that_is_published") else { return };
+    let (a, b) = (site.gateway("gw1"), site.gateway("gw2"));
+    let first = tone_site().plan;
+    // Who calls hears another recording first.
+    let second = first.replacen("\"welcome.wav\"", "\"leave.wav\"", 1);
+    assert_ne!(first, second);
+    let mut before = Phone::new("chen");
+    before.call(b.sip, "95188");
+    before.wait_to_hear(440.0, SOON);
+    let published = Instant::now();
+    assert_eq!(publish(&a, &second), 2);
+    wait_until("it is live at the other", &b, SOON, || plan_of(&b) == (2, None));
+    println!("live at the other gateway {:.1} s after it was published", published.elapsed().as_secs_f64());
+    let mut anna = Phone::new("anna");
+    anna.call(b.sip, "95188");
+    anna.wait_to_hear(600.0, SOON);
+    anna.hang_up();
+    before.press('1');
+    before.wait_to_hear(1_000.0, SOON);
+    assert_eq!(before.wait_for_the_end(SOON), Ended::TheirBye, "a call ends with the plan that it began with");
+
+    let answer = b.ask("POST", "/api/v1/plans/live/rollback", Some(&serde_json::json!({})));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    wait_until("it is taken back at the other", &a, SOON, || plan_of(&a) == (1, None));
+
+    // Both at once: the store's order counts, for both.
+    for round in 0..3 {
+        let said = |who: &str| first.replacen("Press 0 for a person.", &format!("{who} {round}."), 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| publish(&a, &said("Left")));
+            scope.spawn(|| publish(&b, &said("Right")));
+        });
+        let last = site.database.sql("select version from ark.plan_change order by row desc limit 1").expect("psql");
+        let last: u64 = last.parse().expect("a version");
+        wait_until("both run the last one", &a, SOON, || plan_of(&a) == (last, None) && plan_of(&b) == (last, None));
+    }
+
+    // A recording that is damaged at one of them.
+    std::fs::copy(a.folder().join("second.wav"), a.folder().join("cut.wav")).expect("a copy");
+    std::fs::write(b.folder().join("cut.wav"), "no sound").expect("a file");
+    let with_cut = first.replacen("\"second.wav\"", "\"cut.wav\"", 1);
+    let stays = plan_of(&b).0;
+    let version = publish(&a, &with_cut);
+    wait_until("it says that it cannot", &b, SOON, || plan_of(&b).1.is_some());
+    let (live, behind) = plan_of(&b);
+    let behind = behind.unwrap_or_default();
+    assert_eq!(live, stays, "the version before stays");
+    assert!(behind.contains(&format!("version {version}")) && behind.contains("cut.wav"), "{behind}");
+    assert!(b.ask("GET", "/readyz", None).body.contains("cut.wav"));
+    let mut ben = Phone::new("ben");
+    ben.call(b.sip, "95188");
+    ben.wait_to_hear(440.0, SOON);
+    ben.hang_up();
+
+    // It starts again with its old file and takes nobody back.
+    std::fs::copy(a.folder().join("cut.wav"), b.folder().join("cut.wav")).expect("a copy");
+    let b = b.start_again();
+    assert_eq!((plan_of(&b), plan_of(&a)), ((version, None), (version, None)));
+}
+
+/// What a page sees over the socket of a gateway.
+struct Socket(tungstenite::WebSocket<std::net::TcpStream>);
+
+impl Socket {
+    fn open(gateway: &Gateway, subscribe: &serde_json::Value) -> Self {
+        use tungstenite::client::IntoClientRequest as _;
+        let mut request = format!("ws://{}/api/v1/socket", gateway.web).into_client_request().expect("an address");
+        let token = std::fs::read_to_string(gateway.folder().join("data/ark.token")).expect("a token");
+        request.headers_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().expect("a header"));
+        let stream = std::net::TcpStream::connect(gateway.web).expect("the web face");
+        stream.set_read_timeout(Some(SOON)).expect("a socket");
+        let (mut socket, _) = tungstenite::client(request, stream).expect("a WebSocket");
+        socket.send(tungstenite::Message::text(subscribe.to_string())).expect("it is sent");
+        Self(socket)
+    }
+
+    /// Reads on until a message is wanted, and returns it.
+    fn wait_for(&mut self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let deadline = Instant::now() + SOON;
+        loop {
+            assert!(Instant::now() < deadline, "not over the socket: {what}");
+            if let tungstenite::Message::Text(text) = self.0.read().unwrap_or_else(|error| panic!("{what}: {error}")) {
+                let message: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                if wanted(&message) {
+                    return message;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_of_one_gateway_sees_the_calls_and_waiting_callers_of_the_other_live() {
+    let Some(site) = Site::start("live_site a_page_of_one_gateway") else { return };
+    let (a, mut b) = (site.gateway("gw1"), site.gateway("gw2"));
+    let mut page = Socket::open(&a, &serde_json::json!({ "type": "subscribe", "live": true }));
+    page.wait_for("gw2 is here", |message| {
+        message["live"]["type"] == "ark.live.gateway.v1" && message["live"]["gateway"] == "gw2"
+    });
+    let of_b = |message: &serde_json::Value, kind: &str| {
+        message["live"]["gateway"] == "gw2" && message["live"]["type"] == format!("ark.live.{kind}.v1")
+    };
+    let begun = Instant::now();
+    let mut chen = Phone::new("chen");
+    chen.call(b.sip, "95188");
+    let call = page.wait_for("its call", |message| of_b(message, "call"));
+    println!("the call was seen at the other gateway {:.2} s after it was made", begun.elapsed().as_secs_f64());
+    let id = call["live"]["data"]["conversation"].as_str().expect("a conversation").to_owned();
+    // Between the records of the same call, which have positions.
+    let record = page.wait_for("its record", |message| message["record"]["conversation"] == id.as_str());
+    assert!(record["record"]["position"].as_u64().is_some_and(|position| position > 0), "{record}");
+    let calls = a.ask("GET", "/api/v1/calls", None).json();
+    assert_eq!((&calls["calls"][0]["gateway"], &calls["calls"][0]["id"]), (&"gw2".into(), &id.as_str().into()));
+    let refused = a.ask("POST", &format!("/api/v1/calls/{id}/hangup"), Some(&serde_json::json!({})));
+    assert!(refused.status == 422 && refused.body.contains("gw2"), "{}", refused.body);
+
+    // Who comes later sees it at once.
+    let mut later = Socket::open(&a, &serde_json::json!({ "type": "subscribe", "live": true, "records": false }));
+    later.wait_for("the call that is up", |message| of_b(message, "call"));
+    chen.hang_up();
+    page.wait_for("its end", |message| {
+        of_b(message, "call.over") && message["live"]["data"]["conversation"] == id.as_str()
+    });
+    later.wait_for("its end", |message| of_b(message, "call.over"));
+
+    let mut anna = Phone::new("anna");
+    anna.call(b.sip, "95188");
+    page.wait_for("the next call", |message| of_b(message, "call"));
+    b.process.kill();
+    let killed = Instant::now();
+    page.wait_for("gw2 is gone", |message| of_b(message, "gateway") && message["live"]["data"]["here"] == false);
+    println!("a gateway that was killed was gone from the page after {:.1} s", killed.elapsed().as_secs_f64());
+    assert_eq!(a.ask("GET", "/api/v1/calls", None).json()["calls"], serde_json::json!([]));
+}
+
+/// A site's own system, which webhooks tell what happened: it notes each request, and answers while its gate is open.
+struct Hook {
+    address: std::net::SocketAddr,
+    seen: std::sync::Arc<Mutex<Vec<String>>>,
+    gate: std::sync::Arc<(Mutex<bool>, std::sync::Condvar)>,
+}
+
+impl Hook {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let (seen, gate) = (std::sync::Arc::<Mutex<Vec<String>>>::default(), std::sync::Arc::default());
+        let (noted, opened) = (std::sync::Arc::clone(&seen), std::sync::Arc::clone(&gate));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (noted, opened) = (std::sync::Arc::clone(&noted), std::sync::Arc::clone(&opened));
+                std::thread::spawn(move || answer(stream, &noted, &opened));
+            }
+        });
+        Self { address, seen, gate }
+    }
+
+    fn open(&self) {
+        *self.gate.0.lock().expect("nobody panics with it") = true;
+        self.gate.1.notify_all();
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("nobody panics with it").clone()
+    }
+}
+
+/// Answers the requests of one connection, until it ends.
+fn answer(
+    stream: std::net::TcpStream,
+    seen: &Mutex<Vec<String>>,
+    gate: &(Mutex<bool>, std::sync::Condvar),
+) -> Option<()> {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let mut reader = std::io::BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let (mut length, mut id) = (0, String::new());
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            if let Some(value) = line.strip_prefix("webhook-id:") {
+                value.trim().to_ascii_uppercase().clone_into(&mut id);
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).ok()?;
+        seen.lock().ok()?.push(id);
+        drop(gate.1.wait_while(gate.0.lock().ok()?, |open| !*open).ok()?);
+        writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+    }
+}
+
+#[test]
+fn a_gateway_that_is_killed_with_webhooks_under_way_leaves_none_undelivered() {
+    let Some(site) = Site::start("live_site a_gateway_that_is_killed_with_webhooks") else { return };
+    let hook = Hook::start();
+    let secrets = TempDir::new("secrets");
+    let secret = secrets.path().join("crm");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a file");
+    let webhook = format!(
+        "[[webhook]]\nname = \"crm\"\nurl = \"http://{}/hook\"\nsecrets = [{{ file = \"{}\" }}]\nallow_private = true\n\
+         timeout = \"5s\"\n",
+        hook.address,
+        secret.display()
+    );
+    let mut a = site.gateway_with("gw1", &webhook);
+    let mut phones: Vec<Phone> = (0..6).map(|n| Phone::new(&format!("phone{n}"))).collect();
+    for phone in &mut phones {
+        phone.call(a.sip, "95188");
+    }
+    wait_until("requests are under way", &a, SOON, || hook.seen().len() >= 6);
+    a.process.kill();
+    let under_way = hook.seen().len();
+    let b = site.gateway_with("gw2", &webhook);
+    hook.open();
+    let a = a.start_again();
+    let mut more = Phone::new("more");
+    more.call(a.sip, "95188");
+    more.hang_up();
+    let events = || {
+        let page = b.ask("GET", "/api/v1/history?after=0&limit=500", None).json();
+        let records = page["records"].as_array().unwrap_or_else(|| panic!("no records in {page}")).clone();
+        // A webhook that is new begins now: what was written before it began is not sent.
+        let calls = records.iter().filter(|record| record["event"]["type"].as_str() != Some("ark.plan.published.v1"));
+        calls
+            .map(|record| format!("{}-{}", record["conversation"].as_str().unwrap_or_default(), record["seq"]))
+            .collect::<Vec<_>>()
+    };
+    wait_until("the calls of the dead gateway are closed", &b, LOST_WITHIN, || {
+        b.conversations().iter().filter(|one| one["ended"].is_string()).count() == 7
+    });
+    wait_until("each event was delivered", &b, Duration::from_secs(60), || {
+        let seen: std::collections::HashSet<String> = hook.seen().into_iter().collect();
+        events().iter().all(|id| seen.contains(id))
+    });
+    let (all, seen) = (events().len(), hook.seen());
+    let once: std::collections::HashSet<&String> = seen.iter().collect();
+    println!(
+        "{under_way} under way at the kill; {all} events, {} requests, {} twice",
+        seen.len(),
+        seen.len() - once.len()
+    );
+    wait_until("nothing waits", &b, SOON, || {
+        let list = b.ask("GET", "/api/v1/webhooks", None).json();
+        list["webhooks"][0]["waiting"] == 0 && list["webhooks"][0]["dead"] == 0
+    });
 }

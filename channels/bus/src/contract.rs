@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use ark_conversation::event::Role;
 use ark_conversation::samples::{ended, new_event, ringing};
-use ark_conversation::{ConversationId, LegId, Record, Tenant};
+use ark_conversation::{ConversationId, LegId, Live, LiveCallOver, LiveEvent, Record, Tenant};
 
-use crate::limits::{DELIVERY_LIMIT, PREFETCH, SUBSCRIPTION_RECORDS};
-use crate::{Bus, BusError, Cursor, Delivery, Filter, Ingress, Missed, Seen, Shard, Subscription, WakeUp, Which};
+use crate::limits::{DELIVERY_LIMIT, LIVE_EVENTS, PREFETCH, SUBSCRIPTION_RECORDS};
+use crate::{
+    Bus, BusError, Cursor, Delivery, Filter, Ingress, Missed, Overheard, Seen, Shard, Subscription, WakeUp, Which,
+};
 
 /// How long anything may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -293,4 +295,68 @@ pub async fn poison_is_parked_visibly_and_can_be_sent_again(carrier: &dyn Bus, r
     assert_eq!(reader.replay(Which::All).await, Ok(1));
     assert!(next_delivery(&mut ingress).await.ack().await);
     assert_eq!(reader.dead(10).await, Ok(Vec::new()));
+}
+
+/// Live event `n` of a gateway.
+#[must_use]
+pub fn live(gateway: &str, n: u64) -> LiveEvent {
+    let event = Live::CallOver(LiveCallOver { conversation: conversation(n) });
+    LiveEvent { tenant: Tenant::MAIN, gateway: gateway.to_owned(), at: jiff::Timestamp::UNIX_EPOCH, event }
+}
+
+/// The next live event that is no probe.
+async fn next_live(heard: &mut Overheard) -> Arc<LiveEvent> {
+    loop {
+        match soon("a live event", heard.next()).await {
+            Ok(event) if *event == live("carrier", PROBE) => {}
+            Ok(event) => return event,
+            // A carrier that has just come tells everybody of a hole.
+            Err(Missed::Lagged { .. }) => {}
+            Err(Missed::Closed) => panic!("the bus is open"),
+        }
+    }
+}
+
+/// What is announced comes to every listener of every gateway, each once and in order, or it is lost: nothing waits for it.
+///
+/// # Panics
+/// When the law is broken.
+pub async fn what_is_announced_is_overheard_or_lost_and_holds_up_nobody(carrier: &dyn Bus, reader: &dyn Bus) {
+    const EVENTS: u64 = 300;
+    carrier.announce(vec![live("carrier", 0)]);
+    let mut here = carrier.overhear().expect("a listener");
+    let mut there = reader.overhear().expect("a listener");
+    let reaching = async {
+        loop {
+            carrier.announce(vec![live("carrier", PROBE)]);
+            let probe = async { while !matches!(there.next().await, Ok(event) if *event == live("carrier", PROBE)) {} };
+            if tokio::time::timeout(QUIET, probe).await.is_ok() {
+                return;
+            }
+        }
+    };
+    soon("the listener is reached", reaching).await;
+    for heard in [&mut here, &mut there] {
+        while heard.try_next().is_some() {}
+    }
+    // In messages of one and of many.
+    carrier.announce((1..=EVENTS / 2).map(|n| live("carrier", n)).collect());
+    (EVENTS / 2 + 1..=EVENTS).for_each(|n| carrier.announce(vec![live("carrier", n)]));
+    for heard in [&mut here, &mut there] {
+        for n in 1..=EVENTS {
+            assert_eq!(*next_live(heard).await, live("carrier", n), "each once, in order");
+        }
+    }
+    // One that does not listen is told, holds up nobody, and hears what is said later.
+    let mut slow = carrier.overhear().expect("a listener");
+    for n in 1..=LIVE_EVENTS as u64 + 10 {
+        carrier.announce(vec![live("carrier", n)]);
+    }
+    assert!(matches!(slow.try_next(), Some(Err(Missed::Lagged { missed: 10.. }))), "the hole is told at its place");
+    let first = next_live(&mut slow).await;
+    assert!((11..15).any(|n| *first == live("carrier", n)), "the newest are kept: {first:?}");
+    let health = carrier.health().await;
+    assert!(health.announced > EVENTS + LIVE_EVENTS as u64, "{health:?}");
+    // What is carried durably goes its way meanwhile.
+    wake(carrier, 1, 1).await;
 }

@@ -6,13 +6,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use ark_conversation::{ConversationId, Record};
+use ark_conversation::{ConversationId, LiveEvent, Record};
 use tokio::sync::Notify;
 
 use crate::limits::{SUBSCRIBERS_MAX, SUBSCRIPTION_RECORDS};
+use crate::live::Live;
 use crate::{
-    Answer, Bus, BusError, BusHealth, DeadLetter, Feed, Filter, Ingress, Missed, Receipt, Shard, Subscription, WakeUp,
-    Which,
+    Answer, Bus, BusError, BusHealth, DeadLetter, Feed, Filter, Ingress, Missed, Overheard, Receipt, Shard,
+    Subscription, WakeUp, Which,
 };
 use shards::Shards;
 
@@ -26,6 +27,7 @@ const SHARDS: u16 = 64;
 pub struct EmbeddedBus {
     inner: Arc<Inner>,
     shards: Shards,
+    live: Live,
 }
 
 #[derive(Default)]
@@ -75,12 +77,13 @@ impl EmbeddedBus {
     /// An empty bus with that many shards, at least one.
     #[must_use]
     pub fn with_shards(shards: u16) -> Self {
-        Self { inner: Arc::default(), shards: Shards::new(shards.max(1)) }
+        Self { inner: Arc::default(), shards: Shards::new(shards.max(1)), live: Live::default() }
     }
 
     /// Ends every subscription after what was published before; later calls answer [`BusError::Closed`].
     pub fn close(&self) {
         self.shards.close();
+        self.live.close();
         let mut subscribers = lock(&self.inner.subscribers);
         subscribers.closed = true;
         for queue in subscribers.of_all.iter().chain(subscribers.of_one.values().flatten()) {
@@ -142,6 +145,11 @@ impl EmbeddedBus {
         self.inner.lagged.fetch_add(told, Ordering::Relaxed);
     }
 
+    /// The live road here.
+    pub(crate) const fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// Counters: subscribers, records handed over, records missed.
     pub(crate) fn counters(&self) -> (usize, u64, u64) {
         let count = lock(&self.inner.subscribers).count;
@@ -173,6 +181,14 @@ impl Bus for EmbeddedBus {
         self.shards.read(shards).map(Ingress::new)
     }
 
+    fn announce(&self, events: Vec<LiveEvent>) {
+        self.live.announce(events.into_iter().map(Arc::new));
+    }
+
+    fn overhear(&self) -> Result<Overheard, BusError> {
+        self.live.overhear()
+    }
+
     fn shards(&self) -> u16 {
         self.shards.count()
     }
@@ -191,8 +207,8 @@ impl Bus for EmbeddedBus {
         let closed = lock(&self.inner.subscribers).closed;
         let (subscribers, published, lagged) = self.counters();
         let failing = closed.then(|| BusError::Closed.to_string());
-        let waiting = self.shards.waiting();
-        let health = BusHealth { failing, subscribers, published, lagged, waiting, ..BusHealth::default() };
+        let (waiting, announced) = (self.shards.waiting(), self.live.announced());
+        let health = BusHealth { failing, subscribers, published, lagged, waiting, announced, ..BusHealth::default() };
         Box::pin(std::future::ready(health))
     }
 }

@@ -1,9 +1,10 @@
 //! The carrier between gateways: trait [`Bus`], in one process ([`EmbeddedBus`]) or over RabbitMQ ([`RabbitBus`]).
 //!
 //! The bus is never the record: what it carries was committed by the store before, and whoever misses something reads
-//! it there. It has two directions. *Log*: committed records to whoever shows them; a reader that joins a conversation
+//! it there. It has two durable directions. *Log*: committed records to whoever shows them; a reader that joins a conversation
 //! subscribes first, reads the store, then follows the bus through a [`Cursor`]: each record once, in order (law L6).
 //! *Ingress*: wake-ups to the gateway that holds a shard's lease; a lost one costs as long as its inbox is polled.
+//! Beside both is the *live* road: what is so just now, from every gateway to every gateway, never kept and never waited for.
 //!
 //! Nothing that is called here waits for a broker: what is handed over waits in a bounded queue, and a full queue is
 //! an error with a name.
@@ -17,6 +18,7 @@ mod ingress;
 #[doc(hidden)]
 pub mod kit;
 pub mod limits;
+mod live;
 mod rabbitmq;
 mod receipt;
 mod shard;
@@ -26,12 +28,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use ark_conversation::{ConversationId, Record, Tenant};
+use ark_conversation::{ConversationId, LiveEvent, Record, Tenant};
 
 pub use cursor::{Cursor, Seen};
 pub use embedded::EmbeddedBus;
 pub use error::BusError;
 pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, WakeUp, Which};
+pub use live::Overheard;
 pub use rabbitmq::{Broker, Compared, Comparison, Manager, QueueDepth, RabbitBus, RabbitConfig, Standing, Tls};
 pub use receipt::Receipt;
 pub use shard::Shard;
@@ -92,6 +95,8 @@ pub enum Missed {
 /// - **L7 not silently**: each record that was carried while a subscription lives is given to it at least once, or
 ///   told by [`Missed::Lagged`] at its place. A receipt that is `Ok` is true; one that is not says why.
 /// - A slow or stuck subscriber holds up neither the carrier nor its neighbours.
+/// - What is announced is given to a listener once, in the order in which its gateway said it, or is lost; a hole that is known is
+///   told by [`Missed::Lagged`] at its place. Nobody ever waits for it: neither who says it nor what is carried durably.
 /// - A wake-up is given to one reader of its shard at a time, again and again until it is acknowledged, and after
 ///   [`limits::DELIVERY_LIMIT`] returns it lies among the dead letters, where it can be seen and sent again.
 pub trait Bus: Send + Sync + 'static {
@@ -129,6 +134,16 @@ pub trait Bus: Send + Sync + 'static {
     /// # Errors
     /// [`BusError::NoSuchShard`] or [`BusError::Closed`].
     fn ingress(&self, shards: Vec<Shard>) -> Result<Ingress, BusError>;
+
+    /// Says what is so just now to whoever listens, here and at every other gateway. Never waits and never fails: what there is
+    /// no room or no broker for is lost, and counted.
+    fn announce(&self, events: Vec<LiveEvent>);
+
+    /// Begins to hear what is announced from now on, here and at every other gateway.
+    ///
+    /// # Errors
+    /// [`BusError::TooManySubscribers`] or [`BusError::Closed`].
+    fn overhear(&self) -> Result<Overheard, BusError>;
 
     /// How many shards there are.
     fn shards(&self) -> u16;
@@ -211,4 +226,8 @@ pub struct BusHealth {
     pub late_acks: u64,
     /// Messages that nobody can read and that were parked.
     pub unreadable: u64,
+    /// Live events that were announced here.
+    pub announced: u64,
+    /// Of those, live events that did not go to the other gateways: no broker, or no room.
+    pub unheard: u64,
 }

@@ -38,6 +38,24 @@ pub const GATEWAY_COMMAND_TTL: Duration = Duration::from_secs(10);
 /// How long the broker may take to confirm the message by which an operator asks whether it takes any.
 pub const PROBE_WAIT: Duration = Duration::from_secs(5);
 
+/// Live events that are kept for one listener that does not keep up; the oldest go first, and it is told.
+pub const LIVE_EVENTS: usize = 4_096;
+
+/// Live events in one message between gateways.
+pub const LIVE_BATCH: usize = 100;
+
+/// Messages of live events that wait inside a gateway for the broker; what comes on top is lost.
+pub const LIVE_WAITING: usize = 256;
+
+/// Messages of live events that wait for one gateway on the broker; the oldest go first.
+pub const LIVE_QUEUE_MESSAGES: u32 = 10_000;
+
+/// How long a live event may wait on the broker: what comes later is worth nothing.
+pub const LIVE_TTL: Duration = Duration::from_secs(10);
+
+/// Pause before the live road is opened again after its channel ended.
+pub const LIVE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Directed commands that wait inside a gateway for their reader; one more is dropped and counted.
 pub const GATEWAY_COMMANDS: usize = 1_024;
 
@@ -109,4 +127,5 @@ pub const NAME_BYTES_MAX: usize = 64;
 
 const _: () = assert!(PUBLISH_WINDOW <= PUBLISH_WINDOW_MAX);
 const _: () = assert!(PUBLISH_WINDOW_MAX < PUBLISH_QUEUE_MESSAGES);
+const _: () = assert!(LIVE_BATCH < LIVE_EVENTS);
 const _: () = assert!(MESSAGE_BYTES_MAX < 16 * 1024 * 1024);

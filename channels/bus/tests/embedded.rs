@@ -38,6 +38,7 @@ laws![
     what_is_not_acknowledged_comes_again,
     a_reader_holds_a_bounded_number,
     poison_is_parked_visibly_and_can_be_sent_again,
+    what_is_announced_is_overheard_or_lost_and_holds_up_nobody,
 ];
 
 #[tokio::test]

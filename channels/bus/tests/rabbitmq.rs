@@ -34,6 +34,7 @@ laws![
     what_is_not_acknowledged_comes_again,
     a_reader_holds_a_bounded_number,
     poison_is_parked_visibly_and_can_be_sent_again,
+    what_is_announced_is_overheard_or_lost_and_holds_up_nobody,
 ];
 
 /// Faults that a warm broker outlives.
@@ -103,7 +104,12 @@ async fn people_see_how_deep_queues_are_and_what_is_wrong() {
     let manager = Manager::connect(&config(&url, "a")).await.unwrap();
     let bare = manager.status().await.unwrap();
     assert!(bare.iter().all(|queue| queue.messages.is_none() && queue.alarm.is_some()), "nothing stands yet");
+    assert_eq!(manager.live_is_heard().await, Ok(None), "nor the live road");
     let a = bus(&url, "a").await;
+    kit::eventually("live events are heard", READY, async || {
+        (manager.live_is_heard().await == Ok(Some(true))).then_some(())
+    })
+    .await;
     a.wake(ark_bus::contract::wake_up(1, 1)).unwrap().await.unwrap();
     let depths = kit::eventually("the depth is told", READY, async || {
         let depths = manager.status().await.unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits::TENANT_BYTES_MAX;
 
@@ -202,6 +203,16 @@ ulid! {
 impl ConversationId {
     /// The system's own log (plans published, gaps): a conversation like any other, of kind `system`.
     pub const SYSTEM: Self = Self(0);
+
+    /// Which of `count` shards it falls in: `xxh3_64` (seed 0) of its 26 characters, modulo `count`; 0 when there is none.
+    ///
+    /// The characters and not the bytes, because they are what everybody sees: it is the same on every machine and in every
+    /// language that has xxh3, for store, bus and gateway alike.
+    #[must_use]
+    pub fn shard(self, count: u16) -> u16 {
+        let shard = xxh3_64(&ulid_text(self.0)) % u64::from(count.max(1));
+        u16::try_from(shard).expect("less than the number of shards, which is a u16")
+    }
 }
 
 ulid! {
@@ -317,6 +328,20 @@ mod tests {
         ] {
             assert_eq!(text.parse::<EventId>(), Err(IdError::Ulid), "{text}");
         }
+    }
+
+    #[test]
+    fn a_conversation_falls_in_the_same_shard_for_ever() {
+        // xxh3_64 of the empty text, from the algorithm's own test vectors.
+        assert_eq!(xxh3_64(b""), 0x2d06_8005_38d3_94c2);
+        let shards = [0, 1, 2, 3].map(|n| ConversationId::new(n, 7).shard(64));
+        assert_eq!(shards, [37, 49, 58, 26], "a change loses every conversation's owner and queue");
+        assert_eq!(ConversationId::new(1, 1).shard(0), 0);
+        let mut counts = [0_u32; 64];
+        for n in 0..64_000 {
+            counts[usize::from(ConversationId::new(n, u128::from(n) * 7_919).shard(64))] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -24,8 +24,7 @@ pub struct Backup {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// What the check found: of the copy; for PostgreSQL of the store when the copy was begun, whose file was then
-    /// read from end to end.
+    /// What the check of the copy found.
     pub check: Check,
 }
 

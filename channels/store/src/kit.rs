@@ -72,6 +72,74 @@ impl PostgresServer {
         self.run("pg_ctl", &["start", "-w", "-t", "60", "-s", "-D", &data, "-l", &log, "-o", &options])
     }
 
+    /// Starts it anew with TLS, and a certificate for `localhost` that an authority of its own signed. Answers the file with that
+    /// authority; none when openssl is not installed.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn with_tls(&self) -> Result<Option<PathBuf>, String> {
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        let openssl = |arguments: &[&str]| {
+            let done = Command::new("openssl").args(arguments).stderr(std::process::Stdio::null()).status();
+            done.is_ok_and(|status| status.success())
+        };
+        let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+        let authority = |name: &str, key: &str, certificate: &str| {
+            let subject = format!("/CN={name}");
+            openssl(&[&new[..], &["-keyout", key, "-out", certificate, "-subj", &subject]].concat())
+        };
+        let (ca, ca_key) = (file("ca.pem"), file("ca.key"));
+        let (key, request, certificate, names) =
+            (file("server.key"), file("server.csr"), file("server.pem"), file("names"));
+        std::fs::write(&names, "subjectAltName=DNS:localhost,IP:127.0.0.1\n").map_err(|error| error.to_string())?;
+        let made = authority("ark test authority", &ca_key, &ca)
+            && openssl(&[
+                "req",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-keyout",
+                &key,
+                "-out",
+                &request,
+                "-subj",
+                "/CN=localhost",
+            ])
+            && openssl(&[
+                "x509",
+                "-req",
+                "-in",
+                &request,
+                "-CA",
+                &ca,
+                "-CAkey",
+                &ca_key,
+                "-CAcreateserial",
+                "-days",
+                "2",
+                "-extfile",
+                &names,
+                "-out",
+                &certificate,
+            ]);
+        if !made {
+            return Ok(None);
+        }
+        // The server takes a key that is its own and nobody else's to read.
+        let mine = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&key, mine).map_err(|error| error.to_string())?;
+        if let Some(user) = &self.user {
+            told("chown", Command::new("chown").args([user, &key]).output())?;
+        }
+        let lines = format!("ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n");
+        std::fs::write(self.data.join("postgresql.auto.conf"), lines).map_err(|error| error.to_string())?;
+        self.down()?;
+        self.up()?;
+        Ok(Some(ca.into()))
+    }
+
     /// Stops it in order.
     ///
     /// # Errors

@@ -20,13 +20,10 @@ impl Topology {
     /// What a new store begins with.
     pub const FIRST: Self = Self { version: 1, shards: 64 };
 
-    /// The shard of a conversation: `xxh3_64` (seed 0) over the 26 characters of its id, modulo the number of shards.
-    /// The characters and not the bytes, because they are what every client sees.
+    /// The shard of a conversation: [`ConversationId::shard`].
     #[must_use]
     pub fn shard(self, conversation: ConversationId) -> u16 {
-        let hash = xxhash_rust::xxh3::xxh3_64(conversation.to_string().as_bytes());
-        let shard = hash % u64::from(self.shards.max(1));
-        u16::try_from(shard).expect("less than the number of shards, which is a u16")
+        conversation.shard(self.shards)
     }
 }
 
@@ -83,23 +80,4 @@ pub struct Presence {
     pub process: String,
     /// How long it counts as here from now, in milliseconds of the database's clock; 0 when it has run out or has left.
     pub left_ms: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shard_of_a_conversation_is_the_same_for_ever() {
-        // Computed once with the reference implementation of XXH3: a change here loses every conversation's owner.
-        let id: ConversationId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
-        assert_eq!(xxhash_rust::xxh3::xxh3_64(b""), 0x2d06_8005_38d3_94c2, "the reference vector of the empty input");
-        let shard = Topology::FIRST.shard(id);
-        assert_eq!(shard, Topology { version: 9, ..Topology::FIRST }.shard(id));
-        let counts = (0..64_000_u64).fold([0_u32; 64], |mut counts, n| {
-            counts[usize::from(Topology::FIRST.shard(ConversationId::new(n, u128::from(n) * 7_919)))] += 1;
-            counts
-        });
-        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
-    }
 }

@@ -231,6 +231,36 @@ async fn what_cannot_be_opened_says_why() {
     assert!(matches!(refused(&server.options("ark")), StoreError::TooNew { found: 99, .. }));
 }
 
+#[tokio::test]
+async fn tls_knows_the_right_database_and_refuses_an_unknown_one_in_words() {
+    let name = "tls_knows_the_right_database";
+    let Some(server) = kit::postgres(name) else { return };
+    let Some(authority) = server.with_tls().unwrap() else { return kit::skip(name, "openssl is not installed") };
+    let url = server.url().replace("disable", "require").replace("127.0.0.1", "localhost");
+    let with = |url: &str, authority: Option<&std::path::Path>| PostgresOptions {
+        ca_file: authority.map(Into::into),
+        ..PostgresOptions::new(url)
+    };
+    let store = PostgresStore::open(&with(&url, Some(&authority))).unwrap();
+    store.append(vec![call(1, 1)]).await.unwrap();
+    assert_eq!(gap_free(&store, 2).await, 1);
+    let encrypted = server.sql("select count(*) from pg_stat_ssl s join pg_stat_activity a using (pid) where ssl and application_name like 'ark%'");
+    assert_ne!(encrypted.unwrap(), "0", "what was sent was encrypted");
+    drop(store);
+
+    // Another authority: here the one of the public web, and one that was made with the same name.
+    let other = kit::postgres(name).unwrap();
+    let other_authority = other.with_tls().unwrap().unwrap();
+    for wrong in [None, Some(other_authority.as_path())] {
+        let refused = PostgresStore::open(&with(&url, wrong)).err().unwrap();
+        let words = refused.to_string();
+        assert!(matches!(refused, StoreError::Denied { .. }), "{refused:?}");
+        assert!(words.contains("its certificate is not trusted") && words.contains("ca_file"), "{words}");
+    }
+    let none = PostgresStore::open(&with(&url, Some(std::path::Path::new("no/such/file.pem")))).err().unwrap();
+    assert!(none.to_string().contains("no/such/file.pem"), "{none}");
+}
+
 /// Runs what blocks, where blocking is allowed.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
@@ -272,7 +302,7 @@ async fn a_backup_is_made_in_use_and_brought_back() {
     let restored = restore(Some("_before")).await.unwrap();
     assert_eq!(restored.moved.as_deref(), Some("schema ark_before"));
     assert!((before.records..=last.records).contains(&restored.check.records), "{restored:?}");
-    assert_eq!(restored.check.store_id, before.store_id);
+    assert_eq!(restored.check, backup.check, "the check of the copy was of the copy");
     let aside = PostgresStore::open_to_read(&server.options("ark_before")).unwrap();
     assert_eq!(aside.check().await.unwrap(), last, "the one that was there is whole");
     drop(aside);

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN, STOP_MAX};
 use super::observe::observe;
-use super::queue::{CallerId, QueueConfig};
+use super::queue::{CallerId, QueueConfig, QueueView};
 use super::site::Site;
 use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
 use super::view::CallView;
@@ -67,6 +67,7 @@ enum Command {
     HangUp { conversation: ConversationId, reply: oneshot::Sender<bool> },
     Calls { reply: oneshot::Sender<Vec<CallView>> },
     Act(Box<Act>),
+    Board { reply: oneshot::Sender<(Vec<CallView>, Vec<QueueView>)> },
     SetSite(Box<dyn FnOnce(&Site) -> Site + Send>),
     Http { call: CallerId, request: u64, result: HttpResult },
     Drain,
@@ -143,6 +144,14 @@ impl SwitchHandle {
     /// [`Gone`].
     pub async fn calls(&self) -> Result<Vec<CallView>, Gone> {
         self.ask(|reply| Command::Calls { reply }).await
+    }
+
+    /// The calls that are up, and the queues.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn board(&self) -> Result<(Vec<CallView>, Vec<QueueView>), Gone> {
+        self.ask(|reply| Command::Board { reply }).await
     }
 
     /// Replaces the site by what `change` makes of it.
@@ -471,6 +480,9 @@ impl Driver {
                 }
                 Command::Calls { reply } => {
                     let _ = reply.send(self.switch.calls());
+                }
+                Command::Board { reply } => {
+                    let _ = reply.send((self.switch.calls(), self.switch.queue_views(at.mono)));
                 }
                 Command::SetSite(change) => {
                     let site = change(self.switch.site());

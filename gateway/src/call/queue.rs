@@ -80,6 +80,21 @@ pub struct Place {
     pub wait: Duration,
 }
 
+/// A queue as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueView {
+    /// Its name.
+    pub name: String,
+    /// Callers that wait in it.
+    pub waiting: u32,
+    /// Since when the one that has waited longest waits.
+    pub waiting_since: Option<Instant>,
+    /// Its operators that could be rung now.
+    pub operators_free: u32,
+    /// Its operators whose phone rings, or who talk.
+    pub operators_busy: u32,
+}
+
 impl Queues {
     /// The queues of a configuration.
     pub fn new(configs: &[QueueConfig]) -> Self {
@@ -118,6 +133,23 @@ impl Queues {
     /// Names of the queues.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.queues.iter().map(|q| q.name.as_str())
+    }
+
+    /// Every queue as others see it.
+    pub fn views(&self, now: Instant) -> Vec<QueueView> {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let view = |queue: &Queue| {
+            let operators = || queue.operators.iter().filter_map(|id| self.operators.get(*id));
+            let rests = |operator: &Operator| operator.rests_until.is_some_and(|until| until > now);
+            QueueView {
+                name: queue.name.clone(),
+                waiting: count(queue.waiting.len()),
+                waiting_since: queue.waiting.iter().map(|waiting| waiting.since).min(),
+                operators_free: count(operators().filter(|o| o.serves.is_none() && !rests(o)).count()),
+                operators_busy: count(operators().filter(|o| o.serves.is_some()).count()),
+            }
+        };
+        self.queues.iter().map(view).collect()
     }
 
     /// How many wait in all queues.
@@ -327,6 +359,21 @@ mod tests {
         queues.join(t, "general", 1, 0).unwrap();
         let second = queues.join(t, "general", 2, 0).unwrap();
         assert_eq!(second, Place { position: 2, wait: Duration::from_secs(150) });
+    }
+
+    #[test]
+    fn a_queue_is_seen_with_who_waits_and_who_is_free() {
+        let (mut queues, t) = queues();
+        let later = t + Duration::from_secs(5);
+        queues.join(t, "general", 1, 0).unwrap();
+        queues.join(later, "general", 2, 9).unwrap();
+        queues.offer(later);
+        let view = queues.views(later).remove(0);
+        assert_eq!((view.name.as_str(), view.waiting, view.waiting_since), ("general", 2, Some(t)));
+        assert_eq!((view.operators_free, view.operators_busy), (1, 1));
+        queues.declined(later, 2, ANNA);
+        let view = queues.views(later).remove(0);
+        assert_eq!((view.operators_free, view.operators_busy), (1, 0), "one rests, one is free");
     }
 
     #[test]

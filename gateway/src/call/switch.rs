@@ -21,7 +21,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::limits::{FORGET_AFTER, STEPS_MAX};
-use super::queue::{CallerId, QueueConfig, Queues};
+use super::queue::{CallerId, QueueConfig, QueueView, Queues};
 use super::site::Site;
 use super::state::{Call, Stage};
 use super::view::CallView;
@@ -292,6 +292,11 @@ impl<M: MediaPort> Switch<M> {
             self.calls.values().filter(|c| c.forget_at.is_none()).map(|c| c.view()).collect();
         views.sort_by_key(|v| v.conversation);
         views
+    }
+
+    /// The queues as others see them.
+    pub fn queue_views(&self, now: Instant) -> Vec<QueueView> {
+        self.queues.views(now)
     }
 
     /// How many calls are known, those included whose last records are being written.

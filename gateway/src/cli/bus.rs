@@ -8,11 +8,12 @@ use ark_bus::{BusError, Comparison, DeadLetter, Manager, QueueDepth, RabbitConfi
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::client::block_on;
+use super::client::{Client, GatewayArgs, block_on};
 use super::output::{self, Failure, Outcome};
 use super::site_store::{self, failure as store_failure};
 use super::{CliResult, Site};
 use crate::config::Config;
+use crate::http::bus::{DeadMessage, DeadMessages, ReplayMessages, ReplayedMessages};
 use crate::open;
 
 /// Dead letters that are shown when nobody says how many.
@@ -47,7 +48,7 @@ pub(super) struct DeadArgs {
     #[arg(long, default_value_t = DEAD_SHOWN, value_name = "N")]
     limit: usize,
     #[command(flatten)]
-    common: Common,
+    asked: Asked,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    common: Common,
+    asked: Asked,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +70,15 @@ pub(super) struct PlanArgs {
     offline: bool,
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Asked {
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -131,11 +141,15 @@ async fn status(args: StatusArgs) -> CliResult {
         Err(BusError::NoPermission { .. }) => None,
         Err(error) => return Err(failure(error)),
     };
+    // Under an alarm the broker answers nothing that is sent.
+    let live = if alarm.is_none() { manager.live_is_heard().await.map_err(failure)? } else { None };
     let broker = manager.broker().to_string();
     manager.close().await;
     let well = alarm.is_none() && queues.iter().all(|queue| queue.alarm.is_none());
     if args.common.json {
-        output::json(&json!({ "broker": broker, "well": well, "blocked": alarm, "queues": queues }))?;
+        output::json(
+            &json!({ "broker": broker, "well": well, "blocked": alarm, "live_heard": live, "queues": queues }),
+        )?;
         return Ok(if well { Outcome::Done } else { Outcome::Finding });
     }
     output::line(format!("{broker}: connected"))?;
@@ -151,6 +165,10 @@ async fn status(args: StatusArgs) -> CliResult {
     if !args.all && !quiet.is_empty() {
         let read = quiet.iter().filter(|queue| queue.consumers > 0).count();
         output::line(format!("and {} empty shards, {read} of them with a reader", quiet.len()))?;
+    }
+    if let Some(heard) = live {
+        let by = if heard { "by at least one gateway" } else { "by nobody: no gateway is connected" };
+        output::line(format!("live events (ark.live) are heard {by}"))?;
     }
     Ok(if well { Outcome::Done } else { Outcome::Finding })
 }
@@ -171,24 +189,32 @@ fn row(queue: &QueueDepth) -> Vec<String> {
 }
 
 async fn dead(args: DeadArgs) -> CliResult {
-    let config = args.common.site.load()?.config;
-    let manager = manager(&config).await?;
-    let letters = manager.dead(args.limit).await.map_err(failure)?;
-    manager.close().await;
-    if args.common.json {
-        output::json(&letters)?;
-    } else if letters.is_empty() {
-        output::line("nothing was given up")?;
+    let config = args.asked.gateway.site.load()?.config;
+    let letters = if config.bus.is_broker() {
+        let manager = manager(&config).await?;
+        let letters = manager.dead(args.limit).await.map_err(failure)?;
+        manager.close().await;
+        letters.into_iter().map(message).collect()
     } else {
-        let now = jiff::Timestamp::now();
-        let rows: Vec<Vec<String>> = letters.iter().map(|letter| letter_row(letter, now)).collect();
-        output::table(&["id", "queue", "why", "since", "conversation", "bytes"], &rows)?;
-    }
+        // The embedded bus lives in the gateway's process: it is asked there.
+        let path = format!("/api/v1/bus/dead?limit={}", args.limit);
+        let DeadMessages { dead } = Client::new(&args.asked.gateway)?.get(&path).await?;
+        dead
+    };
+    let now = jiff::Timestamp::now();
+    let head = ["id", "queue", "why", "since", "conversation", "bytes"];
+    output::list(args.asked.json, &letters, "nothing was given up", &head, |letter| letter_row(letter, now))?;
     Ok(Outcome::Done)
 }
 
-fn letter_row(letter: &DeadLetter, now: jiff::Timestamp) -> Vec<String> {
-    let since = letter.at.map_or_else(String::new, |at| age(now.duration_since(at).as_secs()));
+fn message(letter: DeadLetter) -> DeadMessage {
+    let DeadLetter { id, queue, reason, conversation, at, bytes, .. } = letter;
+    DeadMessage { id, queue, reason, conversation, at: at.map(|at| at.to_string()), bytes }
+}
+
+fn letter_row(letter: &DeadMessage, now: jiff::Timestamp) -> Vec<String> {
+    let at = letter.at.as_deref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    let since = at.map_or_else(String::new, |at| age(now.duration_since(at).as_secs()));
     vec![
         letter.id.clone(),
         letter.queue.clone(),
@@ -210,12 +236,20 @@ fn age(seconds: i64) -> String {
 }
 
 async fn replay(args: ReplayArgs) -> CliResult {
-    let config = args.common.site.load()?.config;
-    let manager = manager(&config).await?;
-    let which = args.id.clone().map_or(Which::All, Which::Id);
-    let sent = manager.replay(&which).await.map_err(failure)?;
-    manager.close().await;
-    if args.common.json {
+    let config = args.asked.gateway.site.load()?.config;
+    let sent = if config.bus.is_broker() {
+        let manager = manager(&config).await?;
+        let which = args.id.clone().map_or(Which::All, Which::Id);
+        let sent = manager.replay(&which).await.map_err(failure)?;
+        manager.close().await;
+        sent
+    } else {
+        let request = ReplayMessages { id: args.id.clone() };
+        let client = Client::new(&args.asked.gateway)?;
+        let ReplayedMessages { sent } = client.post("/api/v1/bus/replay", &request).await?;
+        sent
+    };
+    if args.asked.json {
         output::json(&json!({ "sent": sent }))?;
     } else {
         output::line(format!("{sent} sent back to where they died"))?;

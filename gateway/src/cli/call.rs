@@ -154,14 +154,8 @@ pub(super) fn run(command: CallCommand) -> CliResult {
 
 async fn list(args: ListArgs) -> CliResult {
     let calls: Calls = Client::new(&args.gateway)?.get("/api/v1/calls").await?;
-    if args.json {
-        output::json(&calls.calls)?;
-    } else if calls.calls.is_empty() {
-        output::line("no call is up")?;
-    } else {
-        let rows: Vec<Vec<String>> = calls.calls.iter().map(row).collect();
-        output::table(&["id", "", "from", "to", "state", "plan", "since"], &rows)?;
-    }
+    let head = ["id", "", "from", "to", "state", "plan", "since"];
+    output::list(args.json, &calls.calls, "no call is up", &head, row)?;
     Ok(Outcome::Done)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ark_conversation::event::{Direction, EndedBy, PromptCause};
-use ark_conversation::{ConversationState, Event, LegPhase, Record};
+use ark_conversation::{ConversationId, ConversationState, Event, LegPhase, Record};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -15,8 +15,8 @@ use super::output::{self, Failure, Outcome};
 
 /// Pause before a gateway that went away is looked for again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Records in one answer.
-const PAGE: usize = 500;
+/// Records or conversations in one answer.
+pub(super) const PAGE: usize = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConversationCommand {
@@ -131,14 +131,8 @@ async fn list(args: ListArgs) -> CliResult {
             None => break,
         }
     }
-    if args.common.json {
-        output::json(&found)?;
-    } else if found.is_empty() {
-        output::line("no conversation yet")?;
-    } else {
-        let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-        output::table(&["conversation", "began", "", "from", "to", "state", "length", "plan", "records"], &rows)?;
-    }
+    let head = ["conversation", "began", "", "from", "to", "state", "length", "plan", "records"];
+    output::list(args.common.json, &found, "no conversation yet", &head, row)?;
     Ok(Outcome::Done)
 }
 
@@ -191,19 +185,23 @@ fn local(at: Timestamp, format: &str) -> String {
     at.to_zoned_datetime(TimeZone::system()).strftime(format).to_string()
 }
 
-/// The whole id of a conversation that was named by its end.
+/// The whole id of a conversation that was named by it or by its end.
 async fn resolve(client: &Client, given: &str) -> Result<String, Failure> {
     if given.len() == 26 {
         return Ok(given.to_owned());
     }
     let page: Page = client.get(&format!("/api/v1/conversations?limit={PAGE}")).await?;
-    let given = given.to_ascii_uppercase();
-    let mut matching =
-        page.conversations.iter().map(|one| one.conversation.to_string()).filter(|id| id.ends_with(&given));
+    by_end(page.conversations.iter().map(|one| one.conversation), given).map(|id| id.to_string())
+}
+
+/// The one of the newest [`PAGE`] conversations whose id ends with what was given.
+pub(super) fn by_end(newest: impl Iterator<Item = ConversationId>, given: &str) -> Result<ConversationId, Failure> {
+    let end = given.to_ascii_uppercase();
+    let mut matching = newest.filter(|id| !end.is_empty() && id.to_string().ends_with(&end));
     match (matching.next(), matching.next()) {
         (Some(id), None) => Ok(id),
         (None, _) => Err(Failure::Refused(format!(
-            "no conversation among the newest {PAGE} ends with `{given}`: `ark conversation list` shows them"
+            "no conversation among the newest {PAGE} ends with `{given}`: write its whole id (26 characters)"
         ))),
         (Some(_), Some(_)) => {
             Err(Failure::Refused(format!("several conversations end with `{given}`: write more of the id")))

@@ -13,7 +13,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::output::{self, Failure, Outcome};
-use super::site_store::{self, failure};
+use super::site_store::{self, TenantArgs, failure};
 use super::{CliResult, Site};
 use crate::pages::Pages;
 
@@ -44,6 +44,8 @@ pub(super) struct ExportArgs {
     /// The file to write (nobody else may read it); one that is there is not overwritten. Without it: standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    of: TenantArgs,
     #[command(flatten)]
     site: Site,
 }
@@ -114,9 +116,9 @@ async fn write(
     said: Said<'_>,
 ) -> Result<Written, Failure> {
     let redaction = args.redact.then(|| Redaction::new(rand::random()));
-    let mut export = Export { store, redaction, out, said, written: Written::default() };
+    let mut export = Export { store, tenant: &args.of.tenant, redaction, out, said, written: Written::default() };
     if let Some(id) = &args.id {
-        let id = site_store::resolve(store, id).await?;
+        let id = site_store::resolve(store, &args.of.tenant, id).await?;
         if export.conversation(id).await? == 0 {
             return Err(Failure::Refused(format!("there is no conversation {id}")));
         }
@@ -129,6 +131,7 @@ async fn write(
 
 struct Export<'a> {
     store: &'a dyn Store,
+    tenant: &'a Tenant,
     redaction: Option<Redaction>,
     out: &'a mut (dyn Write + Send),
     said: Said<'a>,
@@ -138,7 +141,7 @@ struct Export<'a> {
 impl Export<'_> {
     async fn all(&mut self, args: &ExportArgs) -> Result<(), Failure> {
         let filter = ListFilter { since: args.since, until: args.until, person: args.person, ..ListFilter::default() };
-        let mut pages = Pages::with_system(self.store, filter);
+        let mut pages = Pages::with_system(self.store, self.tenant, filter);
         while let Some(page) = pages.next().await.map_err(failure)? {
             for state in &page {
                 self.conversation(state.conversation).await?;
@@ -151,7 +154,7 @@ impl Export<'_> {
     async fn conversation(&mut self, id: ConversationId) -> Result<u64, Failure> {
         let mut last = 0;
         loop {
-            let page = self.store.read(&Tenant::default(), id, last, limits::READ_RECORDS_MAX).await;
+            let page = self.store.read(self.tenant, id, last, limits::READ_RECORDS_MAX).await;
             let page = page.map_err(failure)?;
             if page.is_empty() {
                 break;

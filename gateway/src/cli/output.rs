@@ -92,6 +92,23 @@ pub(super) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
     line(rendered)
 }
 
+/// Writes what was found: as JSON, as a table with a row for each, or the words that there is none.
+pub(super) fn list<T: Serialize>(
+    json_wanted: bool,
+    found: &[T],
+    none: &str,
+    head: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> Result<(), Failure> {
+    if json_wanted {
+        json(&found)
+    } else if found.is_empty() {
+        line(none)
+    } else {
+        table(head, &found.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
 /// Writes a table: columns as wide as their widest cell, two spaces between them.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
     text(&render_table(head, rows))

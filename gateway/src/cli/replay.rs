@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{self, Failure, Outcome};
-use super::site_store::{self, failure};
+use super::site_store::{self, TenantArgs, failure};
 use super::{CliResult, Site};
 use crate::http::mask;
 use crate::pages::Pages;
@@ -32,6 +32,8 @@ pub(super) struct ReplayArgs {
     /// Every conversation of the store, and the system's own log
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    of: TenantArgs,
     #[command(flatten)]
     site: Site,
     /// Show people's numbers in full
@@ -81,8 +83,8 @@ pub(super) async fn run(args: ReplayArgs) -> CliResult {
             let store = site_store::open_to_read(&config).map_err(failure)?;
             match what {
                 Some(id) => {
-                    let id = site_store::resolve(&*store, id).await?;
-                    let told = of_store(&*store, id).await?;
+                    let id = site_store::resolve(&*store, &args.of.tenant, id).await?;
+                    let told = of_store(&*store, &args.of.tenant, id).await?;
                     vec![told.ok_or_else(|| Failure::Refused(format!("there is no conversation {id}")))?]
                 }
                 None => return all(&args, &*store).await,
@@ -137,10 +139,10 @@ fn say_one(one: &Told, numbers: bool) -> Result<(), Failure> {
 /// Replays every conversation of the store, and says which differ.
 async fn all(args: &ReplayArgs, store: &dyn Store) -> CliResult {
     let (mut conversations, mut records, mut differ) = (0_u64, 0, Vec::new());
-    let mut pages = Pages::with_system(store, ListFilter::default());
+    let mut pages = Pages::with_system(store, &args.of.tenant, ListFilter::default());
     while let Some(page) = pages.next().await.map_err(failure)? {
         for state in &page {
-            let Some(told) = of_store(store, state.conversation).await? else { continue };
+            let Some(told) = of_store(store, &args.of.tenant, state.conversation).await? else { continue };
             conversations += 1;
             records += told.records;
             if !told.agrees() {
@@ -160,8 +162,8 @@ async fn all(args: &ReplayArgs, store: &dyn Store) -> CliResult {
     Ok(if differ.is_empty() { Outcome::Done } else { Outcome::Finding })
 }
 
-async fn of_store(store: &dyn Store, id: ConversationId) -> Result<Option<Told>, Failure> {
-    let replayed = ark_store::replay(store, &Tenant::default(), id).await.map_err(failure)?;
+async fn of_store(store: &dyn Store, tenant: &Tenant, id: ConversationId) -> Result<Option<Told>, Failure> {
+    let replayed = ark_store::replay(store, tenant, id).await.map_err(failure)?;
     Ok(replayed.map(|found| Told {
         records: found.records,
         tombstones: found.tombstones,

@@ -6,11 +6,17 @@ use std::sync::Arc;
 use ark_conversation::{ConversationId, Tenant};
 use ark_store::{ListFilter, PostgresOptions, PostgresStore, SqliteStore, Store, StoreError};
 
+use super::conversation::{PAGE, by_end};
 use super::output::Failure;
 use crate::config::Config;
 
-/// Conversations among which an id's end is looked for.
-const NEWEST: usize = 500;
+/// Whose data a command is about.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TenantArgs {
+    /// Of this tenant
+    #[arg(long, value_name = "NAME", default_value_t = Tenant::MAIN)]
+    pub(super) tenant: Tenant,
+}
 
 /// Where the site's store is.
 pub(super) enum Place {
@@ -62,21 +68,10 @@ pub(super) fn failure(error: StoreError) -> Failure {
 }
 
 /// A conversation that was named by its id, or by an unambiguous end of it among the newest.
-pub(super) async fn resolve(store: &dyn Store, given: &str) -> Result<ConversationId, Failure> {
+pub(super) async fn resolve(store: &dyn Store, tenant: &Tenant, given: &str) -> Result<ConversationId, Failure> {
     if let Ok(id) = given.to_ascii_uppercase().parse() {
         return Ok(id);
     }
-    let page = store.list(&Tenant::default(), ListFilter::default(), NEWEST).await.map_err(failure)?;
-    let end = given.to_ascii_uppercase();
-    let ids = page.conversations.iter().map(|state| state.conversation);
-    let mut matching = ids.filter(|id| !end.is_empty() && id.to_string().ends_with(&end));
-    match (matching.next(), matching.next()) {
-        (Some(id), None) => Ok(id),
-        (None, _) => Err(Failure::Refused(format!(
-            "no conversation among the newest {NEWEST} ends with `{given}`: write its whole id (26 characters)"
-        ))),
-        (Some(_), Some(_)) => {
-            Err(Failure::Refused(format!("several conversations end with `{given}`: write more of the id")))
-        }
-    }
+    let page = store.list(tenant, ListFilter::default(), PAGE).await.map_err(failure)?;
+    by_end(page.conversations.iter().map(|state| state.conversation), given)
 }

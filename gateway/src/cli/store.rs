@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, GatewayArgs, block_on};
 use super::output::{self, Failure, Outcome};
-use super::site_store::{self, Place, failure};
+use super::site_store::{self, Place, TenantArgs, failure};
 use super::{CliResult, Site};
 use crate::config::Config;
 use crate::erasure::{self, Erasure, ErasureError, Whose};
@@ -89,6 +89,8 @@ pub(super) struct EraseArgs {
     /// Do it; without this it is only told what would be erased
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    of: TenantArgs,
     #[command(flatten)]
     gateway: GatewayArgs,
     /// Print as JSON
@@ -271,11 +273,11 @@ async fn erase(args: &EraseArgs) -> CliResult {
     let config = args.gateway.site.load()?.config;
     let store = site_store::open_to_read(&config).map_err(failure)?;
     let whose = match (&args.conversation, args.person) {
-        (Some(id), _) => Whose::Conversation(site_store::resolve(&*store, id).await?),
+        (Some(id), _) => Whose::Conversation(site_store::resolve(&*store, &args.of.tenant, id).await?),
         (None, Some(person)) => Whose::Person(person),
         (None, None) => return Err(Failure::environment("name --conversation or --person")),
     };
-    let found = erasure::look(&*store, whose).await.map_err(not_erased)?;
+    let found = erasure::look(&*store, &args.of.tenant, whose).await.map_err(not_erased)?;
     drop(store);
     if !args.yes {
         let told =
@@ -285,7 +287,7 @@ async fn erase(args: &EraseArgs) -> CliResult {
     let done = match site_store::open_to_write(&config) {
         Ok(store) => {
             let files = config.files.folder();
-            erasure::erase(&*store, files, whose, &args.by).await.map_err(not_erased)?
+            erasure::erase(&*store, &args.of.tenant, files, whose, &args.by).await.map_err(not_erased)?
         }
         // The gateway has it, and knows what it remembers of these conversations.
         Err(StoreError::Locked { .. }) => ask_gateway(args, whose).await?,
@@ -310,7 +312,8 @@ async fn ask_gateway(args: &EraseArgs, whose: Whose) -> Result<Erasure, Failure>
         Whose::Conversation(id) => (Some(id.to_string()), None),
         Whose::Person(person) => (None, Some(person.to_string())),
     };
-    let request = ErasureRequest { conversation, person, by: args.by.clone() };
+    let tenant = Some(args.of.tenant.to_string());
+    let request = ErasureRequest { conversation, person, by: args.by.clone(), tenant };
     Client::new(&args.gateway)?.post("/api/v1/erasures", &request).await
 }
 

@@ -83,6 +83,7 @@ struct Deliveries {
 struct Replayed {
     webhook: String,
     replayed: usize,
+    last: Option<u64>,
 }
 
 pub(super) fn run(command: WebhookCommand) -> CliResult {
@@ -97,14 +98,8 @@ pub(super) fn run(command: WebhookCommand) -> CliResult {
 
 async fn list(args: ListArgs) -> CliResult {
     let Webhooks { webhooks } = Client::new(&args.common.gateway)?.get("/api/v1/webhooks").await?;
-    if args.common.json {
-        output::json(&webhooks)?;
-    } else if webhooks.is_empty() {
-        output::line("the site's file has no [[webhook]]")?;
-    } else {
-        let rows: Vec<Vec<String>> = webhooks.iter().map(row).collect();
-        output::table(&["name", "state", "waiting", "dead", "delivered", "failed", "url", "last error"], &rows)?;
-    }
+    let head = ["name", "state", "waiting", "dead", "delivered", "failed", "url", "last error"];
+    output::list(args.common.json, &webhooks, "the site's file has no [[webhook]]", &head, row)?;
     Ok(Outcome::Done)
 }
 
@@ -146,20 +141,11 @@ async fn dead(args: DeadArgs) -> CliResult {
             found.extend(page.deliveries);
         }
     }
-    if args.common.json {
-        output::json(&found)?;
-    } else if found.is_empty() {
-        output::line("nothing was given up")?;
-    } else {
-        let rows: Vec<Vec<String>> = found
-            .iter()
-            .map(|one| {
-                let error = one.error.clone().unwrap_or_default();
-                vec![one.id.to_string(), one.webhook.clone(), one.webhook_id.clone(), one.attempts.to_string(), error]
-            })
-            .collect();
-        output::table(&["id", "webhook", "webhook-id", "attempts", "error"], &rows)?;
-    }
+    let head = ["id", "webhook", "webhook-id", "attempts", "error"];
+    output::list(args.common.json, &found, "nothing was given up", &head, |one| {
+        let error = one.error.clone().unwrap_or_default();
+        vec![one.id.to_string(), one.webhook.clone(), one.webhook_id.clone(), one.attempts.to_string(), error]
+    })?;
     Ok(Outcome::Done)
 }
 
@@ -167,14 +153,13 @@ async fn replay(args: ReplayArgs) -> CliResult {
     let client = Client::new(&args.common.gateway)?;
     let mut done: Vec<Replayed> = Vec::new();
     if let Some(name) = &args.dead {
-        loop {
-            let path = format!("/api/v1/webhooks/{}/replay", encode(name));
+        // Each once, by its number: one that dies again at once is not taken up for ever.
+        let mut after = Some(0);
+        while let Some(from) = after {
+            let path = format!("/api/v1/webhooks/{}/replay?after={from}", encode(name));
             let one: Replayed = client.post(&path, &json!({})).await?;
-            let more = one.replayed > 0;
+            after = one.last;
             done.push(one);
-            if !more {
-                break;
-            }
         }
     }
     for id in &args.ids {

@@ -11,7 +11,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
@@ -323,7 +323,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
                        People's numbers are masked unless `numbers=full` is asked for."
     ),
     paths(
-        about, calls, place, hangup, super::talk::mute, super::talk::recording, super::talk::supervise,
+        super::bus::dead, super::bus::replay, about, calls, place, hangup, super::talk::mute, super::talk::recording, super::talk::supervise,
         super::talk::supervise_as, super::talk::stop_supervising, conversations, conversation, conversation_events, super::recordings::recording,
         super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
@@ -353,17 +353,9 @@ pub fn openapi() -> Value {
         ("PlacedRecord", schemars::schema_for!(super::history::PlacedRecord)),
         ("ConversationState", schemars::schema_for!(ConversationState)),
     ];
+    let components = document["components"]["schemas"].as_object_mut().expect("there are schemas");
     for (name, schema) in own {
-        let mut schema = schema.to_value();
-        let inner = schema.as_object_mut().and_then(|schema| {
-            schema.remove("$schema");
-            schema.remove("$defs")
-        });
-        let schemas = &mut document["components"]["schemas"];
-        for (inner_name, inner_schema) in inner.as_ref().and_then(Value::as_object).into_iter().flatten() {
-            schemas[inner_name] = at_home(inner_schema.clone());
-        }
-        schemas[name] = at_home(schema);
+        add_component(components, name, schema);
     }
     let reference = |name: &str| serde_json::json!({ "$ref": format!("#/components/schemas/{name}") });
     document["components"]["schemas"]["Log"]["properties"]["records"]["items"] = reference("Record");
@@ -375,8 +367,22 @@ pub fn openapi() -> Value {
     document
 }
 
+/// Adds a schema to a document's components, and beside it what it defines for itself.
+pub(super) fn add_component(components: &mut Map<String, Value>, name: &str, schema: schemars::Schema) {
+    let mut schema = schema.to_value();
+    let inner = schema.as_object_mut().and_then(|schema| {
+        schema.remove("$schema");
+        schema.remove("$id");
+        schema.remove("$defs")
+    });
+    for (inner_name, inner) in inner.as_ref().and_then(Value::as_object).into_iter().flatten() {
+        components.insert(inner_name.clone(), at_home(inner.clone()));
+    }
+    components.insert(name.to_owned(), at_home(schema));
+}
+
 /// Turns references to `$defs` into references to the document's own components.
-pub(super) fn at_home(mut schema: Value) -> Value {
+fn at_home(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(fields) => {
             for (key, value) in fields.iter_mut() {
@@ -395,7 +401,7 @@ pub(super) fn at_home(mut schema: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
@@ -408,23 +414,25 @@ mod tests {
         assert_eq!(documented, served);
     }
 
+    /// Follows every reference of a document.
+    pub(in crate::http) fn references_lead_somewhere(value: &Value, root: &Value) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(target)) = fields.get("$ref") {
+                    let pointer = target.strip_prefix('#').unwrap();
+                    assert!(root.pointer(pointer).is_some(), "{target}");
+                }
+                fields.values().for_each(|value| references_lead_somewhere(value, root));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references_lead_somewhere(value, root)),
+            _ => {}
+        }
+    }
+
     #[test]
     fn every_reference_of_the_document_leads_somewhere() {
-        fn walk(value: &Value, root: &Value) {
-            match value {
-                Value::Object(fields) => {
-                    if let Some(Value::String(target)) = fields.get("$ref") {
-                        let pointer = target.strip_prefix('#').unwrap();
-                        assert!(root.pointer(pointer).is_some(), "{target}");
-                    }
-                    fields.values().for_each(|value| walk(value, root));
-                }
-                Value::Array(items) => items.iter().for_each(|value| walk(value, root)),
-                _ => {}
-            }
-        }
         let document = openapi();
-        walk(&document, &document);
+        references_lead_somewhere(&document, &document);
     }
 
     #[test]

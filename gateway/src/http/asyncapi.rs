@@ -3,17 +3,20 @@
 use ark_conversation::{CloudEvent, Event, Record, schema};
 use serde_json::{Map, Value, json};
 
-use super::api::at_home;
+use super::api::add_component;
 use super::history::PlacedRecord;
+use super::socket::{ClientMessage, ServerMessage};
 use crate::webhooks::TEST_TYPE;
 
 const CLOUD_EVENT: &str = "CloudEvent";
 const RECORD: &str = "Record";
 const PLACED: &str = "PlacedRecord";
+const CLIENT: &str = "SocketClientMessage";
+const SERVER: &str = "SocketServerMessage";
 /// Type and data of any event: for each type its data.
 const TYPED: &str = "TypedEvent";
 
-/// The AsyncAPI document: the event stream, the history, webhooks, and the log's direction on the bus.
+/// The AsyncAPI document: the event stream, the socket, the history, webhooks, and the log's direction on the bus.
 pub fn asyncapi() -> Value {
     json!({
         "asyncapi": "3.0.0",
@@ -64,6 +67,19 @@ fn channels() -> Value {
             "servers": [{ "$ref": "#/servers/gateway" }],
             "messages": { "record": message("record"), "placedRecord": message("placedRecord") }
         },
+        "socket": {
+            "address": "/api/v1/socket",
+            "title": "The socket",
+            "description": "A WebSocket of JSON texts. A client shows the token in the header Authorization, or in `hello` as its first message; \
+                            then it says `subscribe`, once. It is told each record of the whole log after `after`, once and in order: with the \
+                            last `position` that it has it goes on after a lost connection without gap or double. Live events (`live`: true) \
+                            come between them, have no position, and may be lost: `missed` says so, and all that is so now follows. A client \
+                            that takes no message for 10 s is told `slow` and cut. The gateway pings every 15 s. Closed with 1013: come again; \
+                            with 1008: not as you said it.",
+            "servers": [{ "$ref": "#/servers/gateway" }],
+            "messages": { "client": message("client"), "server": message("server") },
+            "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
+        },
         "history": {
             "address": "/api/v1/history",
             "title": "The history",
@@ -109,6 +125,18 @@ fn operations() -> Value {
     json!({
         "sendEvents": events,
         "sendHistory": history,
+        "sendSocket": {
+            "action": "send",
+            "channel": { "$ref": "#/channels/socket" },
+            "summary": "Tells whoever is connected what happened and what is so just now",
+            "messages": [{ "$ref": "#/channels/socket/messages/server" }]
+        },
+        "receiveSocket": {
+            "action": "receive",
+            "channel": { "$ref": "#/channels/socket" },
+            "summary": "Hears what a client wants to be told",
+            "messages": [{ "$ref": "#/channels/socket/messages/client" }]
+        },
         "sendWebhook": webhook,
         "sendLog": operation("log", "Carries committed records to the other gateways")
     })
@@ -171,6 +199,13 @@ fn messages() -> Value {
         let message = json!({ "name": name, "title": summary, "contentType": "application/json", "payload": payload });
         messages.insert(name.to_owned(), message);
     }
+    for (name, summary, of) in
+        [("client", "What a socket's client says", CLIENT), ("server", "What a socket's gateway says", SERVER)]
+    {
+        let message =
+            json!({ "name": name, "title": summary, "contentType": "application/json", "payload": component(of) });
+        messages.insert(name.to_owned(), message);
+    }
     Value::Object(messages)
 }
 
@@ -180,18 +215,11 @@ fn schemas() -> Value {
         (CLOUD_EVENT, schemars::schema_for!(CloudEvent)),
         (RECORD, schemars::schema_for!(Record)),
         (PLACED, schemars::schema_for!(PlacedRecord)),
+        (CLIENT, schemars::schema_for!(ClientMessage)),
+        (SERVER, schemars::schema_for!(ServerMessage<'_>)),
     ];
     for (name, schema) in own.into_iter().chain(schema::all().into_iter().filter(|(name, _)| *name != schema::RECORD)) {
-        let mut schema = schema.to_value();
-        let inner = schema.as_object_mut().and_then(|schema| {
-            schema.remove("$schema");
-            schema.remove("$id");
-            schema.remove("$defs")
-        });
-        for (inner_name, inner) in inner.as_ref().and_then(Value::as_object).into_iter().flatten() {
-            all.insert(inner_name.clone(), at_home(inner.clone()));
-        }
-        all.insert(name.to_owned(), at_home(schema));
+        add_component(&mut all, name, schema);
     }
     let known = Event::TYPES.iter().map(|name| {
         json!({ "type": "object", "title": name, "properties": { "type": { "const": name }, "data": component(name) } })
@@ -208,6 +236,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::http::api::tests::references_lead_somewhere;
 
     #[test]
     fn the_document_is_the_kept_one() {
@@ -225,20 +254,8 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere_and_every_type_is_there() {
-        fn walk(value: &Value, root: &Value) {
-            match value {
-                Value::Object(fields) => {
-                    if let Some(Value::String(target)) = fields.get("$ref") {
-                        assert!(root.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
-                    }
-                    fields.values().for_each(|value| walk(value, root));
-                }
-                Value::Array(items) => items.iter().for_each(|value| walk(value, root)),
-                _ => {}
-            }
-        }
         let document = asyncapi();
-        walk(&document, &document);
+        references_lead_somewhere(&document, &document);
         for name in Event::TYPES {
             assert!(document["channels"]["webhook"]["messages"][name].is_object(), "{name}");
             assert!(document["components"]["schemas"][name].is_object(), "{name}");

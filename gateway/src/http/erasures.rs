@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use ark_conversation::Tenant;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -28,6 +29,9 @@ pub(crate) struct ErasureRequest {
     pub(crate) person: Option<String>,
     /// Who erases, for the audit trail.
     pub(crate) by: String,
+    /// Of this tenant; left out: `main`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<String>,
 }
 
 /// Erase what people said and are reached by, for ever
@@ -55,8 +59,10 @@ pub(super) async fn erase(
         }
         _ => return Err(ApiError::bad_request("name a `conversation` or a `person`, one of the two")),
     };
+    let tenant = request.tenant.as_deref().map(Tenant::new).transpose();
+    let tenant = tenant.map_err(|error| ApiError::bad_request(format!("`tenant`: {error}")))?.unwrap_or_default();
     let store = web.control.store();
-    let erased = erasure::erase(&*store, &web.files, whose, &request.by).await;
+    let erased = erasure::erase(&*store, &tenant, &web.files, whose, &request.by).await;
     Ok(Json(erased.map_err(|error| match error {
         ErasureError::Nothing(message) => ControlError::NotFound(message).into(),
         ErasureError::Open(_) => ControlError::Refused(error.to_string()).into(),

@@ -42,6 +42,21 @@ pub(super) struct StreamQuery {
     numbers: Numbers,
 }
 
+impl StreamQuery {
+    /// The types that are wanted, when the parameters go together.
+    fn types_that_fit(&self) -> Result<Vec<String>, ApiError> {
+        if self.conversation.is_some() && (self.after.is_some() || self.types.is_some()) {
+            let why = "`after` and `types` are for the whole log; with `conversation` use `after_seq`";
+            return Err(ApiError::bad_request(why));
+        }
+        if self.conversation.is_none() && self.after_seq.is_some() {
+            let why = "`after_seq` needs `conversation`; the whole log has positions: `after`";
+            return Err(ApiError::bad_request(why));
+        }
+        super::history::types(self.types.as_deref())
+    }
+}
+
 /// The log, live, as server-sent events
 ///
 /// `event: record`, `data:` the record as JSON. `id:` is its `seq` when one conversation is followed, and its `position` in the whole log
@@ -62,10 +77,9 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
-    let place = Arc::clone(&web.streams)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::unavailable("too many event streams are open; close some"))?;
     let conversation = query.conversation.as_deref().map(parse_id).transpose()?;
+    let types = query.types_that_fit()?;
+    let place = web.stream_place()?;
     let filter = Filter { conversation, ..Filter::default() };
     // The subscription comes before the first look into the store: what is committed meanwhile is in one of them.
     let subscription =
@@ -75,23 +89,12 @@ pub(super) async fn stream(
     let out = Out { sender, full: query.numbers.full() };
     let (store, bus) = (web.control.store(), web.control.bus());
     if let Some(id) = conversation {
-        if query.after.is_some() || query.types.is_some() {
-            return Err(ApiError::bad_request(
-                "`after` and `types` are for the whole log; with `conversation` use `after_seq`",
-            ));
-        }
         let after = last_event.or(query.after_seq).unwrap_or(0);
         tokio::spawn(async move {
             follow(id, after, store, subscription, &out).await;
             drop(place);
         });
     } else {
-        if query.after_seq.is_some() {
-            return Err(ApiError::bad_request(
-                "`after_seq` needs `conversation`; the whole log has positions: `after`",
-            ));
-        }
-        let types = super::history::types(query.types.as_deref())?;
         let after = match last_event.or(query.after) {
             Some(after) => after,
             None => store.feed_end().await?,
@@ -191,19 +194,19 @@ async fn everything(
     loop {
         let looked = Instant::now();
         // When the store is away the stream ends, and the reader comes back with the last id it saw.
-        let (records, next, more, held) = super::history::page(&*store, after, types, out.full).await?;
-        after = next;
-        for record in records {
-            out.placed(&record).await?;
+        let page = super::history::page(&*store, after, PAGE_MAX, types, out.full).await.ok()?;
+        after = page.next;
+        for record in &page.records {
+            out.placed(record).await?;
         }
-        if more {
+        if page.more {
             continue;
         }
         if !std::mem::replace(&mut told, true) {
             let live = Event::default().event("live").id(after.to_string()).data("{}");
             out.send(live).await?;
         }
-        let wait = if held { FEED_EVERY } else { FEED_POLL };
+        let wait = if page.held { FEED_EVERY } else { FEED_POLL };
         tokio::select! {
             () = out.sender.closed() => return None,
             () = tokio::time::sleep(wait) => {}

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use ark_conversation::{Record, Tenant};
-use ark_store::{Positioned, Store};
+use ark_store::{Store, StoreError};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -99,22 +99,19 @@ pub(super) async fn history(
     let store = web.control.store();
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if lines.into_iter().any(|accept| accept.contains(NDJSON)) {
-        let place = Arc::clone(&web.streams)
-            .try_acquire_owned()
-            .map_err(|_| ApiError::unavailable("too many streams are open; close some"))?;
+        let place = web.stream_place()?;
         let (sender, receiver) = mpsc::channel(HISTORY_PAGES);
         // The first page says whether the store answers, while there is still a status to say it with.
-        let first = store.feed(&Tenant::default(), query.after, PAGE_MAX).await?;
+        let first = page(&*store, query.after, PAGE_MAX, &types, full).await?;
         tokio::spawn(async move {
-            let mut page = first;
-            while !page.records.is_empty() {
-                let chunk = lines_of(page.records, &types, full);
-                if sender.send(Ok::<_, Infallible>(chunk)).await.is_err() {
+            let mut part = first;
+            while part.more {
+                if sender.send(Ok::<_, Infallible>(lines_of(&part.records))).await.is_err() {
                     break;
                 }
                 // When the store is away the stream ends; the reader goes on from the last position it has.
-                let Ok(next) = store.feed(&Tenant::default(), page.next, PAGE_MAX).await else { break };
-                page = next;
+                let Ok(next) = page(&*store, part.next, PAGE_MAX, &types, full).await else { break };
+                part = next;
             }
             drop(place);
         });
@@ -122,39 +119,44 @@ pub(super) async fn history(
         return Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response());
     }
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let page = store.feed(&Tenant::default(), query.after, limit).await?;
-    let end = page.records.is_empty();
-    let records = page.records.into_iter().filter(|one| wanted(one, &types)).map(|one| placed(one, full)).collect();
-    Ok(Json(History { records, next: page.next, end }).into_response())
+    let Part { records, next, more, .. } = page(&*store, query.after, limit, &types, full).await?;
+    Ok(Json(History { records, next, end: !more }).into_response())
 }
 
-fn wanted(one: &Positioned, types: &[String]) -> bool {
-    wants(types, one.record.event.type_name())
+/// A look at a part of the log.
+pub(super) struct Part {
+    /// What is wanted of it, as it is shown.
+    pub(super) records: Vec<PlacedRecord>,
+    /// Where the next look begins.
+    pub(super) next: u64,
+    /// There was something, wanted or not: look again.
+    pub(super) more: bool,
+    /// A transaction under way holds something back.
+    pub(super) held: bool,
 }
 
-pub(super) fn placed(one: Positioned, full: bool) -> PlacedRecord {
-    PlacedRecord { position: one.position, record: mask::record(one.record, full) }
+/// Looks at up to `limit` records after a position.
+pub(super) async fn page(
+    store: &dyn Store,
+    after: u64,
+    limit: usize,
+    types: &[String],
+    full: bool,
+) -> Result<Part, StoreError> {
+    let page = store.feed(&Tenant::default(), after, limit).await?;
+    let more = !page.records.is_empty();
+    let wanted = page.records.into_iter().filter(|one| wants(types, one.record.event.type_name()));
+    let records =
+        wanted.map(|one| PlacedRecord { position: one.position, record: mask::record(one.record, full) }).collect();
+    Ok(Part { records, next: page.next, more, held: page.held })
 }
 
-fn lines_of(records: Vec<Positioned>, types: &[String], full: bool) -> Bytes {
+fn lines_of(records: &[PlacedRecord]) -> Bytes {
     let mut out = Vec::new();
-    for one in records.into_iter().filter(|one| wanted(one, types)) {
-        if serde_json::to_writer(&mut out, &placed(one, full)).is_ok() {
+    for record in records {
+        if serde_json::to_writer(&mut out, record).is_ok() {
             out.push(b'\n');
         }
     }
     out.into()
-}
-
-/// One page of the log for a stream: what is wanted of it, and where the next begins. None: the store is away.
-pub(super) async fn page(
-    store: &dyn Store,
-    after: u64,
-    types: &[String],
-    full: bool,
-) -> Option<(Vec<PlacedRecord>, u64, bool, bool)> {
-    let page = store.feed(&Tenant::default(), after, PAGE_MAX).await.ok()?;
-    let more = !page.records.is_empty();
-    let records = page.records.into_iter().filter(|one| wanted(one, types)).map(|one| placed(one, full)).collect();
-    Some((records, page.next, more, page.held))
 }

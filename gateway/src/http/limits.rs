@@ -28,6 +28,18 @@ pub const FEED_POLL: Duration = Duration::from_secs(1);
 pub const HISTORY_PAGES: usize = 2;
 /// How often an idle event stream shows that it lives.
 pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a WebSocket may be open before its client has shown the token.
+pub const SOCKET_HELLO_MAX: Duration = Duration::from_secs(10);
+/// WebSockets of clients that have not shown the token yet; one more is answered 503.
+pub const SOCKET_STRANGERS_MAX: usize = 32;
+/// Largest message of a WebSocket's client.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// How long one message may take to be taken by a WebSocket's client; one that is slower is cut, and goes on later.
+pub const SOCKET_SEND_MAX: Duration = Duration::from_secs(10);
+/// How long the word that it was too slow waits for a WebSocket's client to read it.
+pub const SOCKET_SLOW_GOODBYE: Duration = Duration::from_secs(30);
+/// A WebSocket's client that answers no ping for so long is gone: three pings.
+pub const SOCKET_SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Conversations, or events of one, in one answer.
 pub const PAGE_MAX: usize = 500;
 /// The same when the request names no number.

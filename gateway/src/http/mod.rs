@@ -7,6 +7,7 @@ mod api;
 mod assets;
 mod asyncapi;
 mod auth;
+pub(crate) mod bus;
 pub(crate) mod erasures;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod history;
 pub mod limits;
 pub(crate) mod mask;
 mod recordings;
+mod socket;
 mod talk;
 pub mod tls;
 pub mod token;
@@ -33,11 +35,10 @@ use axum::routing::{MethodRouter, get, patch, post};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 use utoipa::ToSchema;
@@ -58,6 +59,9 @@ pub struct Web {
     files: PathBuf,
     about: About,
     streams: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+    socket_patience: Duration,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -90,9 +94,38 @@ pub struct WebConfig {
 impl Web {
     /// The web face of a running gateway.
     pub fn new(config: WebConfig) -> Arc<Self> {
+        Self::with_socket_patience(config, limits::SOCKET_SEND_MAX)
+    }
+
+    /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
+    pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
         let WebConfig { control, token, public_url, tls, files, about } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
-        Arc::new(Self { control, token, public_url, tls, files, about, streams })
+        let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
+        let closing = watch::Sender::new(false);
+        Arc::new(Self { control, token, public_url, tls, files, about, streams, strangers, closing, socket_patience })
+    }
+
+    /// Tells every WebSocket that the gateway stops; none is opened any more.
+    pub fn close_sockets(&self) {
+        self.closing.send_replace(true);
+    }
+
+    fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// A place for a WebSocket whose client has not shown the token yet.
+    fn stranger_place(&self) -> Result<OwnedSemaphorePermit, error::ApiError> {
+        let place = Arc::clone(&self.strangers).try_acquire_owned();
+        place
+            .map_err(|_| error::ApiError::unavailable("too many sockets without a token are open; send it in a header"))
+    }
+
+    /// A place among the [`limits::STREAMS_MAX`] streams; it is free again when it is dropped.
+    fn stream_place(&self) -> Result<OwnedSemaphorePermit, error::ApiError> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| error::ApiError::unavailable("too many streams are open; close some"))
     }
 }
 
@@ -102,6 +135,8 @@ type Routes = Vec<(&'static str, MethodRouter<Arc<Web>>)>;
 fn api_routes() -> Routes {
     vec![
         ("/api/v1/about", get(api::about)),
+        ("/api/v1/bus/dead", get(bus::dead)),
+        ("/api/v1/bus/replay", post(bus::replay)),
         ("/api/v1/calls", get(api::calls).post(api::place)),
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
@@ -139,6 +174,8 @@ pub fn router(web: Arc<Web>) -> Router {
     let open = Router::new()
         .route("/", get(assets::page))
         .route("/assets/{name}", get(assets::asset))
+        // It looks itself who may: a browser can send no header with a socket.
+        .route("/api/v1/socket", get(socket::socket))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     open.merge(guarded)
@@ -150,7 +187,8 @@ pub fn router(web: Arc<Web>) -> Router {
         .with_state(web)
 }
 
-/// Serves until `stop` is done; requests that are being answered get their end, event streams are cut.
+/// Serves until `stop` is done; requests that are being answered get their end, event streams are cut. WebSockets are
+/// the [`Web`]'s to close.
 ///
 /// # Errors
 /// The listener broke.
@@ -178,7 +216,7 @@ async fn take_connections<L: Listener>(
     head_timeout: Duration,
 ) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
+    let (stopping, _) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -194,15 +232,28 @@ async fn take_connections<L: Listener>(
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        // With upgrades, for which the library has no watched shutdown of its own.
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut stopped = stopping.subscribe();
         connections.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let stop = async { drop(stopped.wait_for(|stop| *stop).await) };
             // A client that breaks off is no event.
-            let _ = connection.await;
+            let ended = tokio::select! {
+                _ = connection.as_mut() => true,
+                () = stop => false,
+            };
+            if !ended {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
             drop(place);
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(limits::STOP_MAX, graceful.shutdown()).await;
+    stopping.send_replace(true);
+    let answered = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(limits::STOP_MAX, answered).await;
     connections.shutdown().await;
 }
 

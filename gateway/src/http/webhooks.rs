@@ -110,6 +110,17 @@ pub(super) struct Replayed {
     webhook: String,
     /// How many deliveries.
     replayed: usize,
+    /// Up to which number: `after` of the next request. None: nothing is left.
+    last: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplayQuery {
+    /// Only those with a number above this: `last` of the answer before.
+    #[serde(default)]
+    after: u64,
 }
 
 /// Send a delivery again that was given up or taken, with the same webhook-id
@@ -122,31 +133,33 @@ pub(super) struct Replayed {
     )
 )]
 pub(super) async fn replay(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<Json<Replayed>, ApiError> {
-    let number = id.parse().map_err(|_| {
+    let number: u64 = id.parse().map_err(|_| {
         ApiError::bad_request(format!("`{id}` is not a delivery's number: `ark webhook dead` lists them"))
     })?;
     let Some(webhook) = webhooks(&web)?.replay(number).await? else {
         return Err(ApiError::not_found(format!("no webhook has a delivery {id} that is dead or done")));
     };
-    Ok(Json(Replayed { webhook, replayed: 1 }))
+    Ok(Json(Replayed { webhook, replayed: 1, last: Some(number) }))
 }
 
 /// Send everything again that a webhook gave up: the oldest 1,000 at once
 #[utoipa::path(
     post, path = "/api/v1/webhooks/{name}/replay", tag = "webhooks",
-    params(("name" = String, Path, description = "The webhook's name")),
+    params(("name" = String, Path, description = "The webhook's name"), ReplayQuery),
     responses((status = 200, body = Replayed), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn replay_dead(
     State(web): State<Arc<Web>>,
     Path(name): Path<String>,
+    query: Result<Query<ReplayQuery>, QueryRejection>,
 ) -> Result<Json<Replayed>, ApiError> {
+    let Query(query) = query?;
     let webhooks = webhooks(&web)?;
     if !webhooks.knows(&name) {
         return Err(no_webhook(&name));
     }
-    let replayed = webhooks.replay_dead(&name).await?;
-    Ok(Json(Replayed { webhook: name, replayed }))
+    let (replayed, last) = webhooks.replay_dead(&name, query.after).await?;
+    Ok(Json(Replayed { webhook: name, replayed, last }))
 }
 
 /// Send one event of type ark.webhook.test.v1 now, and say what came of it
@@ -166,5 +179,5 @@ pub(super) async fn test(State(web): State<Arc<Web>>, Path(name): Path<String>) 
     responses((status = 204, description = "Done"), (status = 404, body = ErrorBody))
 )]
 pub(super) async fn enable(State(web): State<Arc<Web>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    if webhooks(&web)?.enable(&name) { Ok(StatusCode::NO_CONTENT) } else { Err(no_webhook(&name)) }
+    if webhooks(&web)?.enable(&name).await? { Ok(StatusCode::NO_CONTENT) } else { Err(no_webhook(&name)) }
 }

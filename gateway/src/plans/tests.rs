@@ -98,9 +98,21 @@ impl Rig {
         }
     }
 
-    /// The gateway starts.
+    /// The gateway starts, with a store of its own.
     async fn start(&self) -> Up {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(self.folder.join("ark.db")).unwrap());
+        let begun = std::time::Instant::now();
+        let store = loop {
+            match SqliteStore::open(self.folder.join("ark.db")) {
+                // A program that another test starts in this moment has the lock of the store before for as long as it begins.
+                Err(StoreError::Locked { .. }) if begun.elapsed().as_secs() < 20 => tokio::task::yield_now().await,
+                opened => break opened.unwrap(),
+            }
+        };
+        self.start_on(Arc::new(store), false).await
+    }
+
+    /// The gateway starts; when the store is `shared`, others have it, too.
+    async fn start_on(&self, store: Arc<dyn Store>, shared: bool) -> Up {
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
         let writer = Writer { tenant: Tenant::default(), gateway: "gw1".into() };
         let onward = Onward::Direct(Arc::clone(&bus));
@@ -108,9 +120,10 @@ impl Rig {
         let (log, log_writer) = conversations::start(Arc::clone(&store), onward.clone(), writer.clone(), spool).await;
         let carried = bus.subscribe(Filter::default()).await.unwrap();
         let preparer = prompts::Preparer::new(&self.config);
-        let plans = Plans::new(Arc::clone(&self.config), Arc::clone(&store), onward, log, writer, preparer);
+        let mut plans = Plans::new(Arc::clone(&self.config), Arc::clone(&store), onward, log, writer, preparer);
+        plans.shared = shared;
         let refused = plans.load_all().await;
-        Up { plans, store, log_writer, carried, refused }
+        Up { plans: Arc::new(plans), store, log_writer, carried, refused }
     }
 }
 
@@ -121,7 +134,7 @@ impl Drop for Rig {
 }
 
 struct Up {
-    plans: Plans,
+    plans: Arc<Plans>,
     store: Arc<dyn Store>,
     log_writer: conversations::LogWriter,
     carried: ark_bus::Subscription,
@@ -310,6 +323,96 @@ async fn two_hotlines_share_a_plan_and_two_files_cannot_share_a_name() {
     rig.write("b.toml", plan("other", "Good day"));
     up.plans.look_for_changes().await;
     assert_eq!(up.plans.hotlines().len(), 3);
+}
+
+/// Two gateways of one store, both with the same plan file.
+async fn site(what: &str) -> (Rig, Rig, Up, Up) {
+    let (one, two) = (Rig::new(&format!("{what}-1"), &["p.toml"]), Rig::new(&format!("{what}-2"), &["p.toml"]));
+    one.write("p.toml", plan("p", "Hello"));
+    two.write("p.toml", plan("p", "Hello"));
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(one.folder.join("ark.db")).unwrap());
+    let a = one.start_on(Arc::clone(&store), true).await;
+    let b = two.start_on(store, true).await;
+    (one, two, a, b)
+}
+
+#[tokio::test]
+async fn what_one_gateway_makes_live_becomes_live_at_the_others() {
+    let (_one, two, a, b) = site("site").await;
+    a.plans.publish("p", Some(plan("p", "Good day")), "api").await.unwrap();
+    b.plans.follow().await;
+    assert_eq!(b.state(), [("p".to_owned(), Some(2), None)]);
+    b.plans.roll_back("p", None, "api").await.unwrap();
+    a.plans.follow().await;
+    assert_eq!(a.state(), [("p".to_owned(), Some(1), None)], "its file says so, too");
+
+    let publish = |up: &Up, hello: &str| {
+        let text = plan("p", hello);
+        let plans = Arc::clone(&up.plans);
+        async move { plans.publish("p", Some(text), "api").await.unwrap() }
+    };
+    for round in 0..5 {
+        let (left, right) = (format!("Left {round}"), format!("Right {round}"));
+        tokio::join!(publish(&a, &left), publish(&b, &right));
+        a.plans.follow().await;
+        b.plans.follow().await;
+        let last = a.store.live_plan(&Tenant::default(), "p").await.unwrap().unwrap();
+        assert_eq!((a.live(), b.live()), (Some(last.version), Some(last.version)), "the store's order is everybody's");
+    }
+    two.write("p.toml", plan("p", "From a file"));
+    b.plans.look_for_changes().await;
+    a.plans.follow().await;
+    assert_eq!(a.live(), b.live());
+    assert!(a.reason().contains("the file of a gateway published version"), "{}", a.reason());
+}
+
+#[tokio::test]
+async fn a_gateway_that_cannot_make_a_version_live_stays_where_it_was_and_says_so_once() {
+    let (one, two, a, b) = site("behind").await;
+    let text = plan("p", "Hello").replace("person.\" }", "person.\", file = { en = \"cut.wav\" } }");
+    one.write("cut.wav", wav(400));
+    two.write("cut.wav", "no sound");
+    a.plans.publish("p", Some(text), "api").await.unwrap();
+    for _ in 0..3 {
+        b.plans.follow().await;
+    }
+    assert_eq!((a.live(), b.live()), (Some(2), Some(1)));
+    assert!(b.reason().starts_with("version 2 is live at the other gateways and cannot be here: "), "{}", b.reason());
+    assert!(b.reason().contains("cut.wav"), "{}", b.reason());
+    let views = b.plans.views(&BTreeMap::new()).await.unwrap();
+    assert_eq!((views[0].live, views[0].refused.as_ref()), (Some(1), None));
+    assert!(views[0].behind.is_some());
+
+    two.write("cut.wav", wav(400));
+    b.plans.lock()[0].behind.as_mut().unwrap().try_now();
+    b.plans.follow().await;
+    assert_eq!(b.state(), [("p".to_owned(), Some(2), None)]);
+    drop(a);
+    let log = b.stop().await;
+    assert_eq!(log.iter().filter(|t| *t == "ark.plan.refused.v1").count(), 1, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_starts_with_an_old_file_does_not_take_the_others_back() {
+    let (one, two, a, b) = site("stale").await;
+    one.write("p.toml", plan("p", "Good day"));
+    a.plans.look_for_changes().await;
+    let store = Arc::clone(&b.store);
+    drop(b);
+    let b = two.start_on(store, true).await;
+    assert_eq!((a.live(), b.live()), (Some(2), Some(2)));
+    assert!(b.reason().contains("unchanged since version 1, after which the file of a gateway"), "{}", b.reason());
+    // Copied once more, and not changed.
+    two.write("p.toml", plan("p", "Hello"));
+    b.plans.look_for_changes().await;
+    assert_eq!(b.live(), Some(2));
+    two.write("p.toml", plan("p", "Good day"));
+    b.plans.look_for_changes().await;
+    assert_eq!(b.state(), [("p".to_owned(), Some(2), None)]);
+    two.write("p.toml", plan("p", "Hello"));
+    b.plans.look_for_changes().await;
+    a.plans.follow().await;
+    assert_eq!((a.live(), b.live()), (Some(1), Some(1)), "a file that was changed back is a decision");
 }
 
 #[test]

@@ -78,8 +78,10 @@ pub(super) struct Stats {
     pub(super) delivered: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) given_up: AtomicU64,
-    /// It answered 410: nothing is sent until somebody says so, or the gateway is started again.
+    /// It answered 410: nothing is sent until somebody says so. As the store had it last, for all gateways.
     pub(super) gone: AtomicBool,
+    /// It answered 410, and the store does not know it yet.
+    unwritten: AtomicBool,
     pub(super) last_error: Mutex<Option<String>>,
 }
 
@@ -114,6 +116,47 @@ impl Endpoint {
         self.enabled && !self.stats.gone.load(Ordering::Relaxed)
     }
 
+    /// Where the store keeps whether it is gone: a place of the log's readers that counts up with each 410 and with each time that
+    /// it is enabled again. It is odd while nothing is to be sent.
+    fn switch(&self) -> String {
+        format!("{}:gone", self.adapter())
+    }
+
+    /// Asks the store whether anything is to be sent: another gateway may have heard the 410, or been told to go on.
+    pub(super) async fn look(&self) -> Result<(), StoreError> {
+        if self.stats.unwritten.load(Ordering::Relaxed) {
+            return self.set_gone(true).await;
+        }
+        let switch = self.store.reader(&Tenant::default(), &self.switch()).await?;
+        self.stats.gone.store(switch.is_some_and(|switch| switch % 2 == 1), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes down, for every gateway and every later process, that it is gone or that it is not any more.
+    pub(super) async fn set_gone(&self, gone: bool) -> Result<(), StoreError> {
+        let tenant = Tenant::default();
+        if gone {
+            self.stats.gone.store(true, Ordering::Relaxed);
+            self.stats.unwritten.store(true, Ordering::Relaxed);
+        }
+        loop {
+            let from = self.store.reader(&tenant, &self.switch()).await?;
+            if (from.unwrap_or(0) % 2 == 1) != gone {
+                let to = from.unwrap_or(0) + 1;
+                let reader = self.switch();
+                let step = Advance { tenant: tenant.clone(), reader, from, to, deliveries: Vec::new() };
+                match self.store.advance(step).await {
+                    // Another gateway was here first: perhaps with the same.
+                    Err(StoreError::Conflict(_)) => continue,
+                    moved => drop(moved?),
+                }
+            }
+            self.stats.unwritten.store(false, Ordering::Relaxed);
+            self.stats.gone.store(gone, Ordering::Relaxed);
+            return Ok(());
+        }
+    }
+
     /// Runs until `stop`.
     pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut sending = JoinSet::new();
@@ -123,7 +166,7 @@ impl Endpoint {
         let mut said: Option<Instant> = None;
         loop {
             let mut pause = self.bounds.poll;
-            if self.is_on() {
+            if self.enabled {
                 match self.step(&mut reading, &mut sending, due).await {
                     Ok(soon) => pause = soon.unwrap_or(pause),
                     Err(error) => {
@@ -159,9 +202,20 @@ impl Endpoint {
         sending: &mut JoinSet<()>,
         due: bool,
     ) -> Result<Option<Duration>, StoreError> {
+        if !self.is_on() {
+            self.look().await?;
+            if !self.is_on() {
+                return Ok(None);
+            }
+        }
         let read = self.read_on(reading).await?;
         let free = IN_FLIGHT.saturating_sub(sending.len());
         if free > 0 && (due || read.left) {
+            // Another gateway may have heard the 410, or an earlier process.
+            self.look().await?;
+            if !self.is_on() {
+                return Ok(None);
+            }
             let ttl = self.timeout + self.bounds.claim_beyond;
             for delivery in self.store.claim_deliveries(&self.adapter(), &self.gateway, ttl, free).await? {
                 let endpoint = Arc::clone(self);
@@ -259,7 +313,7 @@ impl Endpoint {
             Ok(Some(record)) => {
                 let body = body(record, self.numbers);
                 let answer = self.post(&delivery.what.key, body).await;
-                self.judge(&delivery, answer)
+                self.judge(&delivery, answer).await
             }
             Ok(None) => Outcome::GiveUp { error: "its record is not in the log".to_owned() },
             Err(error) => Outcome::Retry { error: error.to_string(), after: self.bounds.retry_first },
@@ -313,11 +367,16 @@ impl Endpoint {
     }
 
     /// What an answer means.
-    fn judge(&self, delivery: &Delivery, answer: Result<Answer, String>) -> Outcome {
+    async fn judge(&self, delivery: &Delivery, answer: Result<Answer, String>) -> Outcome {
         let (error, asked) = match answer {
             Ok(Answer { status: 200..=299, .. }) => return Outcome::Delivered,
             Ok(Answer { status: 410, .. }) => {
-                if !self.stats.gone.swap(true, Ordering::Relaxed) {
+                let news = !self.stats.gone.load(Ordering::Relaxed);
+                if let Err(error) = self.set_gone(true).await {
+                    let webhook = &self.name;
+                    tracing::warn!(webhook, %error, "that the webhook answered 410 cannot be written down yet; it is tried again");
+                }
+                if news {
                     let webhook = &self.name;
                     tracing::warn!(
                         webhook,

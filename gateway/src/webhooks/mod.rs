@@ -68,7 +68,7 @@ pub enum WebhookState {
     On,
     /// `enabled = false`: nothing is sent; the log keeps what is to be sent later.
     Off,
-    /// It answered 410: nothing is sent until `ark webhook enable`, or the gateway's next start.
+    /// It answered 410: no gateway sends anything until `ark webhook enable`.
     Gone,
 }
 
@@ -200,6 +200,7 @@ impl Webhooks {
     pub async fn views(&self) -> Result<Vec<WebhookView>, StoreError> {
         let mut views = Vec::new();
         for endpoint in &self.endpoints {
+            endpoint.look().await?;
             let counts = self.store.delivery_counts(&Tenant::default(), &endpoint.adapter()).await?;
             let stats = &endpoint.stats;
             let last_error = stats.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
@@ -261,13 +262,16 @@ impl Webhooks {
         Ok(None)
     }
 
-    /// Takes up again the oldest dead deliveries of a webhook, at most [`limits::REPLAY_MAX`]. Answers how many.
+    /// Takes up again the oldest dead deliveries of a webhook with a number above `after`, at most [`limits::REPLAY_MAX`].
+    /// Answers how many, and the number up to which it looked; none when there is nothing above `after`. Going on from there
+    /// comes to an end, also when one dies again at once.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn replay_dead(&self, name: &str) -> Result<usize, StoreError> {
+    pub async fn replay_dead(&self, name: &str, after: u64) -> Result<(usize, Option<u64>), StoreError> {
         let (tenant, adapter) = (Tenant::default(), endpoint::adapter(name));
-        let found = self.store.deliveries(&tenant, &adapter, DeliveryState::Dead, 0, limits::REPLAY_MAX).await?;
+        let found = self.store.deliveries(&tenant, &adapter, DeliveryState::Dead, after, limits::REPLAY_MAX).await?;
+        let last = found.last().map(|one| one.id);
         let mut replayed = 0;
         for one in found {
             replayed += usize::from(self.store.replay_delivery(&tenant, one.id).await?);
@@ -275,7 +279,7 @@ impl Webhooks {
         if let Some(endpoint) = self.endpoint(name) {
             endpoint.again.notify_one();
         }
-        Ok(replayed)
+        Ok((replayed, last))
     }
 
     /// Sends one event of type [`TEST_TYPE`], whatever the webhook's state, and says what came of it. None: there is no
@@ -301,14 +305,17 @@ impl Webhooks {
         })
     }
 
-    /// Takes up a webhook again that answered 410; what happened meanwhile is sent. False: there is no such webhook.
-    pub fn enable(&self, name: &str) -> bool {
-        let Some(endpoint) = self.endpoint(name) else { return false };
-        if endpoint.stats.gone.swap(false, Ordering::Relaxed) {
-            tracing::info!(webhook = name, "the webhook is sent events again");
-        }
+    /// Takes up a webhook again that answered 410, at every gateway; what happened meanwhile is sent. False: there is no such
+    /// webhook.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn enable(&self, name: &str) -> Result<bool, StoreError> {
+        let Some(endpoint) = self.endpoint(name) else { return Ok(false) };
+        endpoint.set_gone(false).await?;
+        tracing::info!(webhook = name, "the webhook is sent events");
         endpoint.again.notify_one();
-        true
+        Ok(true)
     }
 
     /// For `/metrics`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ark_bus::{Bus, EmbeddedBus};
@@ -73,6 +74,15 @@ impl Receiver {
         Self { address, seen }
     }
 
+    /// One that answers as `before`, and 200 once it is mended.
+    async fn broken(before: fn() -> Reply) -> (Self, Mend) {
+        let mended = Arc::new(AtomicBool::new(false));
+        let script = Arc::clone(&mended);
+        let receiver =
+            Self::start(move |_| if script.load(Ordering::SeqCst) { Reply::Status(200) } else { before() }).await;
+        (receiver, Mend(mended))
+    }
+
     async fn next(&mut self) -> Seen {
         tokio::time::timeout(PATIENCE, self.seen.recv()).await.expect("a request in time").unwrap()
     }
@@ -83,6 +93,15 @@ impl Receiver {
             ids.push(self.next().await.id().to_owned());
         }
         ids
+    }
+}
+
+/// Makes a broken [`Receiver`] well.
+struct Mend(Arc<AtomicBool>);
+
+impl Mend {
+    fn now(&self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -278,12 +297,7 @@ async fn a_refused_event_is_sent_again_with_its_id_and_holds_up_its_own_conversa
 #[tokio::test]
 async fn one_that_never_answers_is_given_up_holds_up_nobody_and_can_be_replayed() {
     let house = House::new("never");
-    let well = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let script = Arc::clone(&well);
-    let mut stuck = Receiver::start(move |_| {
-        if script.load(std::sync::atomic::Ordering::SeqCst) { Reply::Status(200) } else { Reply::Never }
-    })
-    .await;
+    let (mut stuck, mend) = Receiver::broken(|| Reply::Never).await;
     let mut other = Receiver::start(|_| Reply::Status(200)).await;
     let hanging = Webhook { timeout: Span(Duration::from_millis(60)), ..house.webhook("stuck", &stuck) };
     let bounds = Bounds { attempts_max: 2, ..quick() };
@@ -297,14 +311,16 @@ async fn one_that_never_answers_is_given_up_holds_up_nobody_and_can_be_replayed(
     assert_eq!(dead[0].error.as_deref(), Some("no answer within 0.06 s, after 2 attempts"));
     while stuck.seen.try_recv().is_ok() {}
 
-    well.store(true, std::sync::atomic::Ordering::SeqCst);
+    mend.now();
     assert_eq!(webhooks.replay(dead[7].id).await, Ok(Some("stuck".to_owned())));
     assert_eq!(stuck.next().await.id(), dead[7].webhook_id);
     until(async || webhooks.deliveries("stuck", DeliveryState::Done, 0, 9).await.unwrap().len() == 1).await;
     assert_eq!(webhooks.replay(dead[7].id).await, Ok(Some("stuck".to_owned())), "also one that was taken");
     assert_eq!(stuck.next().await.id(), dead[7].webhook_id);
     assert_eq!(webhooks.replay(1_000_000).await, Ok(None));
-    assert_eq!(webhooks.replay_dead("stuck").await, Ok(39));
+    let last = dead[39].id;
+    assert_eq!(webhooks.replay_dead("stuck", 0).await, Ok((39, Some(last))));
+    assert_eq!(webhooks.replay_dead("stuck", last).await, Ok((0, None)), "going on comes to an end");
     let mut again = stuck.ids(39).await;
     again.push(dead[7].webhook_id.clone());
     again.sort();
@@ -317,23 +333,27 @@ async fn one_that_never_answers_is_given_up_holds_up_nobody_and_can_be_replayed(
 #[tokio::test]
 async fn one_that_says_410_is_sent_nothing_until_it_is_enabled_and_then_everything() {
     let house = House::new("gone");
-    let gone = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let script = Arc::clone(&gone);
-    let mut receiver = Receiver::start(move |_| {
-        Reply::Status(if script.load(std::sync::atomic::Ordering::SeqCst) { 410 } else { 200 })
-    })
-    .await;
+    let (mut receiver, mend) = Receiver::broken(|| Reply::Status(410)).await;
     let (webhooks, running) = house.start(&[house.webhook("crm", &receiver)], quick()).await;
     let a = conversation(1);
     house.commit(vec![key(a, 1)]).await;
     assert_eq!(receiver.next().await.id(), format!("{a}-1"));
     until(async || webhooks.views().await.unwrap()[0].state == WebhookState::Gone).await;
-    house.commit(vec![key(a, 2), key(a, 3)]).await;
-    gone.store(false, std::sync::atomic::Ordering::SeqCst);
-    assert!(webhooks.enable("crm") && !webhooks.enable("unknown"));
+    house.commit(vec![key(a, 2)]).await;
+    running.stop().await;
+    // Nor after a restart, nor from another gateway.
+    let (webhooks, running) = house.start(&[house.webhook("crm", &receiver)], quick()).await;
+    let (others, beside) = house.start(&[house.webhook("crm", &receiver)], quick()).await;
+    assert_eq!(webhooks.views().await.unwrap()[0].state, WebhookState::Gone);
+    house.commit(vec![key(a, 3)]).await;
+    mend.now();
+    assert_eq!((webhooks.enable("crm").await, webhooks.enable("unknown").await), (Ok(true), Ok(false)));
     let expected: Vec<String> = (1..=3).map(|seq| format!("{a}-{seq}")).collect();
     assert_eq!(receiver.ids(3).await, expected, "nothing between the 410 and `enable`, and nothing missed");
+    until(async || others.views().await.unwrap()[0].state == WebhookState::On).await;
     running.stop().await;
+    beside.stop().await;
+    assert!(receiver.seen.try_recv().is_err(), "and nothing twice");
 }
 
 #[tokio::test]
@@ -467,12 +487,7 @@ async fn nothing_is_followed_and_inner_addresses_are_not_reached() {
 #[tokio::test]
 async fn what_waits_is_bounded_and_the_log_keeps_the_rest() {
     let house = House::new("bounded");
-    let well = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let script = Arc::clone(&well);
-    let mut receiver = Receiver::start(move |_| {
-        Reply::Status(if script.load(std::sync::atomic::Ordering::SeqCst) { 200 } else { 503 })
-    })
-    .await;
+    let (mut receiver, mend) = Receiver::broken(|| Reply::Status(503)).await;
     let bounds = Bounds { waiting_max: 10, ..quick() };
     let (webhooks, running) = house.start(&[house.webhook("crm", &receiver)], bounds).await;
     house.commit((1..=20).map(|n| key(conversation(1), n)).collect()).await;
@@ -481,7 +496,7 @@ async fn what_waits_is_bounded_and_the_log_keeps_the_rest() {
     // Looked at again and again meanwhile.
     receiver.ids(5).await;
     assert!(webhooks.views().await.unwrap()[0].waiting <= 20, "{:?}", webhooks.views().await);
-    well.store(true, std::sync::atomic::Ordering::SeqCst);
+    mend.now();
     let mut last = String::new();
     while !last.ends_with("-700") {
         last = receiver.next().await.id().to_owned();

@@ -45,7 +45,15 @@ impl Made {
     }
 
     pub(crate) fn web(self: &Arc<Self>) -> Arc<Web> {
-        Web::new(WebConfig {
+        Web::new(self.config())
+    }
+
+    pub(crate) fn web_with_patience(self: &Arc<Self>, patience: std::time::Duration) -> Arc<Web> {
+        Web::with_socket_patience(self.config(), patience)
+    }
+
+    fn config(self: &Arc<Self>) -> WebConfig {
+        WebConfig {
             control: Arc::clone(self) as Arc<dyn Control>,
             token: Token::new(TOKEN).unwrap(),
             public_url: None,
@@ -56,7 +64,7 @@ impl Made {
                 version: "0.1.0".into(),
                 call: vec!["sip:95188@192.0.2.7:5060".into()],
             },
-        })
+        }
     }
 
     /// Appends an event that happened `seconds` after the conversation began, and tells the bus.
@@ -85,6 +93,7 @@ impl Made {
         self.calls.lock().unwrap().push(CallView {
             id: id.to_string(),
             conversation: id.to_string(),
+            gateway: "gw1".into(),
             direction: CallDirection::In,
             state,
             from: "+86 138****12".into(),

@@ -4,6 +4,7 @@
 
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
+mod socket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -277,7 +278,9 @@ async fn webhooks_are_seen_tried_and_taken_up_again_over_the_api() {
     let (store, bus) = (Arc::clone(&made.store), Arc::clone(&made.bus));
     let (webhooks, running) = ark::webhooks::start(&config.webhook, "gw1", store, bus, &bounds).unwrap();
     *made.webhooks.lock().unwrap() = Some(webhooks);
+    let begun = std::time::Instant::now();
     while made.store.reader(&Tenant::default(), "webhook:crm").await.unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "it has no place in the log");
         tokio::task::yield_now().await;
     }
     let tried = json(ask(&router, post("/api/v1/webhooks/crm/test")).await).await;
@@ -483,5 +486,26 @@ async fn what_is_erased_through_the_api_is_gone_with_its_file() {
     }
     let nobody = order(format!(r#"{{"person": "{id}", "by": "anna"}}"#));
     assert_eq!(ask(&router, nobody).await.status(), StatusCode::NOT_FOUND);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn what_the_embedded_bus_gave_up_is_seen_and_sent_again_over_the_api() {
+    let made = Made::new("dead");
+    let router = router(made.web());
+    assert_eq!(json(ask(&router, get("/api/v1/bus/dead")).await).await["dead"], serde_json::json!([]));
+    let wake_up = ark_bus::contract::wake_up(7, 1);
+    let mut ingress = made.bus.ingress((0..made.bus.shards()).map(ark_bus::Shard).collect()).unwrap();
+    made.bus.wake(wake_up.clone()).unwrap().await.unwrap();
+    assert!(ingress.next().await.unwrap().park().await);
+    let dead = json(ask(&router, get("/api/v1/bus/dead?limit=10")).await).await;
+    assert_eq!((&dead["dead"][0]["id"], &dead["dead"][0]["reason"]), (&wake_up.id.clone().into(), &"rejected".into()));
+    let replay = |body: String| {
+        let request = Request::post("/api/v1/bus/replay").header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body)).unwrap()
+    };
+    assert_eq!(json(ask(&router, replay("{\"id\":\"none\"}".into())).await).await["sent"], 0);
+    assert_eq!(json(ask(&router, replay("{}".into())).await).await["sent"], 1);
+    assert_eq!(ingress.next().await.unwrap().wake_up.id, wake_up.id);
     std::fs::remove_dir_all(&made.folder).unwrap();
 }

@@ -1,7 +1,7 @@
 //! Seeded fuzzers and the tools that they share with the tests. Not for use in calls.
 
-mod codecs;
 mod audio;
+mod codecs;
 mod packets;
 mod sessions;
 mod speech;
@@ -9,8 +9,8 @@ mod wire;
 
 use std::time::Instant;
 
-pub use codecs::{codecs, transcoder};
 pub use audio::playout;
+pub use codecs::{codecs, transcoder};
 pub use packets::{OFFERS, dtmf, rtcp, rtp, sdp};
 pub use sessions::{recorder, session};
 pub use speech::speech;

@@ -5,14 +5,14 @@ use futures_util::StreamExt as _;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, ErrorKind, Event};
+use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, Event};
 use serde::Serialize;
 
 use super::connect::{self, Identity};
 use super::manage::Manager;
 use crate::BusError;
 use crate::limits::{COMMAND_TIMEOUT, PROBE_WAIT};
-use crate::topology::IDENTITY;
+use crate::topology::{IDENTITY, LIVE};
 
 /// How an object of the topology stands on the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -129,6 +129,25 @@ impl Manager {
             },
             reason = blocked => Ok(Some(reason)),
             () = tokio::time::sleep(PROBE_WAIT) => Ok(Some(format!("no confirm within {PROBE_WAIT:?}"))),
+        }
+    }
+
+    /// Whether any gateway hears live events: says nothing on their road and looks whether somebody was there to hear it. None: the
+    /// road is not laid, or this user may not know.
+    ///
+    /// # Errors
+    /// [`BusError::Unreachable`].
+    pub async fn live_is_heard(&self) -> Result<Option<bool>, BusError> {
+        let channel = self.channel().await?;
+        connect::timed(&self.broker, COMMAND_TIMEOUT, channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let sent = async {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            channel.basic_publish(LIVE.into(), "".into(), options, b"[]", BasicProperties::default()).await?.await
+        };
+        match connect::timed(&self.broker, COMMAND_TIMEOUT, sent).await {
+            Ok(confirmed) => Ok(Some(matches!(confirmed, Confirmation::Ack(None)))),
+            Err(error @ BusError::Unreachable { .. }) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 

@@ -161,7 +161,7 @@ impl Reader {
         let channel = connect::channel(&live.broker, &live.connection).await?;
         // A name of its own each time: the old queue may live until the broker misses its heartbeats.
         let instance = format!("{}-{incarnation}", self.shared.instance);
-        let [records, commands] = Topology::gateway_queues(&self.shared.gateway, &instance)
+        let [records, commands, _] = Topology::gateway_queues(&self.shared.gateway, &instance)
             .map_err(|error| BusError::Config(error.to_string()))?;
         let qos = channel.basic_qos(PREFETCH, BasicQosOptions { global: false });
         connect::timed(&live.broker, COMMAND_TIMEOUT, qos).await?;

@@ -8,6 +8,7 @@ mod compare;
 mod connect;
 mod ingress;
 mod link;
+mod live;
 mod log;
 mod manage;
 mod outbox;
@@ -18,18 +19,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ark_conversation::Record;
+use ark_conversation::{LiveEvent, Record};
 use jiff::Timestamp;
 use lapin::Connection;
 use lapin::tcp::OwnedTLSConfig;
 use tokio::sync::{mpsc, watch};
 
-use crate::limits::{BROKERS_MAX, GATEWAY_COMMANDS, MESSAGE_BYTES_MAX, PUBLISH_WINDOW, PUBLISH_WINDOW_MAX};
+use crate::limits::{
+    BROKERS_MAX, GATEWAY_COMMANDS, LIVE_BATCH, LIVE_WAITING, MESSAGE_BYTES_MAX, PUBLISH_WINDOW, PUBLISH_WINDOW_MAX,
+};
 use crate::receipt::Stub;
 use crate::topology::{EVENTS, GATEWAYS, Topology, TopologyConfig, check_name};
 use crate::{
-    Answer, Bus, BusError, BusHealth, DeadLetter, EmbeddedBus, Filter, Ingress, Receipt, Shard, Subscription, WakeUp,
-    Which,
+    Answer, Bus, BusError, BusHealth, DeadLetter, EmbeddedBus, Filter, Ingress, Overheard, Receipt, Shard,
+    Subscription, WakeUp, Which,
 };
 use connect::Identity;
 use ingress::RabbitIngress;
@@ -139,6 +142,7 @@ pub struct RabbitBus {
     publish: Link,
     consume: Link,
     commands: std::sync::Mutex<Option<mpsc::Receiver<Vec<u8>>>>,
+    live: mpsc::Sender<Vec<Arc<LiveEvent>>>,
 }
 
 impl RabbitBus {
@@ -175,9 +179,12 @@ impl RabbitBus {
         });
         let (publish, consume) = (Link::start(&shared, "publisher"), Link::start(&shared, "consumer"));
         let (commands, received) = mpsc::channel(GATEWAY_COMMANDS);
+        let (live, said) = mpsc::channel(LIVE_WAITING);
+        tokio::spawn(live::speak(Arc::clone(&shared), publish.clone(), said));
+        tokio::spawn(live::listen(Arc::clone(&shared), consume.clone()));
         tokio::spawn(Publisher::new(Arc::clone(&shared), publish.clone()).run());
         tokio::spawn(Reader { shared: Arc::clone(&shared), link: consume.clone(), commands }.run());
-        Ok(Self { shared, publish, consume, commands: std::sync::Mutex::new(Some(received)) })
+        Ok(Self { shared, publish, consume, commands: std::sync::Mutex::new(Some(received)), live })
     }
 
     /// Starts, and waits until a broker was found and serves this store.
@@ -387,6 +394,20 @@ impl Bus for RabbitBus {
         Ok(Ingress::new(RabbitIngress::start(Arc::clone(&self.shared), self.consume.clone(), shards)))
     }
 
+    fn announce(&self, events: Vec<LiveEvent>) {
+        let events: Vec<Arc<LiveEvent>> = events.into_iter().map(Arc::new).collect();
+        self.shared.local.live().announce(events.iter().cloned());
+        for batch in events.chunks(LIVE_BATCH) {
+            if self.live.try_send(batch.to_vec()).is_err() {
+                self.shared.counters.unheard.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn overhear(&self) -> Result<Overheard, BusError> {
+        self.shared.local.overhear()
+    }
+
     fn shards(&self) -> u16 {
         self.shared.shards
     }
@@ -431,6 +452,8 @@ impl Bus for RabbitBus {
             connects: counters.connects.load(Ordering::Relaxed),
             late_acks: counters.late_acks.load(Ordering::Relaxed),
             unreadable: counters.unreadable.load(Ordering::Relaxed),
+            announced: self.shared.local.live().announced(),
+            unheard: counters.unheard.load(Ordering::Relaxed),
         };
         Box::pin(std::future::ready(health))
     }

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use ark_conversation::Record;
+use ark_conversation::{LiveEvent, Record};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::WakeUp;
+use crate::limits::LIVE_TTL;
 
 /// The `type` of a committed record.
 const RECORD: &str = "ark.record.v1";
 /// The `type` of a wake-up.
 const WAKE_UP: &str = "ark.wake.v1";
+/// The `type` of a message of live events.
+const LIVE: &str = "ark.live.v1";
 /// Bytes of a short string on the wire.
 const SHORT_BYTES_MAX: usize = 255;
 /// How often a message was sent before.
@@ -74,6 +77,22 @@ pub(super) fn wake_up_properties(wake_up: &WakeUp, unix_s: i64, from: &str) -> B
     headers.insert("x-ark-conv".into(), text(&conversation));
     headers.insert("x-ark-idem".into(), text(&format!("{}#{}", wake_up.source, wake_up.id)));
     properties(WAKE_UP, &wake_up.id, &conversation, unix_s, from, headers)
+}
+
+/// Of live events: gone with the broker, and after [`LIVE_TTL`].
+pub(super) fn live_properties(from: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(1)
+        .with_content_type("application/json".into())
+        .with_type(LIVE.into())
+        .with_app_id(short(from))
+        .with_expiration(LIVE_TTL.as_millis().to_string().into())
+}
+
+/// Those of a message's live events that this Ark knows.
+pub(super) fn read_live(body: &[u8]) -> Vec<Arc<LiveEvent>> {
+    let events: Vec<serde_json::Value> = serde_json::from_slice(body).unwrap_or_default();
+    events.into_iter().filter_map(|event| serde_json::from_value(event).ok()).map(Arc::new).collect()
 }
 
 /// The same message, sent once more.

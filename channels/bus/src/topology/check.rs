@@ -25,7 +25,12 @@ const DROPPED: &[(&str, &str)] = &[
 /// Written after the release notes of 4.0 to 4.3; nothing was run on 4.x.
 #[must_use]
 pub fn check(topology: &Topology, own: &[Queue]) -> Vec<Breach> {
-    topology.queues.iter().chain(own).flat_map(check_queue).collect()
+    let shared = own.iter().filter(|queue| queue.kind != QueueKind::Exclusive).map(|queue| Breach {
+        name: queue.name.clone(),
+        why: "a gateway's own queue must be exclusive: 4.3 refuses transient ones that several connections may use"
+            .to_owned(),
+    });
+    topology.queues.iter().chain(own).flat_map(check_queue).chain(shared).collect()
 }
 
 fn check_queue(queue: &Queue) -> Vec<Breach> {
@@ -50,6 +55,9 @@ fn check_queue(queue: &Queue) -> Vec<Breach> {
     }
     if queue.kind == QueueKind::Quorum && !matches!(queue.argument("x-delivery-limit"), Some(Argument::Number(1..))) {
         say("x-delivery-limit must be said: 4.0 sets 20 where 3.10 has none, and drops what passes it");
+    }
+    if queue.kind == QueueKind::Exclusive && queue.argument("x-max-length").is_none() {
+        say("x-max-length must be said: a gateway that does not read would fill the broker");
     }
     let at_least_once = queue.argument("x-dead-letter-strategy") == Some(&Argument::Text("at-least-once".into()));
     let rejects = queue.argument("x-overflow") == Some(&Argument::Text("reject-publish".into()));
@@ -96,7 +104,15 @@ mod tests {
             |name: &'static str| spoil(&|queue: &mut Queue| queue.arguments.retain(|(known, _)| *known != name));
         assert!(without("x-delivery-limit").contains("must be said"));
         assert!(without("x-overflow").contains("at-least-once"));
-        // A durable classic queue where a quorum queue was meant; a transient one for several connections has no form here.
+        // A durable classic queue where a quorum queue was meant.
         assert!(without("x-queue-type").contains("classic"));
+        // A transient queue for several connections.
+        let mut own = Topology::gateway_queues("gw1", "1").unwrap();
+        own[2].kind = QueueKind::Quorum;
+        let breaches = check(&sound(), &own);
+        assert!(breaches.iter().any(|breach| breach.name == own[2].name && breach.why.contains("exclusive")));
+        own[2].kind = QueueKind::Exclusive;
+        own[2].arguments.clear();
+        assert_eq!(check(&sound(), &own).len(), 1);
     }
 }

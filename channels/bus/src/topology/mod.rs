@@ -7,13 +7,14 @@ mod plan;
 mod roles;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::Shard;
 use crate::limits::{
-    DELIVERY_LIMIT, GATEWAY_COMMAND_TTL, GATEWAY_QUEUE_RECORDS, HISTORY_BYTES_MAX, NAME_BYTES_MAX, NAMES_MAX,
-    PEEKS_MAX, SHARD_QUEUE_MESSAGES, SHARDS_MAX, STREAM_SEGMENT_BYTES, WORK_QUEUE_MESSAGES,
+    DELIVERY_LIMIT, GATEWAY_COMMAND_TTL, GATEWAY_QUEUE_RECORDS, HISTORY_BYTES_MAX, LIVE_QUEUE_MESSAGES, LIVE_TTL,
+    NAME_BYTES_MAX, NAMES_MAX, PEEKS_MAX, SHARD_QUEUE_MESSAGES, SHARDS_MAX, STREAM_SEGMENT_BYTES, WORK_QUEUE_MESSAGES,
 };
 
 pub use check::{Breach, check};
@@ -37,6 +38,8 @@ pub const INBOUND: &str = "ark.in";
 pub const OUTBOUND: &str = "ark.out";
 /// The exchange of directed commands to gateways.
 pub const GATEWAYS: &str = "ark.gw";
+/// The exchange of live events, from every gateway to every gateway; nothing of it is kept.
+pub const LIVE: &str = "ark.live";
 /// The stream that holds the identity of the store that this broker serves.
 pub const IDENTITY: &str = "ark.identity";
 
@@ -384,6 +387,12 @@ impl Topology {
         });
         self.bind(EVENTS, HISTORY, "#");
         self.exchange(GATEWAYS, ExchangeKind::Direct, false, "directed commands, key = the gateway's name");
+        self.exchange(
+            LIVE,
+            ExchangeKind::Fanout,
+            false,
+            "live events of every gateway for every gateway; loss is allowed",
+        );
     }
 
     /// What adapters bring and take, and the pauses between attempts.
@@ -441,21 +450,23 @@ impl Topology {
         }
     }
 
-    /// The two queues that a gateway declares for itself: committed records for its readers, and commands to it.
+    /// The queues that a gateway declares for itself: committed records for its readers, commands to it, and live events.
     /// `instance` tells one connection of the gateway from the next: the queues of a broken one may live on for a while.
     ///
     /// # Errors
     /// [`TopologyError::Name`].
-    pub fn gateway_queues(gateway: &str, instance: &str) -> Result<[Queue; 2], TopologyError> {
+    pub fn gateway_queues(gateway: &str, instance: &str) -> Result<[Queue; 3], TopologyError> {
         check_name(gateway)?;
         let exclusive = |name, arguments, purpose| Queue { name, kind: QueueKind::Exclusive, arguments, purpose };
         let records = vec![("x-max-length", number(GATEWAY_QUEUE_RECORDS)), ("x-overflow", text("drop-head"))];
-        let ttl_ms = u64::try_from(GATEWAY_COMMAND_TTL.as_millis()).unwrap_or(u64::MAX);
-        let commands = vec![
-            ("x-message-ttl", Argument::Number(ttl_ms)),
-            ("x-max-length", number(GATEWAY_QUEUE_RECORDS)),
-            ("x-overflow", text("drop-head")),
-        ];
+        let lossy = |ttl: Duration, max: u32| {
+            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            vec![
+                ("x-message-ttl", Argument::Number(ttl_ms)),
+                ("x-max-length", number(max)),
+                ("x-overflow", text("drop-head")),
+            ]
+        };
         Ok([
             exclusive(
                 format!("{EVENTS}.gw.{gateway}.{instance}"),
@@ -464,8 +475,13 @@ impl Topology {
             ),
             exclusive(
                 format!("{GATEWAYS}.{gateway}.{instance}"),
-                commands,
+                lossy(GATEWAY_COMMAND_TTL, GATEWAY_QUEUE_RECORDS),
                 "commands to this gateway; loss is allowed",
+            ),
+            exclusive(
+                format!("{LIVE}.{gateway}.{instance}"),
+                lossy(LIVE_TTL, LIVE_QUEUE_MESSAGES),
+                "live events for this gateway; loss is allowed",
             ),
         ])
     }

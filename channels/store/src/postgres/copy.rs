@@ -1,7 +1,9 @@
 //! Copies of a store in PostgreSQL, made by the database's own programs: `pg_dump` and `pg_restore`.
 
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
@@ -76,31 +78,167 @@ impl Road {
         .collect()
     }
 
-    /// Runs one of PostgreSQL's programs to its end; what it printed.
-    fn run(&self, program: &str, args: &[&std::ffi::OsStr]) -> Said<String> {
-        let failed = |detail: String| StoreError::Denied { place: self.place.clone(), detail };
+    /// One of PostgreSQL's programs, about to run.
+    fn program(&self, program: &str, args: &[&std::ffi::OsStr]) -> Said<Command> {
         let mut command = Command::new(installed(program)?);
         // What stands in our own environment may name another database than the store's.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
             command.env_remove(name);
         }
-        let done = command
-            .args(args)
-            .envs(self.environment())
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| failed(format!("{program}: {error}")))?;
-        if done.status.success() {
-            return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+        command.args(args).envs(self.environment()).env("LC_ALL", "C").stdin(Stdio::null());
+        Ok(command)
+    }
+
+    fn failed(&self, program: &str, why: impl std::fmt::Display) -> StoreError {
+        StoreError::Denied { place: self.place.clone(), detail: format!("{program}{why}") }
+    }
+
+    fn ended(&self, program: &str, status: ExitStatus, stderr: &[u8]) -> Said<()> {
+        if status.success() {
+            return Ok(());
         }
-        let words: String = String::from_utf8_lossy(&done.stderr).trim().chars().take(PG_PROGRAM_WORDS_MAX).collect();
-        Err(failed(format!("{program} said: {words}")))
+        let words: String = String::from_utf8_lossy(stderr).trim().chars().take(PG_PROGRAM_WORDS_MAX).collect();
+        Err(self.failed(program, format!(" said: {words}")))
+    }
+
+    /// Runs one of PostgreSQL's programs to its end; what it printed.
+    fn run(&self, program: &str, args: &[&std::ffi::OsStr]) -> Said<String> {
+        let done = self.program(program, args)?.output();
+        let done = done.map_err(|error| self.failed(program, format!(": {error}")))?;
+        self.ended(program, done.status, &done.stderr)?;
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    }
+
+    /// Runs one of PostgreSQL's programs to its end and gives each line that it prints, as it comes.
+    fn run_through(
+        &self,
+        program: &str,
+        args: &[&std::ffi::OsStr],
+        mut line: impl FnMut(&[u8]) -> Said<()>,
+    ) -> Said<()> {
+        let said = |error: std::io::Error| self.failed(program, format!(": {error}"));
+        let mut command = self.program(program, args)?;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(said)?;
+        let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            unreachable!("both were made pipes");
+        };
+        // What it complains of is read beside: a full pipe would stop it.
+        let words = std::thread::spawn(move || {
+            let mut words = Vec::new();
+            let _ = stderr.read_to_end(&mut words);
+            words
+        });
+        let (mut reader, mut bytes) = (BufReader::new(stdout), Vec::new());
+        let read = loop {
+            bytes.clear();
+            match reader.read_until(b'\n', &mut bytes) {
+                Ok(0) => break Ok(()),
+                Ok(_) => {
+                    if let Err(error) = line(bytes.strip_suffix(b"\n").unwrap_or(&bytes)) {
+                        break Err(error);
+                    }
+                }
+                Err(error) => break Err(said(error)),
+            }
+        };
+        if read.is_err() {
+            let _ = child.kill();
+        }
+        let status = child.wait().map_err(said)?;
+        let words = words.join().unwrap_or_default();
+        read.and_then(|()| self.ended(program, status, &words))
     }
 }
 
-/// Copies the schema to a new file, whole at one moment, while gateways use it, and reads the copy to its end.
-pub(super) fn backup(road: &Road, to: &Path, check: Check) -> Said<Backup> {
+/// The laws of a store, kept by the rows of a copy as they go by in COPY's text format.
+#[derive(Default)]
+struct Laws {
+    /// The table whose rows go by, by its name without the schema.
+    table: Option<String>,
+    /// Of each log its count of records, and the lowest and highest number.
+    logs: HashMap<Box<[u8]>, (u64, u64, u64)>,
+    conversations: HashSet<Box<[u8]>>,
+    store_id: Option<String>,
+    layout: Option<i64>,
+    records: u64,
+}
+
+impl Laws {
+    /// The next line of the copy; what is wrong with it.
+    fn line(&mut self, line: &[u8]) -> std::result::Result<(), String> {
+        let Some(table) = &self.table else {
+            if let Some(named) = line.strip_prefix(b"COPY ") {
+                let named = named.split(|byte| *byte == b' ').next().unwrap_or_default();
+                let table = named.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+                self.table = Some(String::from_utf8_lossy(table).into_owned());
+            }
+            return Ok(());
+        };
+        if line == b"\\." {
+            self.table = None;
+            return Ok(());
+        }
+        // Columns stand in the order in which the schema made them; a tab within a value is escaped.
+        let mut columns = line.split(|byte| *byte == b'\t');
+        let mut next = || columns.next().unwrap_or_default();
+        match table.as_str() {
+            "log" => {
+                let key = [next(), b"\t", next()].concat();
+                let seq = std::str::from_utf8(next()).ok().and_then(|seq| seq.parse().ok());
+                let seq: u64 = seq.ok_or("a record without a number")?;
+                let log = self.logs.entry(key.into()).or_insert((0, u64::MAX, 0));
+                *log = (log.0 + 1, log.1.min(seq), log.2.max(seq));
+                self.records += 1;
+            }
+            "conversation" => drop(self.conversations.insert([next(), b"\t", next()].concat().into())),
+            "meta" => {
+                let (key, value) = (next(), String::from_utf8_lossy(next()).into_owned());
+                match key {
+                    b"store_id" => self.store_id = Some(value),
+                    b"layout" => self.layout = value.parse().ok(),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// At the end: whether they were kept.
+    fn end(self) -> std::result::Result<Check, String> {
+        if self.table.is_some() {
+            return Err("it ends in the middle of a table".to_owned());
+        }
+        for (key, (count, first, last)) in &self.logs {
+            if *first != 1 || count != last {
+                let key = String::from_utf8_lossy(key);
+                return Err(format!("the log of {key} has {count} records from number {first} to {last}"));
+            }
+            if !self.conversations.contains(key) {
+                return Err(format!("the log of {} has no conversation", String::from_utf8_lossy(key)));
+            }
+        }
+        let conversations = self.conversations.len() as u64;
+        if conversations != self.logs.len() as u64 {
+            return Err(format!("{} logs but {conversations} conversations", self.logs.len()));
+        }
+        let store_id = self.store_id.ok_or("it does not say which store it is of")?;
+        let layout = self.layout.ok_or("it does not say which layout it has")?;
+        Ok(Check { store_id, layout, conversations, records: self.records })
+    }
+}
+
+/// Reads a copy to its end and checks that it keeps the laws.
+fn verify(road: &Road, file: &Path) -> Said<Check> {
+    let corrupt = |detail: String| StoreError::Corrupt { path: file.to_owned(), detail };
+    let mut laws = Laws::default();
+    let args = ["--file=-".as_ref(), file.as_os_str()];
+    road.run_through("pg_restore", &args, |line| laws.line(line).map_err(corrupt))?;
+    laws.end().map_err(corrupt)
+}
+
+/// Copies the schema to a new file, whole at one moment, while gateways use it, and checks the copy.
+pub(super) fn backup(road: &Road, to: &Path) -> Said<Backup> {
     let file_said = |error: std::io::Error| StoreError::Io { path: to.to_owned(), detail: error.to_string() };
     if to.exists() {
         return Err(StoreError::Conflict(format!("{}: there is a file already; name another", to.display())));
@@ -115,13 +253,14 @@ pub(super) fn backup(road: &Road, to: &Path, check: Check) -> Said<Backup> {
     drop(made.map_err(file_said)?);
     let schema = format!("--schema={}", road.schema);
     let args = [schema.as_ref(), "--format=custom".as_ref(), "--no-password".as_ref(), "--file".as_ref()];
-    let copied = road
-        .run("pg_dump", &[&args[..], &[half.as_os_str()]].concat())
-        .and_then(|_| road.run("pg_restore", &["--file=/dev/null".as_ref(), half.as_os_str()]));
-    if let Err(error) = copied {
-        let _ = remove(&half);
-        return Err(error);
-    }
+    let copied = road.run("pg_dump", &[&args[..], &[half.as_os_str()]].concat()).and_then(|_| verify(road, &half));
+    let check = match copied {
+        Ok(check) => check,
+        Err(error) => {
+            let _ = remove(&half);
+            return Err(error);
+        }
+    };
     let bytes = settle(&half, to).map_err(file_said)?;
     Ok(Backup { path: to.to_owned(), bytes, check })
 }
@@ -271,6 +410,27 @@ mod tests {
         assert_eq!((value("PGDATABASE"), value("PGSSLMODE")), (Some("calls"), Some("require")));
         assert_eq!((value("PGSSLROOTCERT"), value("PGHOSTADDR")), (None, None));
         assert_eq!(value("PGCONNECT_TIMEOUT"), Some("5"));
+    }
+
+    #[test]
+    fn a_copy_that_does_not_keep_the_laws_is_found_out() {
+        let whole = "COPY ark.conversation (tenant, conversation) FROM stdin;\nmain\t\\\\x01\n\\.\n\
+            COPY ark.log (tenant, conversation, seq, epoch) FROM stdin;\nmain\t\\\\x01\t2\t1\nmain\t\\\\x01\t1\t1\n\\.\n\
+            COPY ark.meta (key, value) FROM stdin;\nlayout\t7\nstore_id\tabc\n\\.\nselect 1;\n";
+        let check = |text: &str| {
+            let mut laws = Laws::default();
+            text.lines().try_for_each(|line| laws.line(line.as_bytes()))?;
+            laws.end()
+        };
+        let found = check(whole).unwrap();
+        assert_eq!(found, Check { store_id: "abc".into(), layout: 7, conversations: 1, records: 2 });
+        let wrong = |from: &str, to: &str| check(&whole.replacen(from, to, 1)).unwrap_err();
+        assert!(wrong("\\\\x01\t2\t1", "\\\\x01\t3\t1").contains("2 records from number 1 to 3"));
+        assert!(wrong("\\\\x01\t2\t1", "\\\\x02\t1\t1").contains("has no conversation"));
+        assert!(wrong("main\t\\\\x01\n", "main\t\\\\x01\nmain\t\\\\x09\n").contains("1 logs but 2 conversations"));
+        assert!(wrong("store_id\tabc\n", "").contains("which store"));
+        assert!(wrong("\t2\t1", "\tx\t1").contains("without a number"));
+        assert!(check(&whole[..whole.len() - 14]).unwrap_err().contains("in the middle"));
     }
 
     #[test]

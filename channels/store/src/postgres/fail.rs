@@ -58,6 +58,12 @@ fn db_said(error: &tokio_postgres::Error, place: &str) -> StoreError {
     let Some(db) = error.as_db_error() else {
         // Without a code: the connection, TLS, or what we asked cannot be written.
         let detail = chain(error);
+        if is_untrusted(error) {
+            let detail = format!(
+                "its certificate is not trusted ({detail}); [store] ca_file names the authority that signed it"
+            );
+            return StoreError::Denied { place, detail };
+        }
         if error.is_closed() || has_io(error) {
             return StoreError::Away { place, detail };
         }
@@ -83,6 +89,20 @@ fn db_said(error: &tokio_postgres::Error, place: &str) -> StoreError {
         // 08 connection, 53 resources, 57 operator intervention (shutdown, recovery, a timeout), 40 rolled back, ...
         _ => StoreError::Away { place, detail },
     }
+}
+
+/// Whether the server's certificate was looked at and found wanting: no other try will do.
+fn is_untrusted(error: &tokio_postgres::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let tls = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = tls.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn has_io(error: &tokio_postgres::Error) -> bool {

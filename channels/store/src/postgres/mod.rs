@@ -527,11 +527,10 @@ impl Store for PostgresStore {
     fn backup(&self, to: &Path) -> Answer<'_, Backup> {
         let (shared, to) = (Arc::clone(&self.shared), to.to_owned());
         Box::pin(async move {
-            let check = self.check().await?;
             // A thread of its own: the program takes as long as the copy takes.
             let (reply, answer) = oneshot::channel();
             let thread = std::thread::Builder::new().name("ark-store-copy".to_owned());
-            let copying = thread.spawn(move || drop(reply.send(copy::backup(&shared.road, &to, check))));
+            let copying = thread.spawn(move || drop(reply.send(copy::backup(&shared.road, &to))));
             copying.map_err(|error| StoreError::Io { path: "ark-store-copy".into(), detail: error.to_string() })?;
             answer.await.map_err(|_| StoreError::Closed)?
         })

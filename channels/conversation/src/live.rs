@@ -1,0 +1,217 @@
+//! Live events: what is so just now, beside the log.
+//!
+//! They have no `seq`, are kept nowhere and may be lost; the next one of the same subject says all that the one before said. Nothing
+//! is decided by one: what must be known is in the log.
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Direction, Role, SupervisionMode};
+use crate::id::{ConversationId, LegId, Tenant};
+
+/// Something that is so just now, and who says it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveEvent {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// The gateway where it is so.
+    pub gateway: String,
+    /// When it was seen.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// What: its name in `type`, the rest in `data`.
+    #[serde(flatten)]
+    pub event: Live,
+}
+
+/// What is so just now. A reader ignores types that it does not know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum Live {
+    /// A call is up, and how it is.
+    #[serde(rename = "ark.live.call.v1")]
+    Call(LiveCall),
+    /// A call is up no more.
+    #[serde(rename = "ark.live.call.over.v1")]
+    CallOver(LiveCallOver),
+    /// Who waits in a queue, and its operators.
+    #[serde(rename = "ark.live.queue.v1")]
+    Queue(LiveQueue),
+    /// A gateway came, is here, or goes.
+    #[serde(rename = "ark.live.gateway.v1")]
+    Gateway(LiveGateway),
+}
+
+impl Live {
+    /// The name of every type.
+    pub const TYPES: [&'static str; 4] =
+        ["ark.live.call.v1", "ark.live.call.over.v1", "ark.live.queue.v1", "ark.live.gateway.v1"];
+
+    /// Its name.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Call(_) => Self::TYPES[0],
+            Self::CallOver(_) => Self::TYPES[1],
+            Self::Queue(_) => Self::TYPES[2],
+            Self::Gateway(_) => Self::TYPES[3],
+        }
+    }
+
+    /// The schema of each type's `data`, in the order of [`Live::TYPES`].
+    #[must_use]
+    pub fn data_schemas() -> Vec<(&'static str, Schema)> {
+        let [call, over, queue, gateway] = Self::TYPES;
+        vec![
+            (call, schema_for!(LiveCall)),
+            (over, schema_for!(LiveCallOver)),
+            (queue, schema_for!(LiveQueue)),
+            (gateway, schema_for!(LiveGateway)),
+        ]
+    }
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LiveState {
+    /// Not answered yet.
+    Ringing,
+    /// A plan speaks and listens.
+    Ivr,
+    /// Waiting for a person.
+    Queued,
+    /// Two people talk.
+    Talking,
+}
+
+/// A call that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveCall {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Whether the other side called us or we it.
+    pub direction: Direction,
+    /// How far it is.
+    pub state: LiveState,
+    /// Who called, as that gateway shows numbers: masked unless its site says otherwise.
+    pub from: String,
+    /// What was dialled.
+    pub to: String,
+    /// When it began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started: Timestamp,
+    /// When it was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub answered: Option<Timestamp>,
+    /// The plan that guides it, `name@version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// The plan's state that the caller is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_state: Option<String>,
+    /// Whom it talks to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridged_to: Option<String>,
+    /// Whether audio is being recorded.
+    pub recording: bool,
+    /// Its legs that are not over, the customer's first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<LiveLeg>,
+}
+
+/// A leg of a call that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveLeg {
+    /// Its number in the conversation.
+    pub leg: LegId,
+    /// Who is there.
+    pub role: Role,
+    /// The number or address at its end, as that gateway shows numbers.
+    pub who: String,
+    /// Whether it was answered.
+    pub up: bool,
+    /// What a supervisor does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervises: Option<SupervisionMode>,
+}
+
+/// A call that is up no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveCallOver {
+    /// Its conversation.
+    pub conversation: ConversationId,
+}
+
+/// A queue of one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveQueue {
+    /// Its name.
+    pub queue: String,
+    /// Callers that wait in it.
+    pub waiting: u32,
+    /// Since when the one that has waited longest waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub waiting_since: Option<Timestamp>,
+    /// Its operators that could be given a caller now.
+    pub operators_free: u32,
+    /// Its operators whose phone rings, or who talk.
+    pub operators_busy: u32,
+}
+
+/// A gateway of the site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveGateway {
+    /// Whether it is here; one that goes says so, one that dies is not heard any more.
+    pub here: bool,
+    /// This process of it: another one knows nothing of the calls of the one before.
+    pub process: String,
+    /// Calls that it has.
+    pub calls: u32,
+    /// Whether it wants to be told everything anew: it has just come, or has missed something.
+    #[serde(default)]
+    pub asks: bool,
+    /// Whether everything of this gateway follows: what was said of it before counts no more.
+    #[serde(default)]
+    pub anew: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_live_event_is_flat_and_read_back_and_a_later_type_is_an_error_of_its_own() {
+        let call = LiveCall {
+            conversation: ConversationId::new(5, 7),
+            direction: Direction::Inbound,
+            state: LiveState::Queued,
+            from: "+86 138****12".to_owned(),
+            to: "95188".to_owned(),
+            started: Timestamp::UNIX_EPOCH,
+            answered: None,
+            plan: Some("hotline@3".to_owned()),
+            plan_state: None,
+            bridged_to: None,
+            recording: false,
+            legs: Vec::new(),
+        };
+        let event = LiveEvent {
+            tenant: Tenant::MAIN,
+            gateway: "gw1".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            event: Live::Call(call),
+        };
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!((json["type"].as_str(), json["data"]["state"].as_str()), (Some("ark.live.call.v1"), Some("queued")));
+        assert_eq!(serde_json::from_value::<LiveEvent>(json.clone()).unwrap(), event);
+        let mut later = json;
+        later["type"] = "ark.live.typing.v1".into();
+        assert!(serde_json::from_value::<LiveEvent>(later).is_err());
+        let names: Vec<&str> = Live::data_schemas().iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, Live::TYPES);
+    }
+}
