@@ -19,6 +19,7 @@ pub mod kit;
 pub mod limits;
 mod rabbitmq;
 mod receipt;
+mod relay;
 mod shard;
 pub mod topology;
 
@@ -34,6 +35,7 @@ pub use error::BusError;
 pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, WakeUp, Which};
 pub use rabbitmq::{Broker, Compared, Comparison, Manager, QueueDepth, RabbitBus, RabbitConfig, Standing, Tls};
 pub use receipt::Receipt;
+pub use relay::{Outbox, Relay, RelayStats, Stretch};
 pub use shard::Shard;
 
 /// A future that a bus returns: boxed, so that the trait can be an object and the backend a line of the configuration.
