@@ -182,7 +182,7 @@ async fn measure(pair: Pair, seconds: u64, per_second: u64) -> String {
     let wait = |(accepted, given): &(Instant, Option<Instant>)| Some((*given)?.saturating_duration_since(*accepted));
     let mut delivered: Vec<f64> = times.values().filter_map(wait).map(|wait| wait.as_secs_f64() * 1e3).collect();
     let given = delivered.len();
-    let missed = if complete { String::new() } else { format!("; {} of {messages} given", given) };
+    let missed = if complete { String::new() } else { format!("; {given} of {messages} given") };
     format!("{:<22} | {} | {}{missed}", pair.name, row(&mut accepted), row(&mut delivered))
 }
 

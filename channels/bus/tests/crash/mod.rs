@@ -212,9 +212,9 @@ pub(crate) async fn f11_gateway_killed(rabbit: &Rabbit, place: &str, name: &str,
     };
     ark_bus::kit::eventually("the reader was given everything", READY, all_given).await;
     reading.abort();
+    let events = judge(place, &acknowledged, backlog).await;
     let (given, told) = (given.lock().unwrap(), *told.lock().unwrap());
     assert!(given.missed == 0 || told > 0, "a hole that nobody told of: {} records", given.missed);
-    let events = judge(place, &acknowledged, backlog).await;
     assert!(recovered < RECOVERS, "{recovered:?}");
     say(
         &format!("F11 gateway kill -9, {name}"),
