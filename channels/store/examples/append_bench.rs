@@ -64,8 +64,11 @@ fn tell(
         rate / bare
     ));
     let road = open("road");
+    let idle = processor();
     let bare_before = bare_road("before");
     let before = processor();
+    let total = |threads: &BTreeMap<String, f64>| threads.values().sum::<f64>();
+    let bare_us = (total(&before) - total(&idle)) / (bare_before * duration.as_secs_f64());
     let (rate, p50, p99) = ingest_to_log(&road, duration);
     let messages = rate * duration.as_secs_f64();
     let used: Vec<(String, f64)> = processor()
@@ -84,7 +87,7 @@ fn tell(
         rate / bare
     ));
     let spent = used.iter().map(|(thread, us)| format!("{thread} {us:.0}")).collect::<Vec<_>>().join(", ");
-    say(&format!("{who}: processor time of this process, us for each message on the road: {spent}"));
+    say(&format!("{who}: processor time of this process, us for each message: bare {bare_us:.0}; on the road {spent}"));
     let (p50, p99) = opened(&road);
     say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
 }
