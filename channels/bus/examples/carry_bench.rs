@@ -1,16 +1,21 @@
-//! What the bus costs: publish, confirm and consume through ark-bus against a bare lapin loop, in the same run.
+//! What the bus costs: publish, confirm and consume through ark-bus against a bare lapin loop, in the same run; and the
+//! relay, which reads the records out of a store's outbox first and forgets them there afterwards.
 //!
-//! `cargo run --release -p ark-bus --example carry_bench`. It starts a broker of its own. Only the ratios within one
-//! run mean anything.
+//! `cargo run --release -p ark-bus --example carry_bench [-- ROUNDS]`. It starts a broker and a PostgreSQL of its own. Only
+//! the ratios within one run mean anything.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench says what it measured, and stops when it cannot")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::topology::TopologyConfig;
-use ark_bus::{Bus, Filter, Missed, RabbitBus, RabbitConfig, Shard, WakeUp, kit};
+use ark_bus::{
+    Answer, Bus, Filter, Missed, Outbox, RabbitBus, RabbitConfig, Relay, RelayStats, Shard, Stretch, Subscription,
+    WakeUp, kit,
+};
 use ark_conversation::samples::{ended, new_event};
-use ark_conversation::{ConversationId, LegId, Record, Tenant};
+use ark_conversation::{ConversationId, LegId, NewEvent, Record, Tenant};
+use ark_store::{Options, SqliteStore, Store};
 use futures_util::StreamExt as _;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
@@ -95,53 +100,118 @@ async fn ingress(url: &str) -> f64 {
     EVENTS as f64 / began.elapsed().as_secs_f64()
 }
 
+fn event(n: u64) -> NewEvent {
+    let mut event = new_event(ConversationId::new(n % 500, 7), n, ended(LegId(1)).into());
+    event.event.extensions.insert("pad".to_owned(), "x".repeat(BODY - 500).into());
+    event
+}
+
+/// Reads until all are seen or told as missed; gives how many were missed.
+async fn read_all(mut reader: Subscription) -> u64 {
+    let (mut seen, mut missed) = (0, 0);
+    while seen + missed < EVENTS {
+        match reader.next().await {
+            Ok(_) => seen += 1,
+            Err(Missed::Lagged { missed: more }) => missed += more,
+            Err(Missed::Closed) => break,
+        }
+    }
+    missed
+}
+
 /// Committed records: the history stream and the reading gateway's queue, 1 KB each.
 async fn log(url: &str) -> f64 {
     let (a, b) = (bus(url, "a").await, bus(url, "b").await);
-    let mut reader = b.subscribe(Filter::default()).await.unwrap();
-    let records: Vec<Arc<Record>> = (0..EVENTS)
-        .map(|n| {
-            let mut event = new_event(ConversationId::new(n % 500, 7), n / 500 + 1, ended(LegId(1)).into());
-            event.event.extensions.insert("pad".to_owned(), "x".repeat(BODY - 500).into());
-            Arc::new(event.into_record(n / 500 + 1))
-        })
-        .collect();
+    let reader = b.subscribe(Filter::default()).await.unwrap();
+    let records: Vec<Arc<Record>> = (0..EVENTS).map(|n| Arc::new(event(n).into_record(n / 500 + 1))).collect();
     let began = Instant::now();
-    let reading = tokio::spawn(async move {
-        let (mut seen, mut missed) = (0, 0);
-        while seen + missed < EVENTS {
-            match reader.next().await {
-                Ok(_) => seen += 1,
-                Err(Missed::Lagged { missed: more }) => missed += more,
-                Err(Missed::Closed) => break,
-            }
-        }
-        missed
-    });
+    let reading = tokio::spawn(read_all(reader));
     let mut last = None;
     for batch in records.chunks(256) {
         last = Some(a.carry(batch.to_vec()).unwrap());
     }
     last.unwrap().await.unwrap();
-    let missed = reading.await.unwrap();
-    println!("  ({missed} of them its reader was sent to the store for)");
+    tell_missed(reading.await.unwrap());
     EVENTS as f64 / began.elapsed().as_secs_f64()
+}
+
+fn tell_missed(missed: u64) {
+    if missed > 0 {
+        println!("  ({missed} of {EVENTS} its reader was sent to the store for)");
+    }
+}
+
+/// A store's outbox, as a gateway that has all shards carries it.
+struct All(Arc<dyn Store>);
+
+impl Outbox for All {
+    fn page(&self, without: Vec<u64>) -> Answer<'_, Result<Vec<Stretch>, String>> {
+        Box::pin(async move {
+            let rows = self.0.outbox(&[], &without, 256).await.map_err(|error| error.to_string())?;
+            let stretch = |row: ark_store::Outgoing| Stretch {
+                row: row.row,
+                records: row.records.into_iter().map(Arc::new).collect(),
+            };
+            Ok(rows.into_iter().map(stretch).collect())
+        })
+    }
+
+    fn done(&self, rows: Vec<u64>) -> Answer<'_, Result<(), String>> {
+        Box::pin(async move { self.0.outbox_done(rows).await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// The relay with a backlog: as many rows in the outbox as events, until the last is confirmed, delivered and forgotten.
+async fn relay(url: &str, store: Arc<dyn Store>) -> f64 {
+    let (a, b) = (bus(url, "a").await, bus(url, "b").await);
+    let reader = b.subscribe(Filter::default()).await.unwrap();
+    for first in (0..EVENTS).step_by(250) {
+        store.append((first..first + 250).map(event).collect()).await.unwrap();
+    }
+    assert_eq!(store.backlog().await.unwrap().outbox, EVENTS, "a row for each");
+    let began = Instant::now();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (wake, stats) = (Arc::default(), Arc::new(RelayStats::default()));
+    let relay = Relay { outbox: Arc::new(All(Arc::clone(&store))), bus: a.clone(), wake, stats };
+    let relaying = tokio::spawn(relay.run(stopped));
+    let missed = read_all(reader).await;
+    stop.send_replace(true);
+    relaying.await.unwrap();
+    let seconds = began.elapsed().as_secs_f64();
+    tell_missed(missed);
+    assert_eq!(store.backlog().await.unwrap().outbox, 0, "all of it is forgotten");
+    EVENTS as f64 / seconds
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let Some(rabbit) = tokio::task::block_in_place(|| kit::rabbit("carry_bench")) else { return };
+    let postgres = tokio::task::block_in_place(|| ark_store::kit::postgres("carry_bench with PostgreSQL"));
+    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
     println!(
         "{EVENTS} messages of about {BODY} bytes, window {WINDOW}, persistent, mandatory, confirmed, acknowledged"
     );
-    for round in 1..=3 {
-        let (quorum, classic) = (bare(&rabbit.url(), true).await, bare(&rabbit.url(), false).await);
-        let (wake_ups, records) = (ingress(&rabbit.url()).await, log(&rabbit.url()).await);
-        println!(
-            "round {round}: bare lapin quorum {quorum:.0}/s, classic {classic:.0}/s; wake-ups {wake_ups:.0}/s ({:.0} %), \
-             records {records:.0}/s ({:.0} %)",
-            wake_ups / quorum * 100.0,
-            records / quorum * 100.0
-        );
+    let folder = tempfile::tempdir_in(".").unwrap();
+    for round in 1..=rounds {
+        let url = rabbit.url();
+        let bare_before = bare(&url, true).await;
+        let classic = bare(&url, false).await;
+        let wake_ups = ingress(&rabbit.url()).await;
+        let records = log(&rabbit.url()).await;
+        let options = Options { outbox: true, ..Options::new(folder.path().join(format!("{round}.db"))) };
+        let relayed = relay(&rabbit.url(), Arc::new(SqliteStore::open_with(&options).unwrap())).await;
+        let from_postgres = match &postgres {
+            Some(server) => {
+                let store = tokio::task::block_in_place(|| server.store(&format!("carry{round}")));
+                Some(relay(&rabbit.url(), Arc::new(store)).await)
+            }
+            None => None,
+        };
+        let quorum = f64::midpoint(bare_before, bare(&rabbit.url(), true).await);
+        let of = |rate: f64| format!("{rate:.0}/s (ratio {:.2})", rate / quorum);
+        println!("round {round}: bare lapin quorum {quorum:.0}/s (before and after), classic {}", of(classic));
+        println!("round {round}: wake-ups {}, records {}", of(wake_ups), of(records));
+        let from_postgres = from_postgres.map_or_else(|| "not run".to_owned(), of);
+        println!("round {round}: relay from SQLite {}, from PostgreSQL {from_postgres}", of(relayed));
     }
 }

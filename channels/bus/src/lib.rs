@@ -21,6 +21,7 @@ pub mod limits;
 mod live;
 mod rabbitmq;
 mod receipt;
+mod relay;
 mod shard;
 pub mod topology;
 
@@ -37,6 +38,7 @@ pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, W
 pub use live::Overheard;
 pub use rabbitmq::{Broker, Compared, Comparison, Manager, QueueDepth, RabbitBus, RabbitConfig, Standing, Tls};
 pub use receipt::Receipt;
+pub use relay::{Outbox, Relay, RelayStats, Stretch};
 pub use shard::Shard;
 
 /// A future that a bus returns: boxed, so that the trait can be an object and the backend a line of the configuration.

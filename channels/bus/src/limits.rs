@@ -83,6 +83,26 @@ pub const PUBLISH_QUEUE_MESSAGES: usize = 65_536;
 /// Bytes of bodies that wait in this process for the broker.
 pub const PUBLISH_QUEUE_BYTES: usize = 128 * 1024 * 1024;
 
+/// Records that a relay has under way; below that it reads the next page of the outbox.
+pub const RELAY_AHEAD_RECORDS: u64 = 2_048;
+
+/// How long a relay keeps rows that are confirmed before it forgets them, many in one commit of the store: so much is carried
+/// a second time after a crash.
+pub const RELAY_FORGET_AFTER: Duration = Duration::from_millis(50);
+
+/// Rows that a relay forgets before [`RELAY_FORGET_AFTER`] has passed, when there are so many.
+pub const RELAY_FORGET_ROWS: usize = 512;
+
+/// How often a relay looks for rows that nobody woke it for: those of a gateway that is gone, of conversations that another
+/// gateway writes to.
+pub const RELAY_POLL: Duration = Duration::from_millis(500);
+
+/// Pause of a relay after something failed; doubled up to [`RELAY_PAUSE_MAX`].
+pub const RELAY_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// Longest pause of a relay after something failed.
+pub const RELAY_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// How long one confirm may take before the connection is taken for dead.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "the short part uses less")]
 
 mod common;
+mod crash;
 
 use ark_bus::kit::{self, Cluster, Rabbit};
 use common::faults;
@@ -57,4 +58,18 @@ async fn f03_f04_cluster() {
     let Some(mut cluster) = tokio::task::block_in_place(|| Cluster::start("f03_f04_cluster")) else { return };
     faults::f03_leader_killed(&mut cluster).await;
     faults::f04_client_cut_off(&cluster).await;
+    faults::f04_partition(&mut cluster, 10_000).await;
+}
+
+/// F11 at every moment, on both stores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f11_gateway_killed() {
+    let Some(rabbit) = kit::rabbit("f11_gateway_killed") else { return };
+    let _turn = rabbit.alone().await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("sqlite:{}", folder.path().join("ark.db").display());
+    crash::f11_gateway_killed(rabbit, &place, "SQLite", 10_000, &[0, 1, 2, 3]).await;
+    let postgres = tokio::task::block_in_place(|| ark_store::kit::postgres("f11_gateway_killed with PostgreSQL"));
+    let Some(server) = postgres else { return };
+    crash::f11_gateway_killed(rabbit, &server.url(), "PostgreSQL", 10_000, &[0, 1, 2, 3]).await;
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "the long faults are in faults.rs")]
 
 mod common;
+mod crash;
 mod joins;
 
 use std::sync::Arc;
@@ -61,6 +62,16 @@ short_faults! {
     f08_duplicates, shared: |rabbit| faults::f08_duplicates(rabbit);
     f12_closed, shared: |rabbit| faults::f12_closed(rabbit);
     f13_refusals, shared: |rabbit| faults::f13_refusals(rabbit);
+}
+
+/// The short part of F11: two moments, one store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f11_gateway_killed() {
+    let Some(rabbit) = kit::rabbit("f11_gateway_killed") else { return };
+    let _turn = rabbit.shared().await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("sqlite:{}", folder.path().join("ark.db").display());
+    crash::f11_gateway_killed(rabbit, &place, "SQLite", 2_000, &[1, 3]).await;
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! How many events a second the stores take, beside a bare group-commit insert of the same rows in the same run: appends
 //! alone, and the whole road from a message in the inbox to its events in the log.
 //!
+//! The road's yardstick inserts what the road leaves behind: for each message its row of the inbox, its row of the log and
+//! its row of the outbox, into tables with the same keys and indices, one commit for each 256 messages. It looks nothing up,
+//! marks nothing as done, folds no state, and writes each message's JSON once where the road writes, reads and writes it.
+//!
 //! `cargo run --release -p ark-store --example append_bench [-- SECONDS]`; PostgreSQL starts a server of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,17 +38,25 @@ fn main() {
             let options = Options { outbox: true, ..Options::new(path(what)) };
             Arc::new(SqliteStore::open_with(&options).expect("a new store"))
         };
-        tell(&format!("round {round}, SQLite"), sqlite_bare, duration, open);
+        let bare_road = |when: &str| bare_road(&folder.path().join(format!("road-{when}{round}.db")), duration);
+        tell(&format!("round {round}, SQLite"), sqlite_bare, bare_road, duration, open);
         if let Some(server) = &server {
             let bare = pg_bare(server, round, duration);
             let open = |what: &str| -> Arc<dyn Store> { Arc::new(server.store(&format!("{what}{round}"))) };
-            tell(&format!("round {round}, PostgreSQL"), bare, duration, open);
+            let bare_road = |when: &str| pg_bare_road(server, &format!("road_{when}{round}"), duration);
+            tell(&format!("round {round}, PostgreSQL"), bare, bare_road, duration, open);
         }
     }
 }
 
 /// The lines of one backend.
-fn tell(who: &str, bare: f64, duration: Duration, open: impl Fn(&str) -> Arc<dyn Store>) {
+fn tell(
+    who: &str,
+    bare: f64,
+    bare_road: impl Fn(&str) -> f64,
+    duration: Duration,
+    open: impl Fn(&str) -> Arc<dyn Store>,
+) {
     let (rate, group, p50, p99) = store(&open("store"), duration);
     say(&format!(
         "{who}: append {rate:.0} events/s with outbox (groups of {group:.0}, p50 {p50:.1} ms, p99 {p99:.1} ms), bare \
@@ -52,14 +64,30 @@ fn tell(who: &str, bare: f64, duration: Duration, open: impl Fn(&str) -> Arc<dyn
         rate / bare
     ));
     let road = open("road");
+    let idle = processor();
+    let bare_before = bare_road("before");
+    let before = processor();
+    let total = |threads: &BTreeMap<String, f64>| threads.values().sum::<f64>();
+    let bare_us = (total(&before) - total(&idle)) / (bare_before * duration.as_secs_f64());
     let (rate, p50, p99) = ingest_to_log(&road, duration);
-    // A message is two rows: its own in the inbox, and the event's in the log.
+    let messages = rate * duration.as_secs_f64();
+    let used: Vec<(String, f64)> = processor()
+        .into_iter()
+        .map(|(thread, us)| {
+            let us = us - before.get(&thread).copied().unwrap_or(0.0);
+            (thread, us / messages)
+        })
+        .filter(|(_, us)| *us >= 0.5)
+        .collect();
+    let bare_after = bare_road("after");
+    let bare = f64::midpoint(bare_before, bare_after);
     say(&format!(
-        "{who}: inbox to log {rate:.0} messages/s = {:.0} rows/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), ratio to \
-         the bare insert {:.2}",
-        rate * 2.0,
-        rate * 2.0 / bare
+        "{who}: inbox to log {rate:.0} messages/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), bare insert of the same rows \
+         {bare:.0} messages/s (before {bare_before:.0}, after {bare_after:.0}), ratio {:.2}",
+        rate / bare
     ));
+    let spent = used.iter().map(|(thread, us)| format!("{thread} {us:.0}")).collect::<Vec<_>>().join(", ");
+    say(&format!("{who}: processor time of this process, us for each message: bare {bare_us:.0}; on the road {spent}"));
     let (p50, p99) = opened(&road);
     say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
 }
@@ -313,4 +341,147 @@ fn bare(path: &Path, duration: Duration) -> f64 {
         db.execute_batch("commit").expect("a commit");
     }
     rows as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Messages of one commit of the road's yardstick.
+const GROUP: u64 = 256;
+
+/// What the road leaves behind, and nothing else; messages a second.
+fn bare_road(path: &Path, duration: Duration) -> f64 {
+    let db = rusqlite::Connection::open(path).expect("a new file");
+    db.execute_batch(
+        "pragma journal_mode = wal; pragma synchronous = full; pragma wal_autocheckpoint = 4096;
+         create table log (row integer primary key, tenant text, conversation blob, seq integer, epoch integer,
+             at_us integer, type text, source text, id text, subject text, time_us integer, data text, extensions text,
+             unique (tenant, conversation, seq), unique (tenant, id, source));
+         create table inbox (row integer primary key, shard integer, tenant text, source text, id text,
+             conversation blob, at_us integer, event text, unique (tenant, id, source));
+         create index inbox_waiting on inbox (shard, row) where event is not null;
+         create table outbox (row integer primary key autoincrement, shard integer, tenant text, conversation blob,
+             first_seq integer, last_seq integer)",
+    )
+    .expect("tables");
+    let mut seqs = vec![0_u64; CONVERSATIONS as usize];
+    let begun = Instant::now();
+    let mut messages = 0_u64;
+    while begun.elapsed() < duration {
+        db.execute_batch("begin immediate").expect("a transaction");
+        for sql in [
+            "insert into inbox values (null, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "insert into log values (null, ?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, null, ?4, ?8, null)",
+            "insert into outbox values (null, ?1, ?2, ?3, ?4, ?4)",
+        ] {
+            let mut insert = db.prepare_cached(sql).expect("a statement");
+            for n in messages..messages + GROUP {
+                let NewInbound { tenant, at, event, begin, .. } = message(1, n);
+                let (tenant, key, at) = (tenant.as_str(), begin.to_bytes(), at.as_microsecond());
+                let shard = (n % 64) as u16;
+                let seq = &mut seqs[((7_919 + n) % CONVERSATIONS) as usize];
+                let (kind, source, id) = (event.type_name(), &event.source, &event.id);
+                let done = if sql.contains("into inbox") {
+                    let text = serde_json::to_string(&event).expect("JSON");
+                    insert.execute(rusqlite::params![shard, tenant, source, id, key, at, text])
+                } else if sql.contains("into log") {
+                    *seq += 1;
+                    let data = serde_json::to_string(&event.event).expect("JSON");
+                    insert.execute(rusqlite::params![tenant, key, *seq, at, kind, source, id, data])
+                } else {
+                    insert.execute(rusqlite::params![shard, tenant, key, *seq])
+                };
+                done.expect("a row");
+            }
+        }
+        db.execute_batch("commit").expect("a commit");
+        messages += GROUP;
+    }
+    messages as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// [`bare_road`] on PostgreSQL: three statements of columns in one transaction for each group, one connection.
+fn pg_bare_road(server: &kit::PostgresServer, name: &str, duration: Duration) -> f64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (client, connection) =
+            tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        client.batch_execute(&PG_TABLES.replace("bare_", &format!("{name}_"))).await.expect("tables");
+        let [inbox, log, outbox] = PG_INSERTS.map(|sql| sql.replace("bare_", &format!("{name}_")));
+        let inbox = client.prepare(&inbox).await.expect("a statement");
+        let log = client.prepare(&log).await.expect("a statement");
+        let outbox = client.prepare(&outbox).await.expect("a statement");
+        let mut seqs = vec![0_i64; CONVERSATIONS as usize];
+        let begun = Instant::now();
+        let mut messages = 0_u64;
+        while begun.elapsed() < duration {
+            let group: Vec<NewInbound> = (messages..messages + GROUP).map(|n| message(1, n)).collect();
+            let whole: Vec<String> = group.iter().map(|new| serde_json::to_string(&new.event).expect("JSON")).collect();
+            let data: Vec<String> =
+                group.iter().map(|new| serde_json::to_string(&new.event.event).expect("JSON")).collect();
+            let tenant: Vec<&str> = group.iter().map(|new| new.tenant.as_str()).collect();
+            let key: Vec<Vec<u8>> = group.iter().map(|new| new.begin.to_bytes().to_vec()).collect();
+            let at: Vec<i64> = group.iter().map(|new| new.at.as_microsecond()).collect();
+            let kind: Vec<&str> = group.iter().map(|new| new.event.type_name()).collect();
+            let source: Vec<&str> = group.iter().map(|new| new.event.source.as_str()).collect();
+            let id: Vec<&str> = group.iter().map(|new| new.event.id.as_str()).collect();
+            let shard: Vec<i32> = (messages..messages + GROUP).map(|n| (n % 64) as i32).collect();
+            let next = |n: u64| {
+                let seq = &mut seqs[((7_919 + n) % CONVERSATIONS) as usize];
+                *seq += 1;
+                *seq
+            };
+            let seq: Vec<i64> = (messages..messages + GROUP).map(next).collect();
+            client.batch_execute("begin").await.expect("a transaction");
+            let inbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+                [&shard, &tenant, &source, &id, &key, &at, &whole];
+            let log_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+                [&tenant, &key, &seq, &at, &kind, &source, &id, &data];
+            let outbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&shard, &tenant, &key, &seq];
+            tokio::try_join!(
+                biased;
+                client.execute(&inbox, &inbox_rows),
+                client.execute(&log, &log_rows),
+                client.execute(&outbox, &outbox_rows),
+                client.batch_execute("commit"),
+            )
+            .expect("rows");
+            messages += GROUP;
+        }
+        messages as f64 / begun.elapsed().as_secs_f64()
+    })
+}
+
+const PG_TABLES: &str = "
+    create table bare_log (tenant text, conversation bytea, seq bigint, epoch bigint, at_us bigint, type text,
+        source text, id text, subject text, time_us bigint, data text, extensions text,
+        position bigint generated always as identity,
+        primary key (tenant, conversation, seq), unique (tenant, id, source));
+    create unique index on bare_log (position);
+    create table bare_inbox (row bigint generated always as identity primary key, shard integer, tenant text, source text,
+        id text, conversation bytea, at_us bigint, event text, unique (tenant, id, source));
+    create index on bare_inbox (row) where event is not null;
+    create table bare_outbox (row bigint generated always as identity primary key, shard integer, tenant text,
+        conversation bytea, first_seq bigint, last_seq bigint)";
+
+const PG_INSERTS: [&str; 3] = [
+    "insert into bare_inbox (shard, tenant, source, id, conversation, at_us, event)
+     select * from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::text[])",
+    "insert into bare_log (tenant, conversation, seq, epoch, at_us, type, source, id, time_us, data)
+     select tenant, conversation, seq, 1, at, type, source, id, at, data
+     from unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[])
+         u (tenant, conversation, seq, at, type, source, id, data)",
+    "insert into bare_outbox (shard, tenant, conversation, first_seq, last_seq)
+     select shard, tenant, conversation, seq, seq from unnest($1::integer[], $2::text[], $3::bytea[], $4::bigint[])
+         u (shard, tenant, conversation, seq)",
+];
+
+/// Processor time of this process's threads so far, in microseconds, by name; nothing where the system does not tell.
+fn processor() -> BTreeMap<String, f64> {
+    let mut threads = BTreeMap::new();
+    for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        // The first number of schedstat: nanoseconds on a processor.
+        let ns: f64 = read("schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0.0);
+        *threads.entry(read("comm").trim().to_owned()).or_default() += ns / 1e3;
+    }
+    threads
 }

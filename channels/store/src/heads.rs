@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ark_conversation::{ConversationId, ConversationState, Tenant};
 
-use crate::limits::{APPEND_EVENTS_MAX, COMMIT_EVENTS_MAX, HEADS_MAX};
+use crate::limits::{APPEND_EVENTS_MAX, COMMIT_EVENTS_MAX, HEADS_MAX, THREADS_MAX};
 
 pub(crate) type Key = (Tenant, ConversationId);
 
@@ -69,6 +69,51 @@ impl Heads {
     }
 }
 
+/// Which open conversations the threads belong to that the only writer saw last: what it remembers, nobody else can have
+/// changed. Never more than [`THREADS_MAX`].
+#[derive(Default)]
+pub(crate) struct Threads {
+    to: HashMap<Tenant, HashMap<String, ConversationId>>,
+    of: HashMap<(Tenant, ConversationId), Vec<String>>,
+    count: usize,
+}
+
+impl Threads {
+    pub(crate) fn get(&self, tenant: &Tenant, source: &str) -> Option<ConversationId> {
+        self.to.get(tenant)?.get(source).copied()
+    }
+
+    pub(crate) fn put(&mut self, tenant: &Tenant, source: &str, conversation: ConversationId) {
+        if self.count >= THREADS_MAX {
+            self.clear();
+        }
+        let old = self.to.entry(tenant.clone()).or_default().insert(source.to_owned(), conversation);
+        if old != Some(conversation) {
+            self.count += 1;
+            self.of.entry((tenant.clone(), conversation)).or_default().push(source.to_owned());
+        }
+    }
+
+    /// A conversation has ended: what comes next in its threads goes elsewhere.
+    pub(crate) fn forget(&mut self, key: &Key) {
+        for source in self.of.remove(key).unwrap_or_default() {
+            self.count -= 1;
+            let threads = self.to.get_mut(&key.0);
+            // It may be another conversation's since.
+            if let Some(threads) = threads
+                && threads.get(&source) == Some(&key.1)
+            {
+                threads.remove(&source);
+            }
+        }
+    }
+
+    /// Forgets everything: what is remembered may belong to a transaction that was rolled back.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +137,27 @@ mod tests {
         head.state.ended = Some(head.state.last_at);
         heads.let_go_of_ended(&key(0));
         assert!(heads.get(&key(0)).is_none());
+    }
+
+    #[test]
+    fn threads_are_remembered_until_their_conversation_ends_and_stay_within_their_bound() {
+        let mut threads = Threads::default();
+        let (a, b) = (ConversationId::new(1, 1), ConversationId::new(1, 2));
+        let other = Tenant::new("other").unwrap();
+        threads.put(&Tenant::MAIN, "t1", a);
+        threads.put(&Tenant::MAIN, "t1", a);
+        threads.put(&Tenant::MAIN, "t2", a);
+        threads.put(&other, "t1", a);
+        threads.put(&Tenant::MAIN, "t2", b);
+        threads.forget(&(Tenant::MAIN, a));
+        assert_eq!(threads.get(&Tenant::MAIN, "t1"), None);
+        assert_eq!(threads.get(&Tenant::MAIN, "t2"), Some(b), "it had moved on");
+        assert_eq!(threads.get(&other, "t1"), Some(a), "another tenant's");
+        for n in 0..2 * THREADS_MAX {
+            threads.put(&Tenant::MAIN, &n.to_string(), a);
+            assert!(threads.count <= THREADS_MAX);
+        }
+        threads.clear();
+        assert_eq!(threads.get(&Tenant::MAIN, "1"), None);
     }
 }

@@ -27,6 +27,7 @@ pub mod kit;
 mod lease;
 pub mod limits;
 mod outbox;
+mod pace;
 mod pending;
 mod person;
 mod plan;
@@ -224,12 +225,13 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn thread(&self, tenant: &Tenant, source: &str) -> Answer<'_, Option<ConversationId>>;
 
-    /// Committed events that are not confirmed yet, the oldest first, of these shards (none given: of all); as many
-    /// rows as fit the bounds of a page. Empty for a store that was opened without an outbox.
+    /// Committed events that are not confirmed yet, the oldest first, of these shards (none given: of all), without the
+    /// rows of these numbers (they are under way); as many rows as fit the bounds of a page. A conversation's own rows are
+    /// in order, whoever wrote them. Empty for a store that was opened without an outbox.
     ///
     /// # Errors
     /// As [`Store::append`].
-    fn outbox(&self, shards: &[u16], limit: usize) -> Answer<'_, Vec<Outgoing>>;
+    fn outbox(&self, shards: &[u16], without: &[u64], limit: usize) -> Answer<'_, Vec<Outgoing>>;
 
     /// The bus has confirmed these rows: they are forgotten. Rows that are gone already are no error.
     ///

@@ -66,6 +66,13 @@ pub const ERROR_BYTES_MAX: usize = 1_024;
 /// Length of an erasure's reason, and of who asked for something, in bytes.
 pub const REASON_BYTES_MAX: usize = 200;
 
+/// Longest time that a group of writes waits for those who wrote in the group before it and are about to write again: no
+/// longer than a quarter of the last commit either, and only while fewer are there than then.
+pub const GATHER_MAX: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// Threads of which SQLite's writer remembers the conversation; then it begins anew.
+pub const THREADS_MAX: usize = 16_384;
+
 /// Channels that the writer remembers of one conversation; the index holds them all.
 pub const HEAD_CHANNELS_MAX: usize = 16;
 

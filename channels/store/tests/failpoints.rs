@@ -120,7 +120,7 @@ async fn every_point(place: impl Fn(usize) -> String) {
             let waits = waiting.iter().any(|one| one.event.id == message(*n).event.id);
             assert_eq!(waits, *n >= applied, "{name:?}: message {n} is applied with its events, or waits");
         }
-        let sent: usize = store.outbox(&[], 1_000).await.unwrap().iter().map(|row| row.records.len()).sum();
+        let sent: usize = store.outbox(&[], &[], 1_000).await.unwrap().iter().map(|row| row.records.len()).sum();
         assert_eq!(sent, records.len(), "{name:?}: the outbox has what the log has");
         let last = inbox.last().unwrap() + 1;
         for n in 0..=last {

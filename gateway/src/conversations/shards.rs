@@ -46,6 +46,12 @@ impl OwnShards {
         (0..).zip(&self.held).filter(|(_, held)| held.load(Ordering::Relaxed)).map(|(shard, _)| shard).collect()
     }
 
+    /// Whether this one is held.
+    #[must_use]
+    pub fn holds(&self, shard: u16) -> bool {
+        self.held.get(usize::from(shard)).is_some_and(|held| held.load(Ordering::Relaxed))
+    }
+
     /// A lease was taken, or has gone.
     pub fn set(&self, shard: u16, held: bool) {
         let Some(place) = self.held.get(usize::from(shard)) else { return };

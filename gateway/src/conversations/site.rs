@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 
 use super::lost::close_lost_calls;
-use super::relay::{Relay, RelayStats};
+use super::relay::{RelayStats, relay};
 use super::shards::OwnShards;
 use super::{Onward, Writer};
 use crate::config::Config;
@@ -368,13 +368,7 @@ pub async fn join(
     let (own, status, stats) = (member.own(), member.status(), Arc::new(RelayStats::default()));
     let (member_stop, stopped) = watch::channel(false);
     let relay = carrier.is_broker().then(|| {
-        let relay = Relay {
-            store: Arc::clone(store),
-            bus: Arc::clone(&carrier.bus),
-            own: Arc::clone(&own),
-            wake,
-            stats: Arc::clone(&stats),
-        };
+        let relay = relay(store, &carrier.bus, &own, wake, &stats);
         let (stop, stopped) = watch::channel(false);
         (tokio::spawn(relay.run(stopped)), stop)
     });

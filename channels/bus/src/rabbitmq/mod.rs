@@ -29,7 +29,7 @@ use crate::limits::{
     BROKERS_MAX, GATEWAY_COMMANDS, LIVE_BATCH, LIVE_WAITING, MESSAGE_BYTES_MAX, PUBLISH_WINDOW, PUBLISH_WINDOW_MAX,
 };
 use crate::receipt::Stub;
-use crate::topology::{EVENTS, GATEWAYS, Topology, TopologyConfig, check_name};
+use crate::topology::{Topology, TopologyConfig, check_name};
 use crate::{
     Answer, Bus, BusError, BusHealth, DeadLetter, EmbeddedBus, Filter, Ingress, Overheard, Receipt, Shard,
     Subscription, WakeUp, Which,
@@ -38,7 +38,7 @@ use connect::Identity;
 use ingress::RabbitIngress;
 use link::{Counters, Link, LinkState};
 use log::{Interest, RabbitFeed, Reader};
-use outbox::{OnRefusal, Outbox, Outgoing};
+use outbox::{OnRefusal, Outbox, Outgoing, What};
 use publisher::Publisher;
 
 pub use address::{Broker, Tls};
@@ -261,18 +261,13 @@ impl RabbitBus {
     /// As [`Bus::carry`]; in the receipt [`BusError::Unroutable`] when that gateway is not there.
     pub fn tell(&self, gateway: &str, body: Vec<u8>) -> Result<Receipt, BusError> {
         check_name(gateway).map_err(|error| BusError::Config(error.to_string()))?;
-        let properties = lapin::BasicProperties::default().with_app_id(self.shared.from.as_str().into());
         self.hand_over(1, |stub| {
-            let (exchange, key) = (GATEWAYS.into(), gateway.into());
-            let (shard, on_refusal) = (Shard(0), OnRefusal::Drop);
             vec![Outgoing {
-                exchange,
-                key,
-                shard,
-                properties,
-                body: body.into(),
+                what: What::Command(gateway.to_owned()),
+                shard: Shard(0),
+                body: Arc::new(body),
                 attempts: 0,
-                on_refusal,
+                on_refusal: OnRefusal::Drop,
                 stub: stub(0),
             }]
         })
@@ -338,18 +333,13 @@ impl Bus for RabbitBus {
     fn carry(&self, records: Vec<Arc<Record>>) -> Result<Receipt, BusError> {
         self.shared.local.publish_now(&records)?;
         self.hand_over(records.len(), |stub| {
-            let message = |(index, record): (usize, &Arc<Record>)| {
-                let shard = Shard::of(record.conversation, self.shared.shards);
-                Outgoing {
-                    exchange: EVENTS.into(),
-                    key: wire::record_key(shard, record),
-                    shard,
-                    properties: wire::record_properties(record, &self.shared.from),
-                    body: serde_json::to_vec(&**record).unwrap_or_default().into(),
-                    attempts: 0,
-                    on_refusal: OnRefusal::OfferAgain,
-                    stub: stub(index),
-                }
+            let message = |(index, record): (usize, &Arc<Record>)| Outgoing {
+                what: What::Record(Arc::clone(record)),
+                shard: Shard::of(record.conversation, self.shared.shards),
+                body: wire::body(&**record),
+                attempts: 0,
+                on_refusal: OnRefusal::OfferAgain,
+                stub: stub(index),
             };
             records.iter().enumerate().map(message).collect()
         })
@@ -359,11 +349,9 @@ impl Bus for RabbitBus {
         let shard = Shard::of(wake_up.conversation, self.shared.shards);
         self.hand_over(1, |stub| {
             vec![Outgoing {
-                exchange: self.shared.topology.ingress().into(),
-                key: shard.to_string().into(),
+                what: wire::wake_up(&wake_up, Timestamp::now().as_second()),
                 shard,
-                properties: wire::wake_up_properties(&wake_up, Timestamp::now().as_second(), &self.shared.from),
-                body: serde_json::to_vec(&wake_up).unwrap_or_default().into(),
+                body: wire::body(&wake_up),
                 attempts: 0,
                 on_refusal: OnRefusal::Tell(shard),
                 stub: stub(0),

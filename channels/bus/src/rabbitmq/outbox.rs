@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lapin::BasicProperties;
-use lapin::types::ShortString;
+use ark_conversation::Record;
 use tokio::sync::Notify;
 
 use crate::limits::{PUBLISH_QUEUE_BYTES, PUBLISH_QUEUE_MESSAGES};
@@ -22,13 +21,31 @@ pub(super) enum OnRefusal {
     Drop,
 }
 
+/// What a message says: address and properties are made of it each time that it is sent, so that none are kept or copied.
+pub(super) enum What {
+    /// A committed record.
+    Record(Arc<Record>),
+    /// Something waits in an inbox: the conversation, and source and id of what waits.
+    WakeUp {
+        /// The conversation as text.
+        conversation: String,
+        /// Source and id, joined by `#`.
+        idem: String,
+        /// The id alone.
+        id: String,
+        /// When it was handed over, in Unix seconds.
+        unix_s: i64,
+    },
+    /// A command to this gateway.
+    Command(String),
+}
+
 /// One message on its way to the broker.
 pub(super) struct Outgoing {
-    pub(super) exchange: ShortString,
-    pub(super) key: ShortString,
+    pub(super) what: What,
     pub(super) shard: Shard,
-    pub(super) properties: BasicProperties,
-    pub(super) body: Arc<[u8]>,
+    /// Shared with the client library while it is being sent.
+    pub(super) body: Arc<Vec<u8>>,
     pub(super) attempts: u32,
     pub(super) on_refusal: OnRefusal,
     pub(super) stub: Stub,
@@ -77,8 +94,11 @@ impl Outbox {
         Ok(())
     }
 
-    pub(super) fn take(&self) -> Option<Outgoing> {
-        self.lock().messages.pop_front()
+    /// Takes the oldest ones, so many at most.
+    pub(super) fn take(&self, at_most: usize, into: &mut Vec<Outgoing>) {
+        let mut waiting = self.lock();
+        let count = at_most.min(waiting.messages.len());
+        into.extend(waiting.messages.drain(..count));
     }
 
     /// Puts messages back to be sent first, in this order.
@@ -89,10 +109,10 @@ impl Outbox {
         }
     }
 
-    /// A message is no more this queue's.
-    pub(super) fn settled(&self, bytes: usize) {
+    /// So many messages with so many bytes are no more this queue's.
+    pub(super) fn settled(&self, messages: usize, bytes: usize) {
         let mut waiting = self.lock();
-        waiting.count -= 1;
+        waiting.count -= messages;
         waiting.bytes -= bytes;
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -22,11 +22,20 @@ const UNROUTABLE_MAX: u32 = 3;
 
 type Sending = Pin<Box<dyn Future<Output = lapin::Result<PublisherConfirm>> + Send>>;
 
-/// A message that was sent.
+/// A message in the window.
 struct Sent {
     message: Outgoing,
-    confirm: PublisherConfirm,
+    way: Way,
     deadline: Instant,
+}
+
+/// How far a message is.
+enum Way {
+    /// In the hands of the client library, in its place behind those before it; that does not come back while the broker
+    /// is blocked.
+    Sending(Sending),
+    /// Out.
+    Unconfirmed(PublisherConfirm),
 }
 
 /// Why a channel is used no more.
@@ -43,8 +52,10 @@ pub(super) struct Publisher {
     shared: Arc<Shared>,
     link: Link,
     window: VecDeque<Sent>,
-    /// Handed to the client library and not out yet; `basic_publish` does not return while the broker is blocked.
-    sending: Option<(Outgoing, Sending, Instant)>,
+    /// Taken from the queue and not in the window yet: empty, but for its room.
+    taken: Vec<Outgoing>,
+    /// Messages and bytes that are settled and not yet taken off the queue's account.
+    settled: (usize, usize),
     /// Shards of which a message was refused: what follows in them is sent again behind it.
     refused: HashSet<Shard>,
     again: Vec<Outgoing>,
@@ -53,8 +64,9 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub(super) fn new(shared: Arc<Shared>, link: Link) -> Self {
-        let (window, refused, again) = (VecDeque::new(), HashSet::new(), Vec::new());
-        Self { shared, link, window, sending: None, refused, again, pause: NACK_PAUSE_MIN }
+        let (window, refused) = (VecDeque::new(), HashSet::new());
+        let (taken, again) = (Vec::new(), Vec::new());
+        Self { shared, link, window, taken, settled: (0, 0), refused, again, pause: NACK_PAUSE_MIN }
     }
 
     /// Runs until the bus is closed.
@@ -89,8 +101,7 @@ impl Publisher {
     fn take_back(&mut self) {
         let again = std::mem::take(&mut self.again).into_iter();
         let window = self.window.drain(..).map(|sent| sent.message);
-        let sending = self.sending.take().map(|(message, ..)| message);
-        let mut messages: Vec<Outgoing> = again.chain(window).chain(sending).collect();
+        let mut messages: Vec<Outgoing> = again.chain(window).collect();
         for message in &mut messages {
             message.attempts += 1;
         }
@@ -106,19 +117,15 @@ impl Publisher {
         let shared = Arc::clone(&self.shared);
         let mut link = self.link.clone();
         loop {
-            if let Some(ended) = self.settle_ready() {
-                return ended;
-            }
-            if !self.refused.is_empty() && self.window.is_empty() && self.sending.is_none() {
+            if !self.refused.is_empty() && self.window.is_empty() {
                 self.rest(&mut link, live.generation).await;
             }
-            self.fill(channel);
             self.shared.unconfirmed.store(self.window.len(), Ordering::Relaxed);
             let is_blocked = blocked.borrow().is_some();
-            let deadline = self.deadline().filter(|_| !is_blocked);
+            let deadline = self.window.front().map(|sent| sent.deadline).filter(|_| !is_blocked);
             tokio::select! {
-                ended = self.progress() => if let Some(ended) = ended { return ended },
-                () = shared.outbox.news.notified(), if self.sending.is_none() => {}
+                ended = self.progress(channel, is_blocked) => if let Some(ended) = ended { return ended },
+                () = shared.outbox.news.notified() => {}
                 () = link.gone(live.generation) => return self.closed_or(Ended::Connection),
                 _ = blocked.changed() => if blocked.borrow().is_none() { self.prolong() },
                 () = until(deadline) => {
@@ -133,74 +140,79 @@ impl Publisher {
         if *self.shared.closing.borrow() { Ended::Closed } else { ended }
     }
 
-    /// Begins to send the next message when the window has room.
-    fn fill(&mut self, channel: &Channel) {
-        if self.sending.is_some() || self.window.len() >= self.shared.window || !self.refused.is_empty() {
-            return;
-        }
-        let Some(message) = self.shared.outbox.take() else { return };
-        let (channel, exchange, key) = (channel.clone(), message.exchange.clone(), message.key.clone());
-        let properties = wire::with_attempt(&message.properties, message.attempts);
-        let body = Arc::clone(&message.body);
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let sending = async move { channel.basic_publish(exchange, key, options, &body, properties).await };
-        self.sending = Some((message, Box::pin(sending), Instant::now() + CONFIRM_TIMEOUT));
+    /// Settles what is confirmed and fills the window again, all that can be at once; waits while neither is possible.
+    async fn progress(&mut self, channel: &Channel, blocked: bool) -> Option<Ended> {
+        std::future::poll_fn(|context| {
+            let before = self.window.len();
+            let ended = self.settle_ready(context);
+            let moved = self.window.len() != before;
+            let (messages, bytes) = std::mem::take(&mut self.settled);
+            if messages > 0 {
+                self.shared.outbox.settled(messages, bytes);
+            }
+            if ended.is_some() {
+                return Poll::Ready(ended);
+            }
+            let sent = !blocked && self.fill(channel);
+            if moved || sent { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let sending = self.sending.as_ref().map(|(.., deadline)| *deadline);
-        self.window.front().map(|sent| sent.deadline).into_iter().chain(sending).min()
+    /// Hands the client library as many messages as the window has room for, in order; whether it was any.
+    ///
+    /// Each is on its way once its future was polled the first time, so none waits until the one before it is out: the
+    /// library writes them to the socket together. What comes of them is looked at when they are the oldest.
+    fn fill(&mut self, channel: &Channel) -> bool {
+        let room = self.shared.window.saturating_sub(self.window.len());
+        if room == 0 || !self.refused.is_empty() {
+            return false;
+        }
+        self.shared.outbox.take(room, &mut self.taken);
+        if self.taken.is_empty() {
+            return false;
+        }
+        let deadline = Instant::now() + CONFIRM_TIMEOUT;
+        let mut context = Context::from_waker(Waker::noop());
+        for message in self.taken.drain(..) {
+            let (exchange, key, properties) = wire::envelope(&message, &self.shared);
+            let (channel, body) = (channel.clone(), Arc::clone(&message.body));
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let mut sending: Sending =
+                Box::pin(async move { channel.basic_publish(exchange, key, options, &body, properties).await });
+            let way = match sending.as_mut().poll(&mut context) {
+                Poll::Ready(Ok(confirm)) => Way::Unconfirmed(confirm),
+                // It is told again when it is the oldest.
+                Poll::Ready(Err(error)) => Way::Sending(Box::pin(std::future::ready(Err(error)))),
+                Poll::Pending => Way::Sending(sending),
+            };
+            self.window.push_back(Sent { message, way, deadline });
+        }
+        true
     }
 
     /// The broker had closed its ears: nothing was late.
     fn prolong(&mut self) {
         let deadline = Instant::now() + CONFIRM_TIMEOUT;
         self.window.iter_mut().for_each(|sent| sent.deadline = deadline);
-        if let Some((.., sending)) = &mut self.sending {
-            *sending = deadline;
-        }
     }
 
-    /// Waits until a message is out or the oldest one is confirmed.
-    async fn progress(&mut self) -> Option<Ended> {
-        std::future::poll_fn(|context| {
-            if let Some((_, sending, _)) = &mut self.sending
-                && let Poll::Ready(out) = sending.as_mut().poll(context)
-            {
-                let Some((message, ..)) = self.sending.take() else { return Poll::Ready(None) };
-                return Poll::Ready(match out {
-                    Ok(confirm) => {
-                        let deadline = Instant::now() + CONFIRM_TIMEOUT;
-                        self.window.push_back(Sent { message, confirm, deadline });
-                        None
-                    }
-                    Err(_) => {
-                        self.again_after_window(message);
-                        Some(Ended::Channel)
-                    }
-                });
-            }
-            if let Some(sent) = self.window.front_mut()
-                && let Poll::Ready(confirmed) = Pin::new(&mut sent.confirm).poll(context)
-            {
-                return Poll::Ready(self.settle(&confirmed));
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// The channel ended while a message was going out: it stands behind everything in the window.
-    fn again_after_window(&mut self, message: Outgoing) {
-        let never: Sending = Box::pin(std::future::pending());
-        self.sending = Some((message, never, Instant::now()));
-    }
-
-    /// Settles what is confirmed already, without waiting.
-    fn settle_ready(&mut self) -> Option<Ended> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// Settles the oldest messages as far as they are confirmed.
+    fn settle_ready(&mut self, context: &mut Context<'_>) -> Option<Ended> {
         while let Some(sent) = self.window.front_mut() {
-            let Poll::Ready(confirmed) = Pin::new(&mut sent.confirm).poll(&mut context) else { return None };
+            if let Way::Sending(sending) = &mut sent.way {
+                match sending.as_mut().poll(context) {
+                    Poll::Ready(Ok(confirm)) => sent.way = Way::Unconfirmed(confirm),
+                    // It stays where it is: everything in the window goes back.
+                    Poll::Ready(Err(_)) => {
+                        sent.way = Way::Sending(Box::pin(std::future::pending()));
+                        return Some(Ended::Channel);
+                    }
+                    Poll::Pending => return None,
+                }
+            }
+            let Way::Unconfirmed(confirm) = &mut sent.way else { return None };
+            let Poll::Ready(confirmed) = Pin::new(confirm).poll(context) else { return None };
             if let Some(ended) = self.settle(&confirmed) {
                 return Some(ended);
             }
@@ -236,7 +248,8 @@ impl Publisher {
     fn settle_returned(&mut self, message: Outgoing) -> Option<Ended> {
         let commanded = message.on_refusal == OnRefusal::Drop;
         if commanded || message.attempts >= UNROUTABLE_MAX {
-            let (exchange, key) = (message.exchange.to_string(), message.key.to_string());
+            let (exchange, key, _) = wire::envelope(&message, &self.shared);
+            let (exchange, key) = (exchange.to_string(), key.to_string());
             self.finish(message, Err(BusError::Unroutable { exchange, key }));
             return None;
         }
@@ -262,8 +275,9 @@ impl Publisher {
         None
     }
 
-    fn finish(&self, message: Outgoing, result: Result<(), BusError>) {
-        self.shared.outbox.settled(message.body.len());
+    fn finish(&mut self, message: Outgoing, result: Result<(), BusError>) {
+        self.settled.0 += 1;
+        self.settled.1 += message.body.len();
         match result {
             Ok(()) => message.stub.carried(),
             Err(error) => message.stub.failed(error),

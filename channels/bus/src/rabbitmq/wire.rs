@@ -6,8 +6,11 @@ use ark_conversation::{LiveEvent, Record};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
+use super::Shared;
+use super::outbox::{Outgoing, What};
 use crate::WakeUp;
 use crate::limits::LIVE_TTL;
+use crate::topology::{EVENTS, GATEWAYS};
 
 /// The `type` of a committed record.
 const RECORD: &str = "ark.record.v1";
@@ -17,6 +20,8 @@ const WAKE_UP: &str = "ark.wake.v1";
 const LIVE: &str = "ark.live.v1";
 /// Bytes of a short string on the wire.
 const SHORT_BYTES_MAX: usize = 255;
+/// What most bodies have room in.
+const BODY_BYTES: usize = 1_024;
 /// How often a message was sent before.
 const ATTEMPT: &str = "x-ark-attempt";
 
@@ -57,26 +62,54 @@ fn properties(
         .with_headers(headers)
 }
 
-pub(super) fn record_properties(record: &Record, from: &str) -> BasicProperties {
-    let conversation = record.conversation.to_string();
+/// How a message that was sent before says so.
+fn attempted(headers: &mut FieldTable, attempts: u32) {
+    if attempts > 0 {
+        headers.insert(ATTEMPT.into(), number(u64::from(attempts)));
+    }
+}
+
+/// Exchange, routing key and properties of a message.
+pub(super) fn envelope(message: &Outgoing, shared: &Shared) -> (ShortString, ShortString, BasicProperties) {
     let mut headers = FieldTable::default();
-    headers.insert("x-ark-conv".into(), text(&conversation));
-    headers.insert("x-ark-seq".into(), number(record.seq));
-    headers.insert("x-ark-epoch".into(), number(record.epoch));
-    properties(RECORD, &record.event.id, &conversation, record.at.as_second(), from, headers)
+    match &message.what {
+        What::Record(record) => {
+            let conversation = record.conversation.to_string();
+            headers.insert("x-ark-conv".into(), text(&conversation));
+            headers.insert("x-ark-seq".into(), number(record.seq));
+            headers.insert("x-ark-epoch".into(), number(record.epoch));
+            attempted(&mut headers, message.attempts);
+            let (id, at) = (&record.event.id, record.at.as_second());
+            let properties = properties(RECORD, id, &conversation, at, &shared.from, headers);
+            (EVENTS.into(), record_key(message.shard, record), properties)
+        }
+        What::WakeUp { conversation, idem, id, unix_s } => {
+            headers.insert("x-ark-conv".into(), text(conversation));
+            headers.insert("x-ark-idem".into(), text(idem));
+            attempted(&mut headers, message.attempts);
+            let properties = properties(WAKE_UP, id, conversation, *unix_s, &shared.from, headers);
+            (shared.topology.ingress().into(), message.shard.to_string().into(), properties)
+        }
+        What::Command(gateway) => {
+            let properties = BasicProperties::default().with_app_id(shared.from.as_str().into());
+            (GATEWAYS.into(), gateway.as_str().into(), properties)
+        }
+    }
 }
 
 /// `sNNN.{tenant}.{type}`, at most 255 bytes as AMQP wants it.
-pub(super) fn record_key(shard: crate::Shard, record: &Record) -> ShortString {
+fn record_key(shard: crate::Shard, record: &Record) -> ShortString {
     short(&format!("{shard}.{}.{}", record.tenant.as_str(), record.event.type_name()))
 }
 
-pub(super) fn wake_up_properties(wake_up: &WakeUp, unix_s: i64, from: &str) -> BasicProperties {
-    let conversation = wake_up.conversation.to_string();
-    let mut headers = FieldTable::default();
-    headers.insert("x-ark-conv".into(), text(&conversation));
-    headers.insert("x-ark-idem".into(), text(&format!("{}#{}", wake_up.source, wake_up.id)));
-    properties(WAKE_UP, &wake_up.id, &conversation, unix_s, from, headers)
+/// What is told of a wake-up beside its body.
+pub(super) fn wake_up(wake_up: &WakeUp, unix_s: i64) -> What {
+    What::WakeUp {
+        conversation: wake_up.conversation.to_string(),
+        idem: format!("{}#{}", wake_up.source, wake_up.id),
+        id: wake_up.id.clone(),
+        unix_s,
+    }
 }
 
 /// Of live events: gone with the broker, and after [`LIVE_TTL`].
@@ -99,10 +132,13 @@ pub(super) fn read_live(body: &[u8]) -> Vec<Arc<LiveEvent>> {
 pub(super) fn with_attempt(properties: &BasicProperties, attempt: u32) -> BasicProperties {
     if attempt == 0 {
         return properties.clone();
+/// A body as JSON; what is carried always fits JSON.
+pub(super) fn body(value: &impl serde::Serialize) -> Arc<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(BODY_BYTES);
+    if serde_json::to_writer(&mut bytes, value).is_err() {
+        bytes.clear();
     }
-    let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(ATTEMPT.into(), number(u64::from(attempt)));
-    properties.clone().with_headers(headers)
+    Arc::new(bytes)
 }
 
 fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {

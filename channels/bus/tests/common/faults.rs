@@ -219,9 +219,15 @@ pub(crate) async fn f12_closed(rabbit: &Rabbit) {
     let (a, b) = (bus(&url, "a").await, bus(&url, "b").await);
     let ledger = Ledger::default();
     let reading = ledger.consume(&b);
+    // For as long as the commands take on a busy machine.
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let generating = tokio::spawn({
         let (ledger, a) = (ledger.clone(), Arc::clone(&a));
-        async move { ledger.generate(a, 50, 8_000, 1_000).await }
+        async move {
+            while !*stopped.borrow() {
+                ledger.generate(Arc::clone(&a), 50, 1_000, 1_000).await;
+            }
+        }
     });
     let ctl = |arguments: &[&str]| tokio::task::block_in_place(|| rabbit.node(|node| node.ctl(arguments)));
     eventually("some are confirmed", READY, async || (ledger.confirmed() > 300).then_some(())).await;
@@ -237,10 +243,12 @@ pub(crate) async fn f12_closed(rabbit: &Rabbit) {
     let connects_now = a.health().await.connects;
     assert!((connects..=connects + 1).contains(&connects_now), "{connects_now} connects, {connects} before");
     ctl(&["close_all_connections", "-p", &vhost, "a test"]);
+    let again = async || (a.health().await.connects > connects_now).then_some(());
+    eventually("the connections are made anew", READY, again).await;
+    stop.send_replace(true);
     generating.await.unwrap();
     ledger.wait_until_all_applied(READY).await;
     ledger.judge();
-    assert!(a.health().await.connects > connects_now);
     ledger.row("F12 exchange deleted, closed", &a, began).await;
     reading.abort();
 }
@@ -364,4 +372,81 @@ pub(crate) async fn f04_client_cut_off(cluster: &Cluster) {
     ledger.judge();
     ledger.row("F4 client cut off from its node", &a, began).await;
     reading.abort();
+}
+
+/// Within this time of the cut the majority confirms again, to a gateway that was on the other side.
+const MAJORITY_CONFIRMS: Duration = Duration::from_secs(30);
+/// Within this time of the healing the node that was alone serves again.
+const MINORITY_BACK: Duration = Duration::from_secs(60);
+
+/// F4: one node of three is cut off from the other two (they refuse each other's connections), with a backlog in the
+/// queues. It must confirm nothing while it is alone, and after the healing there is one log of it all.
+pub(crate) async fn f04_partition(cluster: &mut Cluster, backlog: u64) {
+    let began = Instant::now();
+    // Queues of its own: what is declared through the first node is led by it, so the cut takes every leader away.
+    tokio::task::block_in_place(|| {
+        cluster.node(0).ctl(&["add_vhost", "parted"]);
+        cluster.node(0).ctl(&["set_permissions", "-p", "parted", "guest", ".*", ".*", ".*"]);
+    });
+    let urls: Vec<String> = cluster.urls().iter().map(|url| url.replace("/%2f", "/parted")).collect();
+    let with = |urls: &[&String], gateway: &str| {
+        let mut config = config(urls[0], gateway);
+        config.brokers.extend(urls[1..].iter().flat_map(|url| super::config(url, gateway).brokers));
+        config
+    };
+    let open = async |config| Arc::new(RabbitBus::open(&config, READY).await.unwrap());
+    let a = open(with(&[&urls[0], &urls[1]], "a")).await;
+    let (b, c) = (open(with(&[&urls[0], &urls[2]], "b")).await, open(with(&[&urls[2]], "c")).await);
+    let alone = open(with(&[&urls[0]], "alone")).await;
+    let ledger = Ledger::default();
+    ledger.generate(Arc::clone(&a), 50, backlog, 20_000).await;
+    assert_eq!(ledger.confirmed() as u64, backlog, "the queues hold the backlog");
+    let names: Vec<String> = (1..3).map(|index| cluster.node(index).name().to_owned()).collect();
+    let each = |what: &str| format!("[begin {what} end || N <- ['{}']].", names.join("','"));
+    tokio::task::block_in_place(|| {
+        cluster.node(0).ctl(&["eval", &each("erlang:set_cookie(N, cut), erlang:disconnect_node(N)")]);
+    });
+    let cut = Instant::now();
+    let readings = [ledger.consume(&b), ledger.consume(&c)];
+    // Handed over while its only node is alone: unconfirmed until the healing.
+    let receipt = alone.wake(ark_bus::contract::wake_up(1_000_000, 1)).unwrap();
+    let confirmed_alone = tokio::spawn(async move {
+        receipt.await.unwrap();
+        Instant::now()
+    });
+    let generating = tokio::spawn({
+        let (ledger, a) = (ledger.clone(), Arc::clone(&a));
+        async move { ledger.generate(a, 50, 4_000, 500).await }
+    });
+    eventually("the majority confirms", READY, async || (ledger.confirmed() as u64 > backlog + 500).then_some(()))
+        .await;
+    let majority = cut.elapsed();
+    generating.await.unwrap();
+    // Two nodes' disks on one machine take the whole backlog and more.
+    ledger.wait_until_all_applied(READY * 3).await;
+    assert!(!confirmed_alone.is_finished(), "a node that is alone confirms nothing");
+    tokio::task::block_in_place(|| {
+        let heal = each("erlang:set_cookie(N, erlang:get_cookie()), net_kernel:connect_node(N)");
+        cluster.node(0).ctl(&["eval", &heal]);
+    });
+    let healed = Instant::now();
+    let back = confirmed_alone.await.unwrap().saturating_duration_since(healed);
+    ledger.generate(Arc::clone(&a), 50, 500, 500).await;
+    ledger.wait_until_all_applied(READY).await;
+    ledger.judge();
+    ledger.row("F4 one of three nodes partitioned", &a, began).await;
+    say(
+        "F4 bounds",
+        &format!(
+            "backlog {backlog}; the majority confirmed 500 after {:.1} s (bound {} s), the node that was alone {:.1} s after \
+             the healing (bound {} s), none before",
+            majority.as_secs_f64(),
+            MAJORITY_CONFIRMS.as_secs(),
+            back.as_secs_f64(),
+            MINORITY_BACK.as_secs()
+        ),
+        began,
+    );
+    assert!(majority < MAJORITY_CONFIRMS && back < MINORITY_BACK);
+    readings.iter().for_each(tokio::task::JoinHandle::abort);
 }

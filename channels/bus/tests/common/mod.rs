@@ -173,8 +173,11 @@ impl Ledger {
 
     /// Waits until as much was applied as was handed over.
     pub(crate) async fn wait_until_all_applied(&self, within: Duration) {
-        ark_bus::kit::eventually("everything is applied", within, async || {
-            (self.applied() >= self.handed()).then_some(())
+        let deadline = Instant::now() + within;
+        ark_bus::kit::eventually("everything is applied", within * 2, async || {
+            let (applied, handed) = (self.applied(), self.handed());
+            assert!(Instant::now() < deadline, "{applied} of {handed} are applied after {within:?}");
+            (applied >= handed).then_some(())
         })
         .await;
     }

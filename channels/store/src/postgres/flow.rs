@@ -1,5 +1,7 @@
 //! Outbox, deliveries, leases, and the check in PostgreSQL.
 
+use std::collections::HashSet;
+
 use ark_conversation::{ConversationId, Tenant};
 use tokio_postgres::Row;
 
@@ -23,19 +25,28 @@ fn shard(row: &Row, column: usize) -> Result<u16> {
     u16::try_from(row.try_get::<_, i32>(column)?).map_err(Fault::unreadable)
 }
 
-pub(super) async fn outbox(link: &Link, shards: &[u16], limit: usize) -> Result<Vec<Outgoing>> {
+pub(super) async fn outbox(link: &Link, shards: &[u16], without: &[u64], limit: usize) -> Result<Vec<Outgoing>> {
+    // What is under way is passed over here: as a condition of the statement it would be looked for with each row.
+    let sql = "select row from outbox where $1::integer[] is null or shard = any($1) order by row limit $2";
+    let (limit, without) = (limit.min(PAGE_ROWS_MAX), without.iter().collect::<HashSet<_>>());
+    let waiting = link.query(sql, &[&of_shards(shards), &((limit + without.len()) as i64)]).await?;
+    let numbers = waiting.iter().map(|row| rows::number(row, 0)).collect::<Result<Vec<u64>>>()?;
+    let numbers = numbers.into_iter().filter(|row| !without.contains(row)).take(limit);
+    let numbers: Vec<i64> = numbers.map(rows::big).collect();
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
     let sql = format!(
         "select {}, o.row, o.shard from (
              select *, sum(octet_length(data)) over (order by row, seq) - octet_length(data) as before from (
                  select x.row, x.shard, x.last_seq, r.* from (
-                     select * from outbox where $1::integer[] is null or shard = any($1) order by row limit $2) x
+                     select * from outbox where row = any($1)) x
                  join log r on r.tenant = x.tenant and r.conversation = x.conversation
                      and r.seq between x.first_seq and x.last_seq) j) l, lateral (select l.row, l.shard) o
-         where l.before < $3 order by l.row, l.seq",
+         where l.before < $2 order by l.row, l.seq",
         rows::RECORD
     );
-    let limit = limit.min(PAGE_ROWS_MAX) as i64;
-    let found = link.query(&sql, &[&of_shards(shards), &limit, &(READ_BYTES_MAX as i64)]).await?;
+    let found = link.query(&sql, &[&numbers, &(READ_BYTES_MAX as i64)]).await?;
     let mut page: Vec<Outgoing> = Vec::new();
     for row in &found {
         let (number, record) = (rows::number(row, 12)?, rows::record(row)?);
@@ -249,7 +260,7 @@ pub(super) async fn renew(link: &Link, fences: &[Fence], ttl_ms: i64) -> Result<
          where l.shard = u.shard and l.gateway = u.gateway and l.number = u.number returning l.shard, l.number"
     );
     let (shards, gateways, numbers) = columns(fences);
-    let mut kept = std::collections::HashSet::new();
+    let mut kept = HashSet::new();
     for row in link.query(&sql, &[&shards, &gateways, &numbers, &ttl_ms]).await? {
         kept.insert((shard(&row, 0)?, rows::number(&row, 1)?));
     }

@@ -33,7 +33,7 @@ const INSERT: &str = "insert into inbox (shard, tenant, source, id, conversation
     select shard, tenant, source, id, conversation, at_us, event
     from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::text[])
         with ordinality u (shard, tenant, source, id, conversation, at_us, event, n)
-    order by n on conflict do nothing returning row, tenant, source, id";
+    order by n on conflict do nothing returning row";
 
 /// A thread that is pointed to a conversation in this group.
 struct Pointed {
@@ -103,11 +103,13 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
         return Ok(None);
     }
     let rows = insert(link, news, &answers, &fresh).await?;
-    for n in &fresh {
-        let Some(new) = news.get(*n) else { continue };
-        let key = (new.tenant.as_str().to_owned(), new.source.clone(), new.id.clone());
-        let (Some(row), Some(answer)) = (rows.get(&key), answers.get_mut(*n)) else { return Ok(None) };
-        answer.row = *row;
+    if rows.len() != fresh.len() {
+        return Ok(None);
+    }
+    for (n, row) in fresh.iter().zip(rows) {
+        if let Some(answer) = answers.get_mut(*n) {
+            answer.row = row;
+        }
     }
     // What came twice within the group has the row of the first.
     for (n, new) in news.iter().enumerate() {
@@ -153,15 +155,11 @@ async fn point(link: &Link, pointed: &BTreeMap<(&str, &str), Pointed>) -> Result
     Ok(true)
 }
 
-async fn insert(
-    link: &Link,
-    news: &[PendingInbound],
-    answers: &[Ingested],
-    fresh: &[usize],
-) -> Result<HashMap<(String, String, String), u64>> {
+/// Writes the messages that are new; their rows, in order. Fewer: some were there.
+async fn insert(link: &Link, news: &[PendingInbound], answers: &[Ingested], fresh: &[usize]) -> Result<Vec<u64>> {
     let these: Vec<_> = fresh.iter().filter_map(|n| news.get(*n).zip(answers.get(*n))).collect();
     if these.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let shards: Vec<i32> = these.iter().map(|(_, answer)| i32::from(answer.shard)).collect();
     let text = |of: fn(&PendingInbound) -> &str| these.iter().map(|(new, _)| of(new)).collect::<Vec<&str>>();
@@ -171,9 +169,10 @@ async fn insert(
     let tenants = text(|new| new.tenant.as_str());
     let (sources, ids, events) = (text(|new| &new.source), text(|new| &new.id), text(|new| &new.event));
     let written = link.query(INSERT, &[&shards, &tenants, &sources, &ids, &conversations, &at, &events]).await?;
-    let row =
-        |row: &tokio_postgres::Row| Ok(((row.try_get(1)?, row.try_get(2)?, row.try_get(3)?), rows::number(row, 0)?));
-    written.iter().map(row).collect()
+    // Numbers are given in the order in which the rows are written.
+    let mut rows = written.iter().map(|row| rows::number(row, 0)).collect::<Result<Vec<u64>>>()?;
+    rows.sort_unstable();
+    Ok(rows)
 }
 
 /// The open conversation that a thread joins.

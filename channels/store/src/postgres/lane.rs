@@ -1,7 +1,7 @@
 //! A lane: one connection that writes, and the queue before it. What waits is written in groups, one transaction each.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +15,7 @@ use crate::failpoint::{self, Point};
 use crate::heads::Heads;
 use crate::inbox::Ingested;
 use crate::limits::{COMMIT_EVENTS_MAX, PG_BACKOFF, PG_COLLISIONS_MAX, PG_COMMIT_WAIT};
+use crate::pace::{Pace, Patience};
 use crate::pending::{self, PendingInbound, Write, Written};
 
 pub(super) type Reply<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
@@ -91,12 +92,14 @@ pub(super) struct Lane {
     stash: Option<Ask>,
     link: Option<Link>,
     heads: Heads,
+    pace: Pace,
     wait: Duration,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Ask>, link: Link) -> Self {
-        Self { shared, jobs, stash: None, link: Some(link), heads: Heads::default(), wait: *PG_BACKOFF.start() }
+        let (heads, pace) = (Heads::default(), Pace::default());
+        Self { shared, jobs, stash: None, link: Some(link), heads, pace, wait: *PG_BACKOFF.start() }
     }
 
     /// Runs until every sender is gone and everything that waited is answered.
@@ -119,9 +122,11 @@ impl Lane {
                 },
             };
             let Some(first) = next else { return };
-            let (group, jobs) = self.gather(first);
+            let (group, jobs) = self.gather(first).await;
             self.shared.counters.taken(jobs);
+            let begun = Instant::now();
             self.write(group).await;
+            self.pace.committed(jobs, begun.elapsed());
         }
     }
 
@@ -167,23 +172,24 @@ impl Lane {
     }
 
     /// Takes what waits and fits one transaction.
-    fn gather(&mut self, first: Ask) -> (Group, usize) {
+    async fn gather(&mut self, first: Ask) -> (Group, usize) {
+        let patience = self.pace.patience();
         match first {
             Ask::Call(job) => (Group::Call(job), 1),
             Ask::Write(write, reply) => {
                 let (mut weight, plain) = (write.weight(), write.is_plain());
                 let mut group = vec![(write, reply)];
                 while plain && weight < COMMIT_EVENTS_MAX {
-                    match self.jobs.try_recv() {
-                        Ok(Ask::Write(write, reply)) if write.is_plain() => {
+                    match self.next(group.len(), patience).await {
+                        Some(Ask::Write(write, reply)) if write.is_plain() => {
                             weight += write.weight();
                             group.push((write, reply));
                         }
-                        Ok(other) => {
+                        Some(other) => {
                             self.stash = Some(other);
                             break;
                         }
-                        Err(_) => break,
+                        None => break,
                     }
                 }
                 let jobs = group.len();
@@ -192,18 +198,27 @@ impl Lane {
             Ask::Ingest(new, reply) => {
                 let mut group = vec![(new, reply)];
                 while group.len() < COMMIT_EVENTS_MAX {
-                    match self.jobs.try_recv() {
-                        Ok(Ask::Ingest(new, reply)) => group.push((new, reply)),
-                        Ok(other) => {
+                    match self.next(group.len(), patience).await {
+                        Some(Ask::Ingest(new, reply)) => group.push((new, reply)),
+                        Some(other) => {
                             self.stash = Some(other);
                             break;
                         }
-                        Err(_) => break,
+                        None => break,
                     }
                 }
                 let jobs = group.len();
                 (Group::Ingests(group), jobs)
             }
+        }
+    }
+
+    /// What waits, or comes in a moment from those who were answered with the last group.
+    async fn next(&mut self, jobs: usize, patience: Patience) -> Option<Ask> {
+        match self.jobs.try_recv() {
+            Ok(ask) => Some(ask),
+            Err(_) if self.pace.is_enough(jobs) => None,
+            Err(_) => tokio::time::timeout_at(patience.end().into(), self.jobs.recv()).await.ok().flatten(),
         }
     }
 

@@ -352,9 +352,9 @@ impl Store for PostgresStore {
         self.ask(with!(tenant, source; |link| inbox::thread(link, &tenant, &source)))
     }
 
-    fn outbox(&self, shards: &[u16], limit: usize) -> Answer<'_, Vec<Outgoing>> {
-        let shards = shards.to_vec();
-        self.ask(with!(shards; |link| flow::outbox(link, &shards, limit)))
+    fn outbox(&self, shards: &[u16], without: &[u64], limit: usize) -> Answer<'_, Vec<Outgoing>> {
+        let (shards, without) = (shards.to_vec(), without.to_vec());
+        self.ask(with!(shards, without; |link| flow::outbox(link, &shards, &without, limit)))
     }
 
     fn outbox_done(&self, rows: Vec<u64>) -> Answer<'_, ()> {

@@ -1,5 +1,7 @@
 //! Inbox, outbox and deliveries in SQLite.
 
+use std::collections::HashSet;
+
 use ark_conversation::{ConversationId, Tenant};
 use jiff::Timestamp;
 use rusqlite::types::Type;
@@ -23,19 +25,22 @@ fn of_shards(shards: &[u16]) -> Option<String> {
 
 const OF_SHARDS: &str = "(?1 is null or shard in (select value from json_each(?1)))";
 
-pub(super) fn ingest(work: &Work<'_>, new: &PendingInbound) -> Result<Said<Ingested>> {
+pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<Ingested>> {
     let db = work.db;
-    let tenant = new.tenant.as_str();
-    let topology = work.shared.topology;
-    let there: Option<(u64, [u8; 16])> = db
-        .prepare_cached("select row, conversation from inbox where tenant = ?1 and source = ?2 and id = ?3")?
-        .query_row(params![tenant, new.source, new.id], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((row, conversation)) = there {
-        let conversation = ConversationId::from_bytes(conversation);
-        let shard = topology.shard(conversation);
-        return Ok(Ok(Ingested { row, conversation, shard, joined: false, duplicate: true }));
+    if let Some(conversation) = work.threads.get(&new.tenant, &new.source) {
+        // The usual case is one statement; what was there says so by its keys.
+        return match insert_inbound(work, new, conversation)? {
+            Some(row) => Ok(Ok(ingested(work, row, conversation, false, false))),
+            None => match known_inbound(db, new)? {
+                Some((row, conversation)) => Ok(Ok(ingested(work, row, conversation, false, true))),
+                None => Err(rusqlite::Error::QueryReturnedNoRows),
+            },
+        };
     }
+    if let Some((row, conversation)) = known_inbound(db, new)? {
+        return Ok(Ok(ingested(work, row, conversation, false, true)));
+    }
+    let tenant = new.tenant.as_str();
     let known: Option<([u8; 16], bool)> = db
         .prepare_cached(
             "select t.conversation, c.ended_us is not null from thread t
@@ -44,11 +49,11 @@ pub(super) fn ingest(work: &Work<'_>, new: &PendingInbound) -> Result<Said<Inges
         )?
         .query_row(params![tenant, new.source], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (conversation, joined) = match known {
+    let (conversation, joins) = match known {
         Some((conversation, false)) => (ConversationId::from_bytes(conversation), false),
         _ => (joined(db, &new.tenant, &new.join)?.unwrap_or(new.begin), true),
     };
-    if joined {
+    if joins {
         let person = if let Join::Person(person) = &new.join { Some(person.to_bytes()) } else { None };
         db.prepare_cached(
             "insert into thread (tenant, source, conversation, person) values (?1, ?2, ?3, ?4)
@@ -56,21 +61,45 @@ pub(super) fn ingest(work: &Work<'_>, new: &PendingInbound) -> Result<Said<Inges
         )?
         .execute(params![tenant, new.source, conversation.to_bytes(), person])?;
     }
-    let shard = topology.shard(conversation);
-    db.prepare_cached(
-        "insert into inbox (shard, tenant, source, id, conversation, at_us, event) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        shard,
-        tenant,
-        new.source,
-        new.id,
-        conversation.to_bytes(),
-        new.at.as_microsecond(),
-        new.event
-    ])?;
-    let row = u64::try_from(db.last_insert_rowid()).unwrap_or_default();
-    Ok(Ok(Ingested { row, conversation, shard, joined, duplicate: false }))
+    let row = insert_inbound(work, new, conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    // One that was pointed to an ended conversation (by its id) is looked at again with the next message.
+    if !joins {
+        work.threads.put(&new.tenant, &new.source, conversation);
+    }
+    Ok(Ok(ingested(work, row, conversation, joins, false)))
+}
+
+fn ingested(work: &Work<'_>, row: u64, conversation: ConversationId, joined: bool, duplicate: bool) -> Ingested {
+    Ingested { row, conversation, shard: work.shared.topology.shard(conversation), joined, duplicate }
+}
+
+/// The row of a message that is there, and its conversation.
+fn known_inbound(db: &Connection, new: &PendingInbound) -> Result<Option<(u64, ConversationId)>> {
+    db.prepare_cached("select row, conversation from inbox where tenant = ?1 and source = ?2 and id = ?3")?
+        .query_row(params![new.tenant.as_str(), new.source, new.id], |row| {
+            Ok((row.get(0)?, ConversationId::from_bytes(row.get(1)?)))
+        })
+        .optional()
+}
+
+/// Its row; none when it is there already.
+fn insert_inbound(work: &Work<'_>, new: &PendingInbound, conversation: ConversationId) -> Result<Option<u64>> {
+    let written = work
+        .db
+        .prepare_cached(
+            "insert into inbox (shard, tenant, source, id, conversation, at_us, event)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (tenant, id, source) do nothing",
+        )?
+        .execute(params![
+            work.shared.topology.shard(conversation),
+            new.tenant.as_str(),
+            new.source,
+            new.id,
+            conversation.to_bytes(),
+            new.at.as_microsecond(),
+            new.event
+        ])?;
+    Ok(if written == 1 { u64::try_from(work.db.last_insert_rowid()).ok() } else { None })
 }
 
 /// The open conversation that a thread joins.
@@ -147,21 +176,24 @@ pub(super) fn insert_outgoing(db: &Connection, topology: Topology, key: &Key, ra
     Ok(())
 }
 
-pub(super) fn outbox(db: &Connection, shards: &[u16], limit: usize) -> Result<Vec<Outgoing>> {
+pub(super) fn outbox(db: &Connection, shards: &[u16], without: &HashSet<u64>, limit: usize) -> Result<Vec<Outgoing>> {
     let sql = format!(
-        "select row, shard, tenant, conversation, first_seq, last_seq from outbox
-         where {OF_SHARDS} order by row limit ?2"
+        "select row, shard, tenant, conversation, first_seq, last_seq from outbox where {OF_SHARDS} order by row"
     );
-    let limit = limit.min(PAGE_ROWS_MAX) as i64;
+    let limit = limit.min(PAGE_ROWS_MAX);
     let mut statement = db.prepare_cached(&sql)?;
-    let mut found = statement.query(params![of_shards(shards), limit])?;
+    let mut found = statement.query(params![of_shards(shards)])?;
     let sql =
         format!("{} where tenant = ?1 and conversation = ?2 and seq between ?3 and ?4 order by seq", rows::RECORD);
     let mut log = db.prepare_cached(&sql)?;
     let (mut page, mut bytes) = (Vec::new(), 0);
     while bytes < READ_BYTES_MAX
+        && page.len() < limit
         && let Some(row) = found.next()?
     {
+        if without.contains(&row.get(0)?) {
+            continue;
+        }
         let (tenant, conversation): (String, [u8; 16]) = (row.get(2)?, row.get(3)?);
         let (first, last): (u64, u64) = (row.get(4)?, row.get(5)?);
         let mut records = Vec::new();

@@ -383,9 +383,9 @@ impl Store for SqliteStore {
         self.ask(move |db| flow::thread(db, &tenant, &source))
     }
 
-    fn outbox(&self, shards: &[u16], limit: usize) -> Answer<'_, Vec<Outgoing>> {
-        let shards = shards.to_vec();
-        self.ask(move |db| flow::outbox(db, &shards, limit))
+    fn outbox(&self, shards: &[u16], without: &[u64], limit: usize) -> Answer<'_, Vec<Outgoing>> {
+        let (shards, without) = (shards.to_vec(), without.iter().copied().collect());
+        self.ask(move |db| flow::outbox(db, &shards, &without, limit))
     }
 
     fn outbox_done(&self, rows: Vec<u64>) -> Answer<'_, ()> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use ark_conversation::{ConversationState, Record};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -9,8 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::error::StoreError;
 use crate::failpoint::{self, Point};
-use crate::heads::{Head, Heads, Key};
+use crate::heads::{Head, Heads, Key, Threads};
 use crate::limits::{COMMIT_EVENTS_MAX, HEAD_CHANNELS_MAX, OUTBOX_ROW_EVENTS};
+use crate::pace::Pace;
 use crate::pending::{self, Also, AlsoDone, Pending, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 use crate::sqlite::fail::{self, is_of_one_job};
@@ -106,26 +108,38 @@ pub(super) struct Writer {
     pub(super) db: Connection,
     pub(super) shared: Arc<Shared>,
     heads: Heads,
+    threads: Threads,
 }
 
 impl Writer {
     pub(super) fn new(db: Connection, shared: Arc<Shared>) -> Self {
-        Self { db, shared, heads: Heads::default() }
+        Self { db, shared, heads: Heads::default(), threads: Threads::default() }
     }
 
     /// Runs until every sender is gone and everything that waited is answered.
     pub(super) fn run(mut self, jobs: &Receiver<Box<dyn Job>>) {
+        let mut pace = Pace::default();
         while let Ok(first) = jobs.recv() {
+            let patience = pace.patience();
             let mut events = first.weight();
             let mut group = vec![first];
-            while events < COMMIT_EVENTS_MAX
-                && let Ok(job) = jobs.try_recv()
-            {
+            while events < COMMIT_EVENTS_MAX {
+                let job = match jobs.try_recv() {
+                    Ok(job) => job,
+                    Err(_) if pace.is_enough(group.len()) => break,
+                    // Whoever was answered a moment ago is about to come again: one commit for all of them.
+                    Err(_) => match jobs.recv_timeout(patience.left()) {
+                        Ok(job) => job,
+                        Err(_) => break,
+                    },
+                };
                 events += job.weight();
                 group.push(job);
             }
             self.shared.counters.taken(group.len());
+            let (jobs, begun) = (group.len(), Instant::now());
             self.commit(group);
+            pace.committed(jobs, begun.elapsed());
         }
     }
 
@@ -162,6 +176,7 @@ impl Writer {
             Err(error) => {
                 // The transaction is rolled back; what was remembered of it is not in the log.
                 self.heads.clear();
+                self.threads.clear();
                 let error = fail::said(&error, &self.shared.place);
                 self.shared.counters.failed(&error);
                 Err(error)
@@ -175,6 +190,7 @@ impl Writer {
             db: &transaction,
             shared: &self.shared,
             heads: &mut self.heads,
+            threads: &mut self.threads,
             dirty: Vec::new(),
             outgoing: Vec::new(),
             events: 0,
@@ -195,6 +211,7 @@ pub(super) struct Work<'a> {
     pub(super) db: &'a Transaction<'a>,
     pub(super) shared: &'a Shared,
     pub(super) heads: &'a mut Heads,
+    pub(super) threads: &'a mut Threads,
     /// Conversations whose rows must be written.
     dirty: Vec<Key>,
     /// Conversations with something for the outbox.
@@ -337,6 +354,9 @@ impl Work<'_> {
             head.dirty = false;
             let json = serde_json::to_string(&head.state).expect("a state's keys are strings and its numbers finite");
             rows::put_state(self.db, &head.state, &json)?;
+            if head.state.ended.is_some() {
+                self.threads.forget(key);
+            }
         }
         Ok(dirty)
     }
