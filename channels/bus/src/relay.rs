@@ -365,6 +365,12 @@ mod tests {
             Err(BusError::Closed)
         }
 
+        fn announce(&self, _: Vec<ark_conversation::LiveEvent>) {}
+
+        fn overhear(&self) -> Result<crate::Overheard, BusError> {
+            Err(BusError::Closed)
+        }
+
         fn shards(&self) -> u16 {
             1
         }

@@ -128,10 +128,6 @@ pub(super) fn read_live(body: &[u8]) -> Vec<Arc<LiveEvent>> {
     events.into_iter().filter_map(|event| serde_json::from_value(event).ok()).map(Arc::new).collect()
 }
 
-/// The same message, sent once more.
-pub(super) fn with_attempt(properties: &BasicProperties, attempt: u32) -> BasicProperties {
-    if attempt == 0 {
-        return properties.clone();
 /// A body as JSON; what is carried always fits JSON.
 pub(super) fn body(value: &impl serde::Serialize) -> Arc<Vec<u8>> {
     let mut bytes = Vec::with_capacity(BODY_BYTES);
