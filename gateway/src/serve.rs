@@ -436,6 +436,7 @@ fn sip_site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
         tcp: proxy(t).is_some_and(|(_, tcp)| tcp),
         caller: t.caller.clone(),
         codecs: t.codecs.iter().map(|codec| codec.0).collect(),
+        dtmf: t.dtmf.into(),
         credentials: credentials(t),
     });
     let routes =

@@ -4,9 +4,11 @@
 //! Every event of a call carries `conversation` and `call`. Numbers of people pass as [`Pii`], which masks itself.
 //! An event both writes its line and counts: `CallStarted { .. }.emit()`.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_conversation::{ConversationId, LegId, Pii};
@@ -186,7 +188,11 @@ impl<const N: usize> Histogram<N> {
 
     /// One more that took so long.
     pub fn observe(&self, took: Duration) {
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.count(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// One more of this size, in the unit of the bounds.
+    fn count(&self, ms: u64) {
         for (bound, bucket) in self.bounds_ms.iter().zip(&self.buckets) {
             if ms <= *bound {
                 bucket.add_one();
@@ -215,7 +221,31 @@ pub struct Metrics {
     log_events_lost: Counter,
     log_lines_dropped: Counter,
     faults: Counter,
+    heard: Mutex<BTreeMap<String, TrunkHeard>>,
 }
+
+/// How the legs of one trunk sounded.
+#[derive(Debug)]
+struct TrunkHeard {
+    /// Thousandths of a point.
+    mos: Histogram<7>,
+    /// Hundred-thousandths: 1 % is 1000.
+    loss: Histogram<7>,
+    jitter: Histogram<7>,
+}
+
+impl TrunkHeard {
+    const fn new() -> Self {
+        Self {
+            mos: Histogram::new([1_500, 2_500, 3_000, 3_500, 3_800, 4_000, 4_300]),
+            loss: Histogram::new([0, 100, 500, 1_000, 2_000, 5_000, 10_000]),
+            jitter: Histogram::new([2, 5, 10, 20, 40, 80, 160]),
+        }
+    }
+}
+
+/// Trunks whose sound is told apart; what comes beyond is `other`.
+const HEARD_TRUNKS_MAX: usize = 64;
 
 static METRICS: Metrics = Metrics {
     calls_started: Family::new(["in", "out", "other"]),
@@ -249,6 +279,7 @@ static METRICS: Metrics = Metrics {
     log_events_lost: Counter::new(),
     log_lines_dropped: Counter::new(),
     faults: Counter::new(),
+    heard: Mutex::new(BTreeMap::new()),
 };
 
 /// What kind of value a [`Sample`] is.
@@ -298,6 +329,7 @@ pub fn render(samples: &[Sample]) -> String {
         &m.log_lines_dropped,
     );
     page.counter("ark_faults_total", "Calls that were ended because of a fault of Ark's.", &m.faults);
+    page.heard(&m.heard.lock().unwrap_or_else(PoisonError::into_inner));
     page.samples(samples);
     page.0
 }
@@ -321,15 +353,35 @@ impl Page {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a process's life are exact in an f64")]
     fn histogram<const N: usize>(&mut self, name: &str, help: &str, histogram: &Histogram<N>) {
         self.head(name, help, "histogram");
-        for (bound_ms, bucket) in histogram.bounds_ms.iter().zip(&histogram.buckets) {
-            let _ = writeln!(self.0, "{name}_bucket{{le=\"{}\"}} {}", *bound_ms as f64 / 1_000.0, bucket.get());
+        self.buckets(name, "", 1_000.0, histogram);
+    }
+
+    /// The lines of one histogram; `label` is empty or `name="value"`, and a bound divided by `unit` is what is shown.
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a process's life are exact in an f64")]
+    fn buckets<const N: usize>(&mut self, name: &str, label: &str, unit: f64, histogram: &Histogram<N>) {
+        let (comma, braced) = if label.is_empty() { ("", String::new()) } else { (",", format!("{{{label}}}")) };
+        for (bound, bucket) in histogram.bounds_ms.iter().zip(&histogram.buckets) {
+            let _ = writeln!(self.0, "{name}_bucket{{{label}{comma}le=\"{}\"}} {}", *bound as f64 / unit, bucket.get());
         }
         let count = histogram.count.get();
-        let sum = histogram.sum_ms.load(Ordering::Relaxed) as f64 / 1_000.0;
-        let _ = writeln!(self.0, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
+        let sum = histogram.sum_ms.load(Ordering::Relaxed) as f64 / unit;
+        let _ = writeln!(self.0, "{name}_bucket{{{label}{comma}le=\"+Inf\"}} {count}");
+        let _ = writeln!(self.0, "{name}_sum{braced} {sum}\n{name}_count{braced} {count}");
+    }
+
+    fn heard(&mut self, trunks: &BTreeMap<String, TrunkHeard>) {
+        if trunks.is_empty() {
+            return;
+        }
+        let labels = || trunks.iter().map(|(trunk, heard)| (format!("trunk=\"{}\"", escaped(trunk)), heard));
+        self.head("ark_leg_mos", "Mean opinion score of legs that ended (ITU-T G.107), by trunk.", "histogram");
+        labels().for_each(|(label, heard)| self.buckets("ark_leg_mos", &label, 1_000.0, &heard.mos));
+        self.head("ark_leg_loss_ratio", "Share of their packets that was lost on the way to Ark.", "histogram");
+        labels().for_each(|(label, heard)| self.buckets("ark_leg_loss_ratio", &label, 100_000.0, &heard.loss));
+        self.head("ark_leg_jitter_seconds", "Interarrival jitter at their end (RFC 3550).", "histogram");
+        labels().for_each(|(label, heard)| self.buckets("ark_leg_jitter_seconds", &label, 1_000.0, &heard.jitter));
     }
 
     fn samples(&mut self, samples: &[Sample]) {
@@ -347,11 +399,43 @@ impl Page {
             let _ = match label {
                 None => writeln!(self.0, "{name} {value}"),
                 Some((label, text)) => {
-                    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                    let text = escaped(text);
                     writeln!(self.0, "{name}{{{label}=\"{text}\"}} {value}")
                 }
             };
         }
+    }
+}
+
+/// A label's value as the format of metrics asks.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// A leg of this trunk ended: how it sounded.
+#[derive(Debug)]
+pub struct LegHeard<'a> {
+    /// The trunk's name.
+    pub trunk: &'a str,
+    /// What the media engine measured.
+    pub quality: &'a ark_media::quality::Quality,
+}
+
+impl LegHeard<'_> {
+    /// Counts it, if anything was heard. The log of record has the numbers.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "scores and shares are small and positive"
+    )]
+    pub fn emit(&self) {
+        let Some(mos) = self.quality.mos() else { return };
+        let mut trunks = METRICS.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = trunks.contains_key(self.trunk) || trunks.len() < HEARD_TRUNKS_MAX;
+        let heard = trunks.entry(if known { self.trunk } else { "other" }.to_owned()).or_insert_with(TrunkHeard::new);
+        heard.mos.count((mos * 1_000.0) as u64);
+        heard.loss.count((self.quality.loss() * 100_000.0) as u64);
+        heard.jitter.observe(self.quality.jitter);
     }
 }
 
@@ -647,7 +731,12 @@ mod tests {
             label: label(text),
             value,
         };
+        let quality = ark_media::quality::Quality { packets_in: 99, expected: 100, lost: 1, ..Default::default() };
+        LegHeard { trunk: "carrier", quality: &quality }.emit();
         let page = render(&[sample("a\"b", 2.0), sample("c", 0.5)]);
+        assert!(page.contains("ark_leg_mos_bucket{trunk=\"carrier\",le=\"4.3\"} 1\n"), "{page}");
+        assert!(page.contains("ark_leg_loss_ratio_bucket{trunk=\"carrier\",le=\"0.005\"} 0\n"), "{page}");
+        assert!(page.contains("ark_leg_jitter_seconds_count{trunk=\"carrier\"} 1\n"), "{page}");
         assert!(page.contains("ark_waiting{queue=\"a\\\"b\"} 2\n"), "{page}");
         assert_eq!(page.matches("# TYPE ark_waiting gauge").count(), 1);
         assert!(page.contains("ark_human_wait_seconds_bucket{le=\"+Inf\"}"));

@@ -7,13 +7,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ark_media::codec::CodecRef;
+use ark_media::dtmf::inband::Detector;
+use ark_media::fuzz;
 use ark_media::limits::TICK;
+use ark_media::playout::{Playout, PlayoutConfig};
 use ark_media::prompt::EncodedPrompt;
 use ark_media::record::{Recorder, Side};
 use ark_media::resample::Resampler;
 use ark_media::rtp::Header;
 use ark_media::sdp::{Local, Negotiator};
-use ark_media::session::{Playlist, RelayKeys, Session, SessionConfig};
+use ark_media::session::{Kind, Media, Playlist, RelayKeys, Session, SessionConfig};
 
 const ROUNDS: u32 = 200_000;
 const CALLS: usize = 1000;
@@ -99,6 +102,7 @@ fn main() {
     println!("receive_rtp + forward                   {ns:8.1} ns");
 
     recording(tick, codec);
+    playing_out(tick, codec);
     codecs();
     resampling();
 }
@@ -158,6 +162,60 @@ fn resampling() {
             begin.elapsed() * 20
         });
         println!("resampling {from} to {to} Hz, 20 ms    {:8.2} us", ns / 1000.0);
+    }
+}
+
+/// Packets to sound, with loss and without, and the search for keys in it.
+fn playing_out(begin: Instant, codec: CodecRef) {
+    let pcm = fuzz::speech(1, codec.sample_rate_hz(), 20_000);
+    let mut payload = vec![0; pcm.len()];
+    codec.encoder().encode(&pcm, &mut payload);
+    let frames: Vec<&[u8]> = payload.chunks_exact(160).collect();
+    let mut out = vec![0; codec.samples(TICK)];
+    for (name, lost_in) in [("clean", u32::MAX), ("one packet in 20 lost", 20)] {
+        let config = PlayoutConfig { codec, noise_seed: 1 };
+        let mut calls: Vec<Playout> = (0..CALLS).map(|_| Playout::new(begin, config)).collect();
+        let mut round = 0_u32;
+        let ns = median(|| {
+            let started = Instant::now();
+            for _ in 0..ROUNDS / CALLS as u32 {
+                round += 1;
+                let now = begin + TICK * round;
+                let media = Media {
+                    kind: Kind::Audio,
+                    codec,
+                    payload: frames[round as usize % frames.len()],
+                    marker: false,
+                    timestamp: round * 160,
+                    sequence: u64::from(round),
+                    ssrc: 5,
+                    for_us: false,
+                    event_clock_hz: 8000,
+                };
+                for call in &mut calls {
+                    if !round.is_multiple_of(lost_in) {
+                        call.push(now, &media);
+                    }
+                    black_box(call.frame(now, &mut out));
+                }
+            }
+            started.elapsed()
+        });
+        println!("playout push + frame, {name:21} {ns:8.1} ns, {CALLS} calls in turn");
+    }
+    for (name, pcm) in [("speech", &pcm), ("silence", &vec![0; pcm.len()])] {
+        let mut detector = Detector::new(codec.sample_rate_hz());
+        let mut frames = pcm.chunks_exact(codec.samples(TICK)).cycle();
+        let ns = median(|| {
+            let started = Instant::now();
+            for _ in 0..ROUNDS {
+                detector.feed(frames.next().unwrap_or_default(), |event| {
+                    black_box(event);
+                });
+            }
+            started.elapsed()
+        });
+        println!("keys by tone in 20 ms of {name:14} {ns:8.1} ns");
     }
 }
 

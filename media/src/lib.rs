@@ -2,6 +2,8 @@
 //!
 //! The road of a packet: [`session::Session::receive_rtp`] checks where it comes from, counts it and hands back its
 //! audio for a bridge or a tap; [`session::Session::next_frame`] writes the packet of each 20 ms tick.
+//! Where its audio is needed as such, [`playout::Playout`] holds it back as long as the network asks ([`jitter`]), makes up for
+//! what is lost ([`conceal`]) and follows the sender's clock ([`stretch`]).
 //! [`sdp::Negotiator`] agrees on what a session speaks, [`prompt`] makes what it plays, [`record`] keeps what it heard.
 //! Time is always an argument (`now: Instant`), so that every loss, delay and race is an ordinary test.
 

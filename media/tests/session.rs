@@ -740,3 +740,17 @@ fn a_peer_that_asked_for_it_is_told_how_it_sounds_and_both_sides_learn_the_way()
     let length = c.session.rtcp_report(c.now, &mut rtcp).unwrap();
     assert!(ark_media::rtcp::parse(&rtcp[..length]).all(|p| !matches!(p, Ok(Rtcp::Extended { .. }))));
 }
+
+#[test]
+fn a_key_whose_packets_never_have_a_marker_counts_once_and_again_when_it_is_pressed_again() {
+    let mut leg = Leg::new(agreed());
+    for press in 0..2 {
+        for (duration, end) in [(160, false), (320, false), (480, true), (480, true), (480, true)] {
+            let payload = Payload { event: 9, end, volume: 10, duration }.to_bytes();
+            let packet = leg.send(101, false, 50_000 + press * 1600, &payload);
+            leg.session.receive_rtp(leg.now, peer(), &packet);
+            leg.now += TICK;
+        }
+    }
+    assert_eq!(digits(&mut leg), [('9', Road::Rtp), ('9', Road::Rtp)]);
+}

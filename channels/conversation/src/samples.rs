@@ -428,6 +428,10 @@ fn quality() -> CallQuality {
         rtt_us: Some(41_000),
         remote_loss_ratio: Some(0.0),
         mos: Some(4.31),
+        rating: Some(88.4),
+        late_packets: 2,
+        loss_bursts: 4,
+        delay_us: Some(60_500),
     }
 }
 

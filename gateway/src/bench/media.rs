@@ -219,7 +219,7 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
     for index in 0..if bridges > 0 { 2 * bridges } else { calls } {
         let leg = patiently(|| handle.reserve()).map_err(refused)?;
         let negotiated = negotiated(traffic.address(index)?);
-        let start = Command::Start { negotiated, signalled_from: None };
+        let start = Command::Start { negotiated, signalled_from: None, dtmf: Default::default() };
         patiently(|| handle.command(leg.id, start.clone())).map_err(refused)?;
         legs.push(leg);
     }

@@ -18,6 +18,7 @@ use super::site::{Hotline, LOCAL_TRUNK, NoWay, Way};
 use super::state::{Call, Ending, Leg, Stage};
 use super::switch::{Switch, ms};
 use crate::media::{self, Command, MediaPort};
+use crate::telemetry::LegHeard;
 
 /// Why a call cannot be placed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,7 @@ impl<M: MediaPort> Switch<M> {
             sip: key,
             media: reserved.id,
             signalled_from: (trunk == LOCAL_TRUNK).then(|| incoming.flow.remote.ip()),
+            trunk: trunk.clone(),
             sdp,
             agreed: answer.as_ref().map(|(_, agreed)| agreed.clone()),
             stage: Stage::Ringing,
@@ -176,6 +178,7 @@ impl<M: MediaPort> Switch<M> {
                 sip,
                 media: reserved.id,
                 signalled_from: (way.trunk == LOCAL_TRUNK).then(|| way.remote.ip()),
+                trunk: way.trunk.clone(),
                 sdp,
                 agreed: None,
                 stage: Stage::Ringing,
@@ -334,7 +337,8 @@ impl<M: MediaPort> Switch<M> {
         call.customer.agreed = Some(agreed.clone());
         self.counters.answered += 1;
         let signalled_from = call.customer.signalled_from;
-        self.tell_media(call.customer.media, Command::Start { negotiated: agreed, signalled_from });
+        let dtmf = self.site.dtmf_of(&call.customer.trunk);
+        self.tell_media(call.customer.media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         self.log_answered(now, call, false);
         if call.record_call {
             self.record_whole_call(now, call);
@@ -473,7 +477,9 @@ impl<M: MediaPort> Switch<M> {
             at: now.mono,
         });
         let (started, answered) = (leg.started, leg.answered);
+        let trunk = leg.trunk.clone();
         if let (Some(quality), Some(codec), true) = (quality, codec, answered.is_some()) {
+            LegHeard { trunk: &trunk, quality }.emit();
             self.log(now, call, quality_event(number, codec, quality));
         }
         let ringing_until = answered.unwrap_or(ending.at);
@@ -627,9 +633,13 @@ fn quality_event(leg: LegNumber, codec: &str, quality: &ark_media::quality::Qual
         loss_ratio: quality.loss(),
         refused_packets: quality.wrong_source + quality.garbage,
         jitter_us: us(quality.jitter),
-        jitter_max_us: us(quality.jitter),
+        jitter_max_us: us(quality.jitter_max),
         rtt_us: quality.round_trip.map(us),
         remote_loss_ratio: quality.peer_lost.map(|(_, ratio)| f64::from(ratio)),
         mos: quality.mos(),
+        rating: quality.rating(),
+        late_packets: quality.late,
+        loss_bursts: quality.loss_bursts,
+        delay_us: (quality.packets_in > 0).then(|| us(quality.delay())),
     }
 }

@@ -231,8 +231,9 @@ impl<M: MediaPort> Switch<M> {
         other.bridged = Some(now.mono);
         let (media, number, request) = (other.leg.media, other.leg.number, other.request);
         let signalled_from = other.leg.signalled_from;
+        let dtmf = self.site.dtmf_of(&other.leg.trunk);
         self.counters.answered += 1;
-        self.tell_media(media, Command::Start { negotiated: agreed, signalled_from });
+        self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         self.log_answered(now, call, true);
         self.tell_media(call.customer.media, Command::Bridge { other: media });
         call.playing = None;

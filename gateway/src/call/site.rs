@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ark_dialplans::{Piece, Plan};
 use ark_media::codec::CodecRef;
 use ark_media::prompt::EncodedPrompt;
+use ark_media::session::DtmfRoads;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::Acl;
 use ipnet::IpNet;
@@ -52,6 +53,8 @@ pub struct Trunk {
     pub caller: Option<String>,
     /// Codecs of its calls in order; empty: those of the gateway.
     pub codecs: Vec<CodecRef>,
+    /// Which roads of its keys count.
+    pub dtmf: DtmfRoads,
     /// What answers its 401 and 407.
     pub credentials: Option<Credentials>,
 }
@@ -158,6 +161,11 @@ impl Site {
         self.trunks.iter().find(|t| t.name == trunk).map(|t| &t.codecs[..]).filter(|codecs| !codecs.is_empty())
     }
 
+    /// Which roads of keys count in calls by this trunk.
+    pub fn dtmf_of(&self, trunk: &str) -> DtmfRoads {
+        self.trunks.iter().find(|t| t.name == trunk).map_or(DtmfRoads::Auto, |t| t.dtmf)
+    }
+
     /// Where `target` (a number, or a `sip:` URI with an IP address) is reached.
     ///
     /// # Errors
@@ -262,6 +270,7 @@ mod tests {
             tcp: true,
             caller: Some("95188".to_owned()),
             codecs: Vec::new(),
+            dtmf: DtmfRoads::Auto,
             credentials: Some(Credentials { username: "u".to_owned(), password: "p".to_owned() }),
         };
         let blind = Trunk {
@@ -271,6 +280,7 @@ mod tests {
             tcp: false,
             caller: None,
             codecs: Vec::new(),
+            dtmf: DtmfRoads::Auto,
             credentials: None,
         };
         let route = |prefix: &str, trunk: &str| Route { prefix: prefix.to_owned(), trunk: trunk.to_owned(), strip: 0 };

@@ -50,6 +50,8 @@ pub(super) struct Leg {
     pub(super) media: media::LegId,
     /// Where its signalling comes from; None for a trunk, whose SDP is believed.
     pub(super) signalled_from: Option<IpAddr>,
+    /// The trunk that it came or goes by.
+    pub(super) trunk: String,
     pub(super) sdp: Negotiator,
     pub(super) agreed: Option<Negotiated>,
     pub(super) stage: Stage,

@@ -484,12 +484,42 @@ pub struct Trunk {
     /// The codecs of this trunk's calls, the best first. Left out: those of `[media]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codecs: Vec<Codec>,
+    /// How keys come: `"auto"` (telephone-events and SIP INFO, and tones in the audio when no telephone-event was agreed), `"rfc4733"` or
+    /// `"info"` (that road alone), or `"inband"` (tones in the audio as well, whatever was agreed; costs decoding).
+    #[serde(default)]
+    pub dtmf: DtmfRoads,
     /// Digest user name, when the carrier asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// Digest password: `{ file = "..." }` or `{ env = "..." }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+}
+
+/// Which roads of a caller's keys count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DtmfRoads {
+    /// Telephone-events and SIP INFO; tones in the audio when no telephone-event was agreed.
+    #[default]
+    Auto,
+    /// Telephone-events in RTP alone.
+    Rfc4733,
+    /// SIP INFO alone.
+    Info,
+    /// All of these, tones in the audio whatever was agreed.
+    Inband,
+}
+
+impl From<DtmfRoads> for ark_media::session::DtmfRoads {
+    fn from(roads: DtmfRoads) -> Self {
+        match roads {
+            DtmfRoads::Auto => Self::Auto,
+            DtmfRoads::Rfc4733 => Self::Rfc4733,
+            DtmfRoads::Info => Self::Info,
+            DtmfRoads::Inband => Self::Inband,
+        }
+    }
 }
 
 /// `[[route]]`: which trunk carries an outbound number.

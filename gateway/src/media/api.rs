@@ -17,6 +17,7 @@ pub use ark_media::{
     prompt::EncodedPrompt,
     quality::Quality,
     sdp::Negotiated,
+    session::DtmfRoads,
 };
 
 /// One RTP leg: a pair of sockets and all that is played, heard, bridged and recorded on it.
@@ -75,6 +76,8 @@ pub enum Command {
         /// Where the signalling of a peer comes from that may stand behind a NAT: when its SDP names another host, its
         /// media may be learned from this one, once. `None`: only the address of the SDP is believed.
         signalled_from: Option<IpAddr>,
+        /// Which roads of the peer's keys count.
+        dtmf: DtmfRoads,
     },
     /// A re-INVITE was agreed on: hold, resume, another address, another codec.
     Update {

@@ -9,7 +9,8 @@ use std::{
 };
 
 use ark_media::session::{
-    Dropped, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent, SourcePolicy,
+    Dropped, DtmfRoads, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent,
+    SourcePolicy,
 };
 use crossbeam_channel::{Receiver, Sender};
 
@@ -221,10 +222,12 @@ impl MediaThread {
             return;
         };
         match command {
-            Command::Start { negotiated, signalled_from } if leg.session.is_none() => {
-                self.begin(id, now, negotiated, signalled_from);
+            Command::Start { negotiated, signalled_from, dtmf } if leg.session.is_none() => {
+                self.begin(id, now, negotiated, signalled_from, dtmf);
             }
-            Command::Update { negotiated } if leg.session.is_none() => self.begin(id, now, negotiated, None),
+            Command::Update { negotiated } if leg.session.is_none() => {
+                self.begin(id, now, negotiated, None, DtmfRoads::Auto);
+            }
             Command::Start { negotiated, .. } | Command::Update { negotiated } => {
                 if let Some(session) = &mut leg.session {
                     session.update(now, negotiated);
@@ -279,9 +282,17 @@ impl MediaThread {
         self.drain(id);
     }
 
-    fn begin(&mut self, id: LegId, now: Instant, negotiated: Negotiated, signalled_from: Option<IpAddr>) {
+    fn begin(
+        &mut self,
+        id: LegId,
+        now: Instant,
+        negotiated: Negotiated,
+        signalled_from: Option<IpAddr>,
+        dtmf: DtmfRoads,
+    ) {
         self.seed = self.seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
         let mut config = SessionConfig::new(negotiated, self.seed ^ seed());
+        config.dtmf = dtmf;
         if let Some(host) = signalled_from {
             config.source = SourcePolicy::LearnOnce { host, window: self.config.learn_window };
         }

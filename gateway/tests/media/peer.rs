@@ -195,7 +195,12 @@ impl Rig {
     pub(crate) fn call(&self, codec: CodecRef) -> (Leg, Peer) {
         let leg = self.handle.reserve().unwrap();
         let peer = Peer::new(&leg, codec);
-        self.handle.command(leg.id, Command::Start { negotiated: peer.negotiated(), signalled_from: None }).unwrap();
+        self.handle
+            .command(
+                leg.id,
+                Command::Start { negotiated: peer.negotiated(), signalled_from: None, dtmf: Default::default() },
+            )
+            .unwrap();
         // The first packet shows that it has begun: what a phone sends before that is dropped.
         peer.hear();
         (leg, peer)

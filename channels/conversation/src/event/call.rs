@@ -255,6 +255,19 @@ data! {
         /// Mean opinion score by the E-model (ITU-T G.107), 1 to 4.5; none before anything was received.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub mos: Option<f64>,
+        /// Rating R of the E-model (ITU-T G.107), 0 to 93.2; none before anything was received.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rating: Option<f64>,
+        /// Packets that came too late for a jitter buffer.
+        #[serde(default)]
+        pub late_packets: u64,
+        /// Losses in a row count as one of these: lost packets by bursts is the mean length of a burst.
+        #[serde(default)]
+        pub loss_bursts: u64,
+        /// Delay from mouth to ear as far as it can be told from here, in microseconds: half the round trip, the jitter
+        /// buffer and a packet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub delay_us: Option<u64>,
     }
 
     /// Two legs hear each other.
