@@ -18,7 +18,7 @@ use ark_conversation::{ConversationId, LegId, NewEvent, Record, Tenant};
 use ark_store::{Options, SqliteStore, Store};
 use futures_util::StreamExt as _;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueBindOptions,
     QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
@@ -29,19 +29,66 @@ const WINDOW: usize = 256;
 const BODY: usize = 1_000;
 const READY: Duration = Duration::from_secs(60);
 
+/// Where the yardstick publishes to.
+#[derive(Clone, Copy, PartialEq)]
+enum Where {
+    /// One quorum queue.
+    Quorum,
+    /// One classic queue.
+    Classic,
+    /// Where Ark's records go, with their properties: the history stream, and a reading gateway's queue.
+    Records,
+}
+
+fn record_properties(n: u64) -> BasicProperties {
+    let conversation = ConversationId::new(n % 500, 7).to_string();
+    let mut headers = FieldTable::default();
+    headers.insert("x-ark-conv".into(), AMQPValue::LongString(conversation.as_str().into()));
+    headers.insert("x-ark-seq".into(), AMQPValue::LongLongInt((n / 500 + 1) as i64));
+    headers.insert("x-ark-epoch".into(), AMQPValue::LongLongInt(1));
+    BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_type("ark.record.v1".into())
+        .with_message_id("01J00000000000000000000000".into())
+        .with_correlation_id(conversation.as_str().into())
+        .with_timestamp(1_795_516_200)
+        .with_app_id("a/00000000".into())
+        .with_headers(headers)
+}
+
 /// The yardstick: one connection publishes with confirms in a window, another consumes and acknowledges.
-async fn bare(url: &str, quorum: bool) -> f64 {
+async fn bare(url: &str, place: Where) -> f64 {
     let connect = async || Connection::connect(url, ConnectionProperties::default()).await.unwrap();
     let (publishing, consuming) = (connect().await, connect().await);
     let channel = publishing.create_channel().await.unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let mut arguments = FieldTable::default();
-    if quorum {
+    if place == Where::Quorum {
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     }
-    let name = if quorum { "bare.quorum" } else { "bare.classic" };
-    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.unwrap();
+    let name = match place {
+        Where::Quorum => "bare.quorum",
+        Where::Classic => "bare.classic",
+        Where::Records => "bare.records",
+    };
     let reader = consuming.create_channel().await.unwrap();
+    let options = match place {
+        // As a gateway's queue is.
+        Where::Records => QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() },
+        Where::Quorum | Where::Classic => QueueDeclareOptions::durable(),
+    };
+    reader.queue_declare(name.into(), options, arguments).await.unwrap();
+    if place == Where::Records {
+        let bound = reader.queue_bind(
+            name.into(),
+            ark_bus::topology::EVENTS.into(),
+            "#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        bound.await.unwrap();
+    }
     reader.basic_qos(WINDOW as u16, BasicQosOptions { global: false }).await.unwrap();
     let mut deliveries = reader
         .basic_consume(name.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
@@ -55,20 +102,30 @@ async fn bare(url: &str, quorum: bool) -> f64 {
     });
     let body = vec![b'x'; BODY];
     let mut window = std::collections::VecDeque::new();
-    for _ in 0..EVENTS {
+    for n in 0..EVENTS {
         if window.len() >= WINDOW {
             let confirm: lapin::PublisherConfirm = window.pop_front().unwrap();
             assert_eq!(confirm.await.unwrap(), Confirmation::Ack(None));
         }
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = BasicProperties::default().with_delivery_mode(2);
-        window.push_back(channel.basic_publish("".into(), name.into(), options, &body, properties).await.unwrap());
+        let (exchange, key, properties) = match place {
+            Where::Records => (ark_bus::topology::EVENTS, "s000.main.ark.call.ended.v1", record_properties(n)),
+            Where::Quorum | Where::Classic => ("", name, BasicProperties::default().with_delivery_mode(2)),
+        };
+        let sent = channel.basic_publish(exchange.into(), key.into(), options, &body, properties).await;
+        window.push_back(sent.unwrap());
     }
     for confirm in window {
         assert_eq!(confirm.await.unwrap(), Confirmation::Ack(None));
     }
     consuming.await.unwrap();
     EVENTS as f64 / began.elapsed().as_secs_f64()
+}
+
+/// [`bare`] where a gateway has laid Ark's topology.
+async fn bare_records(url: &str) -> f64 {
+    let _gateway = bus(url, "a").await;
+    bare(url, Where::Records).await
 }
 
 async fn bus(url: &str, gateway: &str) -> Arc<RabbitBus> {
@@ -194,8 +251,9 @@ async fn main() {
     let folder = tempfile::tempdir_in(".").unwrap();
     for round in 1..=rounds {
         let url = rabbit.url();
-        let bare_before = bare(&url, true).await;
-        let classic = bare(&url, false).await;
+        let bare_before = bare(&url, Where::Quorum).await;
+        let classic = bare(&url, Where::Classic).await;
+        let same = bare_records(&rabbit.url()).await;
         let wake_ups = ingress(&rabbit.url()).await;
         let records = log(&rabbit.url()).await;
         let options = Options { outbox: true, ..Options::new(folder.path().join(format!("{round}.db"))) };
@@ -207,9 +265,10 @@ async fn main() {
             }
             None => None,
         };
-        let quorum = f64::midpoint(bare_before, bare(&rabbit.url(), true).await);
+        let quorum = f64::midpoint(bare_before, bare(&rabbit.url(), Where::Quorum).await);
         let of = |rate: f64| format!("{rate:.0}/s (ratio {:.2})", rate / quorum);
         println!("round {round}: bare lapin quorum {quorum:.0}/s (before and after), classic {}", of(classic));
+        println!("round {round}: bare lapin to where records go (history stream and a gateway's queue) {}", of(same));
         println!("round {round}: wake-ups {}, records {}", of(wake_ups), of(records));
         let from_postgres = from_postgres.map_or_else(|| "not run".to_owned(), of);
         println!("round {round}: relay from SQLite {}, from PostgreSQL {from_postgres}", of(relayed));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -103,8 +104,9 @@ impl Serialize for CloudEvent {
 }
 
 /// The envelope as it stands in JSON: what is read, and what the schema describes.
-#[derive(Deserialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[schemars(rename = "CloudEvent")]
+#[expect(dead_code, reason = "only its schema is used; `Reader` reads")]
 pub(crate) struct Wire {
     /// Always `1.0`.
     #[schemars(extend("const" = "1.0"))]
@@ -138,24 +140,136 @@ pub(crate) struct Wire {
 
 impl<'de> Deserialize<'de> for CloudEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = Wire::deserialize(deserializer)?;
-        if wire.specversion != "1.0" {
-            return Err(de::Error::custom("CloudEvents specversion 1.0 is expected"));
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// Reads an envelope as it comes. `type` before `data`, as Ark writes them, gives the data its type at once; each log record
+/// that a gateway gets goes through here.
+struct Reader;
+
+/// What was read of an envelope so far.
+#[derive(Default)]
+struct Read {
+    specversion: Option<String>,
+    id: Option<String>,
+    source: Option<String>,
+    kind: Option<String>,
+    subject: Option<String>,
+    time: Option<Timestamp>,
+    datacontenttype: Option<String>,
+    /// Data that came before its type.
+    data: Value,
+    event: Option<Event>,
+    seen: [bool; NAMES.len()],
+    extensions: BTreeMap<String, Value>,
+}
+
+/// The data of an event of this type.
+struct Data<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Data<'_> {
+    type Value = Event;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Event, D::Error> {
+        Event::read(self.0, deserializer)
+    }
+}
+
+/// The attributes that an envelope names itself; each stands once.
+const NAMES: [&str; 8] = ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"];
+
+/// An attribute's name: one of [`NAMES`], or another.
+enum Name {
+    Own(usize),
+    Other(String),
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl Visitor<'_> for Names {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an attribute's name")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+                let own = NAMES.iter().position(|own| *own == name);
+                Ok(own.map_or_else(|| Name::Other(name.to_owned()), Name::Own))
+            }
         }
-        if wire.datacontenttype.is_some_and(|kind| kind != "application/json") {
-            return Err(de::Error::custom("datacontenttype application/json is expected"));
-        }
-        let event = Event::from_value(&wire.kind, wire.data).map_err(de::Error::custom)?;
-        let event = Self {
-            id: wire.id,
-            source: wire.source,
-            subject: wire.subject,
-            time: whole_microseconds(wire.time),
-            event,
-            extensions: wire.extensions,
+        deserializer.deserialize_identifier(Names)
+    }
+}
+
+impl Read {
+    fn attribute<'de, A: MapAccess<'de>>(&mut self, name: Name, map: &mut A) -> Result<(), A::Error> {
+        let at = match name {
+            Name::Own(at) => at,
+            Name::Other(name) => {
+                self.extensions.insert(name, map.next_value()?);
+                return Ok(());
+            }
         };
-        event.check().map_err(de::Error::custom)?;
+        if std::mem::replace(&mut self.seen[at], true) {
+            return Err(de::Error::duplicate_field(NAMES[at]));
+        }
+        match at {
+            0 => self.specversion = Some(map.next_value()?),
+            1 => self.id = Some(map.next_value()?),
+            2 => self.source = Some(map.next_value()?),
+            3 => self.kind = Some(map.next_value()?),
+            4 => self.subject = map.next_value()?,
+            5 => self.time = Some(map.next_value()?),
+            6 => self.datacontenttype = map.next_value()?,
+            _ => match &self.kind {
+                Some(kind) => self.event = Some(map.next_value_seed(Data(kind))?),
+                None => self.data = map.next_value()?,
+            },
+        }
+        Ok(())
+    }
+
+    fn finish<E: de::Error>(self) -> Result<CloudEvent, E> {
+        if self.specversion.ok_or_else(|| E::missing_field("specversion"))? != "1.0" {
+            return Err(E::custom("CloudEvents specversion 1.0 is expected"));
+        }
+        if self.datacontenttype.is_some_and(|kind| kind != "application/json") {
+            return Err(E::custom("datacontenttype application/json is expected"));
+        }
+        let kind = self.kind.ok_or_else(|| E::missing_field("type"))?;
+        let event = match self.event {
+            Some(event) => event,
+            None => Event::from_value(&kind, self.data).map_err(E::custom)?,
+        };
+        let event = CloudEvent {
+            id: self.id.ok_or_else(|| E::missing_field("id"))?,
+            source: self.source.ok_or_else(|| E::missing_field("source"))?,
+            subject: self.subject,
+            time: whole_microseconds(self.time.ok_or_else(|| E::missing_field("time"))?),
+            event,
+            extensions: self.extensions,
+        };
+        event.check().map_err(E::custom)?;
         Ok(event)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = CloudEvent;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a CloudEvent")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CloudEvent, A::Error> {
+        let mut read = Read::default();
+        while let Some(name) = map.next_key()? {
+            read.attribute(name, &mut map)?;
+        }
+        read.finish()
     }
 }
 

@@ -48,6 +48,27 @@ fn an_envelope_that_is_not_cloudevents_1_is_refused() {
 }
 
 #[test]
+fn an_envelope_is_the_same_in_whatever_order_its_attributes_stand() {
+    let one = r#""specversion":"1.0","id":"1","source":"/ark/main/sip/carrier/x","time":"2026-11-22T10:30:00Z""#;
+    let kind = r#""type":"ark.leg.held.v1""#;
+    let data = r#""data":{"leg":"L1"}"#;
+    let more = r#""traceparent":"00-1","subject":"L1""#;
+    let read = |text: &str| serde_json::from_str::<CloudEvent>(text);
+    let usual = read(&format!("{{{one},{kind},{more},{data}}}")).unwrap();
+    assert_eq!(usual.extensions.len(), 1);
+    assert_eq!(read(&format!("{{{data},{more},{one},{kind}}}")).unwrap(), usual, "data before its type");
+    assert_eq!(serde_json::from_value::<CloudEvent>(serde_json::to_value(&usual).unwrap()).unwrap(), usual);
+    for (twice, name) in [(kind, "type"), (data, "data")] {
+        let error = read(&format!("{{{one},{kind},{data},{twice}}}")).unwrap_err().to_string();
+        assert!(error.contains("duplicate field") && error.contains(name), "{error}");
+    }
+    let missing = read(&format!("{{{kind},{data}}}")).unwrap_err().to_string();
+    assert!(missing.contains("missing field"), "{missing}");
+    let unfit = read(&format!(r#"{{{one},{kind},"data":{{"leg":1}}}}"#)).unwrap_err().to_string();
+    assert!(unfit.contains("the data of ark.leg.held.v1 does not fit its schema"), "{unfit}");
+}
+
+#[test]
 fn a_share_of_nothing_can_be_written_and_read() {
     for event in samples::story() {
         if let Event::CallQuality(mut quality) = event {

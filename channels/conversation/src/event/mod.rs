@@ -17,7 +17,7 @@ pub use ownership::*;
 pub use people::*;
 pub use system::*;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::LegId;
 
@@ -93,6 +93,20 @@ macro_rules! events {
                 match type_name {
                     $($name => serde_json::from_value(data).map(Self::$variant).map_err(failed),)*
                     _ => Ok(Self::Other(OtherEvent { type_name: type_name.to_owned(), data })),
+                }
+            }
+
+            /// [`Event::from_json`] for data that is about to be read.
+            pub(crate) fn read<'de, D: serde::Deserializer<'de>>(type_name: &str, data: D) -> Result<Self, D::Error> {
+                let failed = |cause: D::Error| {
+                    serde::de::Error::custom(format_args!("the data of {type_name} does not fit its schema: {cause}"))
+                };
+                match type_name {
+                    $($name => $variant::deserialize(data).map(Self::$variant).map_err(failed),)*
+                    _ => {
+                        let data = serde_json::Value::deserialize(data)?;
+                        Ok(Self::Other(OtherEvent { type_name: type_name.to_owned(), data }))
+                    }
                 }
             }
 
