@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
 use ark_conversation::{ConversationId, Tenant};
+use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
 use ark_sip::ua;
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotPlace, Route, Site, SwitchConfig, Trunk};
-use crate::config::{Config, SipListen, SipTransport};
+use crate::config::{CodecOrder, Config, SipListen, SipTransport};
 use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
 use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
@@ -411,6 +412,12 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
         process: config.gateway.id.clone(),
         shards: None,
         advertise: config.sip.advertise,
+        codecs: config.media.codecs(),
+        codec_order: match config.media.codec_order {
+            CodecOrder::Ours => Preference::Ours,
+            CodecOrder::Theirs => Preference::Theirs,
+        },
+        comfort_noise: config.media.comfort_noise,
         udp: Vec::new(),
         tcp: Vec::new(),
         recordings,
@@ -428,6 +435,7 @@ fn sip_site(config: &Config, hotlines: Vec<(String, call::Hotline)>) -> Site {
         proxy: proxy(t).map(|(address, _)| address),
         tcp: proxy(t).is_some_and(|(_, tcp)| tcp),
         caller: t.caller.clone(),
+        codecs: t.codecs.iter().map(|codec| codec.0).collect(),
         credentials: credentials(t),
     });
     let routes =

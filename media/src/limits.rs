@@ -39,6 +39,11 @@ pub const SDP_TOKEN_BYTES_MAX: usize = 32;
 /// Longest CNAME sent in SDES, bytes (RFC 3550 6.5: the length is one octet).
 pub const CNAME_BYTES_MAX: usize = 64;
 
+/// Longest loss that a bridge between two codecs lets the codec conceal; a longer one stays a loss.
+pub const TRANSCODE_CONCEAL_MAX: Duration = Duration::from_millis(60);
+/// A timestamp that lies further off than this begins a new stretch of a bridged stream.
+pub const TRANSCODE_JUMP_MAX: Duration = Duration::from_secs(10);
+
 /// Largest sound file that is read as a prompt.
 pub const PROMPT_BYTES_MAX: usize = 64 << 20;
 /// Longest prompt.

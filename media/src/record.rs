@@ -1,4 +1,5 @@
-//! Recordings: a WAV of two channels, 16 bits, 8 kHz, the caller left and Ark right, laid out by media time.
+//! Recordings: a WAV of two channels, 16 bits, 8 kHz, the caller left and Ark right, laid out by media time. Wideband
+//! codecs are brought to 8 kHz.
 //!
 //! The recorder is a window of memory that slides over the file. Packets are put where their timestamp says, so that
 //! loss, jitter and pauses leave silence and never shift one side against the other. What leaves the window is handed
@@ -11,6 +12,7 @@ use crate::codec::{CodecRef, Decoder};
 use crate::limits::{
     RECORD_BLOCK, RECORD_DRIFT_MAX, RECORD_DRIFT_PACKETS, RECORD_EARLY_MAX, RECORD_LATE_MAX, RECORD_MAX,
 };
+use crate::resample::Resampler;
 
 /// Samples per second of each channel.
 pub const RATE_HZ: u32 = 8000;
@@ -22,8 +24,9 @@ pub const PAIR_BYTES: usize = 4;
 const WINDOW: usize = pairs(RECORD_LATE_MAX) + 2 * pairs(RECORD_BLOCK) + pairs(RECORD_EARLY_MAX);
 /// Mean amplitude above which a packet counts as voice: about -44 dB of full scale.
 const VOICE: u32 = 200;
-/// The longest packet, at 8 kHz.
+/// The longest packet at 8 kHz, and at the rate of its codec: 120 ms at 16 kHz, or a datagram full of G.711.
 const PACKET_SAMPLES_MAX: usize = 1600;
+const DECODED_SAMPLES_MAX: usize = 1920;
 
 const fn pairs(duration: Duration) -> usize {
     duration.as_millis() as usize * (RATE_HZ as usize / 1000)
@@ -71,9 +74,23 @@ impl Clock {
     }
 }
 
+/// What turns a side's payload into samples of the recording.
+struct Ear {
+    codec: CodecRef,
+    decoder: Box<dyn Decoder>,
+    resampler: Resampler,
+}
+
+impl Ear {
+    fn new(codec: CodecRef) -> Option<Self> {
+        let resampler = Resampler::new(codec.sample_rate_hz(), RATE_HZ)?;
+        Some(Self { codec, decoder: codec.decoder(), resampler })
+    }
+}
+
 struct Channel {
     clock: Option<Clock>,
-    decoder: Option<(CodecRef, Box<dyn Decoder>)>,
+    ear: Option<Ear>,
     voice: Option<Instant>,
 }
 
@@ -89,7 +106,8 @@ pub struct Recorder {
     /// Pairs that the last header names; `None` before the first header.
     header: Option<u64>,
     pcm: Box<[i16; PACKET_SAMPLES_MAX]>,
-    /// Packets that came too late, or with a codec that is not 8 kHz.
+    decoded: Box<[i16; DECODED_SAMPLES_MAX]>,
+    /// Packets that came too late.
     dropped: u64,
     /// Times when a stream's clock was off and it was laid out anew.
     resyncs: u64,
@@ -113,7 +131,7 @@ pub struct Write {
 impl Recorder {
     /// A recording that begins `now`. It allocates about 50 KB here, and nothing afterwards but for a new codec.
     pub fn new(now: Instant) -> Self {
-        let channel = || Channel { clock: None, decoder: None, voice: None };
+        let channel = || Channel { clock: None, ear: None, voice: None };
         Self {
             start: now,
             window: vec![[0; 2]; WINDOW].into_boxed_slice(),
@@ -122,6 +140,7 @@ impl Recorder {
             channels: [channel(), channel()],
             header: None,
             pcm: Box::new([0; PACKET_SAMPLES_MAX]),
+            decoded: Box::new([0; DECODED_SAMPLES_MAX]),
             dropped: 0,
             resyncs: 0,
         }
@@ -130,18 +149,19 @@ impl Recorder {
     /// Takes the payload of an audio packet (not of a telephone-event) that was received (caller) or sent (Ark).
     /// `ssrc` and `timestamp` are those of its RTP header.
     pub fn push(&mut self, now: Instant, side: Side, codec: CodecRef, ssrc: u32, timestamp: u32, payload: &[u8]) {
-        if self.end.is_some() || codec.sample_rate_hz() != RATE_HZ || codec.channels() != 1 {
+        if self.end.is_some() {
             self.dropped += 1;
             return;
         }
         let position = self.position(now, side, ssrc, timestamp, codec.rtp_clock_hz());
         let index = side as usize;
         let channel = &mut self.channels[index];
-        if channel.decoder.as_ref().is_none_or(|(c, _)| *c != codec) {
-            channel.decoder = Some((codec, codec.decoder()));
+        if channel.ear.as_ref().is_none_or(|ear| ear.codec != codec) {
+            channel.ear = Ear::new(codec);
         }
-        let Some((_, decoder)) = &mut channel.decoder else { return };
-        let samples = decoder.decode(payload, &mut self.pcm[..]);
+        let Some(ear) = &mut channel.ear else { return };
+        let decoded = ear.decoder.decode(payload, &mut self.decoded[..]);
+        let samples = ear.resampler.process(&self.decoded[..decoded], &mut self.pcm[..]);
         let pcm = &self.pcm[..samples];
         let loudness: u32 = pcm.iter().map(|s| u32::from(s.unsigned_abs())).sum();
         if loudness > VOICE * samples as u32 {

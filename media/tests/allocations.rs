@@ -6,15 +6,18 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ark_media::codec;
+use ark_media::codec::comfort::{Generator, Noise};
+use ark_media::codec::{self, Tuning};
 use ark_media::dtmf::{Digit, Payload};
 use ark_media::fuzz::start;
 use ark_media::limits::TICK;
 use ark_media::prompt::EncodedPrompt;
 use ark_media::record::{Recorder, Side};
 use ark_media::rtp::Header;
-use ark_media::sdp::{Direction, Negotiated};
-use ark_media::session::{Playlist, RelayKeys, Session, SessionConfig};
+use ark_media::sdp::Negotiated;
+use ark_media::session::{Kind, Media, Playlist, RelayKeys, Session, SessionConfig};
+use ark_media::tone;
+use ark_media::transcode::Transcoder;
 
 struct Counting;
 
@@ -48,16 +51,10 @@ fn ten_seconds_of_a_call_allocate_nothing() {
     let peer = SocketAddr::from(([192, 0, 2, 9], 4000));
     let pcma = codec::by_name("PCMA", 8000).unwrap();
     let negotiated = Negotiated {
-        codec: pcma,
-        payload_type: 8,
-        receive_payload_type: 8,
         dtmf_payload_type: Some(101),
         receive_dtmf_payload_type: Some(101),
-        ptime: TICK,
-        remote: peer,
         remote_rtcp: peer,
-        direction: Direction::SendRecv,
-        rtcp_mux: false,
+        ..Negotiated::new(pcma, 8, peer)
     };
     let mut now = start();
     let mut a = Session::new(now, SessionConfig::new(negotiated.clone(), 1));
@@ -109,4 +106,54 @@ fn ten_seconds_of_a_call_allocate_nothing() {
     }
     assert_eq!(COUNT.with(Cell::get) - before, 0);
     assert!(events > 10);
+}
+
+/// Every codec both ways, concealment included, a change of codec in a bridge and a recording: made once, then nothing.
+#[test]
+fn a_second_of_every_codec_allocates_nothing() {
+    let pcma = codec::by_name("PCMA", 8000).unwrap();
+    for codec in codec::ALL.iter().copied() {
+        let tuning = Tuning { in_band_fec: true, ..Tuning::default() };
+        let (mut encoder, mut decoder) = (codec.encoder_with(tuning), codec.decoder());
+        let mut there = Transcoder::new(codec, pcma, Tuning::default(), TICK).unwrap();
+        let mut back = Transcoder::new(pcma, codec, tuning, TICK).unwrap();
+        let mut recorder = Recorder::new(start());
+        let pcm = tone::sine(440.0, 8000, codec.sample_rate_hz(), Duration::from_secs(1));
+        let mut noise = Generator::new(Noise::white(50), 1);
+        let (mut payload, mut out, mut heard) = ([0; 400], [0; 1500], [0; 960]);
+        recorder.push(start(), Side::Caller, codec, 1, 0, &[]);
+        let mut before = 0;
+        for (n, frame) in pcm.chunks(codec.samples(TICK)).enumerate() {
+            if n == 1 {
+                // The first frame makes tables that all calls share.
+                before = COUNT.with(Cell::get);
+            }
+            let bytes = encoder.encode(frame, &mut payload);
+            decoder.decode(&payload[..bytes], &mut heard);
+            let (sequence, timestamp) = (n as u64, n as u32 * codec.clock_units(TICK));
+            let media = |codec, payload, timestamp| Media {
+                kind: Kind::Audio,
+                codec,
+                payload,
+                marker: false,
+                timestamp,
+                event_clock_hz: 8000,
+                sequence,
+                ssrc: 1,
+                for_us: false,
+            };
+            if n % 10 == 5 {
+                decoder.conceal(&mut heard[..frame.len()]);
+                decoder.recover(&payload[..bytes], &mut heard[..frame.len()]);
+            } else {
+                there.push(&media(codec, &payload[..bytes], timestamp));
+                while there.pull(&mut out).is_some() {}
+            }
+            back.push(&media(pcma, &[0xAA; 160], n as u32 * 160));
+            while back.pull(&mut out).is_some() {}
+            noise.fill(&mut heard);
+            recorder.push(start() + TICK * n as u32, Side::Caller, codec, 1, timestamp, &payload[..bytes]);
+        }
+        assert_eq!(COUNT.with(Cell::get) - before, 0, "{}", codec.name());
+    }
 }

@@ -28,6 +28,16 @@ fn sessions_survive() {
 }
 
 #[test]
+fn codecs_survive() {
+    fuzz::codecs(7, 10_000);
+}
+
+#[test]
+fn bridges_survive() {
+    fuzz::transcoder(8, 5_000);
+}
+
+#[test]
 fn recordings_survive() {
     fuzz::recorder(6, 50_000);
 }

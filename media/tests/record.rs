@@ -8,6 +8,7 @@ use ark_media::codec::{self, CodecRef};
 use ark_media::fuzz::{Random, start};
 use ark_media::prompt;
 use ark_media::record::{HEADER_BYTES, RATE_HZ, Recorder, Side, header, repair};
+use ark_media::tone;
 
 fn pcma() -> CodecRef {
     codec::by_name("PCMA", 8000).unwrap()
@@ -227,4 +228,33 @@ fn a_pause_of_polling_and_packets_from_nowhere_cannot_break_it() {
     recorder.push(now, Side::Ark, pcma(), 1, 0, &[0; 160]);
     file.take(&mut recorder, now);
     assert_eq!(file.pairs().len(), 160_000);
+}
+
+#[test]
+fn any_codec_is_recorded_at_its_frequency_and_in_its_place() {
+    for codec in codec::ALL.iter().copied() {
+        let begin = start();
+        let mut recorder = Recorder::new(begin);
+        let mut file = File::default();
+        let step = Duration::from_millis(20);
+        let pcm = tone::sine(700.0, 9000, codec.sample_rate_hz(), Duration::from_secs(2));
+        let mut encoder = codec.encoder();
+        for (n, frame) in (0_u32..).zip(pcm.chunks(codec.samples(step))) {
+            let mut payload = [0; 400];
+            let bytes = encoder.encode(frame, &mut payload);
+            // The caller speaks in the second second.
+            if n >= 50 {
+                let timestamp = n * codec.clock_units(step);
+                recorder.push(begin + step * n, Side::Caller, codec, 3, timestamp, &payload[..bytes]);
+            }
+            file.take(&mut recorder, begin + step * n);
+        }
+        recorder.finish(begin + Duration::from_secs(2));
+        file.take(&mut recorder, begin + Duration::from_secs(2));
+        let left: Vec<i16> = file.pairs().into_iter().map(|[left, _]| left).collect();
+        assert_eq!((left.len(), recorder.dropped()), (16_000, 0), "{}", codec.name());
+        assert!(left[..8000].iter().all(|s| *s == 0), "{} before it speaks", codec.name());
+        let (hz, level) = tone::dominant(&left[9600..], RATE_HZ).unwrap();
+        assert!((hz - 700.0).abs() < 3.0 && (6000.0..12_000.0).contains(&level), "{}: {hz} {level}", codec.name());
+    }
 }

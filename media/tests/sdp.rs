@@ -137,7 +137,7 @@ fn the_version_stays_while_the_body_stays_and_goes_up_by_one_when_it_changes() {
     // Our own re-offer keeps codec, numbers and the order of lines, and adds what else we speak.
     assert_eq!(version(&ours), (42, 4));
     let text = String::from_utf8(ours).unwrap();
-    assert!(text.contains("m=audio 20000 RTP/AVP 8 0 97\r\n"), "{text}");
+    assert!(text.contains("m=audio 20000 RTP/AVP 8 0 9 96 18 97 101\r\n"), "{text}");
     // A refused offer changes nothing.
     assert!(leg.answer(b"v=0\r\nm=audio 0 RTP/AVP 8\r\n").is_err());
     assert_eq!(leg.agreed().unwrap().payload_type, 8);
@@ -157,7 +157,8 @@ fn lines_never_move_in_our_own_reoffers() {
     let mut leg = ark();
     leg.offer(Direction::SendRecv);
     assert!(matches!(leg.accept_answer(b"v=0\r\n"), Err(SdpError::WrongAnswer { .. })));
-    assert_eq!(leg.accept_answer(PLAIN.as_bytes()).unwrap().payload_type, 8);
+    // The answer's order counts: PCMU stands first.
+    assert_eq!(leg.accept_answer(PLAIN.as_bytes()).unwrap().payload_type, 0);
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn what_cannot_be_used_is_refused_with_the_status_that_fits() {
         (PLAIN.replace("m=audio 4000 RTP/AVP 0 8 97", "m=audio"), 400),
         ("v=0\r\n".to_owned(), 488),
         (PLAIN.replace("4000 RTP", "0 RTP"), 488),
-        (PLAIN.replace("0 8 97", "9 18 97"), 488),
+        (PLAIN.replace("0 8 97", "3 4 97"), 488),
         (PLAIN.replace("c=IN IP4 192.0.2.1\r\n", ""), 488),
         (PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 phone.example.com"), 488),
         (PLAIN.replace("c=IN IP4 192.0.2.1", "c=IN IP4 224.2.1.1/127"), 488),

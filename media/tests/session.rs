@@ -28,16 +28,9 @@ fn pcma() -> CodecRef {
 
 fn agreed() -> Negotiated {
     Negotiated {
-        codec: pcma(),
-        payload_type: 8,
-        receive_payload_type: 8,
         dtmf_payload_type: Some(101),
         receive_dtmf_payload_type: Some(101),
-        ptime: TICK,
-        remote: peer(),
-        remote_rtcp: SocketAddr::from(([192, 0, 2, 9], 4001)),
-        direction: Direction::SendRecv,
-        rtcp_mux: false,
+        ..Negotiated::new(pcma(), 8, peer())
     }
 }
 

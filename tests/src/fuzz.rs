@@ -30,6 +30,8 @@ pub static TARGETS: &[Target] = &[
     Target { name: "media::dtmf", run: ark_media::fuzz::dtmf },
     Target { name: "media::session", run: ark_media::fuzz::session },
     Target { name: "media::recorder", run: ark_media::fuzz::recorder },
+    Target { name: "media::codecs", run: ark_media::fuzz::codecs },
+    Target { name: "media::transcoder", run: ark_media::fuzz::transcoder },
     Target { name: "dialplans::callers", run: ark_dialplans::fuzz::callers },
     Target { name: "dialplans::sources", run: ark_dialplans::fuzz::sources },
     Target { name: "dialplans::say_rules", run: ark_dialplans::fuzz::say_rules },

@@ -175,7 +175,7 @@ impl Erased {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConversationId, ConversationState, LogHash, samples};
+    use crate::{LogHash, samples};
 
     #[test]
     fn what_is_masked_shows_no_number_and_reads_as_the_same_type() {
@@ -190,19 +190,9 @@ mod tests {
 
     #[test]
     fn a_log_keeps_its_hash_and_its_legs_when_its_bodies_are_erased() {
-        let mut log: Vec<Record> = (1..)
-            .zip(samples::story())
-            .map(|(n, event)| samples::new_event(ConversationId::new(9, 9), n, event).into_record(n))
-            .collect();
+        let mut log = samples::log(samples::story());
         let before = LogHash::of(&log);
-        let refold = |log: &[Record]| {
-            let mut state = ConversationState::begin(&log[0]);
-            for record in &log[1..] {
-                state.apply(record);
-            }
-            state
-        };
-        let live = refold(&log);
+        let live = samples::fold(&log);
         let erased = log
             .iter_mut()
             .filter_map(|record| record.erase(EraseReason::Request, samples::at(9)).then_some(()))
@@ -213,7 +203,7 @@ mod tests {
         for personal in ["13800001212", "02188886666", "欢迎致电", "+86138", "ark-media:01JABCDEF0"] {
             assert!(!json.contains(personal), "{personal} is still there");
         }
-        let after = refold(&log);
+        let after = samples::fold(&log);
         assert_eq!((after.legs.len(), &after.owner, after.epoch), (live.legs.len(), &live.owner, live.epoch));
         assert_eq!(after.ended, live.ended);
         assert!(!log[0].erase(EraseReason::Request, samples::at(10)), "a tombstone stays as it is");

@@ -102,22 +102,11 @@ impl Redaction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConversationId, ConversationState, samples, source};
-
-    fn fold(log: &[Record]) -> ConversationState {
-        let mut state = ConversationState::begin(&log[0]);
-        for record in &log[1..] {
-            state.apply(record);
-        }
-        state
-    }
+    use crate::{ConversationState, samples, source};
 
     #[test]
     fn nothing_of_a_person_is_left_and_the_fold_has_the_same_legs() {
-        let mut log: Vec<Record> = (1..)
-            .zip(samples::story())
-            .map(|(n, event)| samples::new_event(ConversationId::new(9, 9), n, event).into_record(n))
-            .collect();
+        let mut log = samples::log(samples::story());
         log[0].event.subject = Some("+8613800001212".into());
         log[0].event.extensions.insert("openid".into(), "user123".into());
         log[0].event.extensions.insert("traceparent".into(), "00-1-1-00".into());
@@ -130,11 +119,11 @@ mod tests {
         }
         assert!(json.contains("00-1-1-00"));
         let again: Vec<Record> = serde_json::from_str(&json).unwrap();
-        let (before, after) = (fold(&log), fold(&again));
-        assert_eq!((before.last_seq, before.owner, before.epoch), (after.last_seq, after.owner, after.epoch));
+        let (before, after) = (samples::fold(&log), samples::fold(&again));
+        assert_eq!((before.last_seq, &before.owner, before.epoch), (after.last_seq, &after.owner, after.epoch));
         let legs =
             |state: &ConversationState| -> Vec<_> { state.legs.iter().map(|leg| (leg.leg, leg.phase)).collect() };
-        assert_eq!((legs(&fold(&log)), before.ended), (legs(&fold(&again)), after.ended));
+        assert_eq!((legs(&before), before.ended), (legs(&after), after.ended));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use crate::event::*;
 use crate::{
-    Assurance, Content, ConversationId, Event, EventId, Hash, IdentityKey, KeyKind, LegId, MergeId, NewEvent, OfferId,
-    Owner, PersonId, Pii, SessionId, Tenant, source,
+    Assurance, Content, ConversationId, ConversationState, Event, EventId, Hash, IdentityKey, KeyKind, LegId, MergeId,
+    NewEvent, OfferId, Owner, PersonId, Pii, Record, SessionId, Tenant, source,
 };
 
 const L1: LegId = LegId(1);
@@ -466,4 +466,23 @@ pub fn new_event(conversation: ConversationId, n: u64, event: Event) -> NewEvent
         at: time,
         event: crate::CloudEvent::new(id.to_string(), source, time, event),
     }
+}
+
+/// The log of one conversation with these events.
+#[must_use]
+pub fn log(events: impl IntoIterator<Item = Event>) -> Vec<Record> {
+    (1..).zip(events).map(|(n, event)| new_event(ConversationId::new(9, 9), n, event).into_record(n)).collect()
+}
+
+/// What a whole log folds to.
+///
+/// # Panics
+/// When it holds nothing.
+#[must_use]
+pub fn fold(log: &[Record]) -> ConversationState {
+    let mut state = ConversationState::begin(&log[0]);
+    for record in &log[1..] {
+        state.apply(record);
+    }
+    state
 }

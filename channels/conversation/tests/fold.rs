@@ -2,25 +2,11 @@
 
 use ark_conversation::event::*;
 use ark_conversation::samples::{self, at, ended, ringing};
-use ark_conversation::{
-    Change, ConversationId, ConversationKind, ConversationState, Event, LegId, LegPhase, LegState, Owner, Record,
-};
+use ark_conversation::{Change, ConversationKind, ConversationState, Event, LegId, LegPhase, LegState, Owner};
 use proptest::prelude::*;
 
 const L1: LegId = LegId(1);
 const L2: LegId = LegId(2);
-
-fn records(events: Vec<Event>) -> Vec<Record> {
-    (1..).zip(events).map(|(n, event)| samples::new_event(ConversationId::new(9, 9), n, event).into_record(n)).collect()
-}
-
-fn fold(records: &[Record]) -> ConversationState {
-    let mut state = ConversationState::begin(&records[0]);
-    for record in &records[1..] {
-        state.apply(record);
-    }
-    state
-}
 
 fn answered(leg: LegId) -> Event {
     CallAnswered { leg, codec: "PCMA".to_owned(), dtmf: None, ringing_ms: 0 }.into()
@@ -28,7 +14,7 @@ fn answered(leg: LegId) -> Event {
 
 #[test]
 fn a_call_is_open_from_its_ringing_to_the_end_of_its_last_leg() {
-    let log = records(vec![
+    let log = samples::log(vec![
         ringing(L1, Role::Customer).into(),
         answered(L1),
         ringing(L2, Role::Agent).into(),
@@ -37,19 +23,19 @@ fn a_call_is_open_from_its_ringing_to_the_end_of_its_last_leg() {
         ended(L1).into(),
         ended(L2).into(),
     ]);
-    let state = fold(&log[..1]);
+    let state = samples::fold(&log[..1]);
     assert_eq!((state.kind, state.epoch, state.last_seq), (ConversationKind::Call, 1, 1));
     assert_eq!(state.owner, Some(Owner::Bot("hotline-95188".to_owned())));
     assert_eq!(state.customer().unwrap().phase, LegPhase::Ringing);
 
-    let state = fold(&log[..5]);
+    let state = samples::fold(&log[..5]);
     assert_eq!(state.bridged, Some((L1, L2)));
     assert!(state.is_open());
 
-    let state = fold(&log[..6]);
+    let state = samples::fold(&log[..6]);
     assert!(state.is_open() && state.bridged.is_none(), "the operator's leg still lives");
 
-    let state = fold(&log);
+    let state = samples::fold(&log);
     assert_eq!(state.ended, Some(at(140)));
     assert_eq!(state.leg(L2).unwrap().cause, Some(EndCause::Hangup));
 }
@@ -57,21 +43,25 @@ fn a_call_is_open_from_its_ringing_to_the_end_of_its_last_leg() {
 #[test]
 fn what_comes_after_the_end_does_not_open_it_again_and_a_new_leg_does() {
     let mut log = vec![ringing(L1, Role::Customer).into(), ended(L1).into(), answered(L1)];
-    assert!(!fold(&records(log.clone())).is_open());
+    assert!(!samples::fold(&samples::log(log.clone())).is_open());
     log.push(ringing(L2, Role::Customer).into());
-    assert!(fold(&records(log)).is_open());
+    assert!(samples::fold(&samples::log(log)).is_open());
 }
 
 #[test]
 fn a_lost_call_ends_every_leg_that_lived() {
     let lost = CallLost { leg: None, gateway: "gw1".to_owned(), reason: "kill -9".to_owned() };
-    let state = fold(&records(vec![ringing(L1, Role::Customer).into(), ringing(L2, Role::Agent).into(), lost.into()]));
+    let state = samples::fold(&samples::log(vec![
+        ringing(L1, Role::Customer).into(),
+        ringing(L2, Role::Agent).into(),
+        lost.into(),
+    ]));
     assert!(!state.is_open() && state.legs.iter().all(|leg| leg.phase == LegPhase::Ended && leg.cause.is_none()));
 }
 
 #[test]
 fn a_queue_shows_while_the_caller_waits() {
-    let log = records(vec![
+    let log = samples::log(vec![
         ringing(L1, Role::Customer).into(),
         QueueJoined { leg: L1, queue: "general".to_owned(), position: 1, priority: 0 }.into(),
         QueueLeft {
@@ -83,13 +73,13 @@ fn a_queue_shows_while_the_caller_waits() {
         }
         .into(),
     ]);
-    assert_eq!(fold(&log[..2]).queue.as_deref(), Some("general"));
-    assert_eq!(fold(&log).queue, None);
+    assert_eq!(samples::fold(&log[..2]).queue.as_deref(), Some("general"));
+    assert_eq!(samples::fold(&log).queue, None);
 }
 
 #[test]
 fn a_key_press_changes_nothing_that_a_list_shows() {
-    let log = records(vec![
+    let log = samples::log(vec![
         ringing(L1, Role::Customer).into(),
         Dtmf { leg: L1, digit: Some('1'), masked: false, how: DtmfHow::Info, duration_ms: None }.into(),
         ended(L1).into(),
@@ -113,8 +103,8 @@ proptest! {
         again in prop::collection::vec(0..60_usize, 0..8),
     ) {
         let story = samples::story();
-        let log = records(picks.iter().map(|pick| story[*pick].clone()).collect());
-        let plain = fold(&log);
+        let log = samples::log(picks.iter().map(|pick| story[*pick].clone()));
+        let plain = samples::fold(&log);
 
         let mut state = ConversationState::begin(&log[0]);
         for (at, record) in log.iter().enumerate().skip(1) {

@@ -45,6 +45,11 @@ pub(crate) fn too_old(place: &str, found: i64, known: i64) -> StoreError {
     ))
 }
 
+/// What writing to a store is that was opened to be read.
+pub(crate) fn opened_to_read() -> StoreError {
+    StoreError::Refused("the store was opened only to be read; write through `ark serve`, which has it".to_owned())
+}
+
 /// A file's name with more at its end.
 pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -361,7 +361,9 @@ async fn a_store_is_read_beside_gateways_and_never_made_by_it() {
     assert_eq!(reader.store_id(), store.store_id());
     assert_eq!(reader.check().await.unwrap(), store.check().await.unwrap());
     let refused = reader.append(vec![call(1, 2)]).await;
-    assert!(refused.is_err(), "{refused:?}");
+    assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("ark serve")), "{refused:?}");
+    assert!(matches!(reader.claim(0, "gw1", Duration::from_secs(9)).await, Err(StoreError::Refused(_))));
+    assert!(reader.health().await.is_ok(), "what was refused is no illness");
     assert_eq!(gap_free(&reader, 2).await, 1);
 }
 

@@ -2,11 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use ark_media::{
-    codec,
-    prompt::EncodedPrompt,
-    sdp::{Direction, Negotiated},
-};
+use ark_media::{codec, prompt::EncodedPrompt, sdp::Negotiated};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -177,17 +173,11 @@ struct Run {
 fn negotiated(remote: std::net::SocketAddr) -> Negotiated {
     let codec = codec::by_static_payload_type(0).expect("PCMU is in the table");
     Negotiated {
-        codec,
-        payload_type: 0,
-        receive_payload_type: 0,
         dtmf_payload_type: Some(101),
         receive_dtmf_payload_type: Some(101),
-        ptime: Duration::from_millis(20),
-        remote,
         // Reports go nowhere: the receiver measures RTP.
         remote_rtcp: std::net::SocketAddr::new(remote.ip(), 9),
-        direction: Direction::SendRecv,
-        rtcp_mux: false,
+        ..Negotiated::new(codec, 0, remote)
     }
 }
 

@@ -9,6 +9,7 @@ use ark_conversation::event::{
 };
 use ark_conversation::{LegId as LegNumber, Owner, Pii, source};
 use ark_dialplans::{Caller, Heard, Now, Run};
+use ark_media::codec::CodecRef;
 use ark_media::sdp::{Direction as SdpDirection, Local, Negotiated, Negotiator};
 use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, MAX_FORWARDS, Outgoing, Party, Transport};
 
@@ -53,7 +54,8 @@ impl<M: MediaPort> Switch<M> {
                 return self.refuse(now, key, 503, "Service Unavailable", &[("Retry-After", "10".to_owned())]);
             }
         };
-        let mut sdp = self.negotiator(incoming.flow, reserved, &[]);
+        let trunk = self.site.trunk_of(incoming.flow.remote.ip()).to_owned();
+        let mut sdp = self.negotiator(incoming.flow, reserved, &trunk, None);
         let answer = match &incoming.sdp {
             Some(offer) => match sdp.answer(offer) {
                 Ok((body, agreed)) => Some((body, agreed)),
@@ -65,7 +67,6 @@ impl<M: MediaPort> Switch<M> {
             },
             None => None,
         };
-        let trunk = self.site.trunk_of(incoming.flow.remote.ip()).to_owned();
         let customer = Leg {
             number: LegNumber(1),
             direction: Direction::Inbound,
@@ -117,7 +118,7 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<ark_conversation::ConversationId, CannotPlace> {
         let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
         let way = self.site.way_for_operators(target)?;
-        let leg = self.dial(now, &way, LegNumber(1), &[], (None, MAX_FORWARDS))?;
+        let leg = self.dial(now, &way, LegNumber(1), None, (None, MAX_FORWARDS))?;
         let names = Names {
             from: Pii::new(self.config.number.clone()),
             dialled: Pii::new(target),
@@ -135,14 +136,14 @@ impl<M: MediaPort> Switch<M> {
         Ok(conversation)
     }
 
-    /// Sends an INVITE with an offer from a new media leg. `from` is the number to show (none: our own) and the hops
-    /// that are left.
+    /// Sends an INVITE with an offer from a new media leg. `first` is the codec to offer first; `from` is the number to
+    /// show (none: our own) and the hops that are left.
     pub(super) fn dial(
         &mut self,
         now: Now,
         way: &Way,
         number: LegNumber,
-        codecs: &[ark_media::codec::CodecRef],
+        first: Option<CodecRef>,
         from: (Option<&str>, u8),
     ) -> Result<Leg, CannotPlace> {
         let (from, max_forwards) = from;
@@ -153,7 +154,7 @@ impl<M: MediaPort> Switch<M> {
         let local = self.local_toward(local, way.remote);
         let flow = Flow { transport, local, remote: way.remote, connection: 0 };
         let reserved = self.media.reserve().map_err(|error| CannotPlace::Full(error.to_string()))?;
-        let mut sdp = self.negotiator(flow, reserved, codecs);
+        let mut sdp = self.negotiator(flow, reserved, &way.trunk, first);
         let offer = sdp.offer(SdpDirection::SendRecv);
         // A carrier takes calls from the number that it gave us only.
         let user = way.caller.as_deref().or(from).unwrap_or(&self.config.number);
@@ -201,15 +202,23 @@ impl<M: MediaPort> Switch<M> {
         self.config.advertise.filter(|ip| !peer.is_loopback() && ip.is_ipv4() == peer.is_ipv4())
     }
 
-    fn negotiator(&mut self, flow: Flow, reserved: media::Leg, codecs: &[ark_media::codec::CodecRef]) -> Negotiator {
+    /// Ark's side of a leg to this trunk, `first` being its codec of choice if the trunk speaks it.
+    fn negotiator(&mut self, flow: Flow, reserved: media::Leg, trunk: &str, first: Option<CodecRef>) -> Negotiator {
         // Where RTP is bound to one address, that is the one to send to.
         let bound = Some(reserved.rtp.ip()).filter(|ip| !ip.is_unspecified());
         let ip = self.advertised(flow).or(bound).unwrap_or(flow.local.ip());
         let mut local = Local::new(SocketAddr::new(ip, reserved.rtp.port()), self.random_u64() >> 2);
         local.rtcp_port = reserved.rtcp.port();
+        let codecs = self.site.codecs_of(trunk).unwrap_or(&self.config.codecs);
         if !codecs.is_empty() {
             local.codecs = codecs.to_vec();
         }
+        if let Some(first) = first.filter(|first| local.codecs.contains(first)) {
+            local.codecs.retain(|codec| *codec != first);
+            local.codecs.insert(0, first);
+        }
+        local.preference = self.config.codec_order;
+        local.comfort_noise = self.config.comfort_noise;
         Negotiator::new(local)
     }
 

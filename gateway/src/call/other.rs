@@ -164,11 +164,11 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<(), super::customer::CannotPlace> {
         let way = self.site.way(to)?;
         let role = if matches!(purpose, Purpose::Operator(_)) { Role::Agent } else { Role::External };
-        // Both legs speak one codec: what comes in goes out untouched.
-        let codecs: Vec<_> = call.customer.agreed.iter().map(|a| a.codec).collect();
+        // The best for both legs is one codec: what comes in goes out untouched. Else the bridge changes it.
+        let codec = call.customer.agreed.as_ref().map(|a| a.codec);
         let from = call.from.reveal().to_owned();
         let number = LegNumber(call.next_leg);
-        let leg = self.dial(now, &way, number, &codecs, (Some(&from), call.hops.saturating_sub(1)))?;
+        let leg = self.dial(now, &way, number, codec, (Some(&from), call.hops.saturating_sub(1)))?;
         call.next_leg += 1;
         self.by_sip.insert(leg.sip, call.id);
         self.by_leg.insert(leg.media, call.id);

@@ -50,6 +50,8 @@ pub struct Trunk {
     pub tcp: bool,
     /// The number that stands in From of calls to it; none: the caller's, or the hotline's.
     pub caller: Option<String>,
+    /// Codecs of its calls in order; empty: those of the gateway.
+    pub codecs: Vec<CodecRef>,
     /// What answers its 401 and 407.
     pub credentials: Option<Credentials>,
 }
@@ -149,6 +151,11 @@ impl Site {
     pub fn trunk_of(&self, source: IpAddr) -> &str {
         let source = source.to_canonical();
         self.trunks.iter().find(|t| t.peers.iter().any(|p| p.contains(&source))).map_or(LOCAL_TRUNK, |t| &t.name)
+    }
+
+    /// The codecs of calls by this trunk; none: the gateway's own.
+    pub fn codecs_of(&self, trunk: &str) -> Option<&[CodecRef]> {
+        self.trunks.iter().find(|t| t.name == trunk).map(|t| &t.codecs[..]).filter(|codecs| !codecs.is_empty())
     }
 
     /// Where `target` (a number, or a `sip:` URI with an IP address) is reached.
@@ -254,6 +261,7 @@ mod tests {
             proxy: Some("198.51.100.10:5060".parse().unwrap()),
             tcp: true,
             caller: Some("95188".to_owned()),
+            codecs: Vec::new(),
             credentials: Some(Credentials { username: "u".to_owned(), password: "p".to_owned() }),
         };
         let blind = Trunk {
@@ -262,6 +270,7 @@ mod tests {
             proxy: None,
             tcp: false,
             caller: None,
+            codecs: Vec::new(),
             credentials: None,
         };
         let route = |prefix: &str, trunk: &str| Route { prefix: prefix.to_owned(), trunk: trunk.to_owned(), strip: 0 };

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use ark_conversation::event::{EndCause, EndedBy};
 use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Tenant};
 use ark_dialplans::{Heard, Now};
+use ark_media::codec::CodecRef;
+use ark_media::sdp::Preference;
 use ark_sip::ua::{CallEvent, CallKey, Endpoint, Flow, Output as SipOutput};
 use ark_sip::wire::{Message, ParseError};
 use rand_chacha::ChaCha12Rng;
@@ -42,6 +44,12 @@ pub struct SwitchConfig {
     pub shards: Option<Arc<OwnShards>>,
     /// The address in SDP; none: the local address that the peer talks to.
     pub advertise: Option<IpAddr>,
+    /// Codecs of calls whose trunk names none of its own, the best first. Empty: all.
+    pub codecs: Vec<CodecRef>,
+    /// Whose order counts when Ark answers.
+    pub codec_order: Preference,
+    /// Whether comfort noise is agreed on.
+    pub comfort_noise: bool,
     /// What we listen on (UDP): calls out leave by the first of the peer's address family.
     pub udp: Vec<SocketAddr>,
     /// The same for TCP.

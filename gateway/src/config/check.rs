@@ -35,6 +35,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.gateway(config);
     checker.sip(config);
     checker.rtp(config);
+    checker.media(config);
     checker.web(config);
     checker.store(config);
     checker.files(config);
@@ -176,6 +177,35 @@ impl Checker<'_> {
                 format!("{} is a multicast address", config.rtp.address),
                 "use \"0.0.0.0\", \"::\" or an address of this machine",
             );
+        }
+    }
+
+    fn media(&mut self, config: &Config) {
+        let path = [Key("media"), Key("codecs")];
+        if config.media.codecs.is_empty() {
+            self.error(
+                &path,
+                "without a codec nobody is heard",
+                "codecs = [\"PCMA\", \"PCMU\"] is what every phone speaks",
+            );
+        }
+        self.each_codec_once(&path, &config.media.codecs);
+        let telephone = ["PCMA", "PCMU"];
+        if !config.media.codecs.iter().any(|codec| telephone.contains(&codec.0.name())) {
+            self.warn(
+                &path,
+                "neither PCMA nor PCMU is among them",
+                "many carriers speak nothing else: their calls get 488",
+            );
+        }
+    }
+
+    fn each_codec_once(&mut self, path: &[Step<'_>], codecs: &[super::Codec]) {
+        for (nth, codec) in codecs.iter().enumerate() {
+            if codecs[..nth].contains(codec) {
+                let path = [path, &[At(nth)]].concat();
+                self.error(&path, format!("`{codec}` is listed twice"), "remove one of them");
+            }
         }
     }
 
@@ -523,6 +553,7 @@ impl Checker<'_> {
                     self.warn(&path, format!("{peer} lets the whole internet call"), "name the carrier's networks");
                 }
             }
+            self.each_codec_once(&[Key("trunk"), At(index), Key("codecs")], &trunk.codecs);
             if let Some(proxy) = &trunk.proxy {
                 let path = [Key("trunk"), At(index), Key("proxy")];
                 self.sip_address(&path, proxy, "not a SIP address", "write \"sip:203.0.113.5:5060\"");

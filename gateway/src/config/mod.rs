@@ -11,12 +11,13 @@ mod values;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ark_media::codec::{self, CodecRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
-pub use values::{Cidr, Ports, Secret, SipListen, SipTransport, Span, Url};
+pub use values::{Cidr, Codec, Ports, Secret, SipListen, SipTransport, Span, Url};
 
 /// The file that `ark` reads when `--config` is not given and it exists.
 pub const FILE_DEFAULT: &str = "ark.toml";
@@ -34,7 +35,7 @@ pub struct Config {
     pub sip: Sip,
     /// Where voice is heard.
     pub rtp: Rtp,
-    /// The threads that carry voice.
+    /// How voice is spoken, and the threads that carry it.
     pub media: Media,
     /// The page, the API, health and metrics.
     pub web: Web,
@@ -147,14 +148,45 @@ impl Default for Rtp {
     }
 }
 
-/// `[media]`: the threads that carry voice.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// `[media]`: how voice is spoken, and the threads that carry it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Media {
+    /// The codecs that are offered and taken, the best first. Prompts are encoded for each of them.
+    pub codecs: Vec<Codec>,
+    /// Whose order of codecs counts when Ark answers a call: `"ours"`, or `"theirs"` for that of the caller's phone.
+    pub codec_order: CodecOrder,
+    /// Agree on comfort noise (RFC 3389) with phones that offer it. They may then send nothing while nobody speaks.
+    pub comfort_noise: bool,
     /// How many threads. `0`: one for each core but one, and at least one.
     pub threads: usize,
     /// Cores to pin the threads to, one each. Empty: the kernel places them.
     pub cores: Vec<usize>,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        let codecs = codec::ALL.iter().copied().map(Codec).collect();
+        Self { codecs, codec_order: CodecOrder::Ours, comfort_noise: false, threads: 0, cores: Vec::new() }
+    }
+}
+
+impl Media {
+    /// The codecs in order.
+    pub fn codecs(&self) -> Vec<CodecRef> {
+        self.codecs.iter().map(|codec| codec.0).collect()
+    }
+}
+
+/// Whose order of codecs counts in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CodecOrder {
+    /// The first of ours that the phone offers.
+    #[default]
+    Ours,
+    /// The first of the phone's that we have.
+    Theirs,
 }
 
 /// `[web]`: the page, the API, health and metrics.
@@ -449,6 +481,9 @@ pub struct Trunk {
     /// The number shown to whom Ark calls by this trunk. Left out: the caller's own for transfers, else the first hotline's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// The codecs of this trunk's calls, the best first. Left out: those of `[media]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codecs: Vec<Codec>,
     /// Digest user name, when the carrier asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -521,6 +556,14 @@ impl Config {
             return Err(ConfigError { file: name.to_owned(), text: source.to_owned(), findings });
         }
         Ok((config, findings))
+    }
+
+    /// Every codec that a call of this site may speak.
+    pub fn codecs(&self) -> Vec<CodecRef> {
+        let wanted = |codec: &CodecRef| {
+            self.media.codecs.iter().chain(self.trunk.iter().flat_map(|t| &t.codecs)).any(|named| named.0 == *codec)
+        };
+        codec::ALL.iter().copied().filter(wanted).collect()
     }
 
     /// The hotline that a dialled number reaches: the one that names it, else the one for every number.

@@ -205,3 +205,25 @@ fn the_manual_is_the_structs_own_words() {
     assert!(kept == now, "docs/config.md is not what the structs say: UPDATE=1 cargo test -p ark config");
     assert!(!now.contains("|  |"), "a key without a description:\n{now}");
 }
+
+#[test]
+fn codecs_are_named_in_order_and_once() {
+    let source = "[media]\ncodecs = [\"opus\", \"pcma\"]\ncodec_order = \"theirs\"\n\
+        [[trunk]]\nname = \"carrier\"\npeers = [\"198.51.100.10/32\"]\ncodecs = [\"PCMU\"]\n";
+    let (config, _) = Config::parse(source, "ark.toml").unwrap();
+    let names = |codecs: &[CodecRef]| codecs.iter().map(|c| c.name()).collect::<Vec<_>>();
+    assert_eq!(names(&config.media.codecs()), ["opus", "PCMA"]);
+    assert_eq!(config.media.codec_order, CodecOrder::Theirs);
+    assert_eq!(names(&config.codecs()), ["PCMA", "PCMU", "opus"], "what prompts are encoded for");
+    let printed = toml::to_string(&config).unwrap();
+    assert_eq!(Config::parse(&printed, "printed").unwrap().0, config, "{printed}");
+    assert_eq!(names(&Config::default().media.codecs())[..4], ["PCMA", "PCMU", "G722", "opus"]);
+
+    let message = refused("[media]\ncodecs = [\"PCMA\", \"speex\"]\n");
+    assert!(message.contains("ark.toml:2") && message.contains("`speex` is not a codec that Ark speaks"), "{message}");
+    let message = refused("[media]\ncodecs = [\"PCMA\", \"opus\", \"pcma\"]\n");
+    assert!(message.contains("`PCMA` is listed twice"), "{message}");
+    assert!(refused("[media]\ncodecs = []\n").contains("without a codec nobody is heard"));
+    let (_, warnings) = Config::parse("[media]\ncodecs = [\"opus\"]\n", "ark.toml").unwrap();
+    assert!(warnings.iter().any(|w| w.message.contains("neither PCMA nor PCMU")), "{warnings:?}");
+}

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ark_media::codec::{self, CodecRef};
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
@@ -265,6 +266,30 @@ impl FromStr for Cidr {
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// A voice codec, written by its name in SDP: `"PCMA"`, `"opus"`. Upper and lower case are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Codec(pub CodecRef);
+
+written_as_string!(Codec, "codec", "A voice codec by its name in SDP.");
+
+impl FromStr for Codec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        codec::ALL.iter().copied().find(|codec| codec.is_called(text)).map(Self).ok_or_else(|| {
+            let names: Vec<&str> = codec::ALL.iter().map(|codec| codec.name()).collect();
+            format!("`{text}` is not a codec that Ark speaks: it speaks {}", names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
     }
 }
 

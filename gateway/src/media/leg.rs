@@ -8,17 +8,16 @@ use std::{
 };
 
 use ark_media::{
-    codec::{CodecRef, Decoder, Encoder},
     record::{Recorder, Side},
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
+    transcode::Transcoder,
 };
 
 use super::{
     api::{LegId, RecordEnd},
     disk::{Disk, Ticket},
-    limits::DECODED_SAMPLES_MAX,
     metrics::{Drop, ThreadMetrics},
     sys::DATAGRAM_BYTES,
     wheel::Seat,
@@ -46,26 +45,18 @@ pub(crate) struct LegState {
 /// The other side of a bridge, and what turns its audio into ours when the codecs differ.
 pub(crate) struct Bridge {
     pub(crate) other: LegId,
-    transcoder: Option<Transcoder>,
+    transcoder: Option<Box<Transcoder>>,
 }
 
-struct Transcoder {
-    from: CodecRef,
-    to: CodecRef,
-    decoder: Box<dyn Decoder>,
-    encoder: Box<dyn Encoder>,
-}
-
-/// Room for one packet's samples and for one packet, made once for each thread.
+/// Room for one packet and for one payload, made once for each thread.
 pub(crate) struct Scratch {
     pub(crate) packet: [u8; DATAGRAM_BYTES],
-    pcm: [i16; DECODED_SAMPLES_MAX],
     payload: [u8; DATAGRAM_BYTES],
 }
 
 impl Scratch {
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { packet: [0; DATAGRAM_BYTES], pcm: [0; DECODED_SAMPLES_MAX], payload: [0; DATAGRAM_BYTES] })
+        Box::new(Self { packet: [0; DATAGRAM_BYTES], payload: [0; DATAGRAM_BYTES] })
     }
 }
 
@@ -97,20 +88,41 @@ impl LegState {
         }
     }
 
-    /// Sends what the other leg of the bridge heard.
+    /// Sends what the other leg of the bridge heard, in this leg's codec.
     pub(crate) fn relay(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
         let Some(session) = &mut self.session else { return };
-        let ours = session.negotiated().codec;
-        let length = if media.kind == Kind::Audio && media.codec != ours {
-            let Some(bridge) = &mut self.bridge else { return };
-            let Scratch { packet, pcm, payload } = scratch;
-            let Some(bytes) = bridge.transcode(media, ours, pcm, payload) else { return };
-            session.forward(now, &Media { codec: ours, payload: &payload[..bytes], ..*media }, packet)
-        } else {
-            session.forward(now, media, &mut scratch.packet)
+        if media.codec == session.negotiated().codec {
+            if let Some(length) = session.forward(now, media, &mut scratch.packet) {
+                self.send_rtp(now, length, scratch, metrics);
+            }
+            return;
+        }
+        let Some(transcoder) = self.bridge.as_mut().and_then(|b| b.transcoder(media, session.negotiated())) else {
+            return;
         };
-        if let Some(length) = length {
-            self.send_rtp(now, length, scratch, metrics);
+        if media.kind == Kind::Event {
+            let (sequence, timestamp) = transcoder.place_event(media);
+            let event = Media { sequence, timestamp, ..*media };
+            if let Some(length) = session.forward(now, &event, &mut scratch.packet) {
+                self.send_rtp(now, length, scratch, metrics);
+            }
+            return;
+        }
+        transcoder.push(media);
+        while let Some((bridge, session)) = self.bridge.as_mut().zip(self.session.as_mut()) {
+            let Some(coded) = bridge.transcoder.as_mut().and_then(|t| t.pull(&mut scratch.payload)) else { break };
+            let ours = Media {
+                codec: session.negotiated().codec,
+                payload: &scratch.payload[..coded.bytes],
+                marker: coded.marker,
+                timestamp: coded.timestamp,
+                sequence: coded.sequence,
+                ssrc: coded.ssrc,
+                ..*media
+            };
+            if let Some(length) = session.forward(now, &ours, &mut scratch.packet) {
+                self.send_rtp(now, length, scratch, metrics);
+            }
         }
     }
 
@@ -148,19 +160,21 @@ impl Bridge {
         Self { other, transcoder: None }
     }
 
-    /// Writes the packet's audio in our codec to `payload`; `None` when the codecs run on different clocks.
-    fn transcode(&mut self, media: &Media<'_>, to: CodecRef, pcm: &mut [i16], payload: &mut [u8]) -> Option<usize> {
-        let from = media.codec;
-        if from.rtp_clock_hz() != to.rtp_clock_hz() || from.sample_rate_hz() != to.sample_rate_hz() {
-            return None;
-        }
-        let fits = self.transcoder.as_ref().is_some_and(|known| known.from == from && known.to == to);
-        if !fits {
-            self.transcoder = Some(Transcoder { from, to, decoder: from.decoder(), encoder: to.encoder() });
-        }
-        let transcoder = self.transcoder.as_mut()?;
-        let samples = transcoder.decoder.decode(media.payload, pcm);
-        Some(transcoder.encoder.encode(&pcm[..samples], payload))
+    /// What turns the packets of the other leg into ours; made when the first one comes, and again when either side
+    /// agrees on something else.
+    fn transcoder(&mut self, media: &Media<'_>, ours: &Negotiated) -> Option<&mut Transcoder> {
+        let known = self.transcoder.take();
+        self.transcoder = match known {
+            Some(known) if known.is_for(media.codec, ours.codec, ours.tuning, ours.ptime) => Some(known),
+            known => {
+                let fresh = Transcoder::new(media.codec, ours.codec, ours.tuning, ours.ptime)?;
+                Some(Box::new(match known {
+                    Some(old) => fresh.after(&old),
+                    None => fresh,
+                }))
+            }
+        };
+        self.transcoder.as_deref_mut()
     }
 }
 

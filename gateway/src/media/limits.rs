@@ -51,5 +51,3 @@ pub(crate) const RTCP_RECEIVE_BUFFER: usize = 8 * 1024;
 pub(crate) const RECORD_QUEUE: usize = 8_192;
 /// Used blocks kept for the next recordings: 2 MB.
 pub(crate) const RECORD_POOL: usize = 256;
-/// Samples that one packet can decode to: 240 ms at 8 kHz and more than any packet time at 48 kHz.
-pub(crate) const DECODED_SAMPLES_MAX: usize = 2_880;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use ark_media::codec::CodecRef;
 use ark_media::prompt::{EncodedPrompt, Pcm};
 
-use super::{Encoded, FRAME, encode, of};
+use super::FRAME;
+use super::encoded::{Encoded, encode};
 
 const RATE_HZ: u32 = 8_000;
 
-/// The built-in sounds in every codec.
+/// The built-in sounds in every codec of the site.
 pub(super) struct Builtin {
     ringback: Encoded,
     music: Encoded,
@@ -20,13 +21,19 @@ pub(super) struct Builtin {
 }
 
 impl Builtin {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(codecs: &[CodecRef]) -> Self {
+        let encode = |pcm: &Pcm| encode(pcm, codecs);
         Self {
             ringback: encode(&ringback()),
             music: encode(&music()),
             beep: encode(&pcm(&tone(1_000.0, 0.35, Duration::from_millis(400)))),
             error_tone: encode(&error_tone()),
         }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> [&Encoded; 4] {
+        [&self.ringback, &self.music, &self.beep, &self.error_tone]
     }
 
     pub(super) fn ringback(&self, codec: CodecRef) -> Arc<EncodedPrompt> {
@@ -47,7 +54,7 @@ impl Builtin {
 }
 
 fn found(encoded: &Encoded, codec: CodecRef) -> Arc<EncodedPrompt> {
-    of(encoded, codec).unwrap_or_else(|| EncodedPrompt::silence(Duration::from_secs(1), codec, FRAME))
+    encoded.of(codec).unwrap_or_else(|| EncodedPrompt::silence(Duration::from_secs(1), codec, FRAME))
 }
 
 fn pcm(samples: &[f32]) -> Pcm {

@@ -1,7 +1,8 @@
 //! Prompts are made before a plan goes live: recorded files where there are some, else synthesised once and cached;
-//! decoded, and encoded once for every codec. A call then finds its audio in an immutable map and does no I/O.
+//! decoded, and encoded once for every codec of the site. A call then finds its audio in an immutable map and does no I/O.
 
 mod builtin;
+mod encoded;
 mod reading;
 mod synthesis;
 
@@ -12,12 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_dialplans::{Lang, Piece, Plan, PromptSeconds, Utterance};
-use ark_media::codec::{self, CodecRef};
+use ark_media::codec::CodecRef;
 use ark_media::prompt::{EncodedPrompt, Pcm, decode};
 
 use crate::call::Sounds;
 use crate::config::Config;
 use builtin::Builtin;
+use encoded::{Encoded, Rest, encode};
 use synthesis::Synthesiser;
 
 /// Audio in one RTP packet.
@@ -45,22 +47,11 @@ fn named(missing: &[String]) -> String {
     text
 }
 
-/// One prompt in every codec, in the order of [`codec::ALL`].
-type Encoded = Arc<[Arc<EncodedPrompt>]>;
-
-fn encode(pcm: &Pcm) -> Encoded {
-    codec::ALL.iter().map(|codec| pcm.encode(*codec, FRAME)).collect()
-}
-
-fn of(encoded: &Encoded, codec: CodecRef) -> Option<Arc<EncodedPrompt>> {
-    let at = codec::ALL.iter().position(|c| *c == codec)?;
-    encoded.get(at).cloned()
-}
-
 /// Everything that one version of a plan may say, ready to be sent.
 pub struct PromptLibrary {
     prompts: HashMap<String, Encoded>,
     builtin: Arc<Builtin>,
+    rest: Rest,
 }
 
 impl PromptLibrary {
@@ -77,16 +68,17 @@ impl PromptLibrary {
 
 impl PromptSeconds for PromptLibrary {
     fn seconds(&self, utterance_key: &str) -> Option<Duration> {
-        self.prompts.get(utterance_key).and_then(|encoded| encoded.first()).map(|prompt| prompt.duration())
+        self.prompts.get(utterance_key).map(|encoded| encoded.duration())
     }
 }
 
 impl Sounds for PromptLibrary {
     fn piece(&self, piece: &Piece, codec: CodecRef) -> Option<Arc<EncodedPrompt>> {
+        self.rest.begin(codec);
         if let Piece::Pause(pause) = piece {
             return Some(EncodedPrompt::silence((*pause).min(PAUSE_MAX), codec, FRAME));
         }
-        of(self.prompts.get(&piece.key()?)?, codec)
+        self.prompts.get(&piece.key()?)?.of(codec)
     }
 
     fn ringback(&self, codec: CodecRef) -> Arc<EncodedPrompt> {
@@ -112,20 +104,25 @@ pub struct Preparer {
     recordings: Option<PathBuf>,
     synthesiser: Arc<Synthesiser>,
     builtin: Arc<Builtin>,
+    /// What calls of this site may speak.
+    codecs: Arc<[CodecRef]>,
     /// What was made before, by cached file: another version of a plan says nearly the same.
     made: Arc<Mutex<HashMap<String, Encoded>>>,
 }
 
-/// Synthesised prompts kept encoded in memory; a second takes 16 kB.
+/// Synthesised prompts kept encoded in memory. A second takes 8 kB in each of PCMA, PCMU and G.722, and 32 kB more until
+/// it was wanted in Opus and G.729 too.
 const MADE_MAX: usize = 20_000;
 
 impl Preparer {
     /// By `[prompts]` and `[files]`; synthesised prompts are kept in the folder `prompts` of the files.
     pub fn new(config: &Config) -> Self {
+        let codecs: Arc<[CodecRef]> = config.codecs().into();
         Self {
             recordings: config.prompts.dir.clone(),
             synthesiser: Arc::new(Synthesiser::new(&config.prompts, config.files.prompts())),
-            builtin: Arc::new(Builtin::new()),
+            builtin: Arc::new(Builtin::new(&codecs)),
+            codecs,
             made: Arc::default(),
         }
     }
@@ -144,7 +141,7 @@ impl Preparer {
         for utterance in utterances {
             match self.recorded(&utterance, &folder) {
                 Some(Ok(pcm)) => {
-                    prompts.insert(utterance.key, encode(&pcm));
+                    prompts.insert(utterance.key, encode(&pcm, &self.codecs));
                     progress.one_more();
                 }
                 Some(Err(why)) => missing.push(why),
@@ -163,7 +160,7 @@ impl Preparer {
             match result {
                 Ok(pcm) => {
                     let pcm = trimmed(&pcm, if is_word(&utterance) { WORD_MARGIN } else { TEXT_MARGIN });
-                    let encoded = encode(&pcm);
+                    let encoded = encode(&pcm, &self.codecs);
                     self.keep(&utterance, &encoded);
                     prompts.insert(utterance.key, encoded);
                 }
@@ -175,7 +172,8 @@ impl Preparer {
         }
         progress.done();
         if missing.is_empty() {
-            return Ok(PromptLibrary { prompts, builtin: Arc::clone(&self.builtin) });
+            let all = prompts.values().chain(self.builtin.all()).cloned().collect();
+            return Ok(PromptLibrary { prompts, builtin: Arc::clone(&self.builtin), rest: Rest::new(all) });
         }
         let advice = if synthesis_failed {
             "Install espeak-ng (`apt-get install espeak-ng`), set [prompts] espeak to where it is, or record these prompts."

@@ -15,7 +15,7 @@ use std::{
 
 use ark::media::{Command, EngineConfig, Event, Full, LegId, MediaPort, PlayEnd, RecordEnd, metrics::Drop};
 use ark_media::{dtmf::Digit, quality::Quality, sdp::Direction};
-use peer::{Heard, Rig, codec, config, share_at, tone, until};
+use peer::{Heard, Rig, codec, config, share_at, tone, tone_at, until};
 
 const PCMU: u8 = 0;
 const PCMA: u8 = 8;
@@ -132,16 +132,46 @@ fn plays_that_are_replaced_stopped_empty_or_of_another_codec_each_end_once() {
 
 /// Both phones speak whenever they hear, as fast as the bridge is; returns what each heard.
 fn talk(a: &mut peer::Peer, b: &mut peer::Peer, rounds: usize) -> [Vec<i16>; 2] {
-    let (tone_a, tone_b) = (tone(500.0, rounds), tone(900.0, rounds));
+    let (rate_a, rate_b) = (a.codec.sample_rate_hz(), b.codec.sample_rate_hz());
+    let (tone_a, tone_b) = (tone_at(rate_a, 500.0, rounds), tone_at(rate_b, 900.0, rounds));
     let (mut heard_a, mut heard_b) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        let frame = round * 160..(round + 1) * 160;
-        a.say(&tone_a[frame.clone()]);
+    for (frame_a, frame_b) in tone_a.chunks(rate_a as usize / 50).zip(tone_b.chunks(rate_b as usize / 50)) {
+        a.say(frame_a);
         heard_b.push(b.hear());
-        b.say(&tone_b[frame]);
+        b.say(frame_b);
         heard_a.push(a.hear());
     }
     [a.decode(&heard_a), b.decode(&heard_b)]
+}
+
+/// Whether the second half of it is one tone at its level, at the rate of the phone that heard it.
+fn is_tone(peer: &peer::Peer, pcm: &[i16], hz: f64) {
+    let rate = peer.codec.sample_rate_hz();
+    let settled = &pcm[pcm.len() / 2..];
+    let found = ark_media::tone::dominant(settled, rate);
+    let right = found.is_some_and(|(found, level)| (found - hz).abs() < 3.0 && (4_500.0..13_000.0).contains(&level));
+    assert!(right, "{} hears {found:?} instead of {hz} Hz", peer.codec.name());
+}
+
+#[test]
+fn phones_of_any_two_codecs_hear_each_other_through_a_bridge() {
+    let named = |name: &str| ark_media::codec::ALL.iter().copied().find(|c| c.name() == name).unwrap();
+    let pairs = [("PCMA", "G722"), ("PCMU", "opus"), ("G722", "opus"), ("G729", "G722"), ("opus", "G729")];
+    for (at, pair) in pairs.into_iter().enumerate() {
+        let rig = Rig::new(config(31_400 + 10 * at as u16, 4), 64);
+        let (leg_a, mut a) = rig.call(named(pair.0));
+        let (leg_b, mut b) = rig.call(named(pair.1));
+        rig.handle.command(leg_a.id, Command::Bridge { other: leg_b.id }).unwrap();
+        until("they are bridged", || rig.handle.metrics().snapshot().bridges == 1);
+        for peer in [&a, &b] {
+            peer.rtp.set_nonblocking(true).unwrap();
+            while peer.rtp.recv(&mut [0; 1_500]).is_ok() {}
+            peer.rtp.set_nonblocking(false).unwrap();
+        }
+        let [at_a, at_b] = talk(&mut a, &mut b, 60);
+        is_tone(&a, &at_a, 900.0);
+        is_tone(&b, &at_b, 500.0);
+    }
 }
 
 #[test]

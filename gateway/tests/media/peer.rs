@@ -9,9 +9,9 @@ use std::{
 
 use ark::media::{Command, Engine, EngineConfig, EngineHandle, Event, Leg, MediaPort};
 use ark_media::{
-    codec::{self, CodecRef},
+    codec::{self, CodecRef, Encoder},
     prompt::EncodedPrompt,
-    sdp::{Direction, Negotiated},
+    sdp::Negotiated,
 };
 use tokio::sync::mpsc;
 
@@ -25,7 +25,13 @@ pub(crate) fn codec(payload_type: u8) -> CodecRef {
 
 /// A sine of that many 20 ms frames at 8 kHz.
 pub(crate) fn tone(hz: f64, frames: usize) -> Vec<i16> {
-    (0..frames * 160).map(|n| ((n as f64 * hz * TAU / 8_000.0).sin() * 9_000.0) as i16).collect()
+    tone_at(8_000, hz, frames)
+}
+
+/// The same at another rate.
+pub(crate) fn tone_at(rate_hz: u32, hz: f64, frames: usize) -> Vec<i16> {
+    let samples = frames * rate_hz as usize / 50;
+    (0..samples).map(|n| ((n as f64 * hz * TAU / f64::from(rate_hz)).sin() * 9_000.0) as i16).collect()
 }
 
 /// The share of the signal's power at this frequency, 0 to 1 (Goertzel).
@@ -53,6 +59,7 @@ pub(crate) struct Heard {
 pub(crate) struct Peer {
     pub(crate) rtp: UdpSocket,
     pub(crate) codec: CodecRef,
+    encoder: Box<dyn Encoder>,
     to: SocketAddr,
     sequence: u16,
     timestamp: u32,
@@ -65,25 +72,23 @@ impl Peer {
         let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
         rtp.set_read_timeout(Some(PATIENCE)).unwrap();
         let ssrc = u32::from(rtp.local_addr().unwrap().port());
-        Self { rtp, codec, to: leg.rtp, sequence: 65_530, timestamp: u32::MAX - 1_000, ssrc }
+        Self { rtp, codec, encoder: codec.encoder(), to: leg.rtp, sequence: 65_530, timestamp: u32::MAX - 1_000, ssrc }
     }
 
     /// What its SDP and the engine's agreed on.
     pub(crate) fn negotiated(&self) -> Negotiated {
         let remote = self.rtp.local_addr().unwrap();
-        let payload_type = self.codec.payload_type().unwrap();
+        let payload_type = self.payload_type();
         Negotiated {
-            codec: self.codec,
-            payload_type,
-            receive_payload_type: payload_type,
             dtmf_payload_type: Some(101),
             receive_dtmf_payload_type: Some(101),
-            ptime: Duration::from_millis(20),
-            remote,
             remote_rtcp: SocketAddr::new(remote.ip(), remote.port() ^ 1),
-            direction: Direction::SendRecv,
-            rtcp_mux: false,
+            ..Negotiated::new(self.codec, payload_type, remote)
         }
+    }
+
+    fn payload_type(&self) -> u8 {
+        self.codec.payload_type().unwrap_or(111)
     }
 
     fn send(&mut self, payload_type: u8, marker: bool, timestamp: u32, payload: &[u8]) {
@@ -99,15 +104,20 @@ impl Peer {
     /// Sends one frame of samples.
     pub(crate) fn say(&mut self, pcm: &[i16]) {
         let mut payload = [0; 1_500];
-        let bytes = self.codec.encoder().encode(pcm, &mut payload);
-        self.send(self.codec.payload_type().unwrap(), false, self.timestamp, &payload[..bytes]);
-        self.timestamp = self.timestamp.wrapping_add(pcm.len() as u32);
+        let bytes = self.encoder.encode(pcm, &mut payload);
+        self.send(self.payload_type(), false, self.timestamp, &payload[..bytes]);
+        self.timestamp = self.timestamp.wrapping_add(self.units(pcm));
+    }
+
+    /// Clock units of samples.
+    fn units(&self, pcm: &[i16]) -> u32 {
+        (pcm.len() as u64 * u64::from(self.codec.rtp_clock_hz()) / u64::from(self.codec.sample_rate_hz())) as u32
     }
 
     /// A frame that is lost on the way.
     pub(crate) fn lose(&mut self, pcm: &[i16]) {
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(pcm.len() as u32);
+        self.timestamp = self.timestamp.wrapping_add(self.units(pcm));
     }
 
     /// Presses a key for 100 ms: five packets and three ends, as RFC 4733 2.5.1 wants them.
@@ -140,7 +150,13 @@ impl Peer {
 
     /// The samples of packets.
     pub(crate) fn decode(&self, heard: &[Heard]) -> Vec<i16> {
-        heard.iter().flat_map(|packet| codec::decode_all(self.codec, &packet.payload)).collect()
+        let mut decoder = self.codec.decoder();
+        let mut pcm = [0; 5_760];
+        let mut decode = |packet: &Heard| {
+            let samples = decoder.decode(&packet.payload, &mut pcm);
+            pcm[..samples].to_vec()
+        };
+        heard.iter().flat_map(&mut decode).collect()
     }
 
     /// A prompt for this phone's leg.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Codec, Decoder, Encoder, Tables, fill_silence};
+use super::{Codec, Decoder, Encoder, Tables, Tuning, fill_silence};
 
 /// PCMA: 64 kbit/s, 8 kHz, one byte a sample; static payload type 8.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Codec for Pcma {
     fn silence(&self, duration: Duration, out: &mut [u8]) -> usize {
         fill_silence(0xD5, duration, out)
     }
-    fn encoder(&self) -> Box<dyn Encoder> {
+    fn encoder_with(&self, _: Tuning) -> Box<dyn Encoder> {
         Box::new(TABLES)
     }
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Codec, Decoder, Encoder, Tables, fill_silence};
+use super::{Codec, Decoder, Encoder, Tables, Tuning, fill_silence};
 
 /// PCMU: 64 kbit/s, 8 kHz, one byte a sample; static payload type 0.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Codec for Pcmu {
     fn silence(&self, duration: Duration, out: &mut [u8]) -> usize {
         fill_silence(0xFF, duration, out)
     }
-    fn encoder(&self) -> Box<dyn Encoder> {
+    fn encoder_with(&self, _: Tuning) -> Box<dyn Encoder> {
         Box::new(TABLES)
     }
     fn decoder(&self) -> Box<dyn Decoder> {

@@ -1,10 +1,12 @@
 //! Seeded fuzzers and the tools that they share with the tests. Not for use in calls.
 
+mod codecs;
 mod packets;
 mod sessions;
 
 use std::time::Instant;
 
+pub use codecs::{codecs, transcoder};
 pub use packets::{OFFERS, dtmf, rtcp, rtp, sdp};
 pub use sessions::{recorder, session};
 

@@ -41,16 +41,13 @@ fn agreed(random: &mut Random) -> Negotiated {
     let events = (!random.one_in(4)).then_some(101);
     let remote = if random.one_in(8) { SocketAddr::from(([0, 0, 0, 0], 4000)) } else { PEER.into() };
     Negotiated {
-        codec,
-        payload_type: number,
-        receive_payload_type: number,
         dtmf_payload_type: events,
         receive_dtmf_payload_type: events,
+        dtmf_clock_hz: if random.one_in(4) { 8000 } else { codec.rtp_clock_hz() },
         ptime: TICK * (1 + random.below(3) as u32),
-        remote,
-        remote_rtcp: SocketAddr::new(remote.ip(), 4001),
         direction: directions[random.below(4) as usize],
         rtcp_mux: random.one_in(2),
+        ..Negotiated::new(codec, number, remote)
     }
 }
 
@@ -58,6 +55,10 @@ fn agreed(random: &mut Random) -> Negotiated {
 /// every packet it writes is sound and allowed, its sequence numbers go up, every playlist ends once, no key is counted
 /// that was not pressed, and a stranger is never heard.
 pub fn session(seed: u64, iterations: u64) {
+    let prompts: Vec<_> = codec::ALL
+        .iter()
+        .flat_map(|codec| [1, 20, 50, 333].map(|ms| EncodedPrompt::encode(&vec![1000; ms * 8], *codec, TICK)))
+        .collect();
     for round in 0..iterations.div_ceil(500) {
         let seed = seed.wrapping_add(round);
         let mut random = Random::new(seed);
@@ -71,10 +72,6 @@ pub fn session(seed: u64, iterations: u64) {
             config.source = SourcePolicy::LearnOnce { host, window: Duration::from_millis(1) };
         }
         let now = start();
-        let prompts = codec::ALL
-            .iter()
-            .flat_map(|codec| [1, 20, 50, 333].map(|ms| EncodedPrompt::encode(&vec![1000; ms * 8], *codec, TICK)))
-            .collect();
         let theirs = Header { marker: true, payload_type: 8, sequence: 65_530, timestamp: u32::MAX - 900, ssrc: 5 };
         let mut story = Story {
             seed,
@@ -83,7 +80,7 @@ pub fn session(seed: u64, iterations: u64) {
             random,
             // The learning window is over when the story begins.
             now: now + Duration::from_millis(2),
-            prompts,
+            prompts: prompts.clone(),
             theirs,
             presses: 0,
             started: 0,
@@ -175,7 +172,14 @@ impl Story {
         let event = Some(number) == agreed.dtmf_payload_type;
         assert!(event || number == agreed.payload_type, "seed {seed}: payload type {number}");
         if in_order {
-            assert!(packet.payload.len() == if event { 4 } else { agreed.ptime.as_millis() as usize * 8 });
+            let (length, ms) = (packet.payload.len(), agreed.ptime.as_millis() as usize);
+            let fits = match agreed.codec.name() {
+                _ if event => length == 4,
+                "opus" => codec::opus_packet_samples(packet.payload, 1000) == ms,
+                "G729" => length == ms,
+                _ => length == ms * 8,
+            };
+            assert!(fits, "seed {seed}: {length} bytes of {} in {ms} ms", agreed.codec.name());
         }
         let sequence = packet.header.sequence;
         if let Some(last) = self.sent {

@@ -16,7 +16,7 @@ use symphonia::core::io::MediaSourceStream;
 use symphonia::core::packet::Packet;
 
 use super::EncodedPrompt;
-use crate::codec::CodecRef;
+use crate::codec::{CodecRef, opus_packet_samples};
 use crate::limits::{PROMPT_BYTES_MAX, PROMPT_CHANNELS_MAX, PROMPT_DURATION_MAX, PROMPT_RATE_HZ};
 
 /// Mono audio.
@@ -237,7 +237,10 @@ impl Decoder {
                 mono.push(interleaved, spec.channels().count(), spec.rate())
             }
             Self::Opus { decoder, channels, interleaved } => {
-                let length = opus_samples(&packet.data).min(OPUS_FRAME_MAX);
+                let length = match opus_packet_samples(&packet.data, OPUS_RATE_HZ as usize) {
+                    0 => 960,
+                    samples => samples,
+                };
                 let samples = decoder
                     .decode(&packet.data, length, interleaved)
                     .map_err(|e| Problem::Damaged(e.to_owned()))?
@@ -248,22 +251,6 @@ impl Decoder {
             }
         }
     }
-}
-
-/// Samples at 48 kHz in an Opus packet (RFC 6716 3.1, 3.2).
-fn opus_samples(packet: &[u8]) -> usize {
-    let Some(toc) = packet.first() else { return 960 };
-    let frame = match toc >> 3 {
-        config @ 0..=11 => [480, 960, 1920, 2880][usize::from(config & 3)],
-        config @ 12..=15 => [480, 960][usize::from(config & 1)],
-        config => 120 << (config & 3),
-    };
-    let frames = match toc & 3 {
-        0 => 1,
-        1 | 2 => 2,
-        _ => usize::from(packet.get(1).copied().unwrap_or(1) & 63),
-    };
-    frame * frames
 }
 
 impl Pcm {

@@ -5,7 +5,7 @@ mod parse;
 
 use std::net::IpAddr;
 
-pub use negotiate::{Local, Negotiated, Negotiator};
+pub use negotiate::{Local, Negotiated, Negotiator, Preference};
 pub use parse::parse;
 
 /// Which way media flows, seen from whoever wrote it.
@@ -99,6 +99,8 @@ pub struct Media<'a> {
     pub direction: Option<Direction>,
     /// `a=rtpmap` lines.
     pub rtpmaps: Vec<RtpMap<'a>>,
+    /// `a=fmtp` lines: payload type and parameters.
+    pub fmtps: Vec<(u8, &'a str)>,
     /// `a=ptime`, milliseconds.
     pub ptime_ms: Option<u32>,
     /// `a=maxptime`, milliseconds.
@@ -107,6 +109,19 @@ pub struct Media<'a> {
     pub rtcp: Option<(u16, Option<IpAddr>)>,
     /// `a=rtcp-mux` (RFC 5761).
     pub rtcp_mux: bool,
+}
+
+impl<'a> Media<'a> {
+    /// What `a=fmtp` says of a payload type; empty if nothing.
+    pub fn fmtp(&self, payload_type: u8) -> &'a str {
+        self.fmtps.iter().find(|(number, _)| *number == payload_type).map_or("", |(_, parameters)| parameters)
+    }
+
+    /// The payload types that the line lists, in its order, each with its `a=rtpmap` if there is one.
+    pub fn payload_types(&self) -> impl Iterator<Item = (u8, Option<&RtpMap<'a>>)> {
+        let numbers = self.formats.iter().filter_map(|f| f.parse::<u8>().ok()).filter(|n| *n < 128);
+        numbers.map(|number| (number, self.rtpmaps.iter().find(|map| map.payload_type == number)))
+    }
 }
 
 /// One `a=rtpmap` line.

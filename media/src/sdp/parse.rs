@@ -110,6 +110,10 @@ fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
             }
             media.rtpmaps.extend(rtpmap(value));
         }
+    } else if name.eq_ignore_ascii_case("fmtp") {
+        if media.fmtps.len() < SDP_FORMATS_MAX {
+            media.fmtps.extend(fmtp(value));
+        }
     } else if name.eq_ignore_ascii_case("ptime") {
         media.ptime_ms = millis(value);
     } else if name.eq_ignore_ascii_case("maxptime") {
@@ -126,6 +130,11 @@ fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
 /// `a=ptime:20`, and `20.0` as some write it.
 fn millis(value: &str) -> Option<u32> {
     value.split('.').next()?.parse().ok().filter(|ms| (1..=1000).contains(ms))
+}
+
+fn fmtp(value: &str) -> Option<(u8, &str)> {
+    let (payload_type, parameters) = value.split_once([' ', '\t'])?;
+    Some((payload_type.parse().ok().filter(|p| *p < 128)?, parameters.trim_ascii()))
 }
 
 fn rtpmap(value: &str) -> Option<RtpMap<'_>> {

@@ -37,6 +37,8 @@ pub struct Media<'a> {
     pub marker: bool,
     /// As received.
     pub timestamp: u32,
+    /// The clock in which a telephone-event's duration counts.
+    pub event_clock_hz: u32,
     /// Extended sequence number: counts on over wraps and restarts of the sender.
     pub sequence: u64,
     /// The sender's stream; when it changes, timestamps begin anew.
@@ -110,7 +112,7 @@ impl Receive {
             rtcp_from: None,
             stream: None,
             past: Quality::default(),
-            events: dtmf::Receiver::new(config.negotiated.codec.rtp_clock_hz()),
+            events: dtmf::Receiver::new(config.negotiated.dtmf_clock_hz),
             last: None,
             tolerate_foreign_events: config.tolerate_foreign_events,
         }
@@ -200,8 +202,8 @@ impl Session {
         self.receive.last = Some(now);
         let kind = self.kind(&packet);
         let sequence = self.count(now, &packet, kind)?;
-        let refusal =
-            if packet.header.payload_type == COMFORT_NOISE { Dropped::ComfortNoise } else { Dropped::PayloadType };
+        let noise = self.negotiated.comfort_noise.unwrap_or(COMFORT_NOISE);
+        let refusal = if packet.header.payload_type == noise { Dropped::ComfortNoise } else { Dropped::PayloadType };
         let kind = kind.ok_or(refusal)?;
         if !self.negotiated.direction.receives() {
             return Err(Dropped::Held);
@@ -219,6 +221,7 @@ impl Session {
             payload: packet.payload,
             marker: packet.header.marker,
             timestamp: packet.header.timestamp,
+            event_clock_hz: self.negotiated.dtmf_clock_hz,
             sequence,
             ssrc: packet.header.ssrc,
             for_us: kind == Kind::Event && self.receive.events.is_for_us(packet.header.timestamp),

@@ -14,6 +14,10 @@ use crate::sdp::Negotiated;
 
 /// Bytes of the longest silence frame of any codec: 60 ms at one byte a sample.
 const SILENCE_BYTES_MAX: usize = PTIME_MAX.as_millis() as usize * 8;
+/// Frames of a codec that does not concatenate in one packet: those of 10 ms in the longest packet.
+const FRAMES_MAX: usize = PTIME_MAX.as_millis() as usize / 10;
+/// Bytes of one frame of silence of such a codec.
+const QUIET_BYTES_MAX: usize = 64;
 /// Packet times of pause after each key, so that the same key twice is heard twice.
 const PAUSE_AFTER_KEY: u32 = 3;
 /// A relay that is silent for so long gets comfort silence: the other side is held, lost, or sends nothing in pauses.
@@ -27,6 +31,7 @@ const RELAY_JUMP_SECONDS: u32 = 10;
 struct Playing {
     list: Playlist,
     item: usize,
+    /// Bytes of the item that were sent; for codecs whose payload cannot be cut, its frames.
     offset: usize,
     /// Clock units sent.
     heard: u64,
@@ -90,13 +95,67 @@ pub(super) struct Send {
     skipped: u64,
 }
 
-/// Whether a prompt can be played on this leg without touching its bytes.
+/// Whether a prompt can be played on this leg without being encoded anew.
 pub(super) fn fits(prompt: &EncodedPrompt, negotiated: &Negotiated) -> bool {
-    prompt.codec() == negotiated.codec && (negotiated.codec.concatenates() || prompt.frame() == negotiated.ptime)
+    let frames = || negotiated.ptime.as_micros().checked_div(prompt.frame().as_micros()).unwrap_or(0);
+    let whole = || prompt.frame() * frames() as u32 == negotiated.ptime && (1..=FRAMES_MAX as u128).contains(&frames());
+    prompt.codec() == negotiated.codec && (negotiated.codec.concatenates() || whole())
 }
 
 fn later(a: u32, b: u32) -> u32 {
     if (a.wrapping_sub(b) as i32) > 0 { a } else { b }
+}
+
+impl Playing {
+    /// The item after this one.
+    fn after(&self, item: usize) -> usize {
+        if item + 1 == self.list.items.len() && self.list.repeat { 0 } else { item + 1 }
+    }
+
+    /// Of a codec whose payload may be cut: all of `out`.
+    fn cut(&mut self, step: u32, silence: &[u8], out: &mut [u8]) {
+        let mut filled = 0;
+        while filled < out.len() {
+            let Some(item) = self.list.items.get(self.item) else { break };
+            let rest = &item.payload()[self.offset..];
+            let count = rest.len().min(out.len() - filled);
+            out[filled..filled + count].copy_from_slice(&rest[..count]);
+            filled += count;
+            self.offset += count;
+            if self.offset == item.payload().len() {
+                (self.item, self.offset) = (self.after(self.item), 0);
+            }
+        }
+        out[filled..].copy_from_slice(&silence[filled..]);
+        self.heard += u64::from(step) * filled as u64 / out.len().max(1) as u64;
+    }
+
+    /// Of a codec of whole frames: as many of them as go into a packet, in one. Returns the bytes, 0 if there are none.
+    fn join(&mut self, negotiated: &Negotiated, step: u32, out: &mut [u8]) -> usize {
+        let Some(first) = self.list.items.get(self.item) else { return 0 };
+        let wanted = negotiated.ptime.as_micros() / first.frame().as_micros().max(1);
+        let wanted = (wanted as usize).clamp(1, FRAMES_MAX);
+        let mut quiet = [0; QUIET_BYTES_MAX];
+        let quiet_bytes = negotiated.codec.silence(first.frame(), &mut quiet);
+        let mut frames = [&quiet[..quiet_bytes]; FRAMES_MAX];
+        let (mut item, mut offset, mut count) = (self.item, self.offset, 0);
+        while let Some(current) = self.list.items.get(item)
+            && count < wanted
+        {
+            if let Some(frame) = current.frame_payload(offset) {
+                frames[count] = frame;
+                count += 1;
+                offset += 1;
+            }
+            if current.frame_payload(offset).is_none() {
+                (item, offset) = (self.after(item), 0);
+            }
+        }
+        let bytes = negotiated.codec.join(&frames[..wanted], out);
+        (self.item, self.offset) = (item, offset);
+        self.heard += u64::from(step) * count as u64 / wanted as u64;
+        bytes
+    }
 }
 
 impl Send {
@@ -195,29 +254,28 @@ impl Send {
         self.timestamp.wrapping_sub(self.step).wrapping_add(ticks).wrapping_add(since)
     }
 
-    /// Copies the next stretch of the playlist to `out`, over the seams of its items, and fills up with silence after
-    /// the last one. Returns whether more follows.
-    fn fill(playing: &mut Playing, step: u32, silence: &[u8], out: &mut [u8]) -> bool {
-        let mut filled = 0;
-        while filled < out.len() {
-            let Some(item) = playing.list.items.get(playing.item) else { break };
-            let rest = &item.payload()[playing.offset..];
-            let count = rest.len().min(out.len() - filled);
-            out[filled..filled + count].copy_from_slice(&rest[..count]);
-            filled += count;
-            playing.offset += count;
-            if playing.offset == item.payload().len() {
-                playing.offset = 0;
-                playing.item += 1;
-                if playing.item == playing.list.items.len() && playing.list.repeat {
-                    playing.item = 0;
+    /// Writes the next packet's worth of the playlist to `out`, over the seams of its items, and fills up with silence
+    /// after the last one. Returns the bytes, and whether more follows.
+    fn fill(
+        playing: &mut Playing,
+        negotiated: &Negotiated,
+        step: u32,
+        silence: &[u8],
+        out: &mut [u8],
+    ) -> (usize, bool) {
+        let bytes = if negotiated.codec.concatenates() {
+            playing.cut(step, silence, &mut out[..silence.len()]);
+            silence.len()
+        } else {
+            match playing.join(negotiated, step, out) {
+                0 => {
+                    out[..silence.len()].copy_from_slice(silence);
+                    silence.len()
                 }
+                bytes => bytes,
             }
-        }
-        let end = out.len();
-        out[filled..].copy_from_slice(&silence[filled..end]);
-        playing.heard += u64::from(step) * filled as u64 / out.len().max(1) as u64;
-        playing.item < playing.list.items.len()
+        };
+        (bytes, playing.item < playing.list.items.len())
     }
 
     /// Writes the header and counts the packet whose payload already stands in `out`.
@@ -236,8 +294,9 @@ impl Send {
         Header { marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 
-    /// The key packet of this packet time, if a key is being sent or waits.
-    fn next_key(&mut self, timestamp: u32, number: u8, clock_hz: u32, out: &mut [u8]) -> Option<usize> {
+    /// The key packet of this packet time, if a key is being sent or waits. Its duration counts in the clock of the
+    /// events, `step` units a packet; its timestamp is one of the stream, whatever that clock is.
+    fn next_key(&mut self, timestamp: u32, number: u8, (clock_hz, step): (u32, u32), out: &mut [u8]) -> Option<usize> {
         if self.key.is_none() {
             if self.pause > 0 {
                 self.pause -= 1;
@@ -246,7 +305,7 @@ impl Send {
             let (digit, duration) = self.digits.pop_front()?;
             self.key = Some(Sender::new(digit, duration, timestamp, clock_hz));
         }
-        let next = self.key.as_mut()?.next(self.step);
+        let next = self.key.as_mut()?.next(step);
         if next.last {
             self.key = None;
             self.pause = PAUSE_AFTER_KEY;
@@ -293,8 +352,9 @@ impl Session {
             return None;
         }
         if let Some(number) = self.negotiated.dtmf_payload_type {
-            let clock_hz = self.negotiated.codec.rtp_clock_hz();
-            if let Some(length) = self.send.next_key(timestamp, number, clock_hz, out) {
+            let clock_hz = self.negotiated.dtmf_clock_hz;
+            let step = self.negotiated.ptime.as_millis() as u32 * clock_hz / 1000;
+            if let Some(length) = self.send.next_key(timestamp, number, (clock_hz, step), out) {
                 return Some(length);
             }
         }
@@ -303,12 +363,12 @@ impl Session {
 
     fn next_audio(&mut self, timestamp: u32, out: &mut [u8]) -> Option<usize> {
         let send = &mut self.send;
-        let bytes = send.silence_bytes;
-        let payload = &mut out[RTP_HEADER_BYTES..RTP_HEADER_BYTES + bytes];
+        let mut bytes = send.silence_bytes;
+        let payload = &mut out[RTP_HEADER_BYTES..];
         let from = if let Some(playing) = &mut send.playing {
-            if !Send::fill(playing, send.step, &send.silence, payload)
-                && let Some(ended) = send.stop(None, PlayCause::End)
-            {
+            let more;
+            (bytes, more) = Send::fill(playing, &self.negotiated, send.step, &send.silence[..bytes], payload);
+            if !more && let Some(ended) = send.stop(None, PlayCause::End) {
                 self.note(SessionEvent::PlayEnded(ended));
             }
             From::Playlist
@@ -316,7 +376,7 @@ impl Session {
             // The relay speaks.
             return None;
         } else if send.comfort_silence {
-            payload.copy_from_slice(&send.silence[..bytes]);
+            payload[..bytes].copy_from_slice(&send.silence[..bytes]);
             From::Silence
         } else {
             send.from = From::Nothing;
@@ -408,6 +468,10 @@ impl Session {
         relay.spoke = now;
         send.relay = Some(relay);
         payload_out.copy_from_slice(media.payload);
+        let event_clock_hz = self.negotiated.dtmf_clock_hz;
+        if media.kind == Kind::Event && media.event_clock_hz != event_clock_hz {
+            rescale(payload_out, media.event_clock_hz, event_clock_hz);
+        }
         let sequence = anchor.our_sequence.wrapping_add(media.sequence.wrapping_sub(anchor.their_sequence) as u16);
         if (sequence.wrapping_sub(send.sequence) as i16) >= 0 {
             send.sequence = sequence.wrapping_add(1);
@@ -421,6 +485,13 @@ impl Session {
         };
         Some(send.seal(header, media.payload.len(), From::Relay, out))
     }
+}
+
+/// The duration of a telephone-event (RFC 4733 2.3: its last two bytes) in another clock, as long as it can be said.
+fn rescale(payload: &mut [u8], from_hz: u32, to_hz: u32) {
+    let Some([high, low]) = payload.get_mut(2..4) else { return };
+    let units = u64::from(u16::from_be_bytes([*high, *low])) * u64::from(to_hz) / u64::from(from_hz.max(1));
+    [*high, *low] = (units.min(0xFFFF) as u16).to_be_bytes();
 }
 
 /// What a relay does with telephone-events.

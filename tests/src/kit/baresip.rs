@@ -34,6 +34,14 @@ impl Baresip {
     /// # Panics
     /// When it does not start.
     pub fn start(says: &[i16]) -> Self {
+        Self::start_speaking(says, "PCMA/8000/1")
+    }
+
+    /// The same, speaking only this codec, named as baresip does: `PCMA/8000/1`, `G722/16000/1`, `opus/48000/2`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_speaking(says: &[i16], codec: &str) -> Self {
         let folder = TempDir::new("baresip");
         let said = folder.path().join("said.wav");
         write_wav(&said, says);
@@ -45,13 +53,13 @@ impl Baresip {
             "poll_method epoll\nsip_listen {sip}\nsip_trans_bsize 128\naudio_path {modules}\naudio_source aufile,{}\n\
              audio_player aubridge,heard\naudio_alert aubridge,alert\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\n\
              auplay_channels 1\nrtp_tos 184\nrtp_ports 40000-49998\nrtp_timeout 60\nmodule_path {modules}\n\
-             snd_path {}\nmodule g711.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\nmodule_app account.so\nmodule_app contact.so\n\
+             snd_path {}\nmodule g711.so\nmodule g722.so\nmodule opus.so\nmodule aufile.so\nmodule aubridge.so\nmodule sndfile.so\nmodule_app account.so\nmodule_app contact.so\n\
              module_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen {control}\n",
             said.display(),
             folder.path().display(),
         );
         fs::write(folder.path().join("config"), config).expect("a temporary file");
-        let account = "<sip:chen@127.0.0.1>;regint=0;audio_codecs=PCMA/8000/1;answermode=auto\n";
+        let account = format!("<sip:chen@127.0.0.1>;regint=0;audio_codecs={codec};answermode=auto\n");
         fs::write(folder.path().join("accounts"), account).expect("a temporary file");
         fs::write(folder.path().join("contacts"), "").expect("a temporary file");
         let mut command = Command::new("baresip");

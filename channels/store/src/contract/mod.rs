@@ -261,11 +261,7 @@ pub async fn a_summary_is_the_fold_of_the_log(store: &impl Store) {
     for (n, event) in (1..).zip(samples::story()) {
         store.append(vec![new_event(a, n, event)]).await.expect("an append");
         let log = store.read(&Tenant::MAIN, a, 0, 1_000).await.expect("a read");
-        let mut folded = ark_conversation::ConversationState::begin(&log[0]);
-        for record in &log[1..] {
-            folded.apply(record);
-        }
-        assert_eq!(store.summary(&Tenant::MAIN, a).await, Ok(Some(folded)), "after event {n}");
+        assert_eq!(store.summary(&Tenant::MAIN, a).await, Ok(Some(samples::fold(&log))), "after event {n}");
     }
     let ended = store.summary(&Tenant::MAIN, a).await.expect("a summary").expect("it is there");
     assert_eq!(ended.leg(L1).and_then(|leg| leg.cause), Some(EndCause::Hangup));

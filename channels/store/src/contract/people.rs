@@ -17,6 +17,7 @@ pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
     a_merge_can_be_undone(&open("a_merge_can_be_undone")).await;
     history_is_found_by_person_channel_and_time(&open("history_is_found_by_person_channel_and_time")).await;
     an_erased_body_is_gone_and_the_log_agrees(&open("an_erased_body_is_gone_and_the_log_agrees")).await;
+    a_whole_person_is_erased_with_their_keys(&open("a_whole_person_is_erased_with_their_keys")).await;
     what_is_kept_no_longer_is_erased(&open("what_is_kept_no_longer_is_erased")).await;
     a_store_checks_itself(&open("a_store_checks_itself")).await;
 }
@@ -209,6 +210,57 @@ async fn an_erased_body_is_gone_and_the_log_agrees(store: &impl Store) {
     assert!(audit.len() == 3 && audit.iter().all(|row| row.action == "erase" && row.by == "anna"), "{audit:?}");
     let nobody = Erase { conversation: conversation(9, 9), ..erase(None) };
     assert!(matches!(store.erase(nobody).await, Err(StoreError::Conflict(_))));
+}
+
+async fn a_whole_person_is_erased_with_their_keys(store: &impl Store) {
+    let (anna, also_anna, ben) = (person(1), person(2), person(3));
+    for (value, person) in [("a", anna), ("b", also_anna), ("c", ben)] {
+        store.identify(identity(value, Assurance::Sso, person)).await.expect("identify");
+    }
+    let ids: Vec<_> = (1..=3).map(|n| conversation(n, 1)).collect();
+    for (n, (id, whose)) in (1..).zip(ids.iter().zip([anna, also_anna, ben])) {
+        let persons = vec![PersonOf { tenant: MAIN, conversation: *id, person: whose }];
+        store.commit(Commit { events: vec![call(*id, n)], persons, ..Commit::default() }).await.expect("commit");
+    }
+    store.merge(merge(also_anna, anna, 1)).await.expect("a merge");
+
+    let filter = ListFilter { person: Some(anna), ..ListFilter::default() };
+    let hers: Vec<_> = store.list(&MAIN, filter, 10).await.expect("a list").conversations;
+    let hers: Vec<_> = hers.iter().map(|state| state.conversation).collect();
+    assert_eq!(hers, [ids[1], ids[0]], "also those of the one who was merged into her");
+    for conversation in hers {
+        let erase = Erase {
+            tenant: MAIN,
+            conversation,
+            seqs: None,
+            reason: EraseReason::Request,
+            by: "ben".to_owned(),
+            at: at(99),
+        };
+        assert_eq!(store.erase(erase).await.expect("erase").records, 1);
+    }
+    let other = Tenant::new("other").expect("a good name");
+    assert_eq!(store.forget(&other, anna, "ben", at(99)).await, Ok(0), "another tenant's person is nobody here");
+    assert_eq!(store.forget(&MAIN, anna, "ben", at(99)).await, Ok(2), "hers and those of the one who was merged");
+    assert_eq!(store.forget(&MAIN, anna, "ben", at(99)).await, Ok(0), "once");
+    for whose in [anna, also_anna] {
+        assert_eq!(store.identities(&MAIN, whose).await, Ok(vec![]));
+    }
+    for value in ["a", "b"] {
+        let told = store.identify(identity(value, Assurance::Sso, person(9))).await.expect("identify");
+        assert_eq!(told.person, person(9), "nothing leads from the key to whom it was");
+    }
+    assert_eq!(store.identities(&MAIN, ben).await.expect("identities").len(), 1, "others keep theirs");
+    let erased = |log: &[ark_conversation::Record]| matches!(log[0].event.event, Event::Erased(_));
+    for (n, id) in ids.iter().enumerate() {
+        let log = store.read(&MAIN, *id, 0, 10).await.expect("a read");
+        assert_eq!((log.len(), erased(&log)), (1, n < 2));
+        agrees(store, *id).await;
+    }
+    let audit = store.audit(&MAIN, None, None, 10).await.expect("audit");
+    let told: Vec<_> = audit.iter().map(|row| row.action.as_str()).collect();
+    assert_eq!(told, ["forget", "forget", "erase", "erase", "merge"], "newest first, and of this tenant alone");
+    assert!(!format!("{audit:?}").contains("13800001212"));
 }
 
 async fn what_is_kept_no_longer_is_erased(store: &impl Store) {

@@ -105,8 +105,8 @@ impl PostgresStore {
         Self::open_road(Road::new(options)?, options.outbox)
     }
 
-    /// Opens a store that is there, to be read. It makes and changes nothing; what writes is refused by the database.
-    /// Blocks like [`PostgresStore::open`].
+    /// Opens a store that is there, to be read. It makes and changes nothing, and answers what writes with
+    /// [`StoreError::Refused`]. Blocks like [`PostgresStore::open`].
     ///
     /// # Errors
     /// As [`PostgresStore::open`]; [`StoreError::Missing`]; [`StoreError::Conflict`] for a layout that this version
@@ -214,6 +214,7 @@ impl PostgresStore {
     fn refused<T>(&self, refused: &mpsc::error::TrySendError<T>) -> StoreError {
         match refused {
             mpsc::error::TrySendError::Full(_) => self.shared.counters.busy(),
+            mpsc::error::TrySendError::Closed(_) if self.shared.road.to_read => crate::check::opened_to_read(),
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         }
     }
@@ -233,7 +234,7 @@ type Opened = std::sync::mpsc::SyncSender<std::result::Result<(Arc<Shared>, Queu
 /// The store's thread: opens, then runs the lanes and the readers until their queues are closed and empty.
 async fn run(road: Road, outbox: bool, opened: &Opened) {
     let place = road.place.clone();
-    let (shared, links) = match start(road, outbox).await {
+    let (shared, first, second) = match start(road, outbox).await {
         Ok(started) => started,
         Err(fault) => {
             let _ = opened.send(Err(fault.said(&place)));
@@ -248,31 +249,44 @@ async fn run(road: Road, outbox: bool, opened: &Opened) {
     }
     let read_queue = Arc::new(tokio::sync::Mutex::new(read_queue));
     let mut tasks = Vec::new();
-    let [first, second] = links;
-    tasks.push(tokio::spawn(Lane::new(Arc::clone(&shared), append_queue, first).run()));
-    tasks.push(tokio::spawn(Lane::new(Arc::clone(&shared), rest_queue, second).run()));
+    let mut spare = None;
+    match second {
+        Some(second) => {
+            tasks.push(tokio::spawn(Lane::new(Arc::clone(&shared), append_queue, first).run()));
+            tasks.push(tokio::spawn(Lane::new(Arc::clone(&shared), rest_queue, second).run()));
+        }
+        // Without lanes nobody takes what writes: their queues are closed.
+        None => {
+            drop((append_queue, rest_queue));
+            spare = Some(first);
+        }
+    }
     for _ in 0..PG_READERS {
-        tasks.push(tokio::spawn(reader(Arc::clone(&shared), Arc::clone(&read_queue))));
+        tasks.push(tokio::spawn(reader(Arc::clone(&shared), Arc::clone(&read_queue), spare.take())));
     }
     for task in tasks {
         let _ = task.await;
     }
 }
 
-async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, [Link; 2])> {
+/// The first connection, and a second one where the store is written.
+async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, Link, Option<Link>)> {
     let first = road.connect().await?;
+    let to_read = road.to_read;
     let schema::Identity { store_id, topology } =
-        if road.to_read { schema::look(&first, &road).await? } else { schema::migrate(&first, &road).await? };
-    first.prepare(log::STATEMENTS).await?;
+        if to_read { schema::look(&first, &road).await? } else { schema::migrate(&first, &road).await? };
     let counters = Counters::new(road.place.clone());
     let shared = Arc::new(Shared { road, store_id, topology, outbox, counters });
+    if to_read {
+        return Ok((shared, first, None));
+    }
+    first.prepare(log::STATEMENTS).await?;
     let second = lane::connect(&shared).await?;
-    Ok((shared, [first, second]))
+    Ok((shared, first, Some(second)))
 }
 
 /// A reader: connects when it is first needed, and again when its connection was lost, at most so often.
-async fn reader(shared: Arc<Shared>, queue: Arc<tokio::sync::Mutex<mpsc::Receiver<Read>>>) {
-    let mut link: Option<Link> = None;
+async fn reader(shared: Arc<Shared>, queue: Arc<tokio::sync::Mutex<mpsc::Receiver<Read>>>, mut link: Option<Link>) {
     let mut failed: Option<(tokio::time::Instant, StoreError)> = None;
     loop {
         let Some(read) = queue.lock().await.recv().await else { return };

@@ -263,9 +263,7 @@ impl SqliteStore {
     fn refused<T>(&self, refused: &TrySendError<T>) -> StoreError {
         match refused {
             TrySendError::Full(_) => self.shared.counters.busy(),
-            TrySendError::Disconnected(_) if self.threads().writer.is_none() => {
-                StoreError::Refused("it was opened to be read".to_owned())
-            }
+            TrySendError::Disconnected(_) if self.threads().writer.is_none() => crate::check::opened_to_read(),
             TrySendError::Disconnected(_) => StoreError::Closed,
         }
     }
