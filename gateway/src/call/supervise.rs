@@ -294,7 +294,8 @@ impl<M: MediaPort> Switch<M> {
         leg.agreed = Some(agreed.clone());
         let (media, signalled_from) = (leg.media, leg.signalled_from);
         self.counters.answered += 1;
-        self.tell_media(media, Command::Start { negotiated: agreed, signalled_from });
+        let dtmf = self.site.dtmf_of(&call.supervisors[at].leg.trunk);
+        self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         let event = super::customer::answered_event(now, &call.supervisors[at].leg);
         if let Some(event) = event {
             self.log(now, call, event);
