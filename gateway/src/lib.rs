@@ -21,3 +21,4 @@ pub mod prompts;
 pub mod serve;
 pub mod telemetry;
 pub mod webhooks;
+pub mod webrtc;

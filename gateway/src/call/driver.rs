@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use ark_conversation::ConversationId;
+use ark_conversation::event::EndCause;
 use ark_dialplans::Now;
 use ark_sip::guard::{Guard, Verdict};
 use ark_sip::ua::{Endpoint, Flow, Transport};
@@ -22,6 +23,7 @@ use super::queue::{CallerId, QueueConfig};
 use super::site::Site;
 use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
 use super::view::CallView;
+use super::web::{FromWeb, ToWeb, WebEnd};
 use super::{CannotPlace, Counters, HttpResult};
 use crate::config::{SipListen, SipTransport};
 use crate::conversations::LogSink;
@@ -57,8 +59,16 @@ pub struct Parts {
     pub log: LogSink,
     /// Where HTTP actions go.
     pub http: mpsc::Sender<HttpRequest>,
+    /// What tells browsers what the switch says to them; none: no browser calls or is called.
+    pub web: Option<Arc<dyn TellWeb>>,
     /// Seed of tags, branches and ids.
     pub seed: [u8; 32],
+}
+
+/// The way to browsers' signalling.
+pub trait TellWeb: Send + Sync {
+    /// Hands it over without waiting. `false`: nobody is there to hear it.
+    fn tell(&self, said: ToWeb) -> bool;
 }
 
 /// What others ask of the switch.
@@ -68,6 +78,7 @@ enum Command {
     Calls { reply: oneshot::Sender<Vec<CallView>> },
     SetSite(Box<dyn FnOnce(&Site) -> Site + Send>),
     Http { call: CallerId, request: u64, result: HttpResult },
+    Web(FromWeb),
     Drain,
     Stop { reply: oneshot::Sender<()> },
 }
@@ -139,6 +150,14 @@ impl SwitchHandle {
     /// Hands an HTTP action's end to the call that waits for it.
     pub async fn http_result(&self, call: CallerId, request: u64, result: HttpResult) {
         let _ = self.commands.send(Command::Http { call, request, result }).await;
+    }
+
+    /// Says what a browser's signalling has to say.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn web(&self, said: FromWeb) -> Result<(), Gone> {
+        self.commands.send(Command::Web(said)).await.map_err(|_| Gone)
     }
 
     /// New calls get 503 from now on.
@@ -220,6 +239,7 @@ struct Driver {
     commands: mpsc::Receiver<Command>,
     log: LogSink,
     http: mpsc::Sender<HttpRequest>,
+    web: Option<Arc<dyn TellWeb>>,
     local: LocalAddresses,
     listening: Vec<SipListen>,
     snapshot: Arc<RwLock<Snapshot>>,
@@ -288,6 +308,7 @@ impl Driver {
             commands,
             log: parts.log,
             http: parts.http,
+            web: parts.web,
             local: LocalAddresses::default(),
             listening,
             snapshot,
@@ -456,6 +477,7 @@ impl Driver {
                     self.switch.set_site(site);
                 }
                 Command::Http { call, request, result } => self.switch.http_result(at, call, request, result),
+                Command::Web(said) => self.switch.web(at, said),
                 Command::Drain => self.switch.drain(true),
                 Command::Stop { reply } => {
                     self.switch.shut_down(at);
@@ -475,6 +497,7 @@ impl Driver {
                     self.log.push(*event);
                 }
                 Output::Http(request) => self.run_action(*request),
+                Output::Web(said) => self.tell_browser(said),
             }
         }
     }
@@ -501,6 +524,17 @@ impl Driver {
                 Err(NotSent::NoWay) => self.switch.send_failed(now(), flow),
                 Err(NotSent::CutOff(number)) => self.switch.connection_closed(now(), number),
             },
+        }
+    }
+
+    /// A browser that cannot be told is gone, for all that its call is concerned.
+    fn tell_browser(&mut self, said: ToWeb) {
+        let key = said.key();
+        let ends = matches!(said, ToWeb::End(_) | ToWeb::Refuse(..));
+        let told = self.web.as_ref().is_some_and(|web| web.tell(said));
+        if !told && !ends {
+            let end = WebEnd::failed(EndCause::Unreachable, "the browser is not there");
+            self.switch.web(now(), FromWeb::Gone(key, end));
         }
     }
 

@@ -15,6 +15,7 @@ mod state;
 mod steps;
 mod switch;
 mod view;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -326,7 +326,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         about, calls, place, hangup, conversations, conversation, conversation_events, super::recordings::recording,
         super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
-        super::webhooks::test, super::webhooks::replay, asyncapi_json, openapi_json
+        super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json
     ),
     components(schemas(Numbers, Which, super::webhooks::WhichDeliveries)),
     security(("token" = [])),

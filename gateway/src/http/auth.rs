@@ -57,7 +57,7 @@ fn changes_state(method: &Method) -> bool {
 }
 
 /// Whether the request comes from a page of this gateway: its Origin is the public address, or the host it was sent to.
-fn own_origin(web: &Web, headers: &HeaderMap) -> bool {
+pub(super) fn own_origin(web: &Web, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()) else { return false };
     if web.public_url.as_ref().is_some_and(|url| url.trim_end_matches('/') == origin) {
         return true;

@@ -1,7 +1,8 @@
 //! The web face: page, API, health and metrics.
 //!
-//! Everything but `/healthz`, `/readyz` and the page's own files needs the token of `data/ark.token`: programs send it as
-//! `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a cookie that no script and no other site can use.
+//! Everything but `/healthz`, `/readyz`, the page's own files and browsers' calls (which have tokens of their own) needs the
+//! token of `data/ark.token`: programs send it as `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a
+//! cookie that no script and no other site can use.
 
 mod api;
 mod assets;
@@ -15,6 +16,7 @@ mod history;
 pub mod limits;
 pub(crate) mod mask;
 mod recordings;
+mod rtc;
 pub mod tls;
 pub mod token;
 mod webhooks;
@@ -28,20 +30,20 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 use utoipa::ToSchema;
 
 use crate::control::Control;
+use crate::webrtc::WebRtc;
 use token::Token;
 
 pub use api::openapi;
@@ -57,6 +59,7 @@ pub struct Web {
     files: PathBuf,
     about: About,
     streams: Arc<Semaphore>,
+    webrtc: Option<Arc<WebRtc>>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -84,14 +87,16 @@ pub struct WebConfig {
     pub files: PathBuf,
     /// For the page's hint.
     pub about: About,
+    /// Browsers' calls; none: there are none.
+    pub webrtc: Option<Arc<WebRtc>>,
 }
 
 impl Web {
     /// The web face of a running gateway.
     pub fn new(config: WebConfig) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
-        Arc::new(Self { control, token, public_url, tls, files, about, streams })
+        Arc::new(Self { control, token, public_url, tls, files, about, streams, webrtc })
     }
 }
 
@@ -119,6 +124,7 @@ fn api_routes() -> Routes {
         ("/api/v1/webhooks/{name}/replay", post(webhooks::replay_dead)),
         ("/api/v1/webhooks/{name}/test", post(webhooks::test)),
         ("/api/v1/webhooks/deliveries/{id}/replay", post(webhooks::replay)),
+        ("/api/v1/webrtc/tokens", post(rtc::token)),
         ("/api/v1/asyncapi.json", get(api::asyncapi_json)),
         ("/api/v1/openapi.json", get(api::openapi_json)),
     ]
@@ -133,7 +139,11 @@ pub fn router(web: Arc<Web>) -> Router {
     let guarded = guarded.layer(middleware::from_fn_with_state(Arc::clone(&web), auth::guard));
     let open = Router::new()
         .route("/", get(assets::page))
+        .route("/call", get(assets::call))
         .route("/assets/{name}", get(assets::asset))
+        .route("/rtc", get(rtc::socket))
+        .route("/whip/{target}", post(rtc::whip).options(rtc::whip_options))
+        .route("/whip/{target}/{name}", delete(rtc::whip_end).patch(rtc::whip_patch).options(rtc::whip_options))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     open.merge(guarded)
@@ -173,7 +183,7 @@ async fn take_connections<L: Listener>(
     head_timeout: Duration,
 ) {
     let places = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
+    let (stopping_in, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -189,15 +199,25 @@ async fn take_connections<L: Listener>(
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut stopping = stopping.clone();
         connections.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
             // A client that breaks off is no event.
-            let _ = connection.await;
+            tokio::select! {
+                _ = &mut connection => {}
+                () = async { drop(stopping.wait_for(|stopping| *stopping).await) } => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
             drop(place);
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(limits::STOP_MAX, graceful.shutdown()).await;
+    stopping_in.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(limits::STOP_MAX, all).await;
     connections.shutdown().await;
 }
 

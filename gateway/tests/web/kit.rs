@@ -44,6 +44,7 @@ impl Made {
 
     pub(crate) fn web(self: &Arc<Self>) -> Arc<Web> {
         Web::new(WebConfig {
+            webrtc: None,
             control: Arc::clone(self) as Arc<dyn Control>,
             token: Token::new(TOKEN).unwrap(),
             public_url: None,
