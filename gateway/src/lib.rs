@@ -22,3 +22,4 @@ pub mod prompts;
 pub mod serve;
 pub mod telemetry;
 pub mod webhooks;
+pub mod webrtc;

@@ -31,6 +31,7 @@ use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::telemetry::{Sample, SampleKind};
 use crate::webhooks::{self, Webhooks};
+use crate::webrtc::WebRtc;
 use crate::{actions, http};
 
 /// Media events that wait for the signalling thread.
@@ -85,6 +86,9 @@ pub enum StartError {
     /// The web server.
     #[error("{0}")]
     Web(String),
+    /// Browsers' calls cannot be taken as configured.
+    #[error("[webrtc] {0}")]
+    WebRtc(String),
     /// A webhook that cannot be used.
     #[error("{0}")]
     Webhook(String),
@@ -156,6 +160,7 @@ impl Gateway {
         let plans =
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
         let (plans, refused) = load_plans(&config, plans).await?;
+        let (token, webrtc) = open_webrtc(&config)?;
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
         let parts = Parts {
             listen: config.sip.listen.clone(),
@@ -172,15 +177,16 @@ impl Gateway {
             media_events,
             log: log.clone(),
             http: http_sender,
+            web: Some(Arc::clone(&webrtc) as Arc<dyn driver::TellWeb>),
             seed: rand::random(),
         };
         let switch = driver::start(parts)?;
-        plans.attach(switch.clone());
-        tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(&config)));
+        attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let control: Arc<dyn Control> = Arc::new(Running {
             webhooks,
+            webrtc: Arc::clone(&webrtc),
             config: Arc::clone(&config),
             switch: switch.clone(),
             plans: Arc::clone(&plans),
@@ -191,7 +197,7 @@ impl Gateway {
             site: site.as_ref().map(SiteTasks::watch),
             live,
         });
-        let (web, token, web_stop, web_task) = start_web(&config, control, &switch).await?;
+        let (web, token, web_stop, web_task) = start_web(&config, control, &switch, (token, webrtc)).await?;
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
         Ok(Self {
             config,
@@ -288,6 +294,26 @@ fn start_live(config: &Config, process: &str, switch: &SwitchHandle, bus: &Arc<d
     let live = LiveBoard::new(gateway, process, numbers, Arc::new(switch.clone()), Arc::clone(bus));
     let (stop, stopped) = watch::channel(false);
     (Arc::clone(&live), (tokio::spawn(live::run(live, stopped)), stop))
+}
+
+/// The gateway's token, and browsers' calls, which make theirs from it.
+fn open_webrtc(config: &Config) -> Result<(Token, Arc<WebRtc>), StartError> {
+    let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
+    let webrtc = WebRtc::new(config, token.reveal()).map_err(StartError::WebRtc)?;
+    Ok((token, webrtc))
+}
+
+/// Tells those who were made before the switch where it is.
+fn attach(
+    config: &Arc<Config>,
+    switch: &SwitchHandle,
+    plans: &Plans,
+    webrtc: &WebRtc,
+    http_queue: mpsc::Receiver<call::HttpRequest>,
+) {
+    webrtc.attach(switch.clone());
+    plans.attach(switch.clone());
+    tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(config)));
 }
 
 fn start_webhooks(
@@ -525,8 +551,8 @@ async fn start_web(
     config: &Config,
     control: Arc<dyn Control>,
     switch: &SwitchHandle,
+    (token, webrtc): (Token, Arc<WebRtc>),
 ) -> Result<(SocketAddr, String, watch::Sender<bool>, tokio::task::JoinHandle<()>), StartError> {
-    let token = Token::load_or_create(&config.gateway.data).map_err(|e| StartError::Web(e.to_string()))?;
     let text = token.reveal().to_owned();
     let listen = config.web.listen;
     let listener = bind_web(listen).await?;
@@ -538,6 +564,7 @@ async fn start_web(
         call: how_to_call(config, switch.listening()),
     };
     let web = http::Web::new(http::WebConfig {
+        webrtc: Some(webrtc),
         control,
         token,
         public_url: config.web.public_url.clone(),
@@ -589,6 +616,7 @@ struct Running {
     site: Option<SiteView>,
     live: Arc<LiveBoard>,
     webhooks: Arc<Webhooks>,
+    webrtc: Arc<WebRtc>,
 }
 
 impl Running {
@@ -600,6 +628,7 @@ impl Running {
         let log = self.log.stats();
         let load = |value: &std::sync::atomic::AtomicU64| value.load(std::sync::atomic::Ordering::Relaxed);
         let site = self.site.as_ref();
+        let [browsers, browser_legs, browser_drops] = self.webrtc.numbers();
         let [shards, relayed, retries] = site.map(SiteView::numbers).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
         let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
@@ -648,6 +677,9 @@ impl Running {
             sample("ark_bus_waiting", "Messages that wait in this process for the broker.", gauge, bus.waiting as u64),
             sample("ark_bus_confirmed_total", "Messages that the broker confirmed.", counter, bus.confirmed),
             sample("ark_bus_connects_total", "Connections to a broker that were made.", counter, bus.connects),
+            sample("ark_webrtc_sessions", "Pages and programs that may call or answer now.", gauge, browsers),
+            sample("ark_webrtc_legs", "Browsers' legs that are open now.", gauge, browser_legs),
+            sample("ark_webrtc_dropped_total", "Browsers' packets that no leg could take.", counter, browser_drops),
             sample("ark_shards", "Shards whose lease this gateway has.", gauge, shards),
             sample("ark_relay_events_total", "Committed events that the broker confirmed.", counter, relayed),
             sample("ark_relay_retries_total", "Times that the relay tried again.", counter, retries),

@@ -25,6 +25,20 @@ pub fn call(tenant: &Tenant, trunk: &str, call_id: &[u8]) -> String {
     source
 }
 
+/// The source of the events of a browser's call: `/ark/{tenant}/webrtc/{call-id}`, escaped and cut as in [`call`].
+#[must_use]
+pub fn web(tenant: &Tenant, call_id: &[u8]) -> String {
+    let mut source = String::with_capacity(96);
+    source.push_str("/ark/");
+    source.push_str(tenant.as_str());
+    source.push_str("/webrtc/");
+    escape(&mut source, call_id.get(..CALL_ID_BYTES_MAX).unwrap_or(call_id));
+    if call_id.len() > CALL_ID_BYTES_MAX {
+        source.push_str(&format!("~{:016x}", fnv1a(call_id)));
+    }
+    source
+}
+
 /// The source of what a gateway does itself (plans, gaps): `/ark/{tenant}/gateway/{id}/{subject}`.
 #[must_use]
 pub fn gateway(tenant: &Tenant, gateway: &str, subject: &str) -> String {

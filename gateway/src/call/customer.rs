@@ -15,7 +15,7 @@ use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, MAX_FO
 
 use super::limits::FORGET_AFTER;
 use super::site::{Hotline, LOCAL_TRUNK, NoWay, Way};
-use super::state::{Call, Ending, Leg, Stage};
+use super::state::{Call, Ending, Leg, Line, Stage};
 use super::switch::{Switch, ms};
 use crate::media::{self, Command, MediaPort};
 use crate::telemetry::LegHeard;
@@ -69,29 +69,20 @@ impl<M: MediaPort> Switch<M> {
             None => None,
         };
         let customer = Leg {
-            number: LegNumber(1),
-            direction: Direction::Inbound,
-            sip: key,
-            media: reserved.id,
             signalled_from: (trunk == LOCAL_TRUNK).then(|| incoming.flow.remote.ip()),
             trunk: trunk.clone(),
-            sdp,
+            sdp: Some(sdp),
             agreed: answer.as_ref().map(|(_, agreed)| agreed.clone()),
-            stage: Stage::Ringing,
-            started: now.mono,
-            answered: None,
-            held_since: None,
-            ending: None,
-            closed: false,
+            ..Leg::new(LegNumber(1), Direction::Inbound, Line::Sip(key), reserved.id, now.mono)
         };
         let names = Names {
             from: Pii::new(user_part(&incoming.from)),
             dialled: Pii::new(dialled),
-            call_id: incoming.call_id.clone(),
+            source: source::call(&self.config.tenant, &trunk, incoming.call_id.as_bytes()),
             trunk,
         };
         let call = self.new_call(now, customer, &hotline, names, incoming.max_forwards);
-        self.log_ringing(now, &call, incoming.from_display, &incoming.call_id, Some(incoming.flow));
+        self.log_ringing(now, &call, incoming.from_display, &incoming.call_id, Some(by(incoming.flow)));
         let id = call.id;
         self.calls.insert(id, call);
         self.with(now, id, |switch, call| match answer {
@@ -101,7 +92,7 @@ impl<M: MediaPort> Switch<M> {
                 switch.start_customer(now, call, agreed);
             }
             None => {
-                let offer = call.customer.sdp.offer(SdpDirection::SendRecv);
+                let offer = call.customer.sdp.as_mut().map(|sdp| sdp.offer(SdpDirection::SendRecv)).unwrap_or_default();
                 call.customer.stage = Stage::AwaitingAck;
                 switch.endpoint.answer(now.mono, key, offer);
             }
@@ -121,13 +112,13 @@ impl<M: MediaPort> Switch<M> {
         let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
         let way = self.site.way_for_operators(target)?;
         let leg = self.dial(now, &way, LegNumber(1), None, (None, MAX_FORWARDS))?;
+        let call_id = self.call_id(leg.line);
         let names = Names {
             from: Pii::new(self.config.number.clone()),
             dialled: Pii::new(target),
-            call_id: self.endpoint.call_id(leg.sip).unwrap_or_default(),
+            source: source::call(&self.config.tenant, &way.trunk, call_id.as_bytes()),
             trunk: way.trunk.clone(),
         };
-        let call_id = names.call_id.clone();
         let mut call = self.new_call(now, leg, &line, names, MAX_FORWARDS);
         call.ring_until = Some(now.mono + self.config.ring_timeout);
         self.counters.placed += 1;
@@ -173,20 +164,10 @@ impl<M: MediaPort> Switch<M> {
         };
         match self.endpoint.place(now.mono, outgoing) {
             Ok(sip) => Ok(Leg {
-                number,
-                direction: Direction::Outbound,
-                sip,
-                media: reserved.id,
                 signalled_from: (way.trunk == LOCAL_TRUNK).then(|| way.remote.ip()),
                 trunk: way.trunk.clone(),
-                sdp,
-                agreed: None,
-                stage: Stage::Ringing,
-                started: now.mono,
-                answered: None,
-                held_since: None,
-                ending: None,
-                closed: false,
+                sdp: Some(sdp),
+                ..Leg::new(number, Direction::Outbound, Line::Sip(sip), reserved.id, now.mono)
             }),
             Err(error) => {
                 let _ = self.media.command(reserved.id, Command::Close);
@@ -225,15 +206,22 @@ impl<M: MediaPort> Switch<M> {
         Negotiator::new(local)
     }
 
-    fn new_call(&mut self, now: Now, customer: Leg, hotline: &Hotline, names: Names, hops: u8) -> Box<Call> {
+    pub(super) fn call_id(&self, line: Line) -> String {
+        match line {
+            Line::Sip(key) => self.endpoint.call_id(key).unwrap_or_default(),
+            Line::Web(key) => format!("web-{:x}", key.0),
+        }
+    }
+
+    pub(super) fn new_call(&mut self, now: Now, customer: Leg, hotline: &Hotline, names: Names, hops: u8) -> Box<Call> {
         let id = self.new_id();
-        self.by_sip.insert(customer.sip, id);
+        self.by_line.insert(customer.line, id);
         self.by_leg.insert(customer.media, id);
         Box::new(Call {
             id,
             conversation: self.new_conversation(now),
             hops,
-            source: source::call(&self.config.tenant, &names.trunk, names.call_id.as_bytes()),
+            source: names.source,
             trunk: names.trunk,
             from: names.from,
             dialled: names.dialled,
@@ -294,7 +282,8 @@ impl<M: MediaPort> Switch<M> {
         if call.customer.is_over() {
             return;
         }
-        match sdp.map(|answer| call.customer.sdp.accept_answer(answer)) {
+        let Some(negotiator) = call.customer.sdp.as_mut() else { return };
+        match sdp.map(|answer| negotiator.accept_answer(answer)) {
             Some(Ok(agreed)) => self.start_customer(now, call, agreed),
             Some(Err(error)) => {
                 let reason = format!("the answer cannot be used: {error}");
@@ -315,7 +304,8 @@ impl<M: MediaPort> Switch<M> {
             }
             return;
         };
-        match call.customer.sdp.accept_answer(answer) {
+        let Some(negotiator) = call.customer.sdp.as_mut() else { return };
+        match negotiator.accept_answer(answer) {
             Ok(agreed) if call.customer.stage == Stage::AwaitingAck => self.start_customer(now, call, agreed),
             Ok(agreed) => {
                 let leg = call.customer.media;
@@ -330,7 +320,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// Audio flows: the plan begins.
-    fn start_customer(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
+    pub(super) fn start_customer(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
         call.ring_until = None;
         call.customer.stage = Stage::Up;
         call.customer.answered = Some(now.mono);
@@ -360,12 +350,12 @@ impl<M: MediaPort> Switch<M> {
         let bridged = call.other.as_ref().is_some_and(|o| o.bridged.is_some());
         let leg = if of_other { call.other.as_mut().map(|o| &mut o.leg) } else { Some(&mut call.customer) };
         let Some(leg) = leg else { return };
-        let (sip, media) = (leg.sip, leg.media);
+        let (Line::Sip(sip), Some(negotiator)) = (leg.line, leg.sdp.as_mut()) else { return };
         let Some(offer) = sdp else {
-            let body = leg.sdp.offer(SdpDirection::SendRecv);
+            let body = negotiator.offer(SdpDirection::SendRecv);
             return self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
         };
-        let mut next = leg.sdp.clone();
+        let mut next = negotiator.clone();
         let (body, agreed) = match next.answer(offer) {
             Ok(agreed) => agreed,
             Err(error) => return self.endpoint.answer_reoffer(now.mono, sip, Err(error.sip_status())),
@@ -373,13 +363,20 @@ impl<M: MediaPort> Switch<M> {
         if bridged && leg.agreed.as_ref().is_some_and(|a| a.codec != agreed.codec) {
             return self.endpoint.answer_reoffer(now.mono, sip, Err(488));
         }
-        leg.sdp = next;
+        leg.sdp = Some(next);
+        self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
+        self.agreed_anew(now, call, of_other, agreed);
+    }
+
+    /// Both sides agreed on something else than before: hold, resume, another address.
+    pub(super) fn agreed_anew(&mut self, now: Now, call: &mut Call, of_other: bool, agreed: Negotiated) {
+        let leg = if of_other { call.other.as_mut().map(|o| &mut o.leg) } else { Some(&mut call.customer) };
+        let Some(leg) = leg else { return };
         leg.agreed = Some(agreed.clone());
         let was_held = leg.held_since;
-        let number = leg.number;
+        let (number, media) = (leg.number, leg.media);
         leg.held_since = agreed.is_held().then(|| was_held.unwrap_or(now.mono));
         let held = leg.held_since;
-        self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
         self.tell_media(media, Command::Update { negotiated: agreed });
         match (was_held, held) {
             (None, Some(_)) => {
@@ -396,14 +393,11 @@ impl<M: MediaPort> Switch<M> {
 
     pub(super) fn info(&mut self, call: &Call, of_other: bool, content_type: &str, body: &[u8]) {
         let Some(press) = ark_media::dtmf::info::parse(content_type, body) else { return };
-        let leg = if of_other { call.other.as_ref().map(|o| o.leg.media) } else { Some(call.customer.media) };
-        if let Some(leg) = leg {
-            self.tell_media(leg, Command::InfoDigit { digit: press.digit });
-        }
+        self.pressed(call, of_other, press.digit);
     }
 
     /// The customer's leg ended from outside: the plan hears it, the other leg is let go, the record is closed.
-    fn customer_gone(
+    pub(super) fn customer_gone(
         &mut self,
         now: Now,
         call: &mut Call,
@@ -431,7 +425,7 @@ impl<M: MediaPort> Switch<M> {
         if call.customer.is_over() {
             return;
         }
-        self.endpoint.hangup(now.mono, call.customer.sip, None);
+        self.hang_up_line(now, call.customer.line);
         self.end_everything(now, call, Ending { by, cause, sip_status, reason, at: now.mono });
     }
 
@@ -515,7 +509,7 @@ impl<M: MediaPort> Switch<M> {
         call: &Call,
         display: Option<String>,
         call_id: &str,
-        flow: Option<Flow>,
+        by: Option<(&str, SocketAddr)>,
     ) {
         let event = CallRinging {
             leg: call.customer.number,
@@ -529,8 +523,8 @@ impl<M: MediaPort> Switch<M> {
             owner: Owner::Bot(call.live.plan.name.text.to_string()),
             plan: Some(call.live.plan.name.text.to_string()),
             plan_version: Some(call.live.version),
-            transport: flow.map(|f| transport_name(f.transport).to_owned()),
-            remote: flow.map(|f| f.remote.to_string()),
+            transport: by.map(|(transport, _)| transport.to_owned()),
+            remote: by.map(|(_, remote)| remote.to_string()),
         };
         self.log(now, call, event);
     }
@@ -551,11 +545,12 @@ impl<M: MediaPort> Switch<M> {
 }
 
 /// Who is in a new call, and how it is known outside.
-struct Names {
-    from: Pii,
-    dialled: Pii,
-    call_id: String,
-    trunk: String,
+pub(super) struct Names {
+    pub(super) from: Pii,
+    pub(super) dialled: Pii,
+    pub(super) trunk: String,
+    /// The source of its events.
+    pub(super) source: String,
 }
 
 /// That a leg was answered, and with what it speaks.
@@ -596,11 +591,13 @@ pub(super) fn ended(cause: SipEnd) -> (EndedBy, EndCause) {
     }
 }
 
-fn transport_name(transport: Transport) -> &'static str {
-    match transport {
+/// How a call came, for the log.
+fn by(flow: Flow) -> (&'static str, SocketAddr) {
+    let transport = match flow.transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",
-    }
+    };
+    (transport, flow.remote)
 }
 
 /// The user part of a sip, sips or tel URI, unescaped as far as it is plain; the host of a URI without one.

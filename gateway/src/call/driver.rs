@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use ark_conversation::event::EndCause;
 use ark_conversation::{ConversationId, LegId};
 use ark_dialplans::Now;
 use ark_sip::guard::{Guard, Verdict};
@@ -22,6 +23,7 @@ use super::queue::{CallerId, QueueConfig, QueueView};
 use super::site::Site;
 use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
 use super::view::CallView;
+use super::web::{FromWeb, ToWeb, WebEnd};
 use super::{CannotAct, CannotPlace, Counters, HttpResult, TalkAction};
 use crate::config::{SipListen, SipTransport};
 use crate::conversations::LogSink;
@@ -57,8 +59,16 @@ pub struct Parts {
     pub log: LogSink,
     /// Where HTTP actions go.
     pub http: mpsc::Sender<HttpRequest>,
+    /// What tells browsers what the switch says to them; none: no browser calls or is called.
+    pub web: Option<Arc<dyn TellWeb>>,
     /// Seed of tags, branches and ids.
     pub seed: [u8; 32],
+}
+
+/// The way to browsers' signalling.
+pub trait TellWeb: Send + Sync {
+    /// Hands it over without waiting. `false`: nobody is there to hear it.
+    fn tell(&self, said: ToWeb) -> bool;
 }
 
 /// What others ask of the switch.
@@ -70,6 +80,7 @@ enum Command {
     Board { reply: oneshot::Sender<(Vec<CallView>, Vec<QueueView>)> },
     SetSite(Box<dyn FnOnce(&Site) -> Site + Send>),
     Http { call: CallerId, request: u64, result: HttpResult },
+    Web(FromWeb),
     Drain,
     Stop { reply: oneshot::Sender<()> },
 }
@@ -167,6 +178,14 @@ impl SwitchHandle {
         let _ = self.commands.send(Command::Http { call, request, result }).await;
     }
 
+    /// Says what a browser's signalling has to say.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn web(&self, said: FromWeb) -> Result<(), Gone> {
+        self.commands.send(Command::Web(said)).await.map_err(|_| Gone)
+    }
+
     /// New calls get 503 from now on.
     pub async fn drain(&self) {
         let _ = self.commands.send(Command::Drain).await;
@@ -246,6 +265,7 @@ struct Driver {
     commands: mpsc::Receiver<Command>,
     log: LogSink,
     http: mpsc::Sender<HttpRequest>,
+    web: Option<Arc<dyn TellWeb>>,
     local: LocalAddresses,
     listening: Vec<SipListen>,
     snapshot: Arc<RwLock<Snapshot>>,
@@ -314,6 +334,7 @@ impl Driver {
             commands,
             log: parts.log,
             http: parts.http,
+            web: parts.web,
             local: LocalAddresses::default(),
             listening,
             snapshot,
@@ -489,6 +510,7 @@ impl Driver {
                     self.switch.set_site(site);
                 }
                 Command::Http { call, request, result } => self.switch.http_result(at, call, request, result),
+                Command::Web(said) => self.switch.web(at, said),
                 Command::Drain => self.switch.drain(true),
                 Command::Stop { reply } => {
                     self.switch.shut_down(at);
@@ -508,6 +530,7 @@ impl Driver {
                     self.log.push(*event);
                 }
                 Output::Http(request) => self.run_action(*request),
+                Output::Web(said) => self.tell_browser(said),
             }
         }
     }
@@ -534,6 +557,17 @@ impl Driver {
                 Err(NotSent::NoWay) => self.switch.send_failed(now(), flow),
                 Err(NotSent::CutOff(number)) => self.switch.connection_closed(now(), number),
             },
+        }
+    }
+
+    /// A browser that cannot be told is gone, for all that its call is concerned.
+    fn tell_browser(&mut self, said: ToWeb) {
+        let key = said.key();
+        let ends = matches!(said, ToWeb::End(_) | ToWeb::Refuse(..));
+        let told = self.web.as_ref().is_some_and(|web| web.tell(said));
+        if !told && !ends {
+            let end = WebEnd::failed(EndCause::Unreachable, "the browser is not there");
+            self.switch.web(now(), FromWeb::Gone(key, end));
         }
     }
 

@@ -16,6 +16,7 @@ mod steps;
 mod supervise;
 mod switch;
 mod view;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The other side: operators who answer queues, and the named targets of transfers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,24 @@ use ark_conversation::event::{
 };
 use ark_conversation::{LegId as LegNumber, Owner, Pii};
 use ark_dialplans::{Failure, Heard, Now};
+use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey};
 
-use super::customer::{ended, failed};
+use super::customer::{CannotPlace, ended, failed};
 use super::limits::POSITION_CHECK;
 use super::queue::OperatorId;
-use super::state::{Call, Ending, Other, Purpose, Stage, Transferring, Waiting};
+use super::state::{Call, Ending, Leg, Line, Other, Purpose, Stage, Transferring, Waiting};
 use super::switch::{Switch, ms};
+use super::web::WEB;
 use crate::media::{Command, MediaPort};
+
+/// A leg that rings, and how it is told in the log.
+pub(super) struct Dialled {
+    pub(super) leg: Leg,
+    pub(super) trunk: String,
+    pub(super) call_id: String,
+    pub(super) remote: Option<SocketAddr>,
+}
 
 impl<M: MediaPort> Switch<M> {
     /// The plan puts the caller in a queue.
@@ -161,16 +172,15 @@ impl<M: MediaPort> Switch<M> {
         purpose: Purpose,
         request: u64,
         patience: Duration,
-    ) -> Result<(), super::customer::CannotPlace> {
-        let way = self.site.way(to)?;
+    ) -> Result<(), CannotPlace> {
         let role = if matches!(purpose, Purpose::Operator(_)) { Role::Agent } else { Role::External };
-        // The best for both legs is one codec: what comes in goes out untouched. Else the bridge changes it.
-        let codec = call.customer.agreed.as_ref().map(|a| a.codec);
-        let from = call.from.reveal().to_owned();
         let number = LegNumber(call.next_leg);
-        let leg = self.dial(now, &way, number, codec, (Some(&from), call.hops.saturating_sub(1)))?;
+        let Dialled { leg, trunk, call_id, remote } = match to.strip_prefix(WEB) {
+            Some(operator) => self.ring_browser(now, call, operator, number)?,
+            None => self.ring_phone(now, call, to, number)?,
+        };
         call.next_leg += 1;
-        self.by_sip.insert(leg.sip, call.id);
+        self.by_line.insert(leg.line, call.id);
         self.by_leg.insert(leg.media, call.id);
         let event = CallRinging {
             leg: number,
@@ -179,13 +189,13 @@ impl<M: MediaPort> Switch<M> {
             from: call.from.clone(),
             from_display: None,
             to: Pii::new(to),
-            trunk: way.trunk,
-            call_id: self.endpoint.call_id(leg.sip).unwrap_or_default(),
+            trunk,
+            call_id,
             owner: Owner::Bot(call.live.plan.name.text.to_string()),
             plan: None,
             plan_version: None,
             transport: None,
-            remote: Some(way.remote.to_string()),
+            remote: remote.map(|remote| remote.to_string()),
         };
         self.log(now, call, event);
         call.other =
@@ -193,9 +203,19 @@ impl<M: MediaPort> Switch<M> {
         Ok(())
     }
 
+    fn ring_phone(&mut self, now: Now, call: &Call, to: &str, number: LegNumber) -> Result<Dialled, CannotPlace> {
+        let way = self.site.way(to)?;
+        // The best for both legs is one codec: what comes in goes out untouched. Else the bridge changes it.
+        let codec = call.customer.agreed.as_ref().map(|a| a.codec);
+        let from = call.from.reveal().to_owned();
+        let leg = self.dial(now, &way, number, codec, (Some(&from), call.hops.saturating_sub(1)))?;
+        let call_id = self.call_id(leg.line);
+        Ok(Dialled { leg, trunk: way.trunk, call_id, remote: Some(way.remote) })
+    }
+
     /// What SIP says of the other leg.
     pub(super) fn on_other(&mut self, now: Now, call: &mut Call, key: CallKey, event: CallEvent) {
-        if call.other.as_ref().is_none_or(|o| o.leg.sip != key) {
+        if call.other.as_ref().is_none_or(|o| o.leg.line != Line::Sip(key)) {
             return;
         }
         match event {
@@ -217,7 +237,8 @@ impl<M: MediaPort> Switch<M> {
 
     fn other_answered(&mut self, now: Now, call: &mut Call, sdp: Option<&[u8]>) {
         let Some(other) = call.other.as_mut() else { return };
-        let agreed = match sdp.map(|answer| other.leg.sdp.accept_answer(answer)) {
+        let Some(negotiator) = other.leg.sdp.as_mut() else { return };
+        let agreed = match sdp.map(|answer| negotiator.accept_answer(answer)) {
             Some(Ok(agreed)) => agreed,
             Some(Err(error)) => {
                 let reason = format!("the answer cannot be used: {error}");
@@ -225,6 +246,12 @@ impl<M: MediaPort> Switch<M> {
             }
             None => return self.other_unusable(now, call, "the answer has no SDP".to_owned()),
         };
+        self.other_up(now, call, agreed);
+    }
+
+    /// The person is there: the two are bridged.
+    pub(super) fn other_up(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
+        let Some(other) = call.other.as_mut().filter(|other| other.leg.stage == Stage::Ringing) else { return };
         other.leg.stage = Stage::Up;
         other.leg.answered = Some(now.mono);
         other.leg.agreed = Some(agreed.clone());
@@ -250,7 +277,7 @@ impl<M: MediaPort> Switch<M> {
 
     fn other_unusable(&mut self, now: Now, call: &mut Call, reason: String) {
         if let Some(other) = &call.other {
-            self.endpoint.hangup(now.mono, other.leg.sip, None);
+            self.hang_up_line(now, other.leg.line);
         }
         self.other_failed(now, call, Some(488), EndCause::NoCodec, Some(reason));
     }
@@ -258,13 +285,13 @@ impl<M: MediaPort> Switch<M> {
     /// It rang for as long as it may.
     pub(super) fn other_did_not_answer(&mut self, now: Now, call: &mut Call) {
         if let Some(other) = &call.other {
-            self.endpoint.hangup(now.mono, other.leg.sip, None);
+            self.hang_up_line(now, other.leg.line);
         }
         self.other_failed(now, call, None, EndCause::NoAnswer, None);
     }
 
     /// Nobody came: the caller keeps its place in the queue, or the plan hears why its target did not answer.
-    fn other_failed(
+    pub(super) fn other_failed(
         &mut self,
         now: Now,
         call: &mut Call,
@@ -318,7 +345,7 @@ impl<M: MediaPort> Switch<M> {
         reason: Option<String>,
     ) {
         if let Some(other) = &call.other {
-            self.endpoint.hangup(now.mono, other.leg.sip, None);
+            self.hang_up_line(now, other.leg.line);
         }
         self.other_over(now, call, by, cause, reason);
     }

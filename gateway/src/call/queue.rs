@@ -43,6 +43,8 @@ struct Operator {
     serves: Option<CallerId>,
     idle_since: Option<Instant>,
     rests_until: Option<Instant>,
+    /// Whether it can be rung at all: a telephone always, a browser while it is signed on.
+    present: bool,
 }
 
 #[derive(Debug)]
@@ -116,8 +118,23 @@ impl Queues {
         if let Some(known) = self.operators.iter().position(|o| o.uri == uri) {
             return known;
         }
-        self.operators.push(Operator { uri: uri.to_owned(), serves: None, idle_since: None, rests_until: None });
+        let present = !uri.starts_with(super::web::WEB);
+        self.operators.push(Operator {
+            uri: uri.to_owned(),
+            serves: None,
+            idle_since: None,
+            rests_until: None,
+            present,
+        });
         self.operators.len() - 1
+    }
+
+    /// An operator in a browser signed on, or off. Who signs on is rung at once, whatever was before.
+    pub fn set_present(&mut self, uri: &str, present: bool) {
+        for operator in self.operators.iter_mut().filter(|operator| operator.uri == uri) {
+            operator.present = present;
+            operator.rests_until = None;
+        }
     }
 
     /// The SIP URI of an operator.
@@ -202,7 +219,7 @@ impl Queues {
             let free = queue.operators.iter().copied().filter(|id| {
                 self.operators
                     .get(*id)
-                    .is_some_and(|o| o.serves.is_none() && o.rests_until.is_none_or(|until| until <= now))
+                    .is_some_and(|o| o.present && o.serves.is_none() && o.rests_until.is_none_or(|until| until <= now))
             });
             let longest_idle = free.min_by_key(|id| self.operators.get(*id).and_then(|o| o.idle_since));
             let Some(id) = longest_idle else { continue };
@@ -258,7 +275,12 @@ impl Queues {
         if self.queues.iter().all(|q| q.waiting.iter().all(|w| w.offered.is_some())) {
             return None;
         }
-        self.operators.iter().filter(|o| o.serves.is_none()).filter_map(|o| o.rests_until).filter(|at| *at > now).min()
+        self.operators
+            .iter()
+            .filter(|o| o.present && o.serves.is_none())
+            .filter_map(|o| o.rests_until)
+            .filter(|at| *at > now)
+            .min()
     }
 }
 

@@ -313,8 +313,11 @@ mod tests {
     #[test]
     fn a_sip_uri_goes_straight_to_its_address() {
         let site = site();
-        assert_eq!(site.way("sip:1001@127.0.0.1:5080").unwrap().remote, "127.0.0.1:5080".parse().unwrap());
-        assert_eq!(site.way("sip:1001@[::1]").unwrap().remote, "[::1]:5060".parse().unwrap());
+        assert_eq!(
+            site.way("sip:1001@127.0.0.1:5080").unwrap().remote,
+            "127.0.0.1:5080".parse::<SocketAddr>().unwrap()
+        );
+        assert_eq!(site.way("sip:1001@[::1]").unwrap().remote, "[::1]:5060".parse::<SocketAddr>().unwrap());
         assert!(site.way("sip:1001@127.0.0.1:5080;transport=tcp").unwrap().tcp);
         assert_eq!(site.way("sip:1001@host"), Err(NoWay::NotATarget("sip:1001@host".to_owned())));
         assert_eq!(site.way("mailto:x"), Err(NoWay::NotATarget("mailto:x".to_owned())));

@@ -14,6 +14,7 @@ use ark_sip::ua::CallKey;
 
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
+use super::web::{TRUNK as WEB_TRUNK, WebKey};
 use crate::media;
 
 /// Ids of plays that the switch itself starts (music, ringback, beep) have this bit: the plan's own count up from 1.
@@ -32,6 +33,15 @@ pub(super) enum Stage {
     Ended,
 }
 
+/// What carries a leg's signalling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Line {
+    /// A SIP session.
+    Sip(CallKey),
+    /// A browser.
+    Web(WebKey),
+}
+
 /// How a leg ended, for its last record.
 #[derive(Clone, Debug)]
 pub(super) struct Ending {
@@ -46,13 +56,14 @@ pub(super) struct Ending {
 pub(super) struct Leg {
     pub(super) number: LegNumber,
     pub(super) direction: Direction,
-    pub(super) sip: CallKey,
+    pub(super) line: Line,
     pub(super) media: media::LegId,
     /// Where its signalling comes from; None for a trunk, whose SDP is believed.
     pub(super) signalled_from: Option<IpAddr>,
     /// The trunk that it came or goes by.
     pub(super) trunk: String,
-    pub(super) sdp: Negotiator,
+    /// Of a SIP leg; a browser's offers and answers are its carrier's business.
+    pub(super) sdp: Option<Negotiator>,
     pub(super) agreed: Option<Negotiated>,
     pub(super) stage: Stage,
     pub(super) started: Instant,
@@ -64,6 +75,26 @@ pub(super) struct Leg {
 }
 
 impl Leg {
+    /// A new leg that rings.
+    pub(super) fn new(number: LegNumber, direction: Direction, line: Line, media: media::LegId, now: Instant) -> Self {
+        Self {
+            number,
+            direction,
+            line,
+            media,
+            signalled_from: None,
+            trunk: if matches!(line, Line::Web(_)) { WEB_TRUNK.to_owned() } else { String::new() },
+            sdp: None,
+            agreed: None,
+            stage: Stage::Ringing,
+            started: now,
+            answered: None,
+            held_since: None,
+            ending: None,
+            closed: false,
+        }
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.stage == Stage::Up
     }
@@ -231,9 +262,9 @@ impl Call {
         std::iter::once(&self.customer).chain(other).chain(supervisors)
     }
 
-    /// The leg of this SIP session.
-    pub(super) fn is_customer(&self, sip: CallKey) -> bool {
-        self.customer.sip == sip
+    /// Whether that is the customer's.
+    pub(super) fn is_customer(&self, line: Line) -> bool {
+        self.customer.line == line
     }
 
     /// Whether nothing more can come for it.

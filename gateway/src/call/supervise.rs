@@ -8,13 +8,16 @@ use ark_conversation::event::{
 };
 use ark_conversation::{ConversationId, LegId as LegNumber, Owner, Pii};
 use ark_dialplans::Now;
+use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
 
 use super::customer::{CannotPlace, ended, failed};
 use super::limits::{SUPERVISOR_RING, SUPERVISORS_MAX};
+use super::other::Dialled;
 use super::site::NoWay;
-use super::state::{Call, Ending, Other, Purpose, Stage, Supervisor};
+use super::state::{Call, Ending, Line, Other, Purpose, Stage, Supervisor};
 use super::switch::{Switch, ms};
+use super::web::WEB;
 use crate::media::{Command, MediaPort, RoomPart};
 
 /// Why something cannot be done in a call.
@@ -102,7 +105,7 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    /// Calls `to` (a number that a route leads to, or a `sip:` URI) and lets them into the talk of this call when they
+    /// Calls `to` (a number that a route leads to, a `sip:` URI, or `web:` and an operator) and lets them into the talk of this call when they
     /// answer. Gives their leg, by which [`Switch::supervise_as`] changes what they do.
     ///
     /// # Errors
@@ -238,11 +241,13 @@ impl<M: MediaPort> Switch<M> {
         to: &str,
         mode: SupervisionMode,
     ) -> Result<LegNumber, CannotAct> {
-        let way = self.site.way_for_operators(to)?;
         let number = LegNumber(call.next_leg);
-        let leg = self.dial(now, &way, number, call.customer.agreed.as_ref().map(|a| a.codec), (None, MAX_FORWARDS))?;
+        let Dialled { leg, trunk, call_id, remote } = match to.strip_prefix(WEB) {
+            Some(operator) => self.ring_browser(now, call, operator, number)?,
+            None => self.ring_supervisors_phone(now, call, to, number)?,
+        };
         call.next_leg += 1;
-        self.by_sip.insert(leg.sip, call.id);
+        self.by_line.insert(leg.line, call.id);
         self.by_leg.insert(leg.media, call.id);
         let event = CallRinging {
             leg: number,
@@ -251,13 +256,13 @@ impl<M: MediaPort> Switch<M> {
             from: Pii::new(self.config.number.clone()),
             from_display: None,
             to: Pii::new(to),
-            trunk: way.trunk,
-            call_id: self.endpoint.call_id(leg.sip).unwrap_or_default(),
+            trunk,
+            call_id,
             owner: Owner::Bot(call.live.plan.name.text.to_string()),
             plan: None,
             plan_version: None,
             transport: None,
-            remote: Some(way.remote.to_string()),
+            remote: remote.map(|remote| remote.to_string()),
         };
         self.log(now, call, event);
         let ring_until = now.mono + SUPERVISOR_RING;
@@ -265,9 +270,23 @@ impl<M: MediaPort> Switch<M> {
         Ok(number)
     }
 
+    fn ring_supervisors_phone(
+        &mut self,
+        now: Now,
+        call: &Call,
+        to: &str,
+        number: LegNumber,
+    ) -> Result<Dialled, CannotAct> {
+        let way = self.site.way_for_operators(to)?;
+        let codec = call.customer.agreed.as_ref().map(|agreed| agreed.codec);
+        let leg = self.dial(now, &way, number, codec, (None, MAX_FORWARDS))?;
+        let call_id = self.call_id(leg.line);
+        Ok(Dialled { leg, trunk: way.trunk, call_id, remote: Some(way.remote) })
+    }
+
     /// What SIP says of a supervisor's leg.
     pub(super) fn on_supervisor(&mut self, now: Now, call: &mut Call, key: CallKey, event: CallEvent) {
-        let Some(at) = call.supervisors.iter().position(|s| s.leg.sip == key) else { return };
+        let Some(at) = call.supervisors.iter().position(|s| s.leg.line == Line::Sip(key)) else { return };
         match event {
             CallEvent::Incoming(_) | CallEvent::Progress { .. } | CallEvent::Confirmed { .. } => {}
             CallEvent::Reanswered { .. } | CallEvent::Info { .. } => {}
@@ -286,9 +305,15 @@ impl<M: MediaPort> Switch<M> {
 
     fn supervisor_answered(&mut self, now: Now, call: &mut Call, at: usize, sdp: Option<&[u8]>) {
         let leg = &mut call.supervisors[at].leg;
-        let Some(Ok(agreed)) = sdp.map(|answer| leg.sdp.accept_answer(answer)) else {
+        let Some(Ok(agreed)) = leg.sdp.as_mut().zip(sdp).map(|(sdp, answer)| sdp.accept_answer(answer)) else {
             return self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::NoCodec);
         };
+        self.supervisor_up(now, call, at, agreed);
+    }
+
+    /// A supervisor answered, and audio can flow.
+    pub(super) fn supervisor_up(&mut self, now: Now, call: &mut Call, at: usize, agreed: Negotiated) {
+        let leg = &mut call.supervisors[at].leg;
         leg.stage = Stage::Up;
         leg.answered = Some(now.mono);
         leg.agreed = Some(agreed.clone());
@@ -333,7 +358,7 @@ impl<M: MediaPort> Switch<M> {
         // First the supervisor speaks, then the agent goes: the customer is never alone.
         self.tell_media(supervisor.leg.media, Command::Join { with: call.customer.media, part: RoomPart::Speaks });
         let Other { mut leg, purpose, bridged, .. } = agent;
-        self.endpoint.hangup(now.mono, leg.sip, None);
+        self.hang_up_line(now, leg.line);
         leg.stage = Stage::Ended;
         leg.ending = Some(Ending {
             by: EndedBy::Ark,
@@ -382,12 +407,12 @@ impl<M: MediaPort> Switch<M> {
 
     fn reoffer_supervisor(&mut self, now: Now, call: &mut Call, at: usize, sdp: Option<&[u8]>) {
         let leg = &mut call.supervisors[at].leg;
-        let (sip, media) = (leg.sip, leg.media);
+        let (Line::Sip(sip), media, Some(negotiator)) = (leg.line, leg.media, &mut leg.sdp) else { return };
         let Some(offer) = sdp else {
-            let body = leg.sdp.offer(ark_media::sdp::Direction::SendRecv);
+            let body = negotiator.offer(ark_media::sdp::Direction::SendRecv);
             return self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
         };
-        match leg.sdp.answer(offer) {
+        match negotiator.answer(offer) {
             Ok((body, agreed)) => {
                 leg.agreed = Some(agreed.clone());
                 self.endpoint.answer_reoffer(now.mono, sip, Ok(body));
@@ -413,11 +438,11 @@ impl<M: MediaPort> Switch<M> {
     }
 
     fn let_supervisor_go(&mut self, now: Now, call: &mut Call, at: usize, by: EndedBy, cause: EndCause) {
-        self.endpoint.hangup(now.mono, call.supervisors[at].leg.sip, None);
+        self.hang_up_line(now, call.supervisors[at].leg.line);
         self.supervisor_over(now, call, at, by, cause);
     }
 
-    fn supervisor_over(&mut self, now: Now, call: &mut Call, at: usize, by: EndedBy, cause: EndCause) {
+    pub(super) fn supervisor_over(&mut self, now: Now, call: &mut Call, at: usize, by: EndedBy, cause: EndCause) {
         let Supervisor { mut leg, .. } = call.supervisors.remove(at);
         leg.stage = Stage::Ended;
         leg.ending = Some(Ending { by, cause, sip_status: None, reason: None, at: now.mono });

@@ -23,8 +23,9 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use super::limits::{FORGET_AFTER, STEPS_MAX};
 use super::queue::{CallerId, QueueConfig, QueueView, Queues};
 use super::site::Site;
-use super::state::{Call, Stage};
+use super::state::{Call, Line, Stage};
 use super::view::CallView;
+use super::web::ToWeb;
 use crate::conversations::PROCESS;
 use crate::conversations::shards::OwnShards;
 use crate::media::{self, MediaPort};
@@ -78,6 +79,8 @@ pub enum Output {
     },
     /// Append to the log.
     Log(Box<NewEvent>),
+    /// Say this to browsers' signalling.
+    Web(ToWeb),
     /// Run a named HTTP action and come back with [`Switch::http_result`].
     Http(Box<HttpRequest>),
 }
@@ -131,7 +134,7 @@ pub struct Switch<M> {
     pub(super) endpoint: Endpoint,
     pub(super) media: M,
     pub(super) calls: HashMap<CallerId, Box<Call>>,
-    pub(super) by_sip: HashMap<CallKey, CallerId>,
+    pub(super) by_line: HashMap<Line, CallerId>,
     pub(super) by_leg: HashMap<media::LegId, CallerId>,
     pub(super) queues: Queues,
     pub(super) queues_changed: bool,
@@ -159,7 +162,7 @@ impl<M: MediaPort> Switch<M> {
             endpoint,
             media,
             calls: HashMap::new(),
-            by_sip: HashMap::new(),
+            by_line: HashMap::new(),
             by_leg: HashMap::new(),
             queues: Queues::new(queues),
             queues_changed: false,
@@ -428,7 +431,7 @@ impl<M: MediaPort> Switch<M> {
         }
         for leg in call.legs().chain(&call.past) {
             self.by_leg.remove(&leg.media);
-            self.by_sip.remove(&leg.sip);
+            self.by_line.remove(&leg.line);
         }
         self.counters.ended += 1;
     }
@@ -485,11 +488,11 @@ impl<M: MediaPort> Switch<M> {
             return;
         }
         // A leg that was given up may still speak once: nobody listens.
-        let Some(id) = self.by_sip.get(&key).copied() else { return };
+        let Some(id) = self.by_line.get(&Line::Sip(key)).copied() else { return };
         self.with(now, id, |switch, call| {
-            if call.is_customer(key) {
+            if call.is_customer(Line::Sip(key)) {
                 switch.on_customer(now, call, event);
-            } else if call.supervisors.iter().any(|s| s.leg.sip == key) {
+            } else if call.supervisors.iter().any(|s| s.leg.line == Line::Sip(key)) {
                 switch.on_supervisor(now, call, key, event);
             } else {
                 switch.on_other(now, call, key, event);

@@ -36,6 +36,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.sip(config);
     checker.rtp(config);
     checker.media(config);
+    checker.webrtc(config);
     checker.web(config);
     checker.store(config);
     checker.files(config);
@@ -205,6 +206,59 @@ impl Checker<'_> {
             if codecs[..nth].contains(codec) {
                 let path = [path, &[At(nth)]].concat();
                 self.error(&path, format!("`{codec}` is listed twice"), "remove one of them");
+            }
+        }
+    }
+
+    fn webrtc(&mut self, config: &Config) {
+        let rtc = &config.webrtc;
+        let key = |name| [Key("webrtc"), Key(name)];
+        let (ports, rtp) = (rtc.ports, config.rtp.ports);
+        if ports.first <= rtp.last && rtp.first <= ports.last && *rtc != super::WebRtc::default() {
+            let help = "give browsers' calls a range of their own";
+            self.error(&key("ports"), format!("{ports} overlaps [rtp] ports {rtp}"), help);
+        }
+        for (index, address) in rtc.listen.iter().enumerate() {
+            if address.is_unspecified() || address.is_multicast() {
+                let path = [Key("webrtc"), Key("listen"), At(index)];
+                let help = "write this machine's own addresses, or leave `listen` out";
+                self.error(&path, format!("a browser cannot be told {address}"), help);
+            }
+        }
+        if let Some(address) = rtc.public_address
+            && (address.is_unspecified() || address.is_multicast())
+        {
+            let help = "write the address that browsers reach this machine by";
+            self.error(&key("public_address"), format!("nobody can send to {address}"), help);
+        }
+        for (index, origin) in rtc.origins.iter().enumerate() {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+                let path = [Key("webrtc"), Key("origins"), At(index)];
+                self.error(&path, format!("`{origin}` is no origin"), "write it as \"https://shop.example\"");
+            }
+        }
+        for (index, name) in rtc.codecs.iter().enumerate() {
+            let known = ark_media::codec::ALL;
+            if !known.iter().any(|codec| codec.name().eq_ignore_ascii_case(name)) {
+                let path = [Key("webrtc"), Key("codecs"), At(index)];
+                let names: Vec<&str> = known.iter().map(|codec| codec.name()).collect();
+                self.error(&path, format!("Ark speaks no `{name}`"), format!("there are {}", names.join(", ")));
+            }
+        }
+        for (index, server) in rtc.ice_servers.iter().enumerate() {
+            let path = [Key("webrtc"), Key("ice_servers"), At(index)];
+            let schemes = ["stun:", "stuns:", "turn:", "turns:"];
+            if server.urls.is_empty() || !server.urls.iter().all(|url| schemes.iter().any(|s| url.starts_with(s))) {
+                let help = "urls = [\"stun:stun.example:3478\"] or [\"turn:turn.example:3478\"]";
+                self.error(&path, "an ICE server without a stun: or turn: address", help);
+            }
+            if let Some(Err(why)) = server.credential.as_ref().map(super::Secret::read) {
+                self.error(&path, why, "write the file, or set the variable, before Ark starts");
+            }
+            let turn = server.urls.iter().any(|url| url.starts_with("turn"));
+            if turn && (server.username.is_none() || server.credential.is_none()) {
+                self.error(&path, "a TURN server needs `username` and `credential`", "browsers are told both");
             }
         }
     }
@@ -408,11 +462,19 @@ impl Checker<'_> {
         self.unique("queue", "name", config.queue.iter().map(|queue| queue.name.as_str()));
         for (index, queue) in config.queue.iter().enumerate() {
             for (nth, operator) in queue.operators.iter().enumerate() {
+                if let Some(name) = operator.strip_prefix(crate::call::web::WEB) {
+                    if !crate::webrtc::is_operator_name(name) {
+                        let path = [Key("queue"), At(index), Key("operators"), At(nth)];
+                        let help = "use 1 to 64 letters, digits, `-`, `_`, `.` or `@`";
+                        self.error(&path, format!("`{name}` cannot be an operator's name"), help);
+                    }
+                    continue;
+                }
                 self.sip_address(
                     &[Key("queue"), At(index), Key("operators"), At(nth)],
                     operator,
                     "not a SIP address",
-                    "write \"sip:1001@127.0.0.1:5080\"",
+                    "write \"sip:1001@127.0.0.1:5080\", or \"web:anna\" for one who answers in a browser",
                 );
             }
             self.at_least_a_second(&[Key("queue"), At(index), Key("ring")], queue.ring);

@@ -37,6 +37,8 @@ pub struct Config {
     pub rtp: Rtp,
     /// How voice is spoken, and the threads that carry it.
     pub media: Media,
+    /// Calls of browsers: customers on a site's page, operators at the desk.
+    pub webrtc: WebRtc,
     /// The page, the API, health and metrics.
     pub web: Web,
     /// The log of record.
@@ -187,6 +189,59 @@ pub enum CodecOrder {
     Ours,
     /// The first of the phone's that we have.
     Theirs,
+}
+
+/// `[webrtc]`: calls of browsers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebRtc {
+    /// Addresses of this machine that browsers' voice comes to. Empty: the one of `[rtp] address`, or that of the default route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<IpAddr>,
+    /// The UDP ports, both ends included. A browser's leg takes one for each address of `listen`.
+    pub ports: Ports,
+    /// The address that browsers reach this machine by when it stands behind a NAT; it is told in place of those of `listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_address: Option<IpAddr>,
+    /// ICE lite: only the browser checks the road. For a machine that every browser reaches directly.
+    pub lite: bool,
+    /// Codecs by name, the preferred first. Empty: PCMA and PCMU, which telephones speak as well, then the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub codecs: Vec<String>,
+    /// Origins of the sites whose pages may call: `"https://shop.example"`. The gateway's own pages always may.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
+    /// STUN and TURN servers that browsers are told: `{ urls = ["turn:turn.example:3478"], username = "ark", credential = { file = "..." } }`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ice_servers: Vec<IceServer>,
+}
+
+impl Default for WebRtc {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            ports: Ports { first: 30_000, last: 31_999 },
+            public_address: None,
+            lite: false,
+            codecs: Vec::new(),
+            origins: Vec::new(),
+            ice_servers: Vec::new(),
+        }
+    }
+}
+
+/// A STUN or TURN server that browsers are told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// `"stun:..."`, `"turn:..."` or `"turns:..."`.
+    pub urls: Vec<String>,
+    /// Of TURN: the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Of TURN: the password, `{ file = "..." }` or `{ env = "..." }`. Every browser that may call is told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Secret>,
 }
 
 /// `[web]`: the page, the API, health and metrics.
@@ -396,7 +451,8 @@ pub struct Hotline {
 pub struct Queue {
     /// The name that plans use.
     pub name: String,
-    /// SIP addresses (with an IP address) that are dialled, the longest idle first, until the desk comes: `"sip:1001@127.0.0.1:5080"`.
+    /// Who is rung, the longest idle first: SIP addresses (with an IP address, `"sip:1001@127.0.0.1:5080"`), and operators who answer in
+    /// a browser while they are signed on (`"web:anna"`).
     #[serde(default)]
     pub operators: Vec<String>,
     /// How long one operator is rung before the next.

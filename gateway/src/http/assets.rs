@@ -11,12 +11,16 @@ use super::error::ApiError;
 use super::{Web, auth};
 
 const PAGE: &str = include_str!("assets/index.html");
+const CALL: &str = include_str!("assets/call.html");
 const LOCKED: &str = include_str!("assets/locked.html");
 const FILES: &[(&str, &str, &str)] = &[
     ("app.js", "text/javascript; charset=utf-8", include_str!("assets/app.js")),
     ("theme.js", "text/javascript; charset=utf-8", include_str!("assets/theme.js")),
     ("words.js", "text/javascript; charset=utf-8", include_str!("assets/words.js")),
     ("app.css", "text/css; charset=utf-8", include_str!("assets/app.css")),
+    ("call.css", "text/css; charset=utf-8", include_str!("assets/call.css")),
+    ("call.js", "text/javascript; charset=utf-8", include_str!("assets/call.js")),
+    ("rtc.js", "text/javascript; charset=utf-8", include_str!("assets/rtc.js")),
     ("tokens.css", "text/css; charset=utf-8", include_str!("assets/tokens.css")),
     ("ark.svg", "image/svg+xml", include_str!("assets/ark.svg")),
 ];
@@ -45,6 +49,11 @@ pub(super) async fn page(
         Some(_) => html(StatusCode::OK, PAGE),
         None => html(StatusCode::UNAUTHORIZED, LOCKED),
     })
+}
+
+/// `/call`: a telephone in the browser. It holds nothing secret; what it may do, a token says.
+pub(super) async fn call() -> Response {
+    html(StatusCode::OK, CALL)
 }
 
 fn html(status: StatusCode, text: &'static str) -> Response {

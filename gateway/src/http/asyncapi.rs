@@ -7,12 +7,15 @@ use super::api::add_component;
 use super::history::PlacedRecord;
 use super::socket::{ClientMessage, ServerMessage};
 use crate::webhooks::TEST_TYPE;
+use crate::webrtc::signal::{FromPage, ToPage};
 
 const CLOUD_EVENT: &str = "CloudEvent";
 const RECORD: &str = "Record";
 const PLACED: &str = "PlacedRecord";
 const CLIENT: &str = "SocketClientMessage";
 const SERVER: &str = "SocketServerMessage";
+const FROM_PAGE: &str = "FromPage";
+const TO_PAGE: &str = "ToPage";
 /// Type and data of any event: for each type its data.
 const TYPED: &str = "TypedEvent";
 
@@ -35,6 +38,11 @@ pub fn asyncapi() -> Value {
                 "protocol": "http",
                 "description": "[web] listen; https with [web] tls",
                 "security": [{ "$ref": "#/components/securitySchemes/token" }]
+            },
+            "sockets": {
+                "host": "127.0.0.1:8080",
+                "protocol": "ws",
+                "description": "[web] listen; wss with [web] tls. No header: the token is in the first message"
             },
             "broker": {
                 "host": "127.0.0.1:5672",
@@ -88,6 +96,18 @@ fn channels() -> Value {
             "servers": [{ "$ref": "#/servers/gateway" }],
             "messages": { "placedRecord": message("placedRecord") }
         },
+        "rtc": {
+            "address": "/rtc",
+            "title": "Browsers' calls",
+            "description": "A WebSocket for a page that calls, or at which an operator answers. The page says `hello` with a token of \
+                            POST /api/v1/webrtc/tokens within five seconds and hears `welcome`. A caller sends `offer` and hears \
+                            `ringing`, `answer`, `up`; an operator hears `ringing`, and sends `offer` to take the call or `hangup` not to. \
+                            Either side ends with `hangup`. When the socket closes the call ends at once; when it breaks without a word \
+                            the page may come back within four seconds with `resume`. See docs/webrtc.md.",
+            "servers": [{ "$ref": "#/servers/sockets" }],
+            "messages": { "fromPage": message("fromPage"), "toPage": message("toPage") },
+            "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
+        },
         "webhook": {
             "address": null,
             "title": "Webhooks",
@@ -136,6 +156,14 @@ fn operations() -> Value {
             "channel": { "$ref": "#/channels/socket" },
             "summary": "Hears what a client wants to be told",
             "messages": [{ "$ref": "#/channels/socket/messages/client" }]
+        },
+        "sendToPage": {
+            "action": "send", "channel": { "$ref": "#/channels/rtc" }, "summary": "Tells a page what becomes of its call",
+            "messages": [{ "$ref": "#/channels/rtc/messages/toPage" }]
+        },
+        "receiveFromPage": {
+            "action": "receive", "channel": { "$ref": "#/channels/rtc" }, "summary": "Does what a page asks for",
+            "messages": [{ "$ref": "#/channels/rtc/messages/fromPage" }]
         },
         "sendWebhook": webhook,
         "sendLog": operation("log", "Carries committed records to the other gateways")
@@ -199,9 +227,12 @@ fn messages() -> Value {
         let message = json!({ "name": name, "title": summary, "contentType": "application/json", "payload": payload });
         messages.insert(name.to_owned(), message);
     }
-    for (name, summary, of) in
-        [("client", "What a socket's client says", CLIENT), ("server", "What a socket's gateway says", SERVER)]
-    {
+    for (name, summary, of) in [
+        ("client", "What a socket's client says", CLIENT),
+        ("server", "What a socket's gateway says", SERVER),
+        ("fromPage", "What a page says over /rtc", FROM_PAGE),
+        ("toPage", "What Ark says to a page over /rtc", TO_PAGE),
+    ] {
         let message =
             json!({ "name": name, "title": summary, "contentType": "application/json", "payload": component(of) });
         messages.insert(name.to_owned(), message);
@@ -217,6 +248,8 @@ fn schemas() -> Value {
         (PLACED, schemars::schema_for!(PlacedRecord)),
         (CLIENT, schemars::schema_for!(ClientMessage)),
         (SERVER, schemars::schema_for!(ServerMessage<'_>)),
+        (FROM_PAGE, schemars::schema_for!(FromPage)),
+        (TO_PAGE, schemars::schema_for!(ToPage)),
     ];
     for (name, schema) in own.into_iter().chain(schema::all().into_iter().filter(|(name, _)| *name != schema::RECORD)) {
         add_component(&mut all, name, schema);

@@ -65,6 +65,17 @@ impl ApiError {
         &self.message
     }
 
+    pub(super) fn foreign_site() -> Self {
+        let message = "pages of this site may not call: its Origin is not in [webrtc] origins";
+        Self { status: StatusCode::FORBIDDEN, code: "forbidden", message: message.into() }
+    }
+
+    pub(super) fn no_call_token() -> Self {
+        let message =
+            "this needs a token for that hotline, from POST /api/v1/webrtc/tokens: `Authorization: Bearer ...`";
+        Self { status: StatusCode::UNAUTHORIZED, code: "unauthorized", message: message.into() }
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal", message: message.into() }
     }

@@ -1,7 +1,8 @@
 //! The web face: page, API, health and metrics.
 //!
-//! Everything but `/healthz`, `/readyz` and the page's own files needs the token of `data/ark.token`: programs send it as
-//! `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a cookie that no script and no other site can use.
+//! Everything but `/healthz`, `/readyz`, the page's own files and browsers' calls (which have tokens of their own) needs the
+//! token of `data/ark.token`: programs send it as `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a
+//! cookie that no script and no other site can use.
 
 mod api;
 mod assets;
@@ -16,6 +17,7 @@ mod history;
 pub mod limits;
 pub(crate) mod mask;
 mod recordings;
+mod rtc;
 mod socket;
 mod talk;
 pub mod tls;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,6 +46,7 @@ use tokio_rustls::rustls::ServerConfig;
 use utoipa::ToSchema;
 
 use crate::control::Control;
+use crate::webrtc::WebRtc;
 use token::Token;
 
 pub use api::openapi;
@@ -62,6 +65,7 @@ pub struct Web {
     strangers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     socket_patience: Duration,
+    webrtc: Option<Arc<WebRtc>>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -89,6 +93,8 @@ pub struct WebConfig {
     pub files: PathBuf,
     /// For the page's hint.
     pub about: About,
+    /// Browsers' calls; none: there are none.
+    pub webrtc: Option<Arc<WebRtc>>,
 }
 
 impl Web {
@@ -99,11 +105,23 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
-        Arc::new(Self { control, token, public_url, tls, files, about, streams, strangers, closing, socket_patience })
+        Arc::new(Self {
+            control,
+            token,
+            public_url,
+            tls,
+            files,
+            about,
+            streams,
+            strangers,
+            closing,
+            socket_patience,
+            webrtc,
+        })
     }
 
     /// Tells every WebSocket that the gateway stops; none is opened any more.
@@ -159,6 +177,7 @@ fn api_routes() -> Routes {
         ("/api/v1/webhooks/{name}/replay", post(webhooks::replay_dead)),
         ("/api/v1/webhooks/{name}/test", post(webhooks::test)),
         ("/api/v1/webhooks/deliveries/{id}/replay", post(webhooks::replay)),
+        ("/api/v1/webrtc/tokens", post(rtc::token)),
         ("/api/v1/asyncapi.json", get(api::asyncapi_json)),
         ("/api/v1/openapi.json", get(api::openapi_json)),
     ]
@@ -173,9 +192,13 @@ pub fn router(web: Arc<Web>) -> Router {
     let guarded = guarded.layer(middleware::from_fn_with_state(Arc::clone(&web), auth::guard));
     let open = Router::new()
         .route("/", get(assets::page))
+        .route("/call", get(assets::call))
         .route("/assets/{name}", get(assets::asset))
         // It looks itself who may: a browser can send no header with a socket.
         .route("/api/v1/socket", get(socket::socket))
+        .route("/rtc", get(rtc::socket))
+        .route("/whip/{target}", post(rtc::whip).options(rtc::whip_options))
+        .route("/whip/{target}/{name}", delete(rtc::whip_end).patch(rtc::whip_patch).options(rtc::whip_options))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     open.merge(guarded)

@@ -12,6 +12,8 @@ use std::{
 
 use thiserror::Error;
 
+use super::pipe::Pipe;
+
 pub use ark_media::{
     dtmf::{Digit, Road},
     prompt::EncodedPrompt,
@@ -52,6 +54,9 @@ pub enum Full {
     /// Every port pair of the range is in use or in quarantine.
     #[error("no RTP port is free: every pair of the range is in use or in quarantine; widen [rtp] ports")]
     Ports,
+    /// As many legs without sockets as there may be.
+    #[error("no room for another browser's leg")]
+    Pipes,
     /// The process may not open more files.
     #[error("no file descriptor is free for an RTP socket; raise the limit (ulimit -n)")]
     Files,
@@ -283,6 +288,13 @@ pub trait MediaPort {
     /// # Errors
     /// [`Full`]: no port, no file descriptor, or no room at the media threads. Nothing is held then.
     fn reserve(&self) -> Result<Leg, Full>;
+
+    /// A new leg whose packets the caller of this carries, through the [`Pipe`]. Its [`Negotiated`] names
+    /// [`super::PIPE_REMOTE`] as the far side's addresses.
+    ///
+    /// # Errors
+    /// [`Full::Pipes`], or no room at the media threads. Nothing is held then.
+    fn reserve_pipe(&self) -> Result<(LegId, Pipe), Full>;
 
     /// Hands a command to the thread that owns the leg. Does not wait.
     ///

@@ -20,9 +20,12 @@ use tokio::sync::mpsc;
 use super::{
     api::{Command, Event, Full, Leg, LegId, MediaPort},
     disk::{Disk, DiskThread},
-    leg::LegState,
-    limits::{BIND_ATTEMPTS, COMMAND_QUEUE, LEARN_WINDOW, PORT_QUARANTINE, RTCP_RECEIVE_BUFFER, RTP_RECEIVE_BUFFER},
+    leg::{LegState, Transport},
+    limits::{
+        BIND_ATTEMPTS, COMMAND_QUEUE, LEARN_WINDOW, PIPES_MAX, PORT_QUARANTINE, RTCP_RECEIVE_BUFFER, RTP_RECEIVE_BUFFER,
+    },
     metrics::{EngineMetrics, ThreadMetrics},
+    pipe::{Pipe, pipe},
     ports::PortPool,
     sys::{self, Waker},
     thread::MediaThread,
@@ -162,10 +165,10 @@ impl Link {
     }
 }
 
-/// A port pair that a thread has closed.
+/// A port pair, or the place of a pipe, that a thread has closed.
 pub(crate) type Freed = (u16, Instant);
 
-/// What is known of a port pair outside of the threads.
+/// What is known of a port pair, or of the place of a pipe, outside of the threads.
 #[derive(Clone, Copy, Default)]
 struct Pair {
     generation: u64,
@@ -175,6 +178,9 @@ struct Pair {
 
 struct Control {
     pool: PortPool,
+    /// Free places of legs without sockets: numbers above those of the port pairs.
+    pipes: Vec<u16>,
+    first_pipe: u16,
     pairs: Vec<Pair>,
     load: Vec<usize>,
     freed: Receiver<Freed>,
@@ -197,10 +203,11 @@ impl Engine {
     /// # Errors
     /// A port range without a pair, an address that cannot be bound, a thread that cannot be started.
     pub fn start(config: EngineConfig, events: mpsc::Sender<Event>) -> Result<Self, StartError> {
-        let capacity = PortPool::capacity(config.ports.clone());
-        if capacity == 0 {
+        let pairs = PortPool::capacity(config.ports.clone());
+        if pairs == 0 {
             return Err(StartError::NoPorts(config.ports));
         }
+        let capacity = pairs + PIPES_MAX;
         if let Err(source) = UdpSocket::bind((config.ip, 0)) {
             return Err(StartError::Address { address: config.ip, source });
         }
@@ -225,6 +232,8 @@ impl Engine {
         let metrics: Arc<[Arc<ThreadMetrics>]> = (0..=count).map(|_| Arc::default()).collect();
         let control = Control {
             pool: PortPool::new(config.ports.clone(), config.quarantine, seed()),
+            pipes: (pairs as u16..capacity as u16).collect(),
+            first_pipe: pairs as u16,
             pairs: vec![Pair::default(); capacity],
             load: vec![0; count],
             freed,
@@ -326,7 +335,11 @@ impl Control {
     /// Takes back what the threads have closed.
     fn collect(&mut self) {
         while let Ok((pair, ended)) = self.freed.try_recv() {
-            self.pool.give_back(pair, ended);
+            if pair >= self.first_pipe {
+                self.pipes.push(pair);
+            } else {
+                self.pool.give_back(pair, ended);
+            }
             let thread = self.pairs[usize::from(pair)].thread;
             self.load[thread] = self.load[thread].saturating_sub(1);
         }
@@ -401,7 +414,7 @@ impl MediaPort for EngineHandle {
                     let (id, thread) = control.assign(pair);
                     let leg =
                         Leg { id, rtp: SocketAddr::new(self.0.ip, port), rtcp: SocketAddr::new(self.0.ip, port + 1) };
-                    let state = Box::new(LegState::new(id, rtp, rtcp));
+                    let state = Box::new(LegState::new(id, Transport::Udp { rtp, rtcp }));
                     let sent = self.0.links[thread].send(Message::Adopt(state), COMMAND_QUEUE);
                     if let Err(full) = sent {
                         control.pairs[usize::from(pair)].open = false;
@@ -425,6 +438,22 @@ impl MediaPort for EngineHandle {
             }
         }
         Err(failure)
+    }
+
+    fn reserve_pipe(&self) -> Result<(LegId, Pipe), Full> {
+        let mut control = self.control();
+        control.collect();
+        let place = control.pipes.pop().ok_or(Full::Pipes)?;
+        let (id, thread) = control.assign(place);
+        let (carrier, leg) = pipe();
+        let state = Box::new(LegState::new(id, Transport::Pipe(leg)));
+        if let Err(full) = self.0.links[thread].send(Message::Adopt(state), COMMAND_QUEUE) {
+            control.pairs[usize::from(place)].open = false;
+            control.load[thread] -= 1;
+            control.pipes.push(place);
+            return Err(full);
+        }
+        Ok((id, carrier))
     }
 
     fn command(&self, leg: LegId, command: Command) -> Result<(), Full> {

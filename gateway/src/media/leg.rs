@@ -19,6 +19,7 @@ use super::{
     api::{LegId, RecordEnd},
     disk::{Disk, Ticket},
     metrics::{Drop, ThreadMetrics},
+    pipe::PipeEnd,
     sys::DATAGRAM_BYTES,
     wheel::Seat,
 };
@@ -26,8 +27,7 @@ use super::{
 /// A leg. Boxed once, when it is reserved; it moves between threads as a pointer.
 pub(crate) struct LegState {
     pub(crate) id: LegId,
-    pub(crate) rtp: UdpSocket,
-    pub(crate) rtcp: UdpSocket,
+    pub(crate) transport: Transport,
     pub(crate) session: Option<Session>,
     pub(crate) seat: Option<Seat>,
     pub(crate) bridge: Option<Bridge>,
@@ -44,6 +44,14 @@ pub(crate) struct LegState {
     pub(crate) timeout_said: bool,
     /// 20 ms ticks so far.
     pub(crate) ticks: u32,
+}
+
+/// What a leg's packets come and go by.
+pub(crate) enum Transport {
+    /// Sockets of its own, watched by its thread's epoll set.
+    Udp { rtp: UdpSocket, rtcp: UdpSocket },
+    /// Another part of the process carries them, RTCP of its own included.
+    Pipe(PipeEnd),
 }
 
 /// The other side of a bridge, and what turns its audio into ours when the codecs differ.
@@ -65,11 +73,10 @@ impl Scratch {
 }
 
 impl LegState {
-    pub(crate) fn new(id: LegId, rtp: UdpSocket, rtcp: UdpSocket) -> Self {
+    pub(crate) fn new(id: LegId, transport: Transport) -> Self {
         Self {
             id,
-            rtp,
-            rtcp,
+            transport,
             session: None,
             seat: None,
             bridge: None,
@@ -87,7 +94,14 @@ impl LegState {
     pub(crate) fn send_rtp(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
         let Some(session) = &self.session else { return };
         let packet = &scratch.packet[..length];
-        send(&self.rtp, packet, session.remote(), metrics);
+        match &self.transport {
+            Transport::Udp { rtp, .. } => send(rtp, packet, session.remote(), metrics),
+            Transport::Pipe(pipe) => {
+                if !pipe.send(now, packet) {
+                    metrics.dropped(Drop::SendFailed);
+                }
+            }
+        }
         ThreadMetrics::count(&metrics.rtp_out, 1);
         if let Some(recording) = &mut self.recording {
             recording.said(now, packet, session.negotiated());
@@ -135,7 +149,8 @@ impl LegState {
     /// Sends an RTCP packet.
     pub(crate) fn send_rtcp(&self, packet: &[u8], metrics: &ThreadMetrics) {
         let Some(session) = &self.session else { return };
-        let socket = if session.negotiated().rtcp_mux { &self.rtp } else { &self.rtcp };
+        let Transport::Udp { rtp, rtcp } = &self.transport else { return };
+        let socket = if session.negotiated().rtcp_mux { rtp } else { rtcp };
         send(socket, packet, session.remote_rtcp(), metrics);
         ThreadMetrics::count(&metrics.rtcp_out, 1);
     }

@@ -47,6 +47,17 @@ pub(crate) const RTP_RECEIVE_BUFFER: usize = 64 * 1024;
 /// Receive buffer of an RTCP socket.
 pub(crate) const RTCP_RECEIVE_BUFFER: usize = 8 * 1024;
 
+/// Legs with a pipe in place of sockets (browsers') at a time.
+pub(crate) const PIPES_MAX: usize = 2_048;
+/// Packets that wait on the way to a leg: 640 ms of speech, which a busy machine may hand over late and at once.
+pub(crate) const PIPE_PACKETS_IN: usize = 32;
+/// Packets that wait on the way from a leg: what is older than 320 ms is better not said.
+pub(crate) const PIPE_PACKETS_OUT: usize = 16;
+/// The largest packet of a pipe: 60 ms of G.711, and Opus up to 200 kbit/s.
+pub(crate) const PIPE_PACKET_BYTES: usize = 512;
+/// Packets of one pipe read in one turn.
+pub(crate) const PACKETS_PER_PIPE_TURN: usize = 8;
+
 /// Blocks waiting for the disk: at four blocks a second and call, 1,000 recordings for two seconds.
 pub(crate) const RECORD_QUEUE: usize = 8_192;
 /// Used blocks kept for the next recordings: 2 MB.

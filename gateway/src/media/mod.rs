@@ -10,6 +10,8 @@
 //!   are brought to the same one, so that a bridged packet is read and sent in one turn without a lock;
 //! - events go by a bounded channel; when the core is slow they wait in order, and a thread with too many waiting takes
 //!   no more commands;
+//! - a browser's leg has no sockets of its own but a [`Pipe`]: bounded queues to the task that carries it, looked into once
+//!   in each turn;
 //! - recordings go by a bounded queue to one disk thread; a disk that fails or stalls ends the recording, not the call.
 //!
 //! A stall is caught up by at most three frames a leg; what is older is skipped, with a jump of the timestamp and a
@@ -23,6 +25,7 @@ mod events;
 mod leg;
 pub(crate) mod limits;
 pub mod metrics;
+mod pipe;
 mod ports;
 mod room;
 pub(crate) mod sys;
@@ -31,3 +34,6 @@ pub(crate) mod wheel;
 
 pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};
+pub use pipe::{PIPE_REMOTE, Pipe, PipePacket};
+#[cfg(test)]
+pub(crate) use pipe::{PipeEnd, pipe};

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -19,12 +19,13 @@ use super::{
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
-    leg::{Bridge, LegState, Recording, Scratch},
+    leg::{Bridge, LegState, Recording, Scratch, Transport},
     limits::{
-        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, LATE, PACKETS_PER_SOCKET_TURN, PARKED_COMMANDS, READY_BATCH,
-        SLOTS, SLOTS_PER_TURN,
+        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
+        PARKED_COMMANDS, READY_BATCH, SLOTS, SLOTS_PER_TURN,
     },
     metrics::{Drop, ThreadMetrics},
+    pipe::PIPE_REMOTE,
     room::Room,
     sys::{self, Epoll, ReceiveBatch, nanos},
     wheel::{Due, Pace, Wheel},
@@ -45,6 +46,8 @@ pub(crate) struct MediaThread {
     bridges: usize,
     /// By place; empty places are used again.
     rooms: Vec<Option<Box<Room>>>,
+    /// Legs whose packets come through a pipe, by their place in `legs`.
+    piped: Vec<u16>,
     /// What was said to legs that are on their way here.
     expected: Vec<(LegId, Vec<Message>)>,
     wheel: Wheel,
@@ -72,6 +75,7 @@ impl MediaThread {
             count: 0,
             bridges: 0,
             rooms: Vec::new(),
+            piped: Vec::new(),
             expected: Vec::new(),
             wheel: Wheel::default(),
             pace: Pace::new(sys::monotonic_ns()),
@@ -93,6 +97,7 @@ impl MediaThread {
             self.take_commands();
             self.run_slots();
             self.receive();
+            self.receive_pipes();
             self.flush_events();
             self.rest();
         }
@@ -169,7 +174,13 @@ impl MediaThread {
     fn adopt(&mut self, mut leg: Box<LegState>) {
         let (id, pair) = (leg.id, leg.id.pair());
         let token = u64::from(pair) * 2;
-        let watched = self.epoll.add(&leg.rtp, token).and_then(|()| self.epoll.add(&leg.rtcp, token + 1));
+        let watched = match &leg.transport {
+            Transport::Udp { rtp, rtcp } => self.epoll.add(rtp, token).and_then(|()| self.epoll.add(rtcp, token + 1)),
+            Transport::Pipe(_) => {
+                self.piped.push(pair);
+                Ok(())
+            }
+        };
         if let Err(error) = watched {
             // Without it the leg is deaf; that shows as its time-out.
             tracing::error!(%id, %error, "cannot watch the sockets of a leg");
@@ -191,8 +202,13 @@ impl MediaThread {
     fn remove(&mut self, id: LegId) -> Option<Box<LegState>> {
         self.unbridge(id);
         let leg = self.legs.get_mut(usize::from(id.pair()))?.take_if(|leg| leg.id == id)?;
-        self.epoll.remove(&leg.rtp);
-        self.epoll.remove(&leg.rtcp);
+        match &leg.transport {
+            Transport::Udp { rtp, rtcp } => {
+                self.epoll.remove(rtp);
+                self.epoll.remove(rtcp);
+            }
+            Transport::Pipe(_) => self.piped.retain(|pair| *pair != id.pair()),
+        }
         if let Some((moved, seat)) = leg.seat.and_then(|seat| self.wheel.remove(seat))
             && let Some(other) = &mut self.legs[usize::from(moved)]
         {
@@ -657,49 +673,49 @@ impl MediaThread {
 
     fn receive_rtp(&mut self, pair: usize, now: Instant, real: u64) {
         let Some(leg) = &self.legs[pair] else { return };
-        let other = leg.bridge.as_ref().map(|bridge| usize::from(bridge.other.pair()));
-        if self.batch.receive(&leg.rtp, 1) == 0 {
+        let Transport::Udp { rtp, .. } = &leg.transport else { return };
+        if self.batch.receive(rtp, 1) == 0 {
             return;
         }
-        ThreadMetrics::count(&self.metrics.rtp_in, 1);
-        let (leg, mut other) = match other {
-            Some(other) => match self.legs.get_disjoint_mut([pair, other]) {
-                Ok([Some(leg), other]) => (leg, other.as_mut()),
-                _ => return,
-            },
-            None => match &mut self.legs[pair] {
-                Some(leg) => (leg, None),
-                None => return,
-            },
-        };
+        let Some((leg, other)) = with_other(&mut self.legs, pair) else { return };
         let packet = self.batch.get(0);
-        let Some(session) = &mut leg.session else { return self.metrics.dropped(Drop::NotStarted) };
         let Some(from) = packet.from else { return };
         // When the kernel had it, by our clock: what it waited for our turn is no jitter of the network.
         let waited = if packet.at_realtime_ns == 0 { 0 } else { real.saturating_sub(packet.at_realtime_ns) };
         let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
-        match session.receive_rtp(at, from, packet.bytes) {
-            Received::Dropped(why) => self.metrics.dropped(reason(why)),
-            Received::Comfort(_) => self.metrics.dropped(Drop::Unwanted),
-            Received::Media(media) => {
-                if let Some(recording) = &mut leg.recording {
-                    recording.heard(at, &media);
-                }
-                if let Some(room) = leg.room.and_then(|room| self.rooms[usize::from(room)].as_mut()) {
-                    room.heard(at, leg.id, &media);
-                } else if let Some(other) = &mut other
-                    && !leg.muted
-                {
-                    other.relay(now, &media, &mut self.scratch, &self.metrics);
-                }
+        let far = Far::of(leg, other, &mut self.rooms);
+        hear(leg, far, (now, at), from, packet.bytes, &mut self.scratch, &self.metrics);
+        drain(leg, &mut self.events, &self.metrics, false);
+    }
+
+    /// What has come through the pipes of browsers' legs.
+    fn receive_pipes(&mut self) {
+        for position in 0..self.piped.len() {
+            let pair = usize::from(self.piped[position]);
+            let now = Instant::now();
+            let mut read = 0;
+            while read < PACKETS_PER_PIPE_TURN
+                && let Some((leg, other)) = with_other(&mut self.legs, pair)
+                && let Transport::Pipe(pipe) = &leg.transport
+                && let Some(packet) = pipe.receive()
+            {
+                read += 1;
+                let (scratch, metrics) = (&mut self.scratch, &self.metrics);
+                let far = Far::of(leg, other, &mut self.rooms);
+                hear(leg, far, (now, packet.at.min(now)), PIPE_REMOTE, packet.bytes(), scratch, metrics);
+            }
+            if read > 0
+                && let Some(leg) = &mut self.legs[pair]
+            {
+                drain(leg, &mut self.events, &self.metrics, false);
             }
         }
-        drain(leg, &mut self.events, &self.metrics, false);
     }
 
     fn receive_rtcp(&mut self, pair: usize, now: Instant) {
         let Some(leg) = &mut self.legs[pair] else { return };
-        if self.batch.receive(&leg.rtcp, 1) == 0 {
+        let Transport::Udp { rtcp, .. } = &leg.transport else { return };
+        if self.batch.receive(rtcp, 1) == 0 {
             return;
         }
         ThreadMetrics::count(&self.metrics.rtcp_in, 1);
@@ -728,6 +744,67 @@ impl MediaThread {
                 leg.events_waiting = leg.events_waiting.saturating_sub(1);
             }
         });
+    }
+}
+
+/// A leg and, when it is bridged, the other one of its bridge.
+fn with_other(
+    legs: &mut [Option<Box<LegState>>],
+    pair: usize,
+) -> Option<(&mut Box<LegState>, Option<&mut Box<LegState>>)> {
+    let other = legs[pair].as_ref()?.bridge.as_ref().map(|bridge| usize::from(bridge.other.pair()));
+    match other {
+        Some(other) => match legs.get_disjoint_mut([pair, other]) {
+            Ok([Some(leg), other]) => Some((leg, other.as_mut())),
+            _ => None,
+        },
+        None => legs[pair].as_mut().map(|leg| (leg, None)),
+    }
+}
+
+/// Who hears a leg.
+enum Far<'a> {
+    Nobody,
+    /// The other side of its bridge.
+    Leg(&'a mut LegState),
+    /// Those who are in a room with it.
+    Room(&'a mut Room),
+}
+
+impl<'a> Far<'a> {
+    fn of(leg: &LegState, other: Option<&'a mut Box<LegState>>, rooms: &'a mut [Option<Box<Room>>]) -> Self {
+        if let Some(place) = leg.room {
+            return rooms.get_mut(usize::from(place)).and_then(Option::as_deref_mut).map_or(Self::Nobody, Self::Room);
+        }
+        other.filter(|_| !leg.muted).map_or(Self::Nobody, |other| Self::Leg(other))
+    }
+}
+
+/// A packet of a leg's far side, which came `at`: to its session, and to whoever listens.
+fn hear(
+    leg: &mut LegState,
+    far: Far<'_>,
+    (now, at): (Instant, Instant),
+    from: SocketAddr,
+    bytes: &[u8],
+    scratch: &mut Scratch,
+    metrics: &ThreadMetrics,
+) {
+    ThreadMetrics::count(&metrics.rtp_in, 1);
+    let Some(session) = &mut leg.session else { return metrics.dropped(Drop::NotStarted) };
+    match session.receive_rtp(at, from, bytes) {
+        Received::Dropped(why) => metrics.dropped(reason(why)),
+        Received::Comfort(_) => metrics.dropped(Drop::Unwanted),
+        Received::Media(media) => {
+            if let Some(recording) = &mut leg.recording {
+                recording.heard(at, &media);
+            }
+            match far {
+                Far::Leg(other) => other.relay(now, &media, scratch, metrics),
+                Far::Room(room) => room.heard(at, leg.id, &media),
+                Far::Nobody => {}
+            }
+        }
     }
 }
 

@@ -60,7 +60,7 @@ mod tests {
     fn a_loopback_peer_sees_loopback_and_a_bound_address_stays() {
         let mut local = LocalAddresses::default();
         let any: SocketAddr = "0.0.0.0:5060".parse().unwrap();
-        assert_eq!(local.toward(any, "127.0.0.1".parse().unwrap()), "127.0.0.1:5060".parse().unwrap());
+        assert_eq!(local.toward(any, "127.0.0.1".parse().unwrap()), "127.0.0.1:5060".parse::<SocketAddr>().unwrap());
         let bound: SocketAddr = "192.0.2.1:5060".parse().unwrap();
         assert_eq!(local.toward(bound, "127.0.0.1".parse().unwrap()), bound);
     }

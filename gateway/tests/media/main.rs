@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod peer;
+mod pipes;
 mod rooms;
 
 use std::{

@@ -4,6 +4,7 @@
 
 mod audio;
 mod baresip;
+mod browser;
 mod gateway;
 mod http;
 mod phone;
@@ -14,6 +15,7 @@ mod tail;
 
 pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
 pub use baresip::Baresip;
+pub use browser::{Browser, Page};
 pub use gateway::{Gateway, Setup, Timeline, ark_binary, conversation_id};
 pub use http::{Answer, request};
 pub use phone::{Ended, Phone};

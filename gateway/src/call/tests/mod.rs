@@ -1,6 +1,7 @@
 //! The whole voice side in virtual time: phones are SIP endpoints of our own, the media engine is a double that plays,
 //! bridges and records as the real one does, and nothing sleeps.
 
+mod browsers;
 mod faults;
 mod hotline;
 mod people;
@@ -25,7 +26,8 @@ use ark_sip::wire;
 use super::queue::QueueConfig;
 use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
-use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
+use super::web::{FromWeb, ToWeb};
+use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, Pipe, PipeEnd, PlayEnd, RecordEnd, Road, RoomPart};
 
 pub(super) const ARK: &str = "10.0.0.1:5060";
 pub(super) const CHEN: &str = "10.0.0.2:5060";
@@ -56,6 +58,8 @@ pub(super) struct FakeMedia {
     next: u64,
     legs: BTreeMap<LegId, FakeLeg>,
     events: Vec<Event>,
+    /// The legs' ends of browsers' packets.
+    pipes: Vec<PipeEnd>,
     pub(super) full: bool,
     /// Whoever wants something of this leg finds a fault: the next so many commands panic.
     pub(super) faults: Option<(LegId, u32)>,
@@ -148,6 +152,19 @@ impl MediaPort for Port {
         media.legs.insert(id, FakeLeg::default());
         let ip = media.bound.unwrap_or(Ipv4Addr::UNSPECIFIED);
         Ok(Leg { id, rtp: (ip, port).into(), rtcp: (ip, port + 1).into() })
+    }
+
+    fn reserve_pipe(&self) -> Result<(LegId, Pipe), Full> {
+        let mut media = self.0.borrow_mut();
+        if media.full {
+            return Err(Full::Pipes);
+        }
+        media.next += 1;
+        let id = LegId(media.next);
+        media.legs.insert(id, FakeLeg::default());
+        let (carrier, end) = crate::media::pipe();
+        media.pipes.push(end);
+        Ok((id, carrier))
     }
 
     fn command(&self, leg: LegId, command: Command) -> Result<(), Full> {
@@ -289,6 +306,7 @@ pub(super) struct Rig {
     pub(super) media: Port,
     pub(super) phones: Vec<Phone>,
     pub(super) log: Vec<NewEvent>,
+    web: Vec<ToWeb>,
     wire: Vec<(Instant, SocketAddr, SocketAddr, Vec<u8>)>,
 }
 
@@ -303,7 +321,10 @@ impl Rig {
         site.set_hotlines(vec![("95188".to_owned(), Hotline { live, record: false })]);
         let queue = QueueConfig {
             name: "general".to_owned(),
-            operators: operators.iter().map(|address| format!("sip:op@{address}")).collect(),
+            operators: operators
+                .iter()
+                .map(|to| if to.starts_with("web:") { (*to).to_owned() } else { format!("sip:op@{to}") })
+                .collect(),
             ring: Duration::from_secs(15),
         };
         let config = SwitchConfig {
@@ -329,7 +350,7 @@ impl Rig {
         let phones = [CHEN, ANNA, BEN].iter().map(|address| Phone::new(address)).collect();
         let now = Now { mono: start(), wall: "2026-11-24T02:00:00Z".parse().unwrap() };
         media.0.borrow_mut().now = Some(now.mono);
-        Self { now, switch, media, phones, log: Vec::new(), wire: Vec::new() }
+        Self { now, switch, media, phones, log: Vec::new(), web: Vec::new(), wire: Vec::new() }
     }
 
     pub(super) fn phone(&mut self, address: &str) -> &mut Phone {
@@ -407,6 +428,18 @@ impl Rig {
             media.events.push(Event::Digit { leg, digit, road: Road::Rtp, at: now });
         }
         self.settle();
+    }
+
+    /// A browser's signalling says something.
+    pub(super) fn web(&mut self, said: FromWeb) {
+        let now = self.now;
+        self.switch.web(now, said);
+        self.settle();
+    }
+
+    /// What was said to browsers since the last look.
+    pub(super) fn told_web(&mut self) -> Vec<ToWeb> {
+        std::mem::take(&mut self.web)
     }
 
     pub(super) fn info(&mut self, phone: &str, key: CallKey, body: &str) {
@@ -542,6 +575,7 @@ impl Rig {
                         self.wire.push((self.now.mono + LATENCY, flow.local, flow.remote, bytes));
                     }
                     Output::Log(event) => self.log.push(*event),
+                    Output::Web(said) => self.web.push(said),
                     Output::Http(_) => {}
                 }
             }
@@ -549,7 +583,7 @@ impl Rig {
             for (_, from, to, bytes) in due {
                 moved = true;
                 let message = wire::parse_datagram(&bytes);
-                if to == ARK.parse().unwrap() {
+                if to == ARK.parse::<SocketAddr>().unwrap() {
                     self.switch.receive(self.now, Flow::udp(to, from), message);
                 } else if let Some(phone) = self.phones.iter_mut().find(|p| p.address == to) {
                     phone.endpoint.receive(self.now.mono, Flow::udp(to, from), message);

@@ -1,0 +1,368 @@
+//! Browsers that call and answer: a real Chromium with a microphone that hears a tone, on Ark's own page. Judged by what
+//! is heard at either end.
+
+use std::net::UdpSocket;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ark_tests::kit::{
+    Browser, Ended, Gateway, Page, Phone, SOON, Setup, conversation_id, dominant_hz, read_wav, tone_site,
+};
+use ark_tests::need;
+use serde_json::{Value, json};
+
+/// What the browser's microphone hears.
+const BROWSER: f64 = 700.0;
+/// What the telephone at the other side says.
+const PHONE: f64 = 1_500.0;
+/// A browser that is gone without a word is missed within this, and a little for two busy cores.
+const GONE: Duration = Duration::from_millis(5_500);
+
+/// One test after the other: ten browsers at once on two cores are heard by nobody.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn site(operators: Vec<String>, record: bool) -> Setup {
+    let more = "[webrtc]\nlisten = [\"127.0.0.1\"]\nports = \"30000-31999\"\n".to_owned();
+    Setup { operators, record, more, ..tone_site() }
+}
+
+fn token(gateway: &Gateway, wanted: &Value) -> String {
+    let answer = gateway.ask("POST", "/api/v1/webrtc/tokens", Some(wanted));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["token"].as_str().expect("a token").to_owned()
+}
+
+/// A page of the gateway with a token for that.
+fn page(gateway: &Gateway, browser: &Browser, wanted: &Value) -> Page {
+    let who = wanted["operator"].as_str().map(|name| format!("?operator={name}")).unwrap_or_default();
+    let mut page = browser.open(&format!("http://{}/call{who}#token={}", gateway.web, token(gateway, wanted)));
+    page.wait_for("window.arkCall && arkCall.state === 'ready'", SOON);
+    // A steady tone is what a browser takes for noise.
+    page.eval("arkCall.audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }");
+    page
+}
+
+fn caller() -> Value {
+    json!({ "hotline": "95188", "from": "u-77", "name": "Chen" })
+}
+
+/// A page that has called the hotline and hears its welcome.
+fn call(gateway: &Gateway, browser: &Browser) -> Page {
+    let mut page = page(gateway, browser, &caller());
+    page.click("#call");
+    page.wait_for("arkCall.state === 'up'", SOON);
+    page.wait_to_hear(440.0, SOON);
+    page
+}
+
+fn press(page: &mut Page, key: char) {
+    page.eval(&format!(
+        "[...document.querySelectorAll('#keys button')].find((one) => one.textContent === '{key}').click()"
+    ));
+}
+
+#[test]
+fn a_page_calls_the_hotline_and_both_sides_hear_each_other() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), true));
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    assert_eq!(page.stat("transport", "dtlsState"), "connected");
+    page.wait_for("document.querySelector('#own').value > 0.3 && document.querySelector('#their').value > 0.3", SOON);
+    page.hear_for(Duration::from_secs(3));
+    // Who is muted still presses keys.
+    page.click("#mute");
+    press(&mut page, '1');
+    page.wait_to_hear(1_000.0, SOON);
+    page.wait_for("arkCall.state === 'ready'", SOON);
+    gateway.wait_for_ended(1, SOON);
+    let timeline = gateway.wait_for_event("recording.finished", SOON);
+    timeline.assert_order(&["call.ringing", "call.answered", "prompt.started", "dtmf", "prompt.started", "call.ended"]);
+    assert_eq!(timeline.all("dtmf", "digit"), ["1"], "a key counts once");
+    assert_eq!(timeline.all("call.answered", "codec"), ["PCMA"]);
+    assert_eq!(timeline.first("call.ringing")["trunk"], "webrtc");
+    assert_eq!(timeline.first("call.ended")["by"], "ark");
+    let folder = gateway.folder().join("data/files/recordings");
+    let path = newest_wav(&folder).unwrap_or_else(|| panic!("no recording in {}", folder.display()));
+    let (rate, channels) = read_wav(&path);
+    assert_eq!(rate, 8_000);
+    hears(&channels[0], BROWSER);
+}
+
+/// Fails unless that tone is heard for a second at least, and hardly anything else.
+fn hears(pcm: &[i16], hz: f64) {
+    let heard: Vec<f64> = pcm.chunks_exact(800).filter_map(|part| dominant_hz(part, 8_000)).collect();
+    let right = heard.iter().filter(|found| (**found - hz).abs() <= 20.0).count();
+    assert!(right >= 10 && right * 10 >= heard.len() * 9, "not {hz} Hz is heard but {heard:?}");
+}
+
+/// Anna's telephone: she answers, says her tone, hears the browser's, and stays until the other side hangs up.
+fn anna() -> (String, thread::JoinHandle<(Ended, Vec<i16>)>) {
+    let mut phone = Phone::new("anna");
+    let uri = phone.uri();
+    let operator = thread::spawn(move || {
+        let invite = phone.wait_to_be_called(SOON * 2);
+        phone.say(Some(PHONE));
+        phone.answer(&invite);
+        phone.wait_to_hear(BROWSER, SOON);
+        let ended = phone.wait_for_the_end(SOON * 3);
+        (ended, phone.heard())
+    });
+    (uri, operator)
+}
+
+#[test]
+fn a_page_and_a_telephone_hear_each_other_muted_held_and_over_another_road() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let (uri, operator) = anna();
+    let gateway = Gateway::start(&site(vec![uri], false));
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    press(&mut page, '0');
+    page.wait_to_hear(PHONE, SOON * 2);
+    gateway.wait_for_event("leg.bridged", SOON);
+    page.click("#hold");
+    gateway.wait_for_event("leg.held", SOON);
+    page.click("#hold");
+    gateway.wait_for_event("leg.resumed", SOON);
+    page.wait_to_hear(PHONE, SOON);
+
+    let road = "(async () => { for (const one of (await arkCall.peer.getStats()).values()) if (one.type === 'transport') return one.iceLocalUsernameFragment; })()";
+    let before = page.eval(road);
+    page.eval("arkCall.restart()");
+    page.wait_for(&format!("arkCall.state === 'up' && (await {road}) !== {before}"), SOON);
+    page.hear_for(Duration::from_millis(500));
+    let heard = page.hear_for(Duration::from_secs(2));
+    let right = heard.iter().filter(|hz| (**hz - PHONE).abs() < 15.0).count();
+    assert!(right * 10 >= heard.len() * 9, "after the ICE restart the page hears {heard:?}");
+    page.click("#mute");
+    page.hear_for(Duration::from_millis(1_500));
+    page.click("#hangup");
+    let (ended, heard) = operator.join().expect("Anna's phone does not panic");
+    assert_eq!(ended, Ended::TheirBye);
+    let last = &heard[heard.len().saturating_sub(6_000)..];
+    assert_eq!(dominant_hz(last, 8_000), None, "a muted page is not heard");
+    // A second and a half of silence and the two seconds before it: the road was another by then.
+    hears(&heard[heard.len().saturating_sub(28_000)..], BROWSER);
+    let timeline = gateway.wait_for_event("call.quality", SOON);
+    assert_eq!(timeline.count("leg.held"), 1);
+    gateway.wait_for_ended(1, SOON);
+}
+
+#[test]
+fn an_operator_answers_in_a_browser_and_hears_the_telephone() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(vec!["web:anna".to_owned()], false));
+    let browser = Browser::start(BROWSER);
+    let mut desk = page(&gateway, &browser, &json!({ "operator": "anna" }));
+    let mut phone = Phone::new("chen");
+    phone.say(Some(PHONE));
+    phone.call(gateway.sip, "95188");
+    phone.wait_to_hear(440.0, SOON);
+    phone.press('0');
+    desk.wait_for("arkCall.state === 'ringing'", SOON);
+    desk.wait_for("document.querySelector('#caller').textContent.includes('*')", SOON);
+    desk.click("#call");
+    phone.wait_to_hear(BROWSER, SOON);
+    phone.talk_for(Duration::from_secs(1));
+    desk.wait_to_hear(PHONE, SOON);
+    phone.hang_up();
+    desk.wait_for("arkCall.state === 'ready'", SOON);
+    let timeline = gateway.wait_for_event("leg.unbridged", SOON);
+    timeline.assert_order(&["call.answered", "queue.joined", "call.ringing", "call.answered", "leg.bridged"]);
+    assert_eq!(timeline.all("queue.left", "outcome"), ["answered"]);
+    gateway.wait_for_ended(1, SOON);
+}
+
+#[test]
+fn customer_and_operator_in_two_browsers_hear_each_other() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(vec!["web:anna".to_owned()], false));
+    let (hers, his) = (Browser::start(PHONE), Browser::start(BROWSER));
+    let mut desk = page(&gateway, &hers, &json!({ "operator": "anna" }));
+    let mut customer = call(&gateway, &his);
+    press(&mut customer, '0');
+    desk.wait_for("arkCall.state === 'ringing'", SOON);
+    desk.click("#call");
+    customer.wait_to_hear(PHONE, SOON * 2);
+    desk.wait_to_hear(BROWSER, SOON);
+    desk.click("#hangup");
+    customer.wait_for("arkCall.state === 'ready'", SOON);
+    let timeline = gateway.wait_for_event("leg.unbridged", SOON);
+    assert_eq!(timeline.all("call.answered", "codec"), ["PCMA", "PCMA"], "nothing is transcoded");
+    gateway.wait_for_ended(1, SOON);
+}
+
+#[test]
+fn ice_lite_connects_and_pages_are_told_of_turn_servers() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let mut setup = site(Vec::new(), false);
+    let gateway = {
+        setup.more.push_str(
+            "lite = true\nice_servers = [{ urls = [\"turn:127.0.0.1:9\"], username = \"ark\", credential = { env = \"PATH\" } }]\n",
+        );
+        Gateway::start(&setup)
+    };
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    assert_eq!(page.eval("arkCall.servers[0].urls[0] + ' ' + arkCall.servers[0].username"), "turn:127.0.0.1:9 ark");
+    assert_eq!(page.eval("arkCall.servers[0].credential.length > 0"), true);
+    assert_eq!(page.eval("arkCall.peer.remoteDescription.sdp.includes('a=ice-lite')"), true);
+    page.click("#hangup");
+    gateway.wait_for_ended(1, SOON);
+}
+
+#[test]
+fn a_tab_that_closes_ends_its_call_at_once_and_a_browser_that_dies_within_five_seconds() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), false));
+    let mut browser = Browser::start(BROWSER);
+    let page = call(&gateway, &browser);
+    let closed = Instant::now();
+    page.close();
+    gateway.wait_until_idle(SOON);
+    let took = closed.elapsed();
+    assert!(took < Duration::from_secs(2), "the closed tab's call ended after {took:?}");
+
+    let _page = call(&gateway, &browser);
+    let died = Instant::now();
+    browser.kill();
+    gateway.wait_until_idle(SOON);
+    let took = died.elapsed();
+    assert!(took < GONE, "the dead browser's call ended after {took:?}");
+    let calls = gateway.wait_for_ended(2, SOON);
+    let mut causes: Vec<String> = Vec::new();
+    for one in &calls {
+        causes.extend(gateway.timeline(&conversation_id(one)).all("call.ended", "cause"));
+    }
+    causes.sort();
+    // Which of the two signs of a dead browser comes first, the network's or the road's, is the system's affair.
+    assert!(causes[0] == "hangup" && ["timeout", "transport_lost"].contains(&causes[1].as_str()), "{causes:?}");
+}
+
+#[test]
+fn a_call_outlives_its_socket_when_the_page_comes_back() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), false));
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    // As when a network goes away: no close frame is sent, and the page finds out by itself.
+    page.eval("(() => { const socket = arkCall.socket; socket.send('{'.repeat(70000)); })()");
+    page.wait_for("arkCall.state === 'broken' || arkCall.restarts > 0", SOON);
+    page.wait_for("arkCall.state === 'up'", SOON);
+    page.wait_to_hear(440.0, SOON);
+    page.click("#hangup");
+    gateway.wait_for_ended(1, SOON);
+}
+
+/// Sends everything that is no packet of this call to its port: nobody hears it and the call goes on.
+#[test]
+fn garbage_at_a_calls_port_is_not_heard() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), true));
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    let port = page.stat("remote-candidate", "port").as_u64().expect("Ark's port") as u16;
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for round in 0..2_000_u32 {
+        // The first byte says what it claims to be: STUN, DTLS, TURN, RTP or RTCP (RFC 7983).
+        let first = [0_u8, 1, 20, 22, 23, 64, 128, 128, 129, 200][round as usize % 10];
+        let length = 1 + (round as usize * 37) % 400;
+        let mut bytes = vec![first];
+        for _ in 1..length {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            bytes.push(random as u8);
+        }
+        if first == 0 && length >= 20 {
+            bytes[..8].copy_from_slice(&[0, 1, 0, (length - 20) as u8, 0x21, 0x12, 0xa4, 0x42]);
+        }
+        if first >= 128 && length > 12 {
+            bytes[1] = [8, 126, 200, 201][round as usize % 4];
+        }
+        let _ = socket.send_to(&bytes, ("127.0.0.1", port));
+    }
+    page.wait_to_hear(440.0, SOON);
+    let heard = page.hear_for(Duration::from_secs(1));
+    let right = heard.iter().filter(|hz| (**hz - 440.0).abs() < 15.0).count();
+    assert!(right * 10 >= heard.len() * 8, "the page hears {heard:?}");
+    press(&mut page, '1');
+    page.wait_to_hear(1_000.0, SOON);
+    gateway.wait_for_ended(1, SOON);
+    let timeline = gateway.wait_for_event("call.quality", SOON);
+    assert_eq!(timeline.all("dtmf", "digit"), ["1"], "no key of a stranger");
+}
+
+#[test]
+fn who_has_no_token_or_comes_from_elsewhere_does_not_call() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), false));
+    let browser = Browser::start(BROWSER);
+    let mut page = browser.open(&format!("http://{}/call#token=v1.bm8.bm8", gateway.web));
+    page.wait_for("arkCall.state === 'offline' && document.querySelector('#said').hidden === false", SOON);
+    // Another site's page: its Origin is `null` here.
+    let mut stranger = browser.open("data:text/html,<p>elsewhere</p>");
+    let url = format!("ws://{}/rtc", gateway.web);
+    let opened = stranger.eval(&format!(
+        "new Promise((done) => {{ const s = new WebSocket('{url}'); s.onopen = () => done(true); s.onerror = () => done(false); }})"
+    ));
+    assert_eq!(opened, false, "another site's page must not get through");
+}
+
+#[test]
+fn a_program_calls_by_whip() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), false));
+    let browser = Browser::start(BROWSER);
+    let mut page = page(&gateway, &browser, &caller());
+    let token = token(&gateway, &caller());
+    let status = page.eval(&format!(
+        "(async () => {{ const peer = new RTCPeerConnection(); const stream = await navigator.mediaDevices.getUserMedia({{ audio: true }}); \
+        for (const track of stream.getTracks()) peer.addTrack(track, stream); \
+        arkCall.remote = new MediaStream(); peer.ontrack = (event) => {{ arkCall.remote.addTrack(event.track); const voice = new Audio(); voice.srcObject = arkCall.remote; voice.play(); }}; \
+        await peer.setLocalDescription(await peer.createOffer()); \
+        const answer = await fetch('/whip/95188', {{ method: 'POST', body: peer.localDescription.sdp, headers: {{ 'content-type': 'application/sdp', authorization: 'Bearer {token}' }} }}); \
+        window.resource = answer.headers.get('location'); \
+        await peer.setRemoteDescription({{ type: 'answer', sdp: await answer.text() }}); return answer.status; }})()"
+    ));
+    assert_eq!(status, 201);
+    page.wait_to_hear(440.0, SOON);
+    let ended = page.eval(&format!(
+        "fetch(resource, {{ method: 'DELETE', headers: {{ authorization: 'Bearer {token}' }} }}).then((answer) => answer.status)"
+    ));
+    assert_eq!(ended, 200);
+    gateway.wait_for_ended(1, SOON);
+    let refused = page.eval("fetch('/whip/95188', { method: 'POST', body: 'v=0', headers: { 'content-type': 'application/sdp' } }).then((answer) => answer.status)");
+    assert_eq!(refused, 401);
+}
+
+fn newest_wav(folder: &std::path::Path) -> Option<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).ok()?.flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if entry.path().extension().is_some_and(|extension| extension == "wav") {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.pop()
+}
