@@ -731,7 +731,7 @@ mod tests {
             label: label(text),
             value,
         };
-        let quality = ark_media::quality::Quality { packets_in: 99, expected: 100, lost: 1, ..Default::default() };
+        let quality = ark_media::quality::Quality { packets_in: 95, expected: 100, lost: 5, ..Default::default() };
         LegHeard { trunk: "carrier", quality: &quality }.emit();
         let page = render(&[sample("a\"b", 2.0), sample("c", 0.5)]);
         assert!(page.contains("ark_leg_mos_bucket{trunk=\"carrier\",le=\"4.3\"} 1\n"), "{page}");
