@@ -2,10 +2,11 @@
 //!
 //! How long a packet is held back follows from how late packets come against the fastest recent one: 98 of 100 of them
 //! are there when they are asked for, at the tick in which they are played, and the delay goes up at once when one came
-//! too late. It stays within 20 to 120 ms ([`crate::limits::JITTER_DELAY_MIN`], [`crate::limits::JITTER_DELAY_MAX`]). The buffer knows packets and the sender's clock, no audio: who plays
-//! ([`crate::playout::Playout`]) asks with [`JitterBuffer::take`] whenever it runs out of samples, and lengthens or
-//! shortens audio as [`JitterBuffer::adjustment`] asks. Numbers that begin anew (another SSRC, a restart of sequence
-//! numbers or timestamps) are laid behind what is there already, so that nothing is flushed and nothing stalls.
+//! too late. It stays within 20 to 120 ms ([`crate::limits::JITTER_DELAY_MIN`], [`crate::limits::JITTER_DELAY_MAX`]).
+//! The buffer knows packets and the sender's clock, no audio: who plays ([`crate::playout::Playout`]) asks with
+//! [`JitterBuffer::take`] whenever it runs out of samples, and lengthens or shortens audio as
+//! [`JitterBuffer::adjustment`] asks. Numbers that begin anew (another SSRC, a restart of sequence numbers or
+//! timestamps) are laid behind what is there already, so that nothing is flushed and nothing stalls.
 //!
 //! All times inside are RTP clock units on a line of 64 bits that never wraps.
 

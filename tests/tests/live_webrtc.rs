@@ -156,6 +156,80 @@ fn a_page_and_a_telephone_hear_each_other_muted_held_and_over_another_road() {
 }
 
 #[test]
+fn a_page_that_speaks_opus_talks_with_a_telephone_that_does_not() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let (uri, operator) = anna();
+    let mut setup = site(vec![uri], false);
+    setup.more.push_str("codecs = [\"opus\"]\n");
+    let gateway = Gateway::start(&setup);
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    press(&mut page, '0');
+    page.wait_to_hear(PHONE, SOON * 2);
+    page.hear_for(Duration::from_secs(2));
+    page.click("#hangup");
+    let (ended, heard) = operator.join().expect("Anna's phone does not panic");
+    assert_eq!(ended, Ended::TheirBye);
+    hears(&heard[heard.len().saturating_sub(12_000)..], BROWSER);
+    let timeline = gateway.wait_for_event("call.quality", SOON);
+    assert_eq!(timeline.all("call.answered", "codec"), ["opus", "PCMA"]);
+    gateway.wait_for_ended(1, SOON);
+}
+
+#[test]
+fn two_pages_and_a_telephone_are_in_one_room_and_a_whisper_is_for_the_agent() {
+    const SUPERVISOR: f64 = 2_300.0;
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(vec!["web:anna".to_owned()], false));
+    let (hers, theirs) = (Browser::start(BROWSER), Browser::start(SUPERVISOR));
+    let mut desk = page(&gateway, &hers, &json!({ "operator": "anna" }));
+    let mut sue = page(&gateway, &theirs, &json!({ "operator": "sue" }));
+    let mut phone = Phone::new("chen");
+    phone.say(Some(PHONE));
+    phone.call(gateway.sip, "95188");
+    phone.wait_to_hear(440.0, SOON);
+    phone.press('0');
+    desk.wait_for("arkCall.state === 'ringing'", SOON);
+    desk.click("#call");
+    phone.wait_to_hear(BROWSER, SOON);
+
+    let calls = gateway.ask("GET", "/api/v1/calls", None).json();
+    let supervisors = format!("/api/v1/calls/{}/supervisors", calls["calls"][0]["id"].as_str().unwrap());
+    let asked = gateway.ask("POST", &supervisors, Some(&json!({ "to": "web:sue", "mode": "whisper" })));
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    sue.wait_for("arkCall.state === 'ringing'", SOON);
+    sue.click("#call");
+    sue.wait_to_hear(PHONE, SOON);
+    // The caller is silent for a while: whom the others hear is then one voice at a time.
+    phone.say(None);
+    desk.wait_to_hear(SUPERVISOR, SOON);
+    sue.wait_to_hear(BROWSER, SOON);
+    phone.wait_to_hear(BROWSER, SOON);
+    let before = phone.heard().len();
+    phone.talk_for(Duration::from_secs(2));
+    hears(&phone.heard()[before..], BROWSER);
+
+    let barge = gateway.ask("PATCH", &format!("{supervisors}/3"), Some(&json!({ "mode": "barge" })));
+    assert_eq!(barge.status, 204, "{}", barge.body);
+    desk.click("#mute");
+    phone.wait_to_hear(SUPERVISOR, SOON);
+    phone.say(Some(PHONE));
+    sue.wait_to_hear(PHONE, SOON);
+
+    // The agent's browser dies: who talks with both stays with the caller.
+    drop(hers);
+    gateway.wait_for_event("leg.unbridged", SOON);
+    phone.wait_to_hear(SUPERVISOR, SOON);
+    sue.click("#hangup");
+    let timeline = gateway.wait_for_event("call.supervised", SOON);
+    assert_eq!(timeline.all("call.supervised", "mode"), ["whisper", "barge", "take_over"]);
+    phone.hang_up();
+    gateway.wait_for_ended(1, SOON);
+}
+
+#[test]
 fn an_operator_answers_in_a_browser_and_hears_the_telephone() {
     need!("live_webrtc", "chromium");
     let _turn = turn();
