@@ -175,18 +175,27 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<(), CannotPlace> {
         let role = if matches!(purpose, Purpose::Operator(_)) { Role::Agent } else { Role::External };
         let number = LegNumber(call.next_leg);
-        let Dialled { leg, trunk, call_id, remote } = match to.strip_prefix(WEB) {
+        let dialled = match to.strip_prefix(WEB) {
             Some(operator) => self.ring_browser(now, call, operator, number)?,
             None => self.ring_phone(now, call, to, number)?,
         };
+        let leg = self.rung(now, call, dialled, role, call.from.clone(), to);
+        call.other =
+            Some(Other { leg, to: to.to_owned(), purpose, request, ring_until: now.mono + patience, bridged: None });
+        Ok(())
+    }
+
+    /// A leg that was dialled rings: from now on it is the call's, and the log says so.
+    pub(super) fn rung(&mut self, now: Now, call: &mut Call, dialled: Dialled, role: Role, from: Pii, to: &str) -> Leg {
+        let Dialled { leg, trunk, call_id, remote } = dialled;
         call.next_leg += 1;
         self.by_line.insert(leg.line, call.id);
         self.by_leg.insert(leg.media, call.id);
         let event = CallRinging {
-            leg: number,
+            leg: leg.number,
             role,
             direction: Direction::Outbound,
-            from: call.from.clone(),
+            from,
             from_display: None,
             to: Pii::new(to),
             trunk,
@@ -198,9 +207,7 @@ impl<M: MediaPort> Switch<M> {
             remote: remote.map(|remote| remote.to_string()),
         };
         self.log(now, call, event);
-        call.other =
-            Some(Other { leg, to: to.to_owned(), purpose, request, ring_until: now.mono + patience, bridged: None });
-        Ok(())
+        leg
     }
 
     fn ring_phone(&mut self, now: Now, call: &Call, to: &str, number: LegNumber) -> Result<Dialled, CannotPlace> {
@@ -230,7 +237,7 @@ impl<M: MediaPort> Switch<M> {
             CallEvent::Info { content_type, body } => self.info(call, true, &content_type, &body),
             CallEvent::Ended { cause } => {
                 let (by, cause) = ended(cause);
-                self.person_left(now, call, by, cause);
+                self.person_left(now, call, by, cause, None);
             }
         }
     }
@@ -325,13 +332,21 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    /// The person hung up after talking; the plan says what comes next.
-    pub(super) fn person_left(&mut self, now: Now, call: &mut Call, by: EndedBy, cause: EndCause) {
+    /// The person is gone after talking: a supervisor who talks with both stays, else the plan says what comes next.
+    pub(super) fn person_left(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        by: EndedBy,
+        cause: EndCause,
+        reason: Option<String>,
+    ) {
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
-        if self.supervisor_stays(now, call) {
+        let ending = Ending { by, cause, sip_status: None, reason, at: now.mono };
+        if self.supervisor_stays(now, call, &ending) {
             return;
         }
-        self.other_over(now, call, by, cause, None);
+        self.other_over(now, call, ending);
         call.heard.push_back(Heard::PersonLeft { id: request });
     }
 
@@ -347,29 +362,34 @@ impl<M: MediaPort> Switch<M> {
         if let Some(other) = &call.other {
             self.hang_up_line(now, other.leg.line);
         }
-        self.other_over(now, call, by, cause, reason);
+        self.other_over(now, call, Ending { by, cause, sip_status: None, reason, at: now.mono });
     }
 
-    fn other_over(&mut self, now: Now, call: &mut Call, by: EndedBy, cause: EndCause, reason: Option<String>) {
+    fn other_over(&mut self, now: Now, call: &mut Call, ending: Ending) {
         let Some(other) = call.other.take() else { return };
+        if other.bridged.is_some() {
+            self.tell_media(call.customer.media, Command::Unbridge);
+        }
+        self.part(now, call, other, ending);
+        self.let_supervisors_go(now, call);
+    }
+
+    /// The talk with that person is over: the log, the queue and the media engine hear it.
+    pub(super) fn part(&mut self, now: Now, call: &mut Call, other: Other, ending: Ending) {
         let Other { mut leg, purpose, bridged, .. } = other;
         leg.stage = Stage::Ended;
-        leg.ending = Some(Ending { by, cause, sip_status: None, reason, at: now.mono });
+        leg.ending = Some(ending);
         if let Some(since) = bridged {
             let event = LegUnbridged { leg: call.customer.number, with: leg.number, bridged_ms: ms(since, now.mono) };
             self.log(now, call, event);
-            self.tell_media(call.customer.media, Command::Unbridge);
         }
         self.tell_media(leg.media, Command::Close);
         call.hold_play = None;
         call.past.push(leg);
-        self.let_supervisors_go(now, call);
         if let Purpose::Operator(operator) = purpose {
             match bridged {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
-                None => {
-                    self.queues.declined(now.mono, call.id, operator);
-                }
+                None => self.queues.declined(now.mono, call.id, operator),
             }
             self.queues_changed = true;
         }

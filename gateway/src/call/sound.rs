@@ -214,10 +214,10 @@ impl<M: MediaPort> Switch<M> {
             self.end_call(now, call, EndedBy::Ark, EndCause::MediaLost, None, Some(reason));
         } else if call.supervisors.iter().any(|s| s.leg.media == leg) {
             self.supervisor_silent(now, call, leg);
-        } else if let Some(request) = call.other.as_ref().filter(|o| o.leg.media == leg).map(|o| o.request) {
+        } else if let Some(line) = call.other.as_ref().filter(|o| o.leg.media == leg).map(|o| o.leg.line) {
             let reason = Some("no audio came from this phone".to_owned());
-            self.let_other_go(now, call, EndedBy::Ark, EndCause::MediaLost, reason);
-            call.heard.push_back(Heard::PersonLeft { id: request });
+            self.hang_up_line(now, line);
+            self.person_left(now, call, EndedBy::Ark, EndCause::MediaLost, reason);
         }
     }
 

@@ -1,12 +1,9 @@
 //! Supervisors: who listens to a talk, whispers to the agent, joins in, or takes the agent's place.
 
-use std::time::Duration;
-
 use ark_conversation::event::{
-    CallRinging, CallSupervised, Direction, EndCause, EndedBy, LegBridged, LegMuted, LegUnbridged, RecordingPaused,
-    RecordingResumed, Role, SupervisionMode,
+    CallSupervised, EndCause, EndedBy, LegBridged, LegMuted, RecordingPaused, RecordingResumed, Role, SupervisionMode,
 };
-use ark_conversation::{ConversationId, LegId as LegNumber, Owner, Pii};
+use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::Now;
 use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
@@ -242,29 +239,12 @@ impl<M: MediaPort> Switch<M> {
         mode: SupervisionMode,
     ) -> Result<LegNumber, CannotAct> {
         let number = LegNumber(call.next_leg);
-        let Dialled { leg, trunk, call_id, remote } = match to.strip_prefix(WEB) {
+        let dialled = match to.strip_prefix(WEB) {
             Some(operator) => self.ring_browser(now, call, operator, number)?,
             None => self.ring_supervisors_phone(now, call, to, number)?,
         };
-        call.next_leg += 1;
-        self.by_line.insert(leg.line, call.id);
-        self.by_leg.insert(leg.media, call.id);
-        let event = CallRinging {
-            leg: number,
-            role: Role::Supervisor,
-            direction: Direction::Outbound,
-            from: Pii::new(self.config.number.clone()),
-            from_display: None,
-            to: Pii::new(to),
-            trunk,
-            call_id,
-            owner: Owner::Bot(call.live.plan.name.text.to_string()),
-            plan: None,
-            plan_version: None,
-            transport: None,
-            remote: remote.map(|remote| remote.to_string()),
-        };
-        self.log(now, call, event);
+        let from = Pii::new(self.config.number.clone());
+        let leg = self.rung(now, call, dialled, Role::Supervisor, from, to);
         let ring_until = now.mono + SUPERVISOR_RING;
         call.supervisors.push(Supervisor { leg, to: to.to_owned(), mode, ring_until });
         Ok(number)
@@ -339,7 +319,15 @@ impl<M: MediaPort> Switch<M> {
         let (number, media, mode) = (leg.number, leg.media, *mode);
         self.log(now, call, CallSupervised { leg: number, mode });
         let part = match mode {
-            SupervisionMode::TakeOver => return self.take_over(now, call, at),
+            SupervisionMode::TakeOver => {
+                if let Some(agent) = &call.other {
+                    self.hang_up_line(now, agent.leg.line);
+                }
+                let reason = Some("a supervisor took over".to_owned());
+                let (by, cause) = (EndedBy::Ark, EndCause::Hangup);
+                let ending = Ending { by, cause, sip_status: None, reason, at: now.mono };
+                return self.take_over(now, call, at, ending);
+            }
             SupervisionMode::Listen => RoomPart::Listens,
             SupervisionMode::Barge => RoomPart::Speaks,
             SupervisionMode::Whisper => match &call.other {
@@ -350,34 +338,14 @@ impl<M: MediaPort> Switch<M> {
         self.tell_media(media, Command::Join { with: call.customer.media, part });
     }
 
-    /// The supervisor takes the agent's place: the plan goes on waiting for the end of the same talk.
-    fn take_over(&mut self, now: Now, call: &mut Call, at: usize) {
+    /// The supervisor has the agent's place, whose leg ended so: the plan goes on waiting for the end of the same talk.
+    fn take_over(&mut self, now: Now, call: &mut Call, at: usize, ending: Ending) {
         let Some(agent) = call.other.take() else { return };
         let request = agent.request;
         let supervisor = call.supervisors.remove(at);
         // First the supervisor speaks, then the agent goes: the customer is never alone.
         self.tell_media(supervisor.leg.media, Command::Join { with: call.customer.media, part: RoomPart::Speaks });
-        let Other { mut leg, purpose, bridged, .. } = agent;
-        self.hang_up_line(now, leg.line);
-        leg.stage = Stage::Ended;
-        leg.ending = Some(Ending {
-            by: EndedBy::Ark,
-            cause: EndCause::Hangup,
-            sip_status: None,
-            reason: Some("a supervisor took over".to_owned()),
-            at: now.mono,
-        });
-        if let Some(since) = bridged {
-            let bridged_ms = ms(since, now.mono);
-            self.log(now, call, LegUnbridged { leg: call.customer.number, with: leg.number, bridged_ms });
-            if let Purpose::Operator(operator) = purpose {
-                self.queues.finished(now.mono, operator, Duration::from_millis(bridged_ms));
-                self.queues_changed = true;
-            }
-        }
-        self.tell_media(leg.media, Command::Close);
-        call.hold_play = None;
-        call.past.push(leg);
+        self.part(now, call, agent, ending);
         self.log(now, call, LegBridged { leg: call.customer.number, with: supervisor.leg.number });
         call.other = Some(Other {
             leg: supervisor.leg,
@@ -396,12 +364,14 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    /// The agent hung up. A supervisor who talks with both stays with the customer; whether there was one.
-    pub(super) fn supervisor_stays(&mut self, now: Now, call: &mut Call) -> bool {
+    /// The agent is gone, and their leg ended so. A supervisor who talks with both stays with the customer; whether there
+    /// was one.
+    pub(super) fn supervisor_stays(&mut self, now: Now, call: &mut Call, ending: &Ending) -> bool {
         let barges = |s: &Supervisor| s.mode == SupervisionMode::Barge && s.leg.is_up();
         let Some(at) = call.supervisors.iter().position(barges) else { return false };
-        call.supervisors[at].mode = SupervisionMode::TakeOver;
-        self.let_supervise(now, call, at);
+        let mode = SupervisionMode::TakeOver;
+        self.log(now, call, CallSupervised { leg: call.supervisors[at].leg.number, mode });
+        self.take_over(now, call, at, ending.clone());
         true
     }
 

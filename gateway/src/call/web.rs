@@ -258,7 +258,7 @@ impl<M: MediaPort> Switch<M> {
         if !of_other {
             self.customer_gone(now, call, by, cause, None, reason);
         } else if call.other.as_ref().is_some_and(|other| other.leg.is_up()) {
-            self.person_left(now, call, by, cause);
+            self.person_left(now, call, by, cause, reason);
         } else {
             self.other_failed(now, call, None, cause, reason);
         }

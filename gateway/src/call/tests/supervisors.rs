@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark_conversation::event::{EndCause, SupervisionMode};
+use ark_conversation::event::{EndCause, EndedBy, SupervisionMode};
 use ark_conversation::{ConversationId, Event, LegId};
 use ark_sip::ua::CallEvent;
 
@@ -89,6 +89,20 @@ fn when_the_agent_hangs_up_a_supervisor_who_talks_stays_with_the_caller() {
     rig.run_for(Duration::from_millis(100));
     assert_eq!(modes(&rig), ["barge", "take_over"]);
     assert_eq!(rig.switch.calls()[0].doing, "talking");
+    let ended = rig.events(|e| if let Event::CallEnded(e) = e { Some((e.leg, e.by, e.cause)) } else { None });
+    assert_eq!(ended, [(LegId(2), EndedBy::Remote, EndCause::Hangup)], "it was she who hung up");
+}
+
+#[test]
+fn when_the_agents_phone_falls_silent_a_supervisor_who_talks_stays_with_the_caller() {
+    let (mut rig, conversation) = talking();
+    come(&mut rig, conversation, SupervisionMode::Barge);
+    rig.rtp_stops(ANNA);
+    rig.run_for(Duration::from_millis(100));
+    assert_eq!(modes(&rig), ["barge", "take_over"]);
+    let ended = rig.events(|e| if let Event::CallEnded(e) = e { Some((e.leg, e.cause)) } else { None });
+    assert_eq!(ended, [(LegId(2), EndCause::MediaLost)]);
+    assert!(rig.phone(ANNA).heard(|e| matches!(e, CallEvent::Ended { .. })), "her phone is let go");
 }
 
 #[test]
