@@ -8,6 +8,7 @@
 //! Invariant: this crate knows no clock, no randomness, no socket and no telephone. Identifiers are made of a time
 //! and random bits that are passed in; times are arguments.
 
+pub mod channel;
 pub mod cloud_event;
 pub mod digest;
 pub mod erase;
