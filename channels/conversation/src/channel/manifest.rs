@@ -366,7 +366,7 @@ impl Manifest {
     }
 }
 
-/// A text in pieces of at most `most` characters, broken after a line or a word where there is one in their second half.
+/// A text in pieces of at most `most` characters, broken after a line or a word where there is one.
 fn pieces(mut text: &str, most: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     while let Some((end, _)) = text.char_indices().nth(most.max(1)) {
@@ -374,7 +374,7 @@ fn pieces(mut text: &str, most: usize) -> Vec<&str> {
         let at_word = tail.starts_with(char::is_whitespace).then_some(end);
         let broken = at_word.or_else(|| {
             let (at, space) = head.char_indices().rev().find(|(_, letter)| letter.is_whitespace())?;
-            (at >= end / 2).then_some(at + space.len_utf8())
+            (at > 0).then_some(at + space.len_utf8())
         });
         let (piece, rest) = text.split_at(broken.unwrap_or(end));
         pieces.push(piece.trim_end());
