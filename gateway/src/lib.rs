@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod bench;
 pub mod call;
+pub mod channel_host;
 pub mod cli;
 pub mod config;
 pub mod control;

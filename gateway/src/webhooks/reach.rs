@@ -11,6 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -65,6 +66,16 @@ impl Place {
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Self { tls, host, port, authority: authority.as_str().to_owned(), path })
+    }
+
+    /// Host and port as they stand in the url.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Path and query.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Whether what is sent can be read on the way.
@@ -206,43 +217,55 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Sender, String> {
-        let Place { host, port, tls, .. } = &self.place;
-        let found = tokio::net::lookup_host((host.as_str(), *port))
-            .await
-            .map_err(|error| format!("{host} has no address: {error}"))?;
-        let (allowed, refused): (Vec<SocketAddr>, Vec<SocketAddr>) =
-            found.partition(|address| may_reach(address.ip(), self.allow_private));
-        if allowed.is_empty() {
-            let ip = refused.first().map_or_else(String::new, |address| address.ip().to_string());
-            let help = "set allow_private = true if it is meant to be reached";
-            return Err(format!("{host} is at {ip}, an address inside this network: {help}"));
-        }
-        // The address that was looked at is the one that is connected to: a name cannot change in between.
-        let mut last = String::new();
-        for address in allowed.iter().take(ADDRESSES_MAX) {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return self.begin(stream, *tls).await,
-                Err(error) => last = format!("{address}: {error}"),
-            }
-        }
-        Err(last)
-    }
-
-    async fn begin(&self, stream: TcpStream, tls: bool) -> Result<Sender, String> {
-        let _ = stream.set_nodelay(true);
-        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", self.place.host);
-        if !tls {
-            let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
-            tokio::spawn(connection);
-            return Ok(sender);
-        }
-        let name = ServerName::try_from(self.place.host.clone()).map_err(|error| said(&error))?;
-        let stream =
-            TlsConnector::from(Arc::clone(&AUTHORITIES)).connect(name, stream).await.map_err(|error| said(&error))?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
+        let stream = dial(&self.place, self.allow_private).await?;
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| format!("{}: {error}", self.place.host))?;
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// A connection that bytes go over, with TLS or without.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Connects to a place, at an address that may be reached: never one inside this network unless `allow_private`.
+///
+/// # Errors
+/// A sentence about why not.
+pub(crate) async fn dial(place: &Place, allow_private: bool) -> Result<Box<dyn Io>, String> {
+    let Place { host, port, tls, .. } = place;
+    let found = tokio::net::lookup_host((host.as_str(), *port))
+        .await
+        .map_err(|error| format!("{host} has no address: {error}"))?;
+    let (allowed, refused): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        found.partition(|address| may_reach(address.ip(), allow_private));
+    if allowed.is_empty() {
+        let ip = refused.first().map_or_else(String::new, |address| address.ip().to_string());
+        let help = "set allow_private = true if it is meant to be reached";
+        return Err(format!("{host} is at {ip}, an address inside this network: {help}"));
+    }
+    // The address that was looked at is the one that is connected to: a name cannot change in between.
+    let mut last = String::new();
+    for address in allowed.iter().take(ADDRESSES_MAX) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return begin(stream, host, *tls).await,
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Err(last)
+}
+
+async fn begin(stream: TcpStream, host: &str, tls: bool) -> Result<Box<dyn Io>, String> {
+    let _ = stream.set_nodelay(true);
+    if !tls {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("{host}: {error}"))?;
+    let connector = TlsConnector::from(Arc::clone(&AUTHORITIES));
+    let stream = connector.connect(name, stream).await.map_err(|error| format!("{host}: {error}"))?;
+    Ok(Box::new(stream))
 }
 
 /// Reads a body to its end; false when it is too long or broke off.

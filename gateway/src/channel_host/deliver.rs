@@ -1,0 +1,212 @@
+//! Messages of the house on their way out: claimed, made to fit, sent, and what came of them written back to the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ark_conversation::channel::{Manifest, Outbound, Outcome};
+use ark_conversation::event::{MessageOut, Receipt, ReceiptReason, ReceiptState};
+use ark_conversation::{CloudEvent, Event, ThreadSource};
+use ark_store::{Delivery, Outcome as Settled, Store};
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::Instant;
+
+use super::account::{Inputs, Said, Shared};
+use super::limits::*;
+use super::wire::pause;
+
+/// One account, as its messages see it.
+pub(super) struct Target {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inputs: Inputs,
+    pub(super) manifest: Manifest,
+    pub(super) pace: tokio::sync::Mutex<Pace>,
+    pub(super) places: Arc<Semaphore>,
+}
+
+/// How fast an account may send.
+pub(super) struct Pace {
+    every: Duration,
+    next: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(out_per_s: Option<f64>) -> Self {
+        let every =
+            out_per_s.filter(|rate| *rate > 0.0).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        Self { every, next: Instant::now() }
+    }
+
+    /// When the next one may go.
+    fn take(&mut self, now: Instant) -> Instant {
+        let at = self.next.max(now);
+        self.next = at + self.every;
+        at
+    }
+}
+
+/// Sends what is due for all accounts of one adapter, until `stop`.
+pub(super) async fn run(
+    adapter: String,
+    gateway: String,
+    store: Arc<dyn Store>,
+    targets: BTreeMap<String, Arc<Target>>,
+    wake: Arc<tokio::sync::Notify>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let places: usize = targets.len() * SENDS_MAX;
+    let under_way = Arc::new(Semaphore::new(places));
+    loop {
+        let free = under_way.available_permits();
+        let claimed = if free == 0 {
+            Vec::new()
+        } else {
+            match store.claim_deliveries(&adapter, &gateway, CLAIM, free.min(SENDS_MAX)).await {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    tracing::debug!(%adapter, %error, "what is due cannot be read now");
+                    Vec::new()
+                }
+            }
+        };
+        let idle = claimed.is_empty();
+        for delivery in claimed {
+            let Ok(place) = Arc::clone(&under_way).acquire_owned().await else { return };
+            let (store, wake, target) = (Arc::clone(&store), Arc::clone(&wake), target_of(&targets, &delivery));
+            tokio::spawn(async move {
+                let _place = place;
+                let settled = match target {
+                    Ok((target, event)) => send(&target, event, &delivery).await,
+                    Err(error) => Settled::Retry { error, after: RETRY_MAX },
+                };
+                settle(&*store, &delivery, settled).await;
+                // The next one of its thread may be due now.
+                wake.notify_one();
+            });
+        }
+        if idle {
+            tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+            }
+        } else if *stop.borrow() {
+            break;
+        }
+    }
+    let _ = tokio::time::timeout(STOP_MAX, under_way.acquire_many(u32::try_from(places).unwrap_or(u32::MAX))).await;
+}
+
+/// Whose message it is, and what it says.
+fn target_of(
+    targets: &BTreeMap<String, Arc<Target>>,
+    delivery: &Delivery,
+) -> Result<(Arc<Target>, CloudEvent), String> {
+    let event: CloudEvent = serde_json::from_value(delivery.what.body.clone())
+        .map_err(|error| format!("the message cannot be read: {error}"))?;
+    let source: ThreadSource = event.source.parse().map_err(|error| format!("the message's thread: {error}"))?;
+    let target = targets.get(&source.account);
+    let target = target.ok_or_else(|| format!("no [[channel]] of this gateway is called `{}`", source.account))?;
+    Ok((Arc::clone(target), event))
+}
+
+/// Sends one message and writes what came of it to the log; then what the store is told.
+async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Settled {
+    let outcome = match &mut event.event {
+        Event::MessageOut(message) => match fit(&target.manifest, message) {
+            Ok(()) => hand_over(target, event.clone(), delivery).await,
+            Err(text) => Outcome::Failed { code: "unsupported".to_owned(), text: Some(text) },
+        },
+        _ => Outcome::Failed { code: "malformed".to_owned(), text: Some("it is no message".to_owned()) },
+    };
+    let numbers = &target.shared.numbers;
+    let (state, reason, native_id, settled) = match outcome {
+        Outcome::Retry { code, after } if delivery.attempts < ATTEMPTS_MAX => {
+            let own = pause(delivery.attempts, RETRY_FIRST, RETRY_MAX);
+            return Settled::Retry {
+                error: code,
+                after: after.map_or(own, |after| after.max(Duration::from_millis(1))),
+            };
+        }
+        Outcome::Sent { native_id } => (ReceiptState::Sent, None, native_id, Settled::Delivered),
+        Outcome::Retry { code, .. } => failed(&code, Some("given up after many tries".to_owned())),
+        Outcome::Failed { code, text } => failed(&code, text),
+        Outcome::Unknown => failed("outcome_unknown", None),
+    };
+    let number = if state == ReceiptState::Sent { &numbers.sent } else { &numbers.failed };
+    number.fetch_add(1, Ordering::Relaxed);
+    match receipt(target, &event, state, native_id, reason).await {
+        Ok(()) => settled,
+        // The same attempt's receipt has the same id: told again, it is there once. Sent again it would be twice.
+        Err(error) => {
+            tracing::error!(channel = %target.shared.who.account, %error, "what came of a message could not be written to the log");
+            settled
+        }
+    }
+}
+
+fn failed(code: &str, text: Option<String>) -> (ReceiptState, Option<ReceiptReason>, Option<String>, Settled) {
+    let error = text.clone().map_or_else(|| code.to_owned(), |text| format!("{code}: {text}"));
+    let reason = ReceiptReason { code: code.to_owned(), text, retriable: false };
+    (ReceiptState::Failed, Some(reason), None, Settled::GiveUp { error })
+}
+
+/// Makes a message what its channel can carry.
+fn fit(manifest: &Manifest, message: &mut MessageOut) -> Result<(), String> {
+    let degraded = manifest.degrade(&message.parts, |_| None).map_err(|error| error.to_string())?;
+    message.parts = degraded.parts;
+    Ok(())
+}
+
+/// Gives a message to the machine, at the account's pace, and waits for what comes of it.
+async fn hand_over(target: &Target, event: CloudEvent, delivery: &Delivery) -> Outcome {
+    let _place = target.places.acquire().await;
+    let at = target.pace.lock().await.take(Instant::now());
+    tokio::time::sleep_until(at).await;
+    let (settled, outcome) = oneshot::channel();
+    let message = Outbound { delivery: delivery.id, attempt: delivery.attempts, event };
+    if target.inputs.try_say(Said::Send { message, settled }).is_err() {
+        return Outcome::Retry { code: "busy".to_owned(), after: None };
+    }
+    match tokio::time::timeout(SETTLE_MAX, outcome).await {
+        Ok(Ok(outcome)) => outcome,
+        // The machine is gone, or says nothing: it may have been sent.
+        Ok(Err(_)) | Err(_) => Outcome::Unknown,
+    }
+}
+
+async fn receipt(
+    target: &Target,
+    event: &CloudEvent,
+    state: ReceiptState,
+    native_id: Option<String>,
+    reason: Option<ReceiptReason>,
+) -> Result<(), String> {
+    let Event::MessageOut(message) = &event.event else { return Ok(()) };
+    let receipt = Receipt { thread: message.thread.clone(), message: event.id.clone(), state, native_id, reason };
+    let id = format!("{}:{}", event.id, state.as_str());
+    let receipt = CloudEvent::new(id, event.source.clone(), Timestamp::now(), receipt);
+    let mut attempt = 1;
+    loop {
+        match target.shared.inlet.take(&target.shared.who.tenant, receipt.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if attempt >= 5 => return Err(error),
+            Err(_) => tokio::time::sleep(pause(attempt, RETRY_FIRST, RETRY_MAX)).await,
+        }
+        attempt += 1;
+    }
+}
+
+async fn settle(store: &dyn Store, delivery: &Delivery, outcome: Settled) {
+    for attempt in 1..=5 {
+        match store.settle_delivery(delivery.id, delivery.attempts, outcome.clone()).await {
+            Ok(_) => return,
+            Err(error) if attempt == 5 => {
+                tracing::error!(delivery = delivery.id, %error, "what came of a message could not be settled; it is tried again");
+            }
+            Err(_) => tokio::time::sleep(pause(attempt, RETRY_FIRST, RETRY_MAX)).await,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The channel host: every byte that channels send and receive.
+//!
+//! Each `[[channel]]` is one account at a provider: a machine ([`ark_conversation::channel::Channel`]) that translates, and
+//! a task that does what the machine says. What all channels need is done here once: requests are acknowledged only after
+//! what they brought is in the store; addresses are called only when they are the channel's own; files are checked and kept;
+//! messages of the house are claimed from the store, sent at the provider's pace, tried again or given up, and what came of
+//! them is written to the log.
+//!
+//! A gateway that dies in the middle of a message that no provider would tell twice leaves it claimed; after
+//! [`limits::CLAIM`] another gateway sends it again. That is the one place where a copy can arrive: between the provider's
+//! answer and its receipt in the log.
+
+mod account;
+mod deliver;
+mod files;
+pub mod limits;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ark_conversation::channel::{Channel, Health, Hosts, HttpReply, HttpRequest, Manifest};
+use ark_conversation::{Assurance, CloudEvent, Tenant};
+use ark_store::Store;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, Notify, Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+use utoipa::ToSchema;
+
+use account::{Account, Identity, Inputs, Said, Shared};
+use deliver::{Pace, Target};
+use limits::*;
+use wire::Wire;
+
+pub use account::Numbers;
+pub use files::{Files, Kept};
+
+use crate::control::Ready;
+use crate::telemetry::{Sample, SampleKind};
+
+/// Where what came in is kept.
+pub trait Inlet: Send + Sync {
+    /// Makes an event durable and tells its conversation's owner; `true`: it was there before.
+    ///
+    /// # Errors
+    /// A sentence: nothing was kept, and nothing may be acknowledged.
+    fn take<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        event: CloudEvent,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, String>> + Send + 'a>>;
+}
+
+/// Where what is never kept goes: that somebody types.
+pub trait Live: Send + Sync {
+    /// Passes it on, or not.
+    fn pass_on(&self, event: CloudEvent);
+}
+
+/// One account, as the site's file has it.
+pub struct AccountConfig {
+    /// Its name: in `/hooks/{name}` and in sources.
+    pub name: String,
+    /// The channel.
+    pub channel: Box<dyn Channel>,
+    /// The adapter's name in sources.
+    pub adapter: String,
+    /// Where it may call.
+    pub hosts: Hosts,
+    /// How sure it may be of whom it speaks with.
+    pub assurance: Assurance,
+}
+
+/// What the host works with.
+pub struct HostConfig {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// This gateway's id.
+    pub gateway: String,
+    /// The log of record.
+    pub store: Arc<dyn Store>,
+    /// Where what came in is kept.
+    pub inlet: Arc<dyn Inlet>,
+    /// Where what is never kept goes.
+    pub live: Arc<dyn Live>,
+    /// Customers' files.
+    pub files: Files,
+    /// The folder for what machines save.
+    pub saved: PathBuf,
+}
+
+/// An account as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: String,
+    /// What kind of channel it is.
+    pub kind: String,
+    /// `up`, `down`, `broken`, or `idle` when it has not said yet.
+    pub state: String,
+    /// Why it is down or broken, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Where providers call: `/hooks/{name}`.
+    pub hook: String,
+    /// Events that were kept since the start.
+    pub kept: u64,
+    /// Events that came again.
+    pub duplicates: u64,
+    /// Messages that the provider took.
+    pub sent: u64,
+    /// Messages that it did not take, or of which it is not known.
+    pub failed: u64,
+}
+
+/// All accounts at work.
+pub struct ChannelHost {
+    accounts: BTreeMap<String, Running>,
+    /// Due messages may be there.
+    wake: Vec<Arc<Notify>>,
+    files: Files,
+}
+
+struct Running {
+    adapter: String,
+    inputs: Inputs,
+    numbers: Arc<Numbers>,
+    manifest: Manifest,
+}
+
+/// The host's tasks.
+pub struct Tasks {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Tasks {
+    /// Lets what is being kept come to its end, then ends.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_MAX * 2, all).await;
+    }
+}
+
+impl ChannelHost {
+    /// Starts every account.
+    #[must_use]
+    pub fn start(config: HostConfig, accounts: Vec<AccountConfig>) -> (Arc<Self>, Tasks) {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut running = BTreeMap::new();
+        let mut adapters: BTreeMap<String, BTreeMap<String, Arc<Target>>> = BTreeMap::new();
+        for AccountConfig { name, channel, adapter, hosts, assurance } in accounts {
+            let manifest = channel.manifest().clone();
+            let numbers = Arc::new(Numbers::default());
+            let shared = Arc::new(Shared {
+                who: Identity {
+                    tenant: config.tenant.clone(),
+                    adapter: adapter.clone(),
+                    account: name.clone(),
+                    assurance,
+                },
+                wire: Arc::new(Wire::new(hosts)),
+                files: config.files.clone(),
+                inlet: Arc::clone(&config.inlet),
+                live: Arc::clone(&config.live),
+                numbers: Arc::clone(&numbers),
+                saved: config.saved.join(format!("{name}.json")),
+            });
+            let (account, inputs) = Account::new(channel, Arc::clone(&shared));
+            tasks.spawn(account.run(stopped.clone()));
+            let target = Target {
+                shared,
+                inputs: inputs.clone(),
+                manifest: manifest.clone(),
+                pace: Mutex::new(Pace::new(manifest.limits.out_per_s)),
+                places: Arc::new(Semaphore::new(SENDS_MAX)),
+            };
+            adapters.entry(adapter.clone()).or_default().insert(name.clone(), Arc::new(target));
+            running.insert(name, Running { adapter, inputs, numbers, manifest });
+        }
+        let mut wake = Vec::new();
+        for (adapter, targets) in adapters {
+            let due = Arc::new(Notify::new());
+            wake.push(Arc::clone(&due));
+            let (gateway, store) = (config.gateway.clone(), Arc::clone(&config.store));
+            tasks.spawn(deliver::run(adapter, gateway, store, targets, due, stopped.clone()));
+        }
+        let host = Self { accounts: running, wake, files: config.files };
+        (Arc::new(host), Tasks { stop, tasks })
+    }
+
+    /// Something was committed: messages may be due.
+    pub fn wake(&self) {
+        for wake in &self.wake {
+            wake.notify_one();
+        }
+    }
+
+    /// Customers' files.
+    #[must_use]
+    pub const fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Gives a provider's request to its account; none: there is no such account.
+    pub async fn ask(&self, account: &str, http: HttpRequest) -> Option<HttpReply> {
+        let running = self.accounts.get(account)?;
+        let busy = || HttpReply::text(503, "busy: try again").with("retry-after", "5");
+        let (answer, answered) = oneshot::channel();
+        if running.inputs.try_say(Said::Asked { http, answer }).is_err() {
+            return Some(busy());
+        }
+        Some(match tokio::time::timeout(ANSWER_MAX, answered).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => busy(),
+        })
+    }
+
+    /// What an account's machine says of itself.
+    #[must_use]
+    pub fn manifest(&self, account: &str) -> Option<&Manifest> {
+        self.accounts.get(account).map(|running| &running.manifest)
+    }
+
+    /// Every account, by name.
+    #[must_use]
+    pub fn views(&self) -> Vec<ChannelView> {
+        let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
+        let view = |(name, running): (&String, &Running)| {
+            let (state, why) = match running.numbers.health() {
+                None => ("idle", None),
+                Some(Health::Up) => ("up", None),
+                Some(Health::Down { why }) => ("down", Some(why)),
+                Some(Health::Broken { why }) => ("broken", Some(why)),
+            };
+            ChannelView {
+                name: name.clone(),
+                kind: running.adapter.clone(),
+                state: state.to_owned(),
+                why,
+                hook: format!("/hooks/{name}"),
+                kept: load(&running.numbers.kept),
+                duplicates: load(&running.numbers.duplicates),
+                sent: load(&running.numbers.sent),
+                failed: load(&running.numbers.failed),
+            }
+        };
+        self.accounts.iter().map(view).collect()
+    }
+
+    /// Items of readiness: one that is broken or down is told and stops nothing else.
+    #[must_use]
+    pub fn readiness(&self) -> Vec<Ready> {
+        let item = |view: ChannelView| Ready {
+            name: format!("channel {}", view.name),
+            ok: !matches!(view.state.as_str(), "down" | "broken"),
+            detail: view.why.unwrap_or_else(|| format!("{} messages in, {} out", view.kept, view.sent)),
+        };
+        self.views().into_iter().map(item).collect()
+    }
+
+    /// Values of this moment for `/metrics`.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        type Number = fn(&ChannelView) -> u64;
+        let numbers: [(&'static str, &'static str, Number); 4] = [
+            ("ark_channel_events_kept_total", "Events of a channel that were kept.", |view| view.kept),
+            ("ark_channel_duplicates_total", "Events of a channel that came again.", |view| view.duplicates),
+            ("ark_channel_sent_total", "Messages that a channel's provider took.", |view| view.sent),
+            ("ark_channel_failed_total", "Messages that a channel's provider did not take.", |view| view.failed),
+        ];
+        let views = self.views();
+        let mut samples = Vec::with_capacity(numbers.len() * views.len());
+        for (name, help, number) in numbers {
+            for view in &views {
+                let label = Some(("channel", view.name.clone()));
+                #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
+                let value = number(view) as f64;
+                samples.push(Sample { name, help, kind: SampleKind::Counter, label, value });
+            }
+        }
+        samples
+    }
+}
