@@ -228,6 +228,13 @@ impl Work<'_> {
         {
             return Ok(Err(refused));
         }
+        for of in &write.after {
+            let key = (of.tenant.clone(), of.conversation);
+            self.knows(&key)?;
+            if self.heads.get(&key).map_or(0, |head| head.state.last_seq) != of.seq {
+                return Ok(Err(StoreError::GoneOn { conversation: of.conversation, seq: of.seq }));
+            }
+        }
         for of in &write.persons {
             let key = (of.tenant.clone(), of.conversation);
             let begins = write.events.iter().any(|one| one.record.conversation == key.1 && one.record.tenant == key.0);
