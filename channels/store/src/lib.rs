@@ -126,7 +126,7 @@ pub struct Page {
 /// Numbers L3, L6 and L7 belong to the bus. Every method may be called from any task; none blocks the calling thread.
 pub trait Store: Send + Sync + 'static {
     /// Appends events, all or none, in the order given; they may be of several conversations. Answers in the same
-    /// order.
+    /// order. An event of an epoch before that of its log is written under the log's: an epoch never goes back.
     ///
     /// # Errors
     /// [`StoreError::Busy`] at once when too much waits already; [`StoreError::Refused`] for what can never be

@@ -20,6 +20,9 @@ use crate::{Answer, Appended, Erase, Join, LivePlan, NewInbound, PlanVersion};
 pub(crate) struct Pending {
     /// The record; its `seq` is given in the transaction.
     pub(crate) record: Record,
+    /// The epoch that it came with; the record's is the log's when that is higher: an epoch never goes back, also not by a fact
+    /// whose writer knew of no change of owner.
+    pub(crate) epoch: u64,
     /// The event's data as JSON.
     pub(crate) data: String,
     /// The extension attributes as JSON, where there are any.
@@ -170,7 +173,8 @@ pub(crate) fn pending(event: NewEvent) -> Result<Pending, StoreError> {
     }
     let mut record = event.into_record(0);
     record.event.time = whole_microseconds(record.event.time);
-    Ok(Pending { record, data, extensions })
+    let epoch = record.epoch;
+    Ok(Pending { record, epoch, data, extensions })
 }
 
 fn pending_events(events: Vec<NewEvent>) -> Result<Vec<Pending>, StoreError> {

@@ -332,6 +332,11 @@ async fn what_was_decided_by_an_old_log_is_not_written(store: &impl Store) {
     assert_eq!(store.read(&MAIN, a, 0, 10).await.expect("a read").len(), 2, "nothing in the log");
     let backlog = store.backlog().await.expect("backlog");
     assert_eq!((backlog.inbox, backlog.deliveries), (1, 0), "nothing else either");
+    // A fact of somebody who knows of no change of owner is written under the epoch that there is.
+    let owned = NewEvent { epoch: 3, ..call(b, 20) };
+    store.append(vec![owned, call(b, 21)]).await.expect("an append");
+    let epochs: Vec<u64> = store.read(&MAIN, b, 0, 10).await.expect("a read").iter().map(|one| one.epoch).collect();
+    assert_eq!(epochs, [3, 3], "an epoch never goes back");
     // One behind the other in one group: each by what the one before writes, and one beside them that is late.
     let late = Commit { after: vec![after(a, 2), after(b, 7)], events: vec![call(b, 9)], ..Commit::default() };
     let answers =
@@ -340,7 +345,7 @@ async fn what_was_decided_by_an_old_log_is_not_written(store: &impl Store) {
     assert!(matches!(answers.1.await, Err(StoreError::GoneOn { .. })));
     assert_eq!(answers.2.await.expect("the one after").appended[0].record.seq, 4);
     assert_eq!(answers.3.await, Err(StoreError::GoneOn { conversation: a, seq: 3 }));
-    let only = Commit { after: vec![after(b, 0)], applied: vec![row], ..Commit::default() };
+    let only = Commit { after: vec![after(conversation(1, 3), 0)], applied: vec![row], ..Commit::default() };
     store.commit(only).await.expect("a conversation without a log is at 0");
 }
 

@@ -222,6 +222,9 @@ async fn fenced(link: &Link, shared: &Shared, writes: &[Write], tries: &mut Trie
     Ok(all)
 }
 
+/// Of a write for each event the record that was there, or nothing when it is new; nothing at all of a write that is refused.
+type Found = Option<Vec<Option<Box<Record>>>>;
+
 /// Gives the numbers, folds the states, and collects what goes beside. For each write its events: none for those that
 /// are written, the record that is there for duplicates; nothing for a write that is refused. No answer at all: a log is not
 /// where a write wants it, by what is remembered, which is to be read again.
@@ -231,7 +234,7 @@ fn plan(
     writes: &mut [Write],
     tries: &mut Tries,
     beside: &mut Beside,
-) -> Option<Vec<Option<Vec<Option<Box<Record>>>>>> {
+) -> Option<Vec<Found>> {
     let mut now: HashMap<(String, String, String), Box<Record>> = HashMap::new();
     let many = writes.iter().map(|write| write.events.len()).sum::<usize>() > 1;
     let mut one = |heads: &mut Heads, there: &HashMap<_, Box<Record>>, pending: &mut pending::Pending| {
@@ -242,7 +245,8 @@ fn plan(
             return Some(there.clone());
         }
         let key = (record.tenant.clone(), record.conversation);
-        record.seq = heads.get(&key).map_or(1, |head| head.state.last_seq + 1);
+        let (last, epoch) = heads.get(&key).map_or((0, 1), |head| (head.state.last_seq, head.state.epoch));
+        (record.seq, record.epoch) = (last + 1, epoch.max(pending.epoch));
         let mut shown = true;
         if let Some(head) = heads.get(&key) {
             shown = head.state.apply(record) == Change::Shown;
@@ -321,7 +325,7 @@ async fn send(
     shared: &Shared,
     heads: &mut Heads,
     writes: &[Write],
-    found: &[Option<Vec<Option<Box<Record>>>>],
+    found: &[Found],
     beside: &Beside,
 ) -> Result<Option<Vec<usize>>> {
     let live = || writes.iter().zip(found).filter_map(|(write, found)| found.as_ref().map(|found| (write, found)));
@@ -458,7 +462,7 @@ async fn outbox(link: &Link, shared: &Shared, outgoing: &[(Key, u64, u64)]) -> R
     link.execute(OUTBOX, &[&shards, &tenants, &slices(&ids), &first, &last]).await.map(drop)
 }
 
-async fn deliveries(link: &Link, writes: &[Write], found: &[Option<Vec<Option<Box<Record>>>>]) -> Result<Vec<usize>> {
+async fn deliveries(link: &Link, writes: &[Write], found: &[Found]) -> Result<Vec<usize>> {
     let mut counts = vec![0; writes.len()];
     let live = writes.iter().zip(found).enumerate().filter(|(_, (_, found))| found.is_some());
     let all: Vec<_> = live.flat_map(|(at, (write, _))| write.deliveries.iter().map(move |one| (at, one))).collect();

@@ -298,7 +298,8 @@ impl Work<'_> {
         let record = &mut pending.record;
         let key = (record.tenant.clone(), record.conversation);
         self.knows(&key)?;
-        record.seq = self.heads.get(&key).map_or(1, |head| head.state.last_seq + 1);
+        let (last, epoch) = self.heads.get(&key).map_or((0, 1), |head| (head.state.last_seq, head.state.epoch));
+        (record.seq, record.epoch) = (last + 1, epoch.max(pending.epoch));
         if !rows::insert(self.db, record, &pending.data, pending.extensions.as_deref())? {
             let there = rows::find(self.db, &record.tenant, &record.event.source, &record.event.id)?;
             return Ok(Some(Box::new(there.ok_or(rusqlite::Error::QueryReturnedNoRows)?)));
