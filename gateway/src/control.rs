@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::call::TalkAction;
+use crate::conversations::owner::Conversations;
 use crate::live::LiveBoard;
 use crate::telemetry::Sample;
 use crate::webhooks::Webhooks;
@@ -251,6 +252,10 @@ pub trait Control: Send + Sync + 'static {
     fn bus(&self) -> Arc<dyn Bus>;
     /// What is so just now, here and at the other gateways; none when there is nothing that could tell.
     fn live(&self) -> Option<Arc<LiveBoard>> {
+        None
+    }
+    /// The owner of conversations; none when nobody works on them.
+    fn conversations(&self) -> Option<Conversations> {
         None
     }
     /// The webhooks; none when there is nothing that could send them.

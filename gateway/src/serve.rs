@@ -20,12 +20,14 @@ use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport};
 use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
+use crate::conversations::owner::{self, Conversations};
+use crate::conversations::shards::OwnShards;
 use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
 use crate::http::token::Token;
 use crate::live::{self, LiveBoard};
-use crate::media::{Engine, EngineConfig, EngineHandle};
+use crate::media::{self, Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
@@ -120,6 +122,8 @@ pub struct Gateway {
     log: LogSink,
     log_writer: LogWriter,
     carrier: Carrier,
+    /// Works on the conversations whose shards are here.
+    owner: owner::Tasks,
     /// Signs off from the site, then ends the relay.
     site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
@@ -154,9 +158,8 @@ impl Gateway {
         let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
-        let (media_sender, media_events) = mpsc::channel(MEDIA_EVENTS);
-        let engine =
-            Engine::start(engine_config(&config), media_sender).map_err(|e| StartError::Media(e.to_string()))?;
+        let (conversations, owner) = start_owner((&store, &bus), &onward, site.as_ref(), &writer);
+        let (engine, media_events) = start_engine(&config)?;
         let plans =
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
         let (plans, refused) = load_plans(&config, plans).await?;
@@ -196,6 +199,7 @@ impl Gateway {
             engine: engine.handle(),
             site: site.as_ref().map(SiteTasks::watch),
             live,
+            conversations,
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch, (token, webrtc)).await?;
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
@@ -214,6 +218,7 @@ impl Gateway {
             log,
             log_writer,
             carrier,
+            owner,
             site,
             watcher,
             webhook_tasks,
@@ -236,6 +241,7 @@ impl Gateway {
                 ("signalling", self.switch.is_gone()),
                 ("media", !self.engine.is_alive()),
                 ("the log's writer", self.log.is_gone()),
+                ("the owner of conversations", self.owner.is_gone()),
                 ("the web server", self.web_task.is_finished()),
                 ("the place among the site's gateways", self.site.as_ref().is_some_and(SiteTasks::is_gone)),
                 ("the watch over plan files", self.watcher.is_finished()),
@@ -270,6 +276,7 @@ impl Gateway {
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
         self.log_writer.finish().await;
+        self.owner.end().await;
         self.webhook_tasks.stop().await;
         if let Some(site) = self.site {
             site.end().await;
@@ -285,6 +292,30 @@ async fn load_plans(config: &Config, plans: Plans) -> Result<(Arc<Plans>, Vec<St
         return Err(StartError::NoPlan(refused.join("\n")));
     }
     Ok((Arc::new(plans), refused))
+}
+
+fn start_engine(config: &Config) -> Result<(Engine, mpsc::Receiver<media::Event>), StartError> {
+    let (sender, events) = mpsc::channel(MEDIA_EVENTS);
+    let engine = Engine::start(engine_config(config), sender).map_err(|error| StartError::Media(error.to_string()))?;
+    Ok((engine, events))
+}
+
+fn start_owner(
+    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    onward: &Onward,
+    site: Option<&SiteTasks>,
+    writer: &Writer,
+) -> (Conversations, owner::Tasks) {
+    let own = site.map_or_else(|| Arc::new(OwnShards::alone(store.topology())), SiteTasks::own);
+    owner::start(owner::Setup {
+        store: Arc::clone(store),
+        bus: Arc::clone(bus),
+        onward: onward.clone(),
+        own,
+        policy: ark_conversation::machine::Policy::default(),
+        writer: writer.clone(),
+        clock: Arc::new(jiff::Timestamp::now),
+    })
 }
 
 type LiveTask = (tokio::task::JoinHandle<()>, watch::Sender<bool>);
@@ -342,7 +373,7 @@ async fn watch(plans: Arc<Plans>, switch: SwitchHandle) {
         } else if kept && last_busy.elapsed() >= GIVE_BACK_AFTER {
             kept = false;
             // Some milliseconds without an await: not on a worker. It has no outcome.
-            let _ = tokio::task::spawn_blocking(crate::media::sys::give_back_memory).await;
+            let _ = tokio::task::spawn_blocking(media::sys::give_back_memory).await;
         }
     }
 }
@@ -615,6 +646,7 @@ struct Running {
     engine: EngineHandle,
     site: Option<SiteView>,
     live: Arc<LiveBoard>,
+    conversations: Conversations,
     webhooks: Arc<Webhooks>,
     webrtc: Arc<WebRtc>,
 }
@@ -684,6 +716,7 @@ impl Running {
             sample("ark_relay_events_total", "Committed events that the broker confirmed.", counter, relayed),
             sample("ark_relay_retries_total", "Times that the relay tried again.", counter, retries),
         ];
+        samples.extend(self.conversations.samples().await);
         samples.extend(self.webhooks.samples().await);
         samples
     }
@@ -784,6 +817,10 @@ impl Control for Running {
         Some(Arc::clone(&self.live))
     }
 
+    fn conversations(&self) -> Option<Conversations> {
+        Some(self.conversations.clone())
+    }
+
     fn webhooks(&self) -> Option<Arc<Webhooks>> {
         Some(Arc::clone(&self.webhooks))
     }
@@ -817,6 +854,7 @@ impl Control for Running {
             if let Some(site) = &self.site {
                 items.push(site.ready());
             }
+            items.push(self.conversations.ready());
             let dropped = self.log.stats().dropped.load(std::sync::atomic::Ordering::Relaxed);
             items.push(ready("log", true, format!("{dropped} events were lost since the start")));
             for (name, live, complaint) in self.plans.state() {

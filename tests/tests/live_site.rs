@@ -7,7 +7,9 @@ use std::{
 };
 
 use ark_bus::kit::{Rabbit, START, rabbit};
+use ark_conversation::{CloudEvent, ConversationId, Tenant, samples, source};
 use ark_store::kit::{PostgresServer, postgres};
+use ark_store::{Join, NewInbound, PostgresOptions, PostgresStore, Store as _};
 use ark_tests::kit::{Ended, Gateway, Phone, Process, SOON, TempDir, ark_binary, conversation_id, request, tone_site};
 
 /// Within this time a call whose gateway died has its end in the log.
@@ -544,4 +546,131 @@ fn a_gateway_that_is_killed_with_webhooks_under_way_leaves_none_undelivered() {
         let list = b.ask("GET", "/api/v1/webhooks", None).json();
         list["webhooks"][0]["waiting"] == 0 && list["webhooks"][0]["dead"] == 0
     });
+}
+
+/// Threads of messages, and how many each has, that wait when a gateway dies.
+const THREADS: u64 = 200;
+const MESSAGES: u64 = 50;
+/// Within this time the other gateway has the shards of the dead one, and has taken everything.
+const TAKEN_WITHIN: Duration = Duration::from_secs(90);
+
+/// What a channel would do: it leaves messages in the inbox.
+struct Channel {
+    runtime: tokio::runtime::Runtime,
+    store: std::sync::Arc<PostgresStore>,
+}
+
+impl Channel {
+    fn of(site: &Site) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let options = PostgresOptions { outbox: true, ..PostgresOptions::new(site.database.url()) };
+        Self { runtime, store: std::sync::Arc::new(PostgresStore::open(&options).expect("the gateways' store")) }
+    }
+
+    fn message(thread: u64, n: u64) -> NewInbound {
+        let name = format!("t{thread}");
+        let source = source::thread(&Tenant::MAIN, "web", "shop", &name);
+        let event = CloudEvent::new(format!("m{n}"), source, samples::at(0), samples::message_in(&name, "hello"));
+        let begin = ConversationId::new(1_795_516_200_000, u128::from(thread));
+        NewInbound { tenant: Tenant::MAIN, at: samples::at(0), event, begin, join: Join::Begin }
+    }
+
+    /// Leaves every message, in the order of each thread.
+    fn fill(&self) {
+        let one = |thread| {
+            let store = std::sync::Arc::clone(&self.store);
+            self.runtime.spawn(async move {
+                for n in 0..MESSAGES {
+                    store.ingest(Self::message(thread, n)).await.expect("it is durable");
+                }
+            })
+        };
+        let all: Vec<_> = (0..THREADS).map(one).collect();
+        for one in all {
+            self.runtime.block_on(one).expect("a channel");
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.runtime.block_on(self.store.backlog()).expect("a backlog").inbox
+    }
+
+    /// Each message is in its conversation's log once, in its thread's order; `seq` has no gap, epochs do not go back.
+    fn check(&self, thread: u64) {
+        let id = ConversationId::new(1_795_516_200_000, u128::from(thread));
+        let (mut log, mut after) = (Vec::new(), 0);
+        loop {
+            let page = self.runtime.block_on(self.store.read(&Tenant::MAIN, id, after, 500)).expect("a page");
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            log.extend(page);
+        }
+        let seqs: Vec<u64> = log.iter().map(|record| record.seq).collect();
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<u64>>(), "thread {thread}: a gap");
+        assert!(log.is_sorted_by_key(|record| record.epoch), "thread {thread}: an epoch went back");
+        let messages = log.iter().filter(|record| record.event.type_name() == "ark.message.in.v1");
+        let ids: Vec<&str> = messages.map(|record| record.event.id.as_str()).collect();
+        let expected: Vec<String> = (0..MESSAGES).map(|n| format!("m{n}")).collect();
+        assert_eq!(ids, expected, "thread {thread}");
+    }
+}
+
+fn signal(gateway: &Gateway, signal: &str) {
+    let sent = Command::new("kill").args([signal, &gateway.process.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
+}
+
+/// Half of the shards each, as `/readyz` says.
+fn shares(gateway: &Gateway) -> bool {
+    let ready = gateway.ask("GET", "/readyz", None).json();
+    let items = ready["items"].as_array().unwrap_or_else(|| panic!("no items in {ready}"));
+    let site = items.iter().find(|item| item["name"] == "site").and_then(|item| item["detail"].as_str());
+    site.is_some_and(|detail| !detail.starts_with("0 of") && !detail.starts_with("64 of"))
+}
+
+#[test]
+fn messages_of_a_gateway_that_died_are_taken_by_its_peer_once_and_in_order() {
+    let Some(site) = Site::start("live_site messages_of_a_gateway") else { return };
+    let (mut a, b) = (site.gateway("gw1"), site.gateway("gw2"));
+    wait_until("both have shards", &b, SOON, || shares(&a) && shares(&b));
+    let channel = Channel::of(&site);
+    // Nobody works while the channel fills the inbox, for less than a lease lasts.
+    for gateway in [&a, &b] {
+        signal(gateway, "-STOP");
+    }
+    let filling = Instant::now();
+    channel.fill();
+    println!("{} messages were left in {:?}", channel.waiting(), filling.elapsed());
+    assert_eq!(channel.waiting(), THREADS * MESSAGES);
+    for gateway in [&a, &b] {
+        signal(gateway, "-CONT");
+    }
+    wait_until("they are at work", &b, SOON, || channel.waiting() < THREADS * MESSAGES - 200);
+    a.process.kill();
+    let (killed, left) = (Instant::now(), channel.waiting());
+    wait_until("all are taken", &b, TAKEN_WITHIN, || channel.waiting() == 0);
+    println!("{left} waited at the kill, none {:.1} s later", killed.elapsed().as_secs_f64());
+    (0..THREADS).for_each(|thread| channel.check(thread));
+
+    // Commands reach the owner by any gateway.
+    let a = a.start_again();
+    wait_until("both have shards", &b, SOON, || shares(&a) && shares(&b));
+    for thread in 0..6_u64 {
+        let id = ConversationId::new(1_795_516_200_000, u128::from(thread));
+        let path = |what: &str| format!("/api/v1/conversations/{id}/{what}");
+        for (n, gateway) in [&a, &b].into_iter().enumerate() {
+            let words = serde_json::json!({ "by": "anna", "text": "good morning", "key": format!("k{n}") });
+            let answer = gateway.ask("POST", &path("messages"), Some(&words));
+            assert_eq!((answer.status, answer.json()["epoch"].as_u64()), (201, Some(2)), "{}", answer.body);
+            let again = gateway.ask("POST", &path("messages"), Some(&words));
+            assert_eq!((again.status, again.json()["duplicate"].as_bool()), (200, Some(true)), "{}", again.body);
+            let ben = gateway.ask("POST", &path("claim"), Some(&serde_json::json!({ "by": "ben" })));
+            assert_eq!((ben.status, ben.json()["error"]["code"].as_str()), (409, Some("not_owner")), "{}", ben.body);
+        }
+        let resolved = a.ask("POST", &path("resolve"), Some(&serde_json::json!({ "by": "anna", "epoch": 2 })));
+        assert_eq!(resolved.status, 200, "{}", resolved.body);
+        channel.check(thread);
+    }
+    wait_until("nothing waits in the outbox", &b, CAUGHT_UP, || site.rows_in_the_outbox() == "0");
 }

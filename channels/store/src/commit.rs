@@ -13,6 +13,9 @@ pub struct Commit {
     /// The lease under which it is written: every conversation in it must be of its shard, and the lease must not
     /// have passed on. None: written without a lease (the system's log, a gateway that is alone).
     pub fence: Option<Fence>,
+    /// How far the logs are that it was decided by: when one has gone on, nothing is written ([`crate::StoreError::GoneOn`]).
+    /// None of a conversation: it is written whatever is there.
+    pub after: Vec<After>,
     /// Rows of the inbox that are done with this: [`crate::Inbound::row`]. One that is done already is no error.
     pub applied: Vec<u64>,
     /// Events for the log, in order.
@@ -27,6 +30,17 @@ impl From<Vec<NewEvent>> for Commit {
     fn from(events: Vec<NewEvent>) -> Self {
         Self { events, ..Self::default() }
     }
+}
+
+/// How far a conversation's log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// `seq` of its last record; 0: it has none.
+    pub seq: u64,
 }
 
 /// Whose conversation it is. The conversation must be in the log, or begin in the same commit.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ark_conversation::ConversationId;
 use ark_conversation::cloud_event::EnvelopeError;
 
 /// Why a store did not do what it was asked. Every message says where and what to do.
@@ -106,6 +107,14 @@ pub enum StoreError {
         /// The number of the lease that is stale.
         number: u64,
     },
+    /// Somebody wrote to the conversation in between. Nothing was written: read its log on, and decide again.
+    #[error("conversation {conversation}: its log has gone on since record {seq}")]
+    GoneOn {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The record after which [`crate::Commit::after`] wanted to write.
+        seq: u64,
+    },
     /// Another gateway holds the lease.
     #[error("shard {shard}: held by gateway '{gateway}' for {left_ms} ms more")]
     Held {
@@ -144,6 +153,7 @@ impl StoreError {
                 | Self::TooNew { .. }
                 | Self::Closed
                 | Self::Fenced { .. }
+                | Self::GoneOn { .. }
                 | Self::Conflict(_)
         )
     }

@@ -43,7 +43,7 @@ use ark_conversation::{ConversationId, ConversationKind, ConversationState, NewE
 use jiff::Timestamp;
 
 pub use check::{Backup, Check, Restored};
-pub use commit::{Commit, Committed, PersonOf};
+pub use commit::{After, Commit, Committed, PersonOf};
 pub use erase::{AuditRow, Erase, Erased, Replayed, Retention, replay};
 pub use error::StoreError;
 pub use feed::{Advance, DeliveryCounts, FeedPage, Positioned};
@@ -126,7 +126,7 @@ pub struct Page {
 /// Numbers L3, L6 and L7 belong to the bus. Every method may be called from any task; none blocks the calling thread.
 pub trait Store: Send + Sync + 'static {
     /// Appends events, all or none, in the order given; they may be of several conversations. Answers in the same
-    /// order.
+    /// order. An event of an epoch before that of its log is written under the log's: an epoch never goes back.
     ///
     /// # Errors
     /// [`StoreError::Busy`] at once when too much waits already; [`StoreError::Refused`] for what can never be
@@ -201,7 +201,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes one transaction: inbox rows done, events, deliveries, persons.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on; otherwise as [`Store::append`].
+    /// [`StoreError::Fenced`] when the lease has passed on; [`StoreError::GoneOn`] when a log is not where
+    /// [`Commit::after`] says; otherwise as [`Store::append`].
     fn commit(&self, commit: Commit) -> Answer<'_, Committed>;
 
     /// Puts a message from outside into the inbox, once for each (tenant, source, id), and finds or makes the

@@ -6,7 +6,7 @@ use ark_conversation::cloud_event::whole_microseconds;
 use ark_conversation::{Assurance, ConversationId, IdentityKey, NewEvent, PersonId, Record, Tenant};
 use jiff::Timestamp;
 
-use crate::commit::{Commit, PersonOf};
+use crate::commit::{After, Commit, PersonOf};
 use crate::error::StoreError;
 use crate::feed::Advance;
 use crate::lease::{Attendance, Fence, Topology};
@@ -20,6 +20,9 @@ use crate::{Answer, Appended, Erase, Join, LivePlan, NewInbound, PlanVersion};
 pub(crate) struct Pending {
     /// The record; its `seq` is given in the transaction.
     pub(crate) record: Record,
+    /// The epoch that it came with; the record's is the log's when that is higher: an epoch never goes back, also not by a fact
+    /// whose writer knew of no change of owner.
+    pub(crate) epoch: u64,
     /// The event's data as JSON.
     pub(crate) data: String,
     /// The extension attributes as JSON, where there are any.
@@ -50,6 +53,7 @@ pub(crate) struct PendingInbound {
 #[derive(Default)]
 pub(crate) struct Write {
     pub(crate) fence: Option<Fence>,
+    pub(crate) after: Vec<After>,
     pub(crate) applied: Vec<u64>,
     pub(crate) events: Vec<Pending>,
     pub(crate) deliveries: Vec<PendingDelivery>,
@@ -169,7 +173,8 @@ pub(crate) fn pending(event: NewEvent) -> Result<Pending, StoreError> {
     }
     let mut record = event.into_record(0);
     record.event.time = whole_microseconds(record.event.time);
-    Ok(Pending { record, data, extensions })
+    let epoch = record.epoch;
+    Ok(Pending { record, epoch, data, extensions })
 }
 
 fn pending_events(events: Vec<NewEvent>) -> Result<Vec<Pending>, StoreError> {
@@ -195,7 +200,8 @@ fn delivery(what: NewDelivery) -> Result<PendingDelivery, StoreError> {
 
 /// Checks a commit. `shard` tells a conversation's shard.
 pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> Result<Write, StoreError> {
-    let Commit { fence, applied, events, deliveries, persons } = commit;
+    let Commit { fence, after, applied, events, deliveries, persons } = commit;
+    at_most("conversations", after.len(), COMMIT_ROWS_MAX)?;
     at_most("inbox rows", applied.len(), COMMIT_ROWS_MAX)?;
     at_most("deliveries", deliveries.len(), COMMIT_ROWS_MAX)?;
     at_most("persons", persons.len(), COMMIT_ROWS_MAX)?;
@@ -204,6 +210,7 @@ pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> R
         let conversations = conversations.chain(deliveries.iter().map(|one| one.conversation));
         let foreign = conversations
             .chain(persons.iter().map(|one| one.conversation))
+            .chain(after.iter().map(|one| one.conversation))
             .find(|id| *id != ConversationId::SYSTEM && shard(*id) != fence.shard);
         if let Some(id) = foreign {
             return refused(format!("conversation {id} is of shard {}, the lease of shard {}", shard(id), fence.shard));
@@ -211,7 +218,7 @@ pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> R
     }
     let events = pending_events(events)?;
     let deliveries = deliveries.into_iter().map(delivery).collect::<Result<_, _>>()?;
-    Ok(Write { fence, applied, events, deliveries, persons, also: Also::Nothing })
+    Ok(Write { fence, after, applied, events, deliveries, persons, also: Also::Nothing })
 }
 
 /// Checks a message for the inbox.

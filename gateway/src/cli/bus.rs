@@ -56,7 +56,7 @@ pub(super) struct DeadArgs {
 pub(super) struct ReplayArgs {
     /// The message's id, as `ark bus dead` shows it
     id: Option<String>,
-    /// Every one that is there now
+    /// Every one that is there now (over a broker: those of the broker; messages of the inbox by their id)
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -194,7 +194,11 @@ async fn dead(args: DeadArgs) -> CliResult {
         let manager = manager(&config).await?;
         let letters = manager.dead(args.limit).await.map_err(failure)?;
         manager.close().await;
-        letters.into_iter().map(message).collect()
+        let store = site_store::open_to_read(&config).map_err(store_failure)?;
+        let mut dead = crate::http::bus::parked(&*store, args.limit).await.map_err(store_failure)?;
+        dead.extend(letters.into_iter().map(message));
+        dead.truncate(args.limit);
+        dead
     } else {
         // The embedded bus lives in the gateway's process: it is asked there.
         let path = format!("/api/v1/bus/dead?limit={}", args.limit);
@@ -237,7 +241,8 @@ fn age(seconds: i64) -> String {
 
 async fn replay(args: ReplayArgs) -> CliResult {
     let config = args.asked.gateway.site.load()?.config;
-    let sent = if config.bus.is_broker() {
+    let of_inbox = args.id.as_deref().is_some_and(|id| id.starts_with("inbox:"));
+    let sent = if config.bus.is_broker() && !of_inbox {
         let manager = manager(&config).await?;
         let which = args.id.clone().map_or(Which::All, Which::Id);
         let sent = manager.replay(&which).await.map_err(failure)?;

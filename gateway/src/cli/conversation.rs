@@ -1,4 +1,4 @@
-//! `ark conversation list|show|tail|export|replay`.
+//! `ark conversation list|show|tail|reply|claim|resolve|export|replay`.
 
 use std::time::Duration;
 
@@ -26,6 +26,12 @@ pub(super) enum ConversationCommand {
     Show(ShowArgs),
     /// Follow what happens, live: one conversation from its beginning, or all from now on
     Tail(TailArgs),
+    /// Write to the customer; a conversation that waits, or that a plan has, is claimed with it
+    Reply(super::desk::ReplyArgs),
+    /// Own a conversation: out of the queue, from a plan, or taken up again after its end
+    Claim(super::desk::ClaimArgs),
+    /// Close a conversation as its owner
+    Resolve(super::desk::ResolveArgs),
     Export(super::export::ExportArgs),
     Replay(super::replay::ReplayArgs),
 }
@@ -106,6 +112,9 @@ pub(super) fn run(command: ConversationCommand) -> CliResult {
         ConversationCommand::List(args) => block_on(list(args)),
         ConversationCommand::Show(args) => block_on(show(args)),
         ConversationCommand::Tail(args) => block_on(tail(args)),
+        ConversationCommand::Reply(args) => block_on(super::desk::reply(args)),
+        ConversationCommand::Claim(args) => block_on(super::desk::claim(args)),
+        ConversationCommand::Resolve(args) => block_on(super::desk::resolve(args)),
         ConversationCommand::Export(args) => block_on(super::export::run(args)),
         ConversationCommand::Replay(args) => block_on(super::replay::run(args)),
     }
@@ -186,7 +195,7 @@ fn local(at: Timestamp, format: &str) -> String {
 }
 
 /// The whole id of a conversation that was named by it or by its end.
-async fn resolve(client: &Client, given: &str) -> Result<String, Failure> {
+pub(super) async fn whole_id(client: &Client, given: &str) -> Result<String, Failure> {
     if given.len() == 26 {
         return Ok(given.to_owned());
     }
@@ -211,7 +220,7 @@ pub(super) fn by_end(newest: impl Iterator<Item = ConversationId>, given: &str) 
 
 async fn show(args: ShowArgs) -> CliResult {
     let client = Client::new(&args.common.gateway)?;
-    let id = resolve(&client, &args.id).await?;
+    let id = whole_id(&client, &args.id).await?;
     let numbers = args.common.numbers();
     let state: ConversationState =
         client.get(&format!("/api/v1/conversations/{}?numbers={numbers}", encode(&id))).await?;
@@ -248,7 +257,7 @@ async fn tail(args: TailArgs) -> CliResult {
     let client = Client::new(&args.common.gateway)?;
     let numbers = args.common.numbers();
     let id = match &args.id {
-        Some(given) => Some(resolve(&client, given).await?),
+        Some(given) => Some(whole_id(&client, given).await?),
         None => None,
     };
     let mut after = Some(args.after_seq).filter(|_| id.is_some());

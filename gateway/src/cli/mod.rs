@@ -10,6 +10,7 @@ pub mod client;
 mod config;
 mod conversation;
 mod demo;
+mod desk;
 mod dialplan;
 mod doctor;
 mod export;

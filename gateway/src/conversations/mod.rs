@@ -6,6 +6,7 @@
 //! into the queue is counted, and the log says so (`ark.log.gap.v1`) as soon as it can.
 
 mod lost;
+pub mod owner;
 pub mod relay;
 pub mod shards;
 pub mod site;

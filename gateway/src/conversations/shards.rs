@@ -1,9 +1,12 @@
 //! Which shards this gateway has the lease of.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ark_conversation::ConversationId;
-use ark_store::Topology;
+use ark_store::{Fence, Topology};
+use tokio::sync::watch;
 
 /// How often a conversation's id is drawn anew to fall in a shard of this gateway's: with one shard of 64 it succeeds all but
 /// once in ten million.
@@ -18,6 +21,30 @@ pub struct OwnShards {
     topology: Topology,
     held: Vec<AtomicBool>,
     count: AtomicUsize,
+    /// Under which leases; none of a gateway that is alone.
+    fences: Mutex<HashMap<u16, Fence>>,
+    alone: bool,
+    changed: watch::Sender<u64>,
+}
+
+/// By what right a gateway writes for a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// Nobody else can: the gateway is alone with its store.
+    Alone,
+    /// Under this lease.
+    Lease(Fence),
+}
+
+impl Right {
+    /// The lease, for [`ark_store::Commit::fence`].
+    #[must_use]
+    pub fn fence(&self) -> Option<&Fence> {
+        match self {
+            Self::Alone => None,
+            Self::Lease(fence) => Some(fence),
+        }
+    }
 }
 
 impl OwnShards {
@@ -25,7 +52,41 @@ impl OwnShards {
     #[must_use]
     pub fn new(topology: Topology) -> Self {
         let held = (0..topology.shards).map(|_| AtomicBool::new(false)).collect();
-        Self { topology, held, count: AtomicUsize::new(0) }
+        let (fences, changed) = (Mutex::default(), watch::Sender::new(0));
+        Self { topology, held, count: AtomicUsize::new(0), fences, alone: false, changed }
+    }
+
+    /// All of them, without leases: of a gateway that is alone with its store.
+    #[must_use]
+    pub fn alone(topology: Topology) -> Self {
+        let own = Self { alone: true, ..Self::new(topology) };
+        (0..topology.shards).for_each(|shard| own.set(shard, true));
+        own
+    }
+
+    /// A lease was taken.
+    pub fn hold(&self, fence: Fence) {
+        let shard = fence.shard;
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, fence);
+        self.set(shard, true);
+    }
+
+    /// By what right this gateway writes for a shard; none: it does not.
+    #[must_use]
+    pub fn right(&self, shard: u16) -> Option<Right> {
+        if !self.holds(shard) {
+            return None;
+        }
+        if self.alone {
+            return Some(Right::Alone);
+        }
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned().map(Right::Lease)
+    }
+
+    /// Tells whenever a shard was taken or has gone.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// How many shards there are.
@@ -52,9 +113,13 @@ impl OwnShards {
         self.held.get(usize::from(shard)).is_some_and(|held| held.load(Ordering::Relaxed))
     }
 
-    /// A lease was taken, or has gone.
+    /// A shard is this gateway's, or has gone; one that comes with a lease by [`OwnShards::hold`].
     pub fn set(&self, shard: u16, held: bool) {
         let Some(place) = self.held.get(usize::from(shard)) else { return };
+        if !held {
+            self.fences.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        }
+        self.changed.send_modify(|times| *times += 1);
         match (place.swap(held, Ordering::Relaxed), held) {
             (false, true) => _ = self.count.fetch_add(1, Ordering::Relaxed),
             (true, false) => _ = self.count.fetch_sub(1, Ordering::Relaxed),
@@ -79,6 +144,19 @@ impl OwnShards {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_right_is_the_lease_that_was_taken_and_goes_with_it() {
+        let own = OwnShards::new(Topology::FIRST);
+        let changed = own.changed();
+        assert_eq!(own.right(7), None);
+        let fence = Fence { shard: 7, gateway: "gw1".to_owned(), number: 3 };
+        own.hold(fence.clone());
+        assert!(changed.has_changed().unwrap());
+        assert_eq!(own.right(7).as_ref().and_then(Right::fence), Some(&fence));
+        own.set(7, false);
+        assert_eq!((own.right(7), OwnShards::alone(Topology::FIRST).right(63)), (None, Some(Right::Alone)));
+    }
 
     #[test]
     fn an_id_falls_in_a_shard_that_is_held() {

@@ -230,8 +230,8 @@ impl Member {
             }
             match self.store.claim(shard, &self.who.gateway, TTL).await {
                 Ok(fence) => {
-                    self.fences.insert(shard, fence);
-                    self.own.set(shard, true);
+                    self.fences.insert(shard, fence.clone());
+                    self.own.hold(fence);
                 }
                 // Its owner gives it back at its next look, or it runs out.
                 Err(StoreError::Held { .. }) => {}

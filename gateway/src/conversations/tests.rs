@@ -215,8 +215,9 @@ async fn a_spool_that_cannot_be_written_leaves_events_in_memory() {
     assert_eq!(rig.push(&log, 0..200), 200);
     wait_for("the store was asked again", || stats.retries.load(Ordering::Relaxed) > 3).await;
     rig.away(false);
-    drop(log);
+    // Not before: the end waits for the store a moment only.
     wait_for("all are in the log", || stats.committed.load(Ordering::Relaxed) == 200).await;
+    drop(log);
     writer.finish().await;
     assert_eq!(rig.ids().await, rig.expected(0..200));
     assert_eq!(stats.dropped.load(Ordering::Relaxed), 0);

@@ -1,10 +1,14 @@
-//! `/api/v1/bus`: what the gateway's own bus gave up. Over a broker it is the same as everybody sees there.
+//! `/api/v1/bus`: what the gateway's own bus gave up (over a broker it is the same as everybody sees there), and the messages of the
+//! inbox that no conversation takes.
 
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
 
 use std::sync::Arc;
 
 use ark_bus::{BusError, Which};
+use ark_conversation::Tenant;
+use ark_store::limits::PAGE_ROWS_MAX;
+use ark_store::{Delivery, DeliveryState, Store, StoreError};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
@@ -14,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Web;
 use super::error::{ApiError, ErrorBody};
 use super::limits::{PAGE_DEFAULT, PAGE_MAX};
+use crate::conversations::owner::{PARKED, ParkedRow};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -28,9 +33,9 @@ pub(super) struct DeadQuery {
 pub(crate) struct DeadMessage {
     /// Its id, which `replay` takes.
     pub(crate) id: String,
-    /// The queue in which it died.
+    /// The queue in which it died; `inbox`: it came in, and no conversation takes it.
     pub(crate) queue: String,
-    /// Why: `delivery_limit`, `rejected`, `expired`, `maxlen`.
+    /// Why: `delivery_limit`, `rejected`, `expired`, `maxlen`; of the inbox: a sentence.
     pub(crate) reason: String,
     /// Its conversation, when it said one.
     pub(crate) conversation: Option<String>,
@@ -59,7 +64,7 @@ pub(super) async fn dead(
     let Query(query) = query?;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     let letters = web.control.bus().dead(limit).await.map_err(unavailable)?;
-    let dead = letters.into_iter().map(|letter| DeadMessage {
+    let letters = letters.into_iter().map(|letter| DeadMessage {
         id: letter.id,
         queue: letter.queue,
         reason: letter.reason,
@@ -67,7 +72,54 @@ pub(super) async fn dead(
         at: letter.at.map(|at| at.to_string()),
         bytes: letter.bytes,
     });
-    Ok(Json(DeadMessages { dead: dead.collect() }))
+    let mut dead = parked(&*web.control.store(), limit).await?;
+    dead.extend(letters);
+    dead.truncate(limit);
+    Ok(Json(DeadMessages { dead }))
+}
+
+/// What the ids of the inbox's begin with.
+const INBOX: &str = "inbox:";
+
+/// Messages of the inbox that no conversation takes, the oldest first.
+pub(crate) async fn parked(store: &dyn Store, limit: usize) -> Result<Vec<DeadMessage>, StoreError> {
+    let found = store.deliveries(&Tenant::default(), PARKED, DeliveryState::Dead, 0, limit).await?;
+    let message = |one: Delivery| {
+        let parked: Option<ParkedRow> = serde_json::from_value(one.what.body.clone()).ok();
+        DeadMessage {
+            id: format!("{INBOX}{}", one.id),
+            queue: "inbox".to_owned(),
+            reason: one.error.unwrap_or_default(),
+            conversation: Some(one.what.conversation.to_string()),
+            at: parked.map(|parked| parked.at.to_string()),
+            bytes: one.what.body.to_string().len(),
+        }
+    };
+    Ok(found.into_iter().map(message).collect())
+}
+
+/// Lets conversations have another look at what they did not take: one, or all up to a page. Gives how many.
+async fn take_up(web: &Web, id: Option<&str>) -> Result<usize, StoreError> {
+    let (store, tenant) = (web.control.store(), Tenant::default());
+    let ids: Vec<u64> = match id {
+        Some(id) => id.strip_prefix(INBOX).and_then(|id| id.parse().ok()).into_iter().collect(),
+        None => {
+            let found = store.deliveries(&tenant, PARKED, DeliveryState::Dead, 0, PAGE_ROWS_MAX).await?;
+            found.into_iter().map(|one| one.id).collect()
+        }
+    };
+    let mut sent = 0;
+    for id in ids {
+        // Numbers are those of all deliveries: only what is parked here is meant.
+        let found = store.deliveries(&tenant, PARKED, DeliveryState::Dead, id.saturating_sub(1), 1).await?;
+        if found.first().is_some_and(|one| one.id == id) {
+            sent += usize::from(store.replay_delivery(&tenant, id).await?);
+        }
+    }
+    if let Some(conversations) = web.control.conversations().filter(|_| sent > 0) {
+        conversations.parked_again();
+    }
+    Ok(sent)
 }
 
 /// Which messages are sent back to where they died
@@ -96,9 +148,13 @@ pub(super) async fn replay(
     request: Result<Json<ReplayMessages>, JsonRejection>,
 ) -> Result<Json<ReplayedMessages>, ApiError> {
     let Json(request) = request?;
+    let taken_up = take_up(&web, request.id.as_deref()).await?;
+    if taken_up > 0 && request.id.is_some() {
+        return Ok(Json(ReplayedMessages { sent: taken_up }));
+    }
     let which = request.id.map_or(Which::All, Which::Id);
     let sent = web.control.bus().replay(which).await.map_err(unavailable)?;
-    Ok(Json(ReplayedMessages { sent }))
+    Ok(Json(ReplayedMessages { sent: sent + taken_up }))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::control::ControlError;
+use crate::conversations::owner::CommandError;
 
 /// The body of every answer that is not a success.
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,6 +104,21 @@ impl From<ControlError> for ApiError {
                 Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "refused", message }
             }
             ControlError::Unavailable(message) => Self::unavailable(message),
+        }
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        let message = error.to_string();
+        let conflict = |code| Self { status: StatusCode::CONFLICT, code, message: message.clone() };
+        match error {
+            CommandError::NoConversation(_) => Self::not_found(message),
+            CommandError::StaleEpoch { .. } => conflict("stale_epoch"),
+            CommandError::NotOwner { .. } => conflict("not_owner"),
+            CommandError::Closed => conflict("closed"),
+            CommandError::Refused(_) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "refused", message },
+            CommandError::Unavailable(_) => Self::unavailable(message),
         }
     }
 }

@@ -46,3 +46,6 @@ pub const PAGE_MAX: usize = 500;
 pub const PAGE_DEFAULT: usize = 50;
 
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+
+/// Pages of a log that are gone through for one page of its messages.
+pub const MESSAGE_PAGES_MAX: usize = 20;

@@ -9,6 +9,7 @@ mod assets;
 mod asyncapi;
 mod auth;
 pub(crate) mod bus;
+mod desk;
 pub(crate) mod erasures;
 mod error;
 mod events;
@@ -163,8 +164,11 @@ fn api_routes() -> Routes {
         ("/api/v1/calls/{id}/supervisors/{leg}", patch(talk::supervise_as).delete(talk::stop_supervising)),
         ("/api/v1/conversations", get(api::conversations)),
         ("/api/v1/conversations/{id}", get(api::conversation)),
+        ("/api/v1/conversations/{id}/claim", post(desk::claim)),
         ("/api/v1/conversations/{id}/events", get(api::conversation_events)),
+        ("/api/v1/conversations/{id}/messages", get(desk::messages).post(desk::send)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
+        ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
         ("/api/v1/history", get(history::history)),

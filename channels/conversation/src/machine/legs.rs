@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Conversation, Effect, Handled, Refused};
+use super::{Conversation, Effect, Handled, Policy, Refused};
 use crate::cloud_event::CloudEvent;
 use crate::event::{
     CallMode, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Participant, ParticipantJoined,
@@ -13,7 +13,7 @@ use crate::id::{LegId, SessionId};
 use crate::limits::{OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX};
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
-use crate::state::{LegPhase, LegState};
+use crate::state::{ConversationState, LegPhase, LegState};
 
 impl Conversation {
     /// Opens a session with a new owner; the first one opens the conversation.
@@ -62,7 +62,7 @@ impl Conversation {
     }
 
     /// Without an agent there is nothing to wrap up.
-    fn close_after_last_leg(&mut self, now: Timestamp) {
+    pub(super) fn close_after_last_leg(&mut self, now: Timestamp) {
         let Some(state) = &self.state else { return };
         let over = state.session.is_some() && !state.legs.is_empty() && self.legs_over(&state.legs);
         if over && !matches!(state.owner, Some(Owner::Agent(_))) {
@@ -85,20 +85,9 @@ impl Conversation {
         }
     }
 
-    /// When the time to wrap up is over: the last leg has ended and an agent owns.
-    pub(super) fn wrap_up_ends(&self) -> Option<Timestamp> {
-        let state = self.state.as_ref()?;
-        let all_over = state.session.is_some() && !state.legs.is_empty();
-        if !all_over || state.legs.iter().any(|leg| leg.phase != LegPhase::Ended) {
-            return None;
-        }
-        let opened = state.session.as_ref().map(|session| session.opened);
-        let last = state.legs.iter().filter_map(|leg| leg.ended).chain(opened).max()?;
-        last.saturating_add(self.policy.wrap_up).ok()
-    }
-
     pub(super) fn expire_wrap_up(&mut self, now: Timestamp) -> bool {
-        let due = self.wrap_up_ends().is_some_and(|ends| ends <= now);
+        let ends = self.state.as_ref().and_then(|state| wrap_up_ends(state, &self.policy));
+        let due = ends.is_some_and(|ends| ends <= now);
         if due {
             self.close_session(now, SessionCloseReason::LegsEnded, None, None);
         }
@@ -281,4 +270,15 @@ impl Conversation {
         self.effect(Effect::Erase { from_seq, to_seq, reason });
         Ok(Handled::Done)
     }
+}
+
+/// When the time to wrap up is over: the last leg has ended and an agent owns.
+pub(super) fn wrap_up_ends(state: &ConversationState, policy: &Policy) -> Option<Timestamp> {
+    let all_over = state.session.is_some() && !state.legs.is_empty();
+    if !all_over || state.legs.iter().any(|leg| leg.phase != LegPhase::Ended) {
+        return None;
+    }
+    let opened = state.session.as_ref().map(|session| session.opened);
+    let last = state.legs.iter().filter_map(|leg| leg.ended).chain(opened).max()?;
+    last.saturating_add(policy.wrap_up).ok()
 }

@@ -90,6 +90,15 @@ pub enum LogError {
     Foreign(u64),
 }
 
+/// When [`Input::Tick`] is due at the latest for a conversation in this state, as [`Conversation::deadline`] says it of an open
+/// machine: so that whoever takes many over need not open each.
+#[must_use]
+pub fn deadline(state: &ConversationState, policy: &Policy) -> Option<Timestamp> {
+    let offer = state.offer.as_ref().map(|offer| offer.deadline);
+    let leg_deadlines = state.legs.iter().filter_map(|leg| leg.deadline);
+    offer.into_iter().chain(leg_deadlines).chain(legs::wrap_up_ends(state, policy)).min()
+}
+
 impl Conversation {
     /// One that has no log yet. Its first input opens it.
     #[must_use]
@@ -146,6 +155,12 @@ impl Conversation {
     #[must_use]
     pub const fn state(&self) -> Option<&ConversationState> {
         self.state.as_ref()
+    }
+
+    /// What the house decided for it.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The hash of all that the machine knows. After [`Self::from_log`] with the same records it is the same.
@@ -209,10 +224,15 @@ impl Conversation {
     /// When [`Input::Tick`] is due at the latest: the first of the open offer's, an offered leg's and the wrap-up's end.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        let state = self.state.as_ref()?;
-        let offer = state.offer.as_ref().map(|offer| offer.deadline);
-        let legs = state.legs.iter().filter_map(|leg| leg.deadline);
-        offer.into_iter().chain(legs).chain(self.wrap_up_ends()).min()
+        self.state.as_ref().and_then(|state| deadline(state, &self.policy))
+    }
+
+    /// Closes what has nothing left, after [`Self::catch_up`] with the end of a call that another hand wrote. What comes of it
+    /// is in [`Self::poll`].
+    pub fn follow_up(&mut self, now: Timestamp) {
+        let now = crate::cloud_event::whole_microseconds(now);
+        self.run_timers(now);
+        self.close_after_last_leg(now);
     }
 
     fn run_timers(&mut self, now: Timestamp) {

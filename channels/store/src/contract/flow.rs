@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::{L1, call, conversation};
 use crate::{
-    Attendance, Commit, Committed, DeliveryState, Fence, Join, NewDelivery, NewInbound, Outcome, PersonOf, Store,
-    StoreError, Topology,
+    After, Attendance, Commit, Committed, DeliveryState, Fence, Join, NewDelivery, NewInbound, Outcome, PersonOf,
+    Store, StoreError, Topology,
 };
 
 const MAIN: Tenant = Tenant::MAIN;
@@ -27,6 +27,7 @@ pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
     a_lease_is_held_by_one(&open("a_lease_is_held_by_one")).await;
     a_gateways_id_is_one_place(&open("a_gateways_id_is_one_place")).await;
     nothing_is_written_under_a_stale_lease(&open("nothing_is_written_under_a_stale_lease")).await;
+    what_was_decided_by_an_old_log_is_not_written(&open("what_was_decided_by_an_old_log_is_not_written")).await;
     shards_change_when_everything_is_drained(&open("shards_change_when_everything_is_drained")).await;
 }
 
@@ -317,6 +318,35 @@ async fn nothing_is_written_under_a_stale_lease(store: &impl Store) {
     let held = store.claim(shard, "gw1", MINUTE).await.expect("free");
     let foreign = Commit { fence: Some(held), events: vec![call(other, 1)], ..Commit::default() };
     assert!(matches!(store.commit(foreign).await, Err(StoreError::Refused(_))), "another shard's conversation");
+}
+
+async fn what_was_decided_by_an_old_log_is_not_written(store: &impl Store) {
+    let (a, b) = (conversation(1, 1), conversation(1, 2));
+    let after = |conversation, seq| After { tenant: MAIN, conversation, seq };
+    let commit = |seq, n| Commit { after: vec![after(a, seq)], events: vec![call(a, n)], ..Commit::default() };
+    store.commit(commit(0, 1)).await.expect("a new log");
+    store.append(vec![call(a, 2)]).await.expect("somebody else");
+    let row = store.ingest(message("t1", 1, a, Join::Begin)).await.expect("ingest").row;
+    let old = Commit { applied: vec![row], deliveries: vec![delivery("k1", "t1")], ..commit(1, 3) };
+    assert_eq!(store.commit(old).await, Err(StoreError::GoneOn { conversation: a, seq: 1 }));
+    assert_eq!(store.read(&MAIN, a, 0, 10).await.expect("a read").len(), 2, "nothing in the log");
+    let backlog = store.backlog().await.expect("backlog");
+    assert_eq!((backlog.inbox, backlog.deliveries), (1, 0), "nothing else either");
+    // A fact of somebody who knows of no change of owner is written under the epoch that there is.
+    let owned = NewEvent { epoch: 3, ..call(b, 20) };
+    store.append(vec![owned, call(b, 21)]).await.expect("an append");
+    let epochs: Vec<u64> = store.read(&MAIN, b, 0, 10).await.expect("a read").iter().map(|one| one.epoch).collect();
+    assert_eq!(epochs, [3, 3], "an epoch never goes back");
+    // One behind the other in one group: each by what the one before writes, and one beside them that is late.
+    let late = Commit { after: vec![after(a, 2), after(b, 7)], events: vec![call(b, 9)], ..Commit::default() };
+    let answers =
+        (store.commit(commit(2, 3)), store.commit(late), store.commit(commit(3, 4)), store.commit(commit(3, 5)));
+    assert_eq!(answers.0.await.expect("the next").appended[0].record.seq, 3);
+    assert!(matches!(answers.1.await, Err(StoreError::GoneOn { .. })));
+    assert_eq!(answers.2.await.expect("the one after").appended[0].record.seq, 4);
+    assert_eq!(answers.3.await, Err(StoreError::GoneOn { conversation: a, seq: 3 }));
+    let only = Commit { after: vec![after(conversation(1, 3), 0)], applied: vec![row], ..Commit::default() };
+    store.commit(only).await.expect("a conversation without a log is at 0");
 }
 
 async fn shards_change_when_everything_is_drained(store: &impl Store) {

@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use super::Shared;
 use super::link::{Link, Result};
 use super::{persons, rows};
+use crate::commit::After;
 use crate::error::StoreError;
 use crate::failpoint::{self, Point};
 use crate::heads::{Head, Heads, Key};
@@ -129,7 +130,7 @@ pub(super) async fn write(
         return Ok(None);
     }
     let mut beside = Beside::default();
-    let found = plan(shared, heads, writes, tries, &mut beside);
+    let Some(found) = plan(shared, heads, writes, tries, &mut beside) else { return Ok(None) };
     let events = found.iter().flatten().flatten().filter(|there| there.is_none()).count();
     let Some(deliveries) = send(link, shared, heads, writes, &found, &beside).await? else {
         relearn(link, writes, tries).await?;
@@ -162,8 +163,10 @@ type Said = super::lane::Said<AppendDone>;
 async fn load(link: &Link, heads: &mut Heads, writes: &[Write]) -> Result<()> {
     let mut missing: Vec<Key> = Vec::new();
     let mut seen = HashSet::new();
-    for pending in writes.iter().flat_map(|write| &write.events) {
-        let key = (pending.record.tenant.clone(), pending.record.conversation);
+    let written = writes.iter().flat_map(|write| &write.events);
+    let written = written.map(|pending| (pending.record.tenant.clone(), pending.record.conversation));
+    let decided_by = writes.iter().flat_map(|write| &write.after).map(|of| (of.tenant.clone(), of.conversation));
+    for key in written.chain(decided_by) {
         if seen.insert(key.clone()) && heads.get(&key).is_none() {
             missing.push(key);
         }
@@ -219,26 +222,31 @@ async fn fenced(link: &Link, shared: &Shared, writes: &[Write], tries: &mut Trie
     Ok(all)
 }
 
+/// Of a write for each event the record that was there, or nothing when it is new; nothing at all of a write that is refused.
+type Found = Option<Vec<Option<Box<Record>>>>;
+
 /// Gives the numbers, folds the states, and collects what goes beside. For each write its events: none for those that
-/// are written, the record that is there for duplicates; nothing for a write that is refused.
+/// are written, the record that is there for duplicates; nothing for a write that is refused. No answer at all: a log is not
+/// where a write wants it, by what is remembered, which is to be read again.
 fn plan(
     shared: &Shared,
     heads: &mut Heads,
     writes: &mut [Write],
-    tries: &Tries,
+    tries: &mut Tries,
     beside: &mut Beside,
-) -> Vec<Option<Vec<Option<Box<Record>>>>> {
+) -> Option<Vec<Found>> {
     let mut now: HashMap<(String, String, String), Box<Record>> = HashMap::new();
     let many = writes.iter().map(|write| write.events.len()).sum::<usize>() > 1;
-    let mut one = |pending: &mut pending::Pending| -> Option<Box<Record>> {
+    let mut one = |heads: &mut Heads, there: &HashMap<_, Box<Record>>, pending: &mut pending::Pending| {
         let record = &mut pending.record;
         let event = &record.event;
         let id = (record.tenant.as_str().to_owned(), event.source.clone(), event.id.clone());
-        if let Some(there) = tries.there.get(&id).or_else(|| now.get(&id)) {
+        if let Some(there) = there.get(&id).or_else(|| now.get(&id)) {
             return Some(there.clone());
         }
         let key = (record.tenant.clone(), record.conversation);
-        record.seq = heads.get(&key).map_or(1, |head| head.state.last_seq + 1);
+        let (last, epoch) = heads.get(&key).map_or((0, 1), |head| (head.state.last_seq, head.state.epoch));
+        (record.seq, record.epoch) = (last + 1, epoch.max(pending.epoch));
         let mut shown = true;
         if let Some(head) = heads.get(&key) {
             shown = head.state.apply(record) == Change::Shown;
@@ -252,10 +260,19 @@ fn plan(
         }
         None
     };
-    let found = writes.iter_mut().enumerate().map(|(at, write)| {
-        if tries.refused.contains_key(&at) { None } else { Some(write.events.iter_mut().map(&mut one).collect()) }
-    });
-    let found = found.collect();
+    let mut found = Vec::with_capacity(writes.len());
+    for (at, write) in writes.iter_mut().enumerate() {
+        if !tries.refused.contains_key(&at)
+            && let Some(of) = write.after.iter().find(|of| !is_at(heads, of))
+        {
+            if tries.count == 0 {
+                return None;
+            }
+            tries.refused.insert(at, StoreError::GoneOn { conversation: of.conversation, seq: of.seq });
+        }
+        let live = !tries.refused.contains_key(&at);
+        found.push(live.then(|| write.events.iter_mut().map(|event| one(heads, &tries.there, event)).collect()));
+    }
     for key in &beside.touched {
         if let Some((first, last)) = heads.get(key).and_then(|head| head.outgoing) {
             beside.outgoing.push((key.clone(), first, last));
@@ -264,7 +281,12 @@ fn plan(
     // In the order of the keys, so that gateways wait for each other in one direction.
     beside.dirty.sort();
     beside.channels.sort();
-    found
+    Some(found)
+}
+
+/// Whether a log is where a write wants it, by what is remembered.
+fn is_at(heads: &mut Heads, of: &After) -> bool {
+    heads.get(&(of.tenant.clone(), of.conversation)).map_or(0, |head| head.state.last_seq) == of.seq
 }
 
 /// What an event changes beside the log.
@@ -303,7 +325,7 @@ async fn send(
     shared: &Shared,
     heads: &mut Heads,
     writes: &[Write],
-    found: &[Option<Vec<Option<Box<Record>>>>],
+    found: &[Found],
     beside: &Beside,
 ) -> Result<Option<Vec<usize>>> {
     let live = || writes.iter().zip(found).filter_map(|(write, found)| found.as_ref().map(|found| (write, found)));
@@ -440,7 +462,7 @@ async fn outbox(link: &Link, shared: &Shared, outgoing: &[(Key, u64, u64)]) -> R
     link.execute(OUTBOX, &[&shards, &tenants, &slices(&ids), &first, &last]).await.map(drop)
 }
 
-async fn deliveries(link: &Link, writes: &[Write], found: &[Option<Vec<Option<Box<Record>>>>]) -> Result<Vec<usize>> {
+async fn deliveries(link: &Link, writes: &[Write], found: &[Found]) -> Result<Vec<usize>> {
     let mut counts = vec![0; writes.len()];
     let live = writes.iter().zip(found).enumerate().filter(|(_, (_, found))| found.is_some());
     let all: Vec<_> = live.flat_map(|(at, (write, _))| write.deliveries.iter().map(move |one| (at, one))).collect();

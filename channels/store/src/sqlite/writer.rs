@@ -228,6 +228,13 @@ impl Work<'_> {
         {
             return Ok(Err(refused));
         }
+        for of in &write.after {
+            let key = (of.tenant.clone(), of.conversation);
+            self.knows(&key)?;
+            if self.heads.get(&key).map_or(0, |head| head.state.last_seq) != of.seq {
+                return Ok(Err(StoreError::GoneOn { conversation: of.conversation, seq: of.seq }));
+            }
+        }
         for of in &write.persons {
             let key = (of.tenant.clone(), of.conversation);
             let begins = write.events.iter().any(|one| one.record.conversation == key.1 && one.record.tenant == key.0);
@@ -291,7 +298,8 @@ impl Work<'_> {
         let record = &mut pending.record;
         let key = (record.tenant.clone(), record.conversation);
         self.knows(&key)?;
-        record.seq = self.heads.get(&key).map_or(1, |head| head.state.last_seq + 1);
+        let (last, epoch) = self.heads.get(&key).map_or((0, 1), |head| (head.state.last_seq, head.state.epoch));
+        (record.seq, record.epoch) = (last + 1, epoch.max(pending.epoch));
         if !rows::insert(self.db, record, &pending.data, pending.extensions.as_deref())? {
             let there = rows::find(self.db, &record.tenant, &record.event.source, &record.event.id)?;
             return Ok(Some(Box::new(there.ok_or(rusqlite::Error::QueryReturnedNoRows)?)));

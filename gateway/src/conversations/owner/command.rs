@@ -1,0 +1,197 @@
+//! What the house asks of a conversation's owner, and what it answers.
+
+use ark_conversation::event::{Part, SessionCloseReason};
+use ark_conversation::machine::{Conversation, Handled, Input, Refused};
+use ark_conversation::{Content, ConversationId, LegId, Owner, Tenant};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// Something that somebody of the house wants of a conversation. Who they are was authenticated before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Whose data it is.
+    pub tenant: Tenant,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Who asks.
+    pub by: Owner,
+    /// What.
+    #[serde(flatten)]
+    pub wish: Wish,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "wish", rename_all = "snake_case")]
+pub enum Wish {
+    /// Write to the customer.
+    Reply {
+        /// The author's key: the same message again has the same key, and is sent once.
+        key: String,
+        /// The epoch in which they believe to be. None: whatever it is; a conversation that waits in a queue, or that a plan has, is
+        /// claimed first, in the same commit.
+        epoch: Option<u64>,
+        /// By which leg; none: the thread that was active last.
+        leg: Option<LegId>,
+        /// What.
+        parts: Vec<Part>,
+        /// Which message it answers.
+        reply_to: Option<String>,
+    },
+    /// Own it: out of the queue, from a plan, by an offer that was made to them, or taken up again after its end. Owning it already
+    /// is no error.
+    Claim {
+        /// The epoch in which they believe to be; none: whatever it is.
+        epoch: Option<u64>,
+    },
+    /// Close it.
+    Resolve {
+        /// The epoch in which they believe to be; none: whatever it is.
+        epoch: Option<u64>,
+        /// How it was settled.
+        disposition: Option<String>,
+        /// What they wrote to it.
+        note: Option<Content>,
+    },
+}
+
+/// What came of a command, once it is in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Who owns the conversation now.
+    pub owner: Owner,
+    /// Ownership now.
+    pub epoch: u64,
+    /// `seq` of the log's last record.
+    pub last_seq: u64,
+    /// Whether a message of this key had been taken before: nothing was sent now.
+    pub duplicate: bool,
+}
+
+/// Why nothing came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", content = "detail", rename_all = "snake_case")]
+pub enum CommandError {
+    /// There is none.
+    #[error("there is no conversation {0}")]
+    NoConversation(ConversationId),
+    /// Ownership has moved on.
+    #[error("the conversation changed hands meanwhile: its epoch is {current}, not the one given; read it again")]
+    StaleEpoch {
+        /// The epoch now.
+        current: u64,
+    },
+    /// Somebody else owns it.
+    #[error("the conversation belongs to {owner}: only its owner may do this")]
+    NotOwner {
+        /// Who.
+        owner: Owner,
+    },
+    /// Nothing is open.
+    #[error("the conversation is closed: claim it to take it up again")]
+    Closed,
+    /// It cannot be done as asked.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now. It may have been done all the same; asked again with the same key, a message is sent once.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The answer to a command.
+pub type Outcome = Result<Done, CommandError>;
+
+/// A command that waits here for its answer.
+pub(super) struct Asked {
+    pub(super) command: Command,
+    pub(super) reply: oneshot::Sender<Outcome>,
+    pub(super) tries: u32,
+}
+
+/// Lets a machine do what is wanted. On an error the machine may have begun something: it is to be dropped, not polled.
+pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Command) -> Outcome {
+    let Command { conversation, by, wish, .. } = command;
+    let there = |machine: &Conversation| machine.state().map(|state| state.epoch);
+    let current = there(machine).ok_or(CommandError::NoConversation(conversation))?;
+    let given = match &wish {
+        Wish::Reply { epoch, .. } | Wish::Claim { epoch } | Wish::Resolve { epoch, .. } => *epoch,
+    };
+    let mut duplicate = false;
+    match wish {
+        Wish::Reply { key, epoch, leg, parts, reply_to } => {
+            let say = |machine: &mut Conversation, epoch| {
+                let (author, key, parts, reply_to) = (by.clone(), key.clone(), parts.clone(), reply_to.clone());
+                machine.handle(now, Input::Outbound { author, epoch, key, leg, parts, reply_to })
+            };
+            let handled = match say(machine, epoch.unwrap_or(current)) {
+                Err(Refused::NotOwner) if epoch.is_none() => {
+                    claim(machine, now, &by)?;
+                    say(machine, there(machine).unwrap_or(current))
+                }
+                handled => handled,
+            };
+            duplicate = handled.map_err(|refused| told(machine, refused))? == Handled::Duplicate;
+        }
+        Wish::Claim { .. } => {
+            if let Some(given) = given.filter(|given| *given != current) {
+                let owns = machine.state().is_some_and(|state| state.is_open() && state.owner.as_ref() == Some(&by));
+                // Asked again after it was done.
+                if !(owns && given + 1 == current) {
+                    return Err(CommandError::StaleEpoch { current });
+                }
+            } else {
+                claim(machine, now, &by)?;
+            }
+        }
+        Wish::Resolve { epoch, disposition, note } => {
+            let expected_epoch = epoch.unwrap_or(current);
+            let reason = SessionCloseReason::Resolved;
+            let close = Input::Close { by, expected_epoch, reason, disposition, note };
+            machine.handle(now, close).map_err(|refused| told(machine, refused))?;
+        }
+    }
+    let state = machine.state().ok_or(CommandError::NoConversation(conversation))?;
+    let owner = state.owner.clone().unwrap_or_else(|| Owner::Queue(String::new()));
+    Ok(Done { owner, epoch: state.epoch, last_seq: state.last_seq, duplicate })
+}
+
+/// Makes somebody the owner, from whatever hands it may be taken out of.
+fn claim(machine: &mut Conversation, now: Timestamp, by: &Owner) -> Result<(), CommandError> {
+    let Some(state) = machine.state() else { return Ok(()) };
+    if !state.is_open() {
+        let reopened = machine.handle(now, Input::Reopen { by: by.clone() });
+        return reopened.map(drop).map_err(|refused| told(machine, refused));
+    }
+    let (owner, expected_epoch) = (state.owner.clone(), state.epoch);
+    let offer = state.offer.as_ref().filter(|offer| offer.to == *by).map(|offer| offer.offer);
+    let (by, input) = (by.clone(), |by, expected_epoch| Input::Take { by, expected_epoch });
+    let handled = match (owner, offer) {
+        (Some(owner), _) if owner == by => return Ok(()),
+        (_, Some(offer)) => machine.handle(now, Input::Accept { by, offer, expected_epoch }),
+        // A person goes before a plan: by way of the queue, as when the plan itself gives up.
+        (Some(bot @ Owner::Bot(_)), None) => {
+            let queue = machine.policy().queue.clone();
+            let release = Input::Release { by: bot, expected_epoch, queue, priority: 0 };
+            machine.handle(now, release).and_then(|_| machine.handle(now, input(by, expected_epoch + 1)))
+        }
+        (Some(owner @ Owner::Agent(_)), None) => return Err(CommandError::NotOwner { owner }),
+        (_, None) => machine.handle(now, input(by, expected_epoch)),
+    };
+    handled.map(drop).map_err(|refused| told(machine, refused))
+}
+
+/// A machine's refusal in the words of the one who asked.
+fn told(machine: &Conversation, refused: Refused) -> CommandError {
+    let state = machine.state();
+    match refused {
+        Refused::Fenced { current } => CommandError::StaleEpoch { current },
+        Refused::Closed => CommandError::Closed,
+        Refused::NotOwner => match state.and_then(|state| state.owner.clone()) {
+            Some(owner) => CommandError::NotOwner { owner },
+            None => CommandError::Refused(refused.to_string()),
+        },
+        Refused::Undrained => CommandError::Unavailable(refused.to_string()),
+        other => CommandError::Refused(other.to_string()),
+    }
+}

@@ -1,0 +1,62 @@
+//! Every bound of the owner, named.
+
+use std::time::Duration;
+
+/// Rows of the inbox in one look.
+pub const PAGE: usize = 256;
+/// Rows that are being committed; below that the next page is read.
+pub const AHEAD_ROWS: usize = 1_024;
+/// Events of one commit: what makes a batch full.
+pub const BATCH_EVENTS: usize = 512;
+/// Conversations that are open in memory, the most recently used: 2 to 30 KiB each, so a quarter of a GiB at the very most. The
+/// others are opened from their logs when something comes.
+pub const MACHINES_MAX: usize = 8_192;
+/// Logs that are read at once.
+pub const OPENING: usize = 16;
+/// Deadlines that are kept; the latest go first and are found again with the next look over all open conversations.
+pub const DEADLINES_MAX: usize = 200_000;
+/// Deadlines in one turn.
+pub const TURN_DEADLINES: usize = 256;
+/// Conversations in one page of a look over all that are open.
+pub const LOOK_PAGE: usize = 500;
+/// Deadlines, and ends of calls, that wait for the owner.
+pub const NOTES: usize = 1_024;
+/// Commands that wait for the owner; one more is refused.
+pub const COMMANDS: usize = 1_024;
+/// Commands in one turn.
+pub const TURN_COMMANDS: usize = 64;
+/// Times that a command is decided anew because somebody wrote to its conversation in between.
+pub const COMMAND_TRIES: u32 = 16;
+/// What follows from commits, kept for a listener that does not keep up; the oldest goes first, and it is told.
+pub const HAPPENINGS: usize = 4_096;
+/// How often the inbox is looked at without a wake-up: so late is a message whose wake-up was lost.
+pub const POLL: Duration = Duration::from_secs(1);
+/// How often parked rows that are to be taken up again are looked for without a word.
+pub const PARKED_POLL: Duration = Duration::from_secs(5);
+/// Parked rows in one turn.
+pub const TURN_PARKED: usize = 64;
+/// How long a parked row is being taken up before another gateway may.
+pub const PARKED_CLAIM: Duration = Duration::from_secs(30);
+/// Rows too large to be parked, which stay in the inbox and are passed over.
+pub const STUCK_MAX: usize = 4_096;
+/// Pause after the store failed; doubled up to [`RETRY_MAX`].
+pub const RETRY_MIN: Duration = Duration::from_millis(50);
+/// The longest such pause.
+pub const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Pause after a lease has passed on: by then it is known whose the shard is.
+pub const FENCED_PAUSE: Duration = Duration::from_millis(200);
+/// How long a command waits for its answer, wherever its conversation's owner is. It may be done all the same.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// How often the answer from another gateway is looked for.
+pub const ANSWER_EVERY: Duration = Duration::from_millis(20);
+/// Commands that wait for another gateway's answer.
+pub const ASKED_ELSEWHERE: usize = 256;
+/// How long answers that were fetched, and parked rows that were taken in, are kept.
+pub const FORGET_AFTER: Duration = Duration::from_secs(3_600);
+/// How long the end of the process waits for what is being committed.
+pub const STOP_MAX: Duration = Duration::from_secs(5);
+/// Pause before a bus is asked again that did not let us read.
+pub const BUS_AGAIN: Duration = Duration::from_secs(1);
+
+const _: () = assert!(PAGE <= AHEAD_ROWS);
+const _: () = assert!(BATCH_EVENTS < ark_store::limits::APPEND_EVENTS_MAX);
