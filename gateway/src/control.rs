@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::call::TalkAction;
+use crate::channel_host::ChannelHost;
 use crate::conversations::owner::Conversations;
 use crate::live::LiveBoard;
 use crate::telemetry::Sample;
@@ -256,6 +257,10 @@ pub trait Control: Send + Sync + 'static {
     }
     /// The owner of conversations; none when nobody works on them.
     fn conversations(&self) -> Option<Conversations> {
+        None
+    }
+    /// The channels' host; none when there is none.
+    fn channels(&self) -> Option<Arc<ChannelHost>> {
         None
     }
     /// The webhooks; none when there is nothing that could send them.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::channel_host::Files;
 use crate::http::file_below;
 use crate::pages::Pages;
 
@@ -116,8 +117,20 @@ pub async fn erase(
     }
     let now = Timestamp::now();
     let mut done = Erasure::default();
+    let attachments = Files::new(files.join("attachments"));
     for conversation in found.conversations {
         for reference in media(store, tenant, conversation).await? {
+            match attachments.remove(&reference).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    done.files += 1;
+                    continue;
+                }
+                Err(error) => {
+                    done.files_left.push(format!("{reference}: {error}"));
+                    continue;
+                }
+            }
             let Some(path) = file_below(files, &reference) else { continue };
             match std::fs::remove_file(&path) {
                 Ok(()) => done.files += 1,

@@ -286,6 +286,8 @@ impl LiveBoard {
                 }
                 fits
             }
+            // Of this moment: nothing is remembered of it.
+            Live::Typing(_) => true,
         };
         if given {
             self.give(std::slice::from_ref(event));

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
+use crate::channel_host::{self, ChannelHost, HostConfig};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport};
 use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
 use crate::conversations::owner::{self, Conversations};
@@ -94,6 +95,9 @@ pub enum StartError {
     /// A webhook that cannot be used.
     #[error("{0}")]
     Webhook(String),
+    /// A channel that cannot be used.
+    #[error("{0}")]
+    Channel(String),
     /// No hotline has a plan that can answer.
     #[error("no hotline can answer:\n{0}")]
     NoPlan(String),
@@ -128,6 +132,7 @@ pub struct Gateway {
     site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
+    channel_tasks: channel_host::Tasks,
     /// Says to the other gateways what is so here.
     live_task: LiveTask,
 }
@@ -187,8 +192,10 @@ impl Gateway {
         attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
+        let (channels, channel_tasks) = start_channels(&config, &tenant, (&store, &bus), &conversations)?;
         let control: Arc<dyn Control> = Arc::new(Running {
             webhooks,
+            channels,
             webrtc: Arc::clone(&webrtc),
             config: Arc::clone(&config),
             switch: switch.clone(),
@@ -222,6 +229,7 @@ impl Gateway {
             site,
             watcher,
             webhook_tasks,
+            channel_tasks,
             live_task,
         })
     }
@@ -272,6 +280,7 @@ impl Gateway {
         let _ = self.web_stop.send(true);
         // Streams are cut; whoever still reads an answer has this long.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.web_task).await;
+        self.channel_tasks.stop().await;
         drop(self.engine);
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
@@ -345,6 +354,29 @@ fn attach(
     webrtc.attach(switch.clone());
     plans.attach(switch.clone());
     tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(config)));
+}
+
+/// Every `[[channel]]`.
+fn start_channels(
+    config: &Config,
+    tenant: &Tenant,
+    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    conversations: &Conversations,
+) -> Result<(Arc<ChannelHost>, channel_host::Tasks), StartError> {
+    let accounts = channel_host::accounts(config, tenant).map_err(StartError::Channel)?;
+    let (ingest, gateway) = (conversations.ingest(), config.gateway.id.clone());
+    let typists = channel_host::Typists::start(ingest.clone(), Arc::clone(bus), tenant.clone(), gateway);
+    let host = HostConfig {
+        tenant: tenant.clone(),
+        gateway: config.gateway.id.clone(),
+        store: Arc::clone(store),
+        bus: Some(Arc::clone(bus)),
+        inlet: Arc::new(channel_host::ToOwner(ingest.clone())),
+        live: Arc::new(typists),
+        files: channel_host::Files::new(config.files.attachments()),
+        saved: config.gateway.data.join("channels"),
+    };
+    Ok(ChannelHost::start(host, accounts))
 }
 
 fn start_webhooks(
@@ -648,6 +680,7 @@ struct Running {
     live: Arc<LiveBoard>,
     conversations: Conversations,
     webhooks: Arc<Webhooks>,
+    channels: Arc<ChannelHost>,
     webrtc: Arc<WebRtc>,
 }
 
@@ -718,6 +751,7 @@ impl Running {
         ];
         samples.extend(self.conversations.samples().await);
         samples.extend(self.webhooks.samples().await);
+        samples.extend(self.channels.samples());
         samples
     }
 }
@@ -821,6 +855,10 @@ impl Control for Running {
         Some(self.conversations.clone())
     }
 
+    fn channels(&self) -> Option<Arc<ChannelHost>> {
+        Some(Arc::clone(&self.channels))
+    }
+
     fn webhooks(&self) -> Option<Arc<Webhooks>> {
         Some(Arc::clone(&self.webhooks))
     }
@@ -855,6 +893,7 @@ impl Control for Running {
                 items.push(site.ready());
             }
             items.push(self.conversations.ready());
+            items.extend(self.channels.readiness());
             let dropped = self.log.stats().dropped.load(std::sync::atomic::Ordering::Relaxed);
             items.push(ready("log", true, format!("{dropped} events were lost since the start")));
             for (name, live, complaint) in self.plans.state() {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Direction, Role, SupervisionMode};
+use crate::event::{Direction, Party, Role, SupervisionMode};
 use crate::id::{ConversationId, LegId, Tenant};
 
 /// Something that is so just now, and who says it.
@@ -41,12 +41,15 @@ pub enum Live {
     /// A gateway came, is here, or goes.
     #[serde(rename = "ark.live.gateway.v1")]
     Gateway(LiveGateway),
+    /// Somebody types.
+    #[serde(rename = "ark.live.typing.v1")]
+    Typing(LiveTyping),
 }
 
 impl Live {
     /// The name of every type.
-    pub const TYPES: [&'static str; 4] =
-        ["ark.live.call.v1", "ark.live.call.over.v1", "ark.live.queue.v1", "ark.live.gateway.v1"];
+    pub const TYPES: [&'static str; 5] =
+        ["ark.live.call.v1", "ark.live.call.over.v1", "ark.live.queue.v1", "ark.live.gateway.v1", "ark.live.typing.v1"];
 
     /// Its name.
     #[must_use]
@@ -56,18 +59,20 @@ impl Live {
             Self::CallOver(_) => Self::TYPES[1],
             Self::Queue(_) => Self::TYPES[2],
             Self::Gateway(_) => Self::TYPES[3],
+            Self::Typing(_) => Self::TYPES[4],
         }
     }
 
     /// The schema of each type's `data`, in the order of [`Live::TYPES`].
     #[must_use]
     pub fn data_schemas() -> Vec<(&'static str, Schema)> {
-        let [call, over, queue, gateway] = Self::TYPES;
+        let [call, over, queue, gateway, typing] = Self::TYPES;
         vec![
             (call, schema_for!(LiveCall)),
             (over, schema_for!(LiveCallOver)),
             (queue, schema_for!(LiveQueue)),
             (gateway, schema_for!(LiveGateway)),
+            (typing, schema_for!(LiveTyping)),
         ]
     }
 }
@@ -177,6 +182,19 @@ pub struct LiveGateway {
     /// Whether everything of this gateway follows: what was said of it before counts no more.
     #[serde(default)]
     pub anew: bool,
+}
+
+/// Somebody types, in a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveTyping {
+    /// In which.
+    pub conversation: ConversationId,
+    /// On which of its threads: `/ark/{tenant}/{adapter}/{account}/{thread}`.
+    pub source: String,
+    /// Who.
+    pub sender: Party,
+    /// Whether they began or stopped.
+    pub on: bool,
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_conversation::channel::{
-    Ack, Channel, DeliveryId, FetchFailure, FileKind, Health, HttpCall, HttpReply, HttpRequest, In, Ingest, Out,
-    Outbound, Outcome, RequestId, SocketId, Token,
+    Ack, Channel, DeliveryId, FetchFailure, FileKind, Health, HttpCall, HttpReply, HttpRequest, In, Ingest, Manifest,
+    Out, Outbound, Outcome, RequestId, SocketId, Token,
 };
 use ark_conversation::event::Media;
 use ark_conversation::{Assurance, CloudEvent, Event, Tenant, ThreadSource};
@@ -95,6 +95,8 @@ pub(super) struct Shared {
     pub(super) inlet: Arc<dyn Inlet>,
     pub(super) live: Arc<dyn Live>,
     pub(super) numbers: Arc<Numbers>,
+    /// What the machine can do, as it said last.
+    pub(super) manifest: Mutex<Manifest>,
     /// Where what the machine saved is kept.
     pub(super) saved: PathBuf,
 }
@@ -232,6 +234,8 @@ impl Account {
             Out::Ingest(ingest) => self.ingest(ingest),
             Out::Live(event) => self.shared.live.pass_on(*event),
             Out::Fetch { fetch, from, what, name } => self.fetch(fetch, *from, what, name),
+            Out::Keep { fetch, bytes, what, name } => self.keep_file(fetch, bytes, what, name),
+            Out::ReplyFile { request, reference } => self.reply_file(request, reference),
             Out::Settle { delivery, outcome } => {
                 if let Some(waiting) = self.sends.remove(&delivery) {
                     let _ = waiting.send(outcome);
@@ -244,6 +248,9 @@ impl Account {
                 return Some(In::Token { name, token });
             }
             Out::WakeAt(at) => self.wake_at = Some(at),
+            Out::Manifest(manifest) => {
+                *self.shared.manifest.lock().unwrap_or_else(PoisonError::into_inner) = *manifest;
+            }
             Out::Health(health) => self.health(health),
             Out::Note(note) => {
                 tracing::warn!(channel = %self.shared.who.account, "{note}");
@@ -308,6 +315,34 @@ impl Account {
             let _place = fetches.acquire_owned().await;
             let answer = fetch_file(&shared, from, what, name).await;
             inputs.say(Said::Input(In::Fetched { fetch, answer })).await;
+        });
+    }
+
+    fn keep_file(&self, fetch: u64, bytes: Vec<u8>, what: FileKind, name: Option<String>) {
+        let (shared, inputs) = (Arc::clone(&self.shared), self.inputs.clone());
+        tokio::spawn(async move {
+            let answer = shared.files.keep(bytes, what, name).await;
+            inputs.say(Said::Input(In::Fetched { fetch, answer })).await;
+        });
+    }
+
+    fn reply_file(&mut self, request: RequestId, reference: String) {
+        let Some(waiting) = self.asked.remove(&request) else { return };
+        let files = self.shared.files.clone();
+        tokio::spawn(async move {
+            let file = files.find(&reference).await;
+            let bytes = files.read(&reference).await;
+            let reply = match (file, bytes) {
+                (Some((kept, _)), Ok(body)) => {
+                    let headers = vec![
+                        ("content-type".to_owned(), kept.mime),
+                        ("content-disposition".to_owned(), "attachment".to_owned()),
+                    ];
+                    HttpReply { status: 200, headers, body }
+                }
+                _ => HttpReply::text(404, "there is no such file"),
+            };
+            let _ = waiting.send(reply);
         });
     }
 

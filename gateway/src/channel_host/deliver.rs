@@ -1,11 +1,11 @@
 //! Messages of the house on their way out: claimed, made to fit, sent, and what came of them written back to the log.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ark_conversation::channel::{Manifest, Outbound, Outcome};
+use ark_conversation::channel::{Outbound, Outcome};
 use ark_conversation::event::{MessageOut, Receipt, ReceiptReason, ReceiptState};
 use ark_conversation::{CloudEvent, Event, ThreadSource};
 use ark_store::{Delivery, Outcome as Settled, Store};
@@ -21,7 +21,6 @@ use super::wire::pause;
 pub(super) struct Target {
     pub(super) shared: Arc<Shared>,
     pub(super) inputs: Inputs,
-    pub(super) manifest: Manifest,
     pub(super) pace: tokio::sync::Mutex<Pace>,
     pub(super) places: Arc<Semaphore>,
 }
@@ -115,7 +114,7 @@ fn target_of(
 /// Sends one message and writes what came of it to the log; then what the store is told.
 async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Settled {
     let outcome = match &mut event.event {
-        Event::MessageOut(message) => match fit(&target.manifest, message) {
+        Event::MessageOut(message) => match fit(target, message) {
             Ok(()) => hand_over(target, event.clone(), delivery).await,
             Err(text) => Outcome::Failed { code: "unsupported".to_owned(), text: Some(text) },
         },
@@ -130,12 +129,13 @@ async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Se
                 after: after.map_or(own, |after| after.max(Duration::from_millis(1))),
             };
         }
+        Outcome::Accepted { native_id } => (ReceiptState::Accepted, None, native_id, Settled::Delivered),
         Outcome::Sent { native_id } => (ReceiptState::Sent, None, native_id, Settled::Delivered),
         Outcome::Retry { code, .. } => failed(&code, Some("given up after many tries".to_owned())),
         Outcome::Failed { code, text } => failed(&code, text),
         Outcome::Unknown => failed("outcome_unknown", None),
     };
-    let number = if state == ReceiptState::Sent { &numbers.sent } else { &numbers.failed };
+    let number = if settled == Settled::Delivered { &numbers.sent } else { &numbers.failed };
     number.fetch_add(1, Ordering::Relaxed);
     match receipt(target, &event, state, native_id, reason).await {
         Ok(()) => settled,
@@ -154,7 +154,8 @@ fn failed(code: &str, text: Option<String>) -> (ReceiptState, Option<ReceiptReas
 }
 
 /// Makes a message what its channel can carry.
-fn fit(manifest: &Manifest, message: &mut MessageOut) -> Result<(), String> {
+fn fit(target: &Target, message: &mut MessageOut) -> Result<(), String> {
+    let manifest = target.shared.manifest.lock().unwrap_or_else(PoisonError::into_inner);
     let degraded = manifest.degrade(&message.parts, |_| None).map_err(|error| error.to_string())?;
     message.parts = degraded.parts;
     Ok(())

@@ -12,6 +12,10 @@ pub const INGEST_MAX: usize = 512;
 pub const INGEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest body of a provider's request.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bodies above [`REQUEST_BYTES_MAX`] that are read at once: files that adapters bring, of at most [`FILE_BYTES_MAX`].
+pub const LARGE_BODIES_MAX: usize = 8;
+/// How long a request's body may take to come.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a provider waits for its answer before it hears 503.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Calls of one account that are under way.
@@ -37,7 +41,7 @@ pub const FETCHES_MAX: usize = 8;
 /// Tries to fetch a file, the first included.
 pub const FETCH_TRIES: u32 = 3;
 /// Largest file of a customer.
-pub const FILE_BYTES_MAX: u64 = 50 << 20;
+pub const FILE_BYTES_MAX: u64 = 25 << 20;
 /// Largest picture of a customer, in bytes.
 pub const IMAGE_BYTES_MAX: u64 = 20 << 20;
 /// Most pixels of a picture: 50 megapixels; what would take more memory to decode is a bomb.

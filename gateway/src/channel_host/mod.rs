@@ -11,9 +11,11 @@
 //! answer and its receipt in the log.
 
 mod account;
+mod build;
 mod deliver;
 mod files;
 pub mod limits;
+mod site;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
+use ark_bus::Bus;
 use ark_conversation::channel::{Channel, Health, Hosts, HttpReply, HttpRequest, Manifest};
 use ark_conversation::{Assurance, CloudEvent, Tenant};
 use ark_store::Store;
@@ -40,7 +43,9 @@ use limits::*;
 use wire::Wire;
 
 pub use account::Numbers;
+pub use build::{account, accounts};
 pub use files::{Files, Kept};
+pub use site::{ToOwner, Typists};
 
 use crate::control::Ready;
 use crate::telemetry::{Sample, SampleKind};
@@ -86,6 +91,8 @@ pub struct HostConfig {
     pub gateway: String,
     /// The log of record.
     pub store: Arc<dyn Store>,
+    /// What tells of commits; none: what is due is looked for.
+    pub bus: Option<Arc<dyn Bus>>,
     /// Where what came in is kept.
     pub inlet: Arc<dyn Inlet>,
     /// Where what is never kept goes.
@@ -132,7 +139,7 @@ struct Running {
     adapter: String,
     inputs: Inputs,
     numbers: Arc<Numbers>,
-    manifest: Manifest,
+    shared: Arc<Shared>,
 }
 
 /// The host's tasks.
@@ -161,7 +168,9 @@ impl ChannelHost {
         for AccountConfig { name, channel, adapter, hosts, assurance } in accounts {
             let manifest = channel.manifest().clone();
             let numbers = Arc::new(Numbers::default());
+            let out_per_s = manifest.limits.out_per_s;
             let shared = Arc::new(Shared {
+                manifest: std::sync::Mutex::new(manifest),
                 who: Identity {
                     tenant: config.tenant.clone(),
                     adapter: adapter.clone(),
@@ -178,14 +187,13 @@ impl ChannelHost {
             let (account, inputs) = Account::new(channel, Arc::clone(&shared));
             tasks.spawn(account.run(stopped.clone()));
             let target = Target {
-                shared,
+                shared: Arc::clone(&shared),
                 inputs: inputs.clone(),
-                manifest: manifest.clone(),
-                pace: Mutex::new(Pace::new(manifest.limits.out_per_s)),
+                pace: Mutex::new(Pace::new(out_per_s)),
                 places: Arc::new(Semaphore::new(SENDS_MAX)),
             };
             adapters.entry(adapter.clone()).or_default().insert(name.clone(), Arc::new(target));
-            running.insert(name, Running { adapter, inputs, numbers, manifest });
+            running.insert(name, Running { adapter, inputs, numbers, shared });
         }
         let mut wake = Vec::new();
         for (adapter, targets) in adapters {
@@ -194,8 +202,11 @@ impl ChannelHost {
             let (gateway, store) = (config.gateway.clone(), Arc::clone(&config.store));
             tasks.spawn(deliver::run(adapter, gateway, store, targets, due, stopped.clone()));
         }
-        let host = Self { accounts: running, wake, files: config.files };
-        (Arc::new(host), Tasks { stop, tasks })
+        let host = Arc::new(Self { accounts: running, wake, files: config.files });
+        if let (Some(bus), false) = (config.bus, host.accounts.is_empty()) {
+            tasks.spawn(site::listen(bus, Arc::clone(&host), stopped));
+        }
+        (host, Tasks { stop, tasks })
     }
 
     /// Something was committed: messages may be due.
@@ -227,8 +238,9 @@ impl ChannelHost {
 
     /// What an account's machine says of itself.
     #[must_use]
-    pub fn manifest(&self, account: &str) -> Option<&Manifest> {
-        self.accounts.get(account).map(|running| &running.manifest)
+    pub fn manifest(&self, account: &str) -> Option<Manifest> {
+        let shared = &self.accounts.get(account)?.shared;
+        Some(shared.manifest.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Every account, by name.
@@ -257,13 +269,16 @@ impl ChannelHost {
         self.accounts.iter().map(view).collect()
     }
 
-    /// Items of readiness: one that is broken or down is told and stops nothing else.
+    /// Items of readiness: one that is broken or down is told, and the gateway is ready all the same.
     #[must_use]
     pub fn readiness(&self) -> Vec<Ready> {
         let item = |view: ChannelView| Ready {
             name: format!("channel {}", view.name),
-            ok: !matches!(view.state.as_str(), "down" | "broken"),
-            detail: view.why.unwrap_or_else(|| format!("{} messages in, {} out", view.kept, view.sent)),
+            ok: true,
+            detail: match view.why {
+                Some(why) => format!("{}: {why}", view.state),
+                None => format!("{} messages in, {} out", view.kept, view.sent),
+            },
         };
         self.views().into_iter().map(item).collect()
     }

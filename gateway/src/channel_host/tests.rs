@@ -123,6 +123,7 @@ impl Site {
             tenant: Tenant::MAIN,
             gateway: "gw1".to_owned(),
             store: Arc::clone(&store),
+            bus: None,
             inlet: Arc::clone(&keeper) as Arc<dyn Inlet>,
             live: Arc::new(Nowhere),
             files: Files::new(folder.path().join("attachments")),

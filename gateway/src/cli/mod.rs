@@ -6,6 +6,7 @@
 mod bench;
 mod bus;
 mod call;
+mod channel;
 pub mod client;
 mod config;
 mod conversation;
@@ -70,6 +71,9 @@ enum Command {
     /// See, begin and end calls on the running gateway
     #[command(subcommand)]
     Call(call::CallCommand),
+    /// See the site's channels
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
     /// See the site's webhooks, try them, and send again what they gave up
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
@@ -114,6 +118,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Dialplan(command) => dialplan::run(command),
         Command::Bench(command) => bench::run(&command),
         Command::Call(command) => call::run(command),
+        Command::Channel(command) => channel::run(command),
         Command::Webhook(command) => webhook::run(command),
         Command::Conversation(command) => conversation::run(command),
         Command::Bus(command) => bus::run(command),

@@ -9,7 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::nearest;
 use super::{BUILTIN, Config, Finding, Severity};
+use ark_conversation::Tenant;
+
 use crate::call::site::address_of;
+use crate::channel_host::limits::CHANNELS_MAX;
 use crate::open;
 use crate::webhooks::limits::{SECRETS_MAX, TIMEOUT_MAX, WEBHOOKS_MAX};
 use crate::webhooks::reach::{Place, may_reach};
@@ -46,6 +49,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.queues(config);
     checker.targets(config);
     checker.actions(config);
+    checker.channels(config);
     checker.webhooks(config);
     checker.trunks(config);
     checker.routes(config);
@@ -527,6 +531,26 @@ impl Checker<'_> {
                     format!("`{}` is not an http url", action.url),
                     "write \"http://127.0.0.1:9000/lookup\"",
                 );
+            }
+        }
+    }
+
+    fn channels(&mut self, config: &Config) {
+        self.unique("channel", "name", config.channel.iter().map(|channel| channel.name.as_str()));
+        if config.channel.len() > CHANNELS_MAX {
+            let many = config.channel.len();
+            self.error(&[Key("channel")], format!("{many} channels, more than {CHANNELS_MAX}"), "take some away");
+        }
+        for (index, channel) in config.channel.iter().enumerate() {
+            let at = |key| [Key("channel"), At(index), Key(key)];
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if channel.name.is_empty() || channel.name.len() > 63 || !channel.name.chars().all(plain) {
+                let message = format!("`{}` cannot be a channel's name: it stands in paths and sources", channel.name);
+                self.error(&at("name"), message, "use 1 to 63 letters, digits, `-`, `_` or `.`");
+            } else if channel.enabled
+                && let Err(error) = crate::channel_host::account(channel, &Tenant::default())
+            {
+                self.error(&at("kind"), error, "docs/channels.md says what each kind needs");
             }
         }
     }

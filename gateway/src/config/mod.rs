@@ -8,9 +8,11 @@ mod error;
 mod reference;
 mod values;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ark_conversation::Assurance;
 use ark_media::codec::{self, CodecRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,9 @@ pub struct Config {
     /// Named HTTP requests that a plan's `http` may make.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub action: Vec<Action>,
+    /// Where customers write: accounts at providers, pages, adapters of others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channel: Vec<Channel>,
     /// Where committed events are POSTed as they happen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub webhook: Vec<Webhook>,
@@ -332,6 +337,11 @@ impl Files {
         self.folder().join("recordings")
     }
 
+    /// Where what customers sent is kept.
+    pub fn attachments(&self) -> PathBuf {
+        self.folder().join("attachments")
+    }
+
     /// Where synthesised prompts are kept.
     pub fn prompts(&self) -> PathBuf {
         self.folder().join("prompts")
@@ -485,6 +495,32 @@ pub struct Action {
     /// Sent as `Authorization: Bearer ...`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Secret>,
+}
+
+/// `[[channel]]`: where customers write (docs/channels.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// A short name: providers call `/hooks/NAME`, and it stands in the source of every event. Keep it: threads are known by it.
+    pub name: String,
+    /// What it is: `"http"` for an adapter of your own; `"dingtalk"`, `"wechat"`, `"wecom"`, `"alipay"`.
+    pub kind: String,
+    /// Off: requests are answered 404 and nothing is sent; what is left for it waits.
+    #[serde(default = "on")]
+    pub enabled: bool,
+    /// How sure this channel may be of whom it speaks with, at most: `"asserted"`, `"channel_verified"`, `"otp"` or `"sso"`.
+    #[serde(default = "channel_verified")]
+    pub assurance: Assurance,
+    /// Its secrets by name, each as `{ file = "secrets/shop" }` or `{ env = "SHOP_SECRET" }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// What this kind of channel needs beside: docs/channels.md has a table for each.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+fn channel_verified() -> Assurance {
+    Assurance::ChannelVerified
 }
 
 /// `[[webhook]]`: where committed events are POSTed as they happen (docs/webhooks.md).

@@ -9,12 +9,14 @@ mod assets;
 mod asyncapi;
 mod auth;
 pub(crate) mod bus;
+mod channels;
 mod desk;
 pub(crate) mod erasures;
 mod error;
 mod events;
 mod health;
 mod history;
+mod hooks;
 pub mod limits;
 pub(crate) mod mask;
 mod recordings;
@@ -34,7 +36,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::routing::{MethodRouter, any, delete, get, patch, post};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -162,6 +164,7 @@ fn api_routes() -> Routes {
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
         ("/api/v1/calls/{id}/supervisors/{leg}", patch(talk::supervise_as).delete(talk::stop_supervising)),
+        ("/api/v1/channels", get(channels::list)),
         ("/api/v1/conversations", get(api::conversations)),
         ("/api/v1/conversations/{id}", get(api::conversation)),
         ("/api/v1/conversations/{id}/claim", post(desk::claim)),
@@ -172,6 +175,7 @@ fn api_routes() -> Routes {
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
         ("/api/v1/history", get(history::history)),
+        ("/api/v1/media/{id}", get(channels::media)),
         ("/api/v1/plans", get(api::plans)),
         ("/api/v1/plans/{name}/publish", post(api::publish)),
         ("/api/v1/plans/{name}/rollback", post(api::rollback)),
@@ -203,6 +207,9 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/rtc", get(rtc::socket))
         .route("/whip/{target}", post(rtc::whip).options(rtc::whip_options))
         .route("/whip/{target}/{name}", delete(rtc::whip_end).patch(rtc::whip_patch).options(rtc::whip_options))
+        // Each channel looks itself who may: by its provider's signature.
+        .route("/hooks/{account}", any(hooks::hook))
+        .route("/hooks/{account}/{*rest}", any(hooks::below))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     open.merge(guarded)

@@ -50,7 +50,7 @@ pub type DeliveryId = u64;
 /// The host calls [`Self::handle`], then [`Self::poll`] until it is empty. Every queue within is bounded; a machine that
 /// is asked too much answers 503, [`Outcome::Retry`], or closes a socket, and says so.
 pub trait Channel: Send {
-    /// What it can do. Does not change while it lives.
+    /// What it can do. When that changes it says so by [`Out::Manifest`].
     fn manifest(&self) -> &Manifest;
 
     /// Takes an input in.
@@ -63,7 +63,7 @@ pub trait Channel: Send {
 /// What happens to a channel.
 #[derive(Debug)]
 pub enum In {
-    /// It begins: what it left with [`Out::Save`] in earlier lives. Always first.
+    /// It begins: what it left with [`Ingest::save`] in earlier lives. Always first.
     Begin {
         /// By the names it was saved under.
         saved: BTreeMap<String, String>,
@@ -125,6 +125,9 @@ pub enum In {
         /// Which.
         name: &'static str,
     },
+    /// Something of the house that is shown and never kept: somebody is typing. A channel that cannot show it passes over
+    /// it; nothing is answered.
+    Live(Box<CloudEvent>),
     /// The time that [`Out::WakeAt`] asked for has come.
     Tick,
 }
@@ -230,6 +233,24 @@ pub enum Out {
         /// Its name, as the sender called it.
         name: Option<String>,
     },
+    /// Check and keep a file that came in a request: [`In::Fetched`].
+    Keep {
+        /// To tell the answer by.
+        fetch: FetchId,
+        /// The file.
+        bytes: Vec<u8>,
+        /// What it is said to be.
+        what: FileKind,
+        /// Its name, as the sender called it.
+        name: Option<String>,
+    },
+    /// Answer a request with a stored file, 404 when there is none.
+    ReplyFile {
+        /// Which.
+        request: RequestId,
+        /// `ark-media:` and an id.
+        reference: String,
+    },
     /// What came of a message.
     Settle {
         /// Which.
@@ -253,6 +274,8 @@ pub enum Out {
     },
     /// Wake me then, not before; the latest one counts.
     WakeAt(Timestamp),
+    /// What it can do from now on: an adapter outside has told it.
+    Manifest(Box<Manifest>),
     /// How the account is, when that changed.
     Health(Health),
     /// Something an operator should know of one message or request. Never with secrets or what people wrote.
@@ -320,6 +343,11 @@ impl FileKind {
 /// What came of a try to send a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
+    /// An adapter has it durably and will tell more by receipts of its own.
+    Accepted {
+        /// The adapter's own id.
+        native_id: Option<String>,
+    },
     /// The provider took it.
     Sent {
         /// The provider's own id, to tell receipts and recalls by.

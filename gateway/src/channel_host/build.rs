@@ -1,0 +1,42 @@
+//! Accounts from the site's file.
+
+use ark_channels::settings::{Account, Secret, Secrets};
+use ark_conversation::Tenant;
+use serde_json::Value;
+
+use super::AccountConfig;
+use crate::config::{Channel, Config};
+
+/// Every account that is on.
+///
+/// # Errors
+/// A sentence that names the account and what is wrong with it.
+pub fn accounts(config: &Config, tenant: &Tenant) -> Result<Vec<AccountConfig>, String> {
+    let on = config.channel.iter().filter(|channel| channel.enabled);
+    on.map(|channel| account(channel, tenant).map_err(|error| format!("[[channel]] `{}`: {error}", channel.name)))
+        .collect()
+}
+
+/// One account.
+///
+/// # Errors
+/// A sentence about its settings or secrets, without any secret.
+pub fn account(channel: &Channel, tenant: &Tenant) -> Result<AccountConfig, String> {
+    let mut secrets = Vec::with_capacity(channel.secrets.len());
+    for (name, secret) in &channel.secrets {
+        secrets.push((name.clone(), Secret::new(secret.read()?)));
+    }
+    let settings = Value::Object(channel.settings.clone());
+    let hosts = ark_channels::hosts(&channel.kind, &settings).map_err(|error| error.to_string())?;
+    let account = Account { tenant: tenant.clone(), name: channel.name.clone() };
+    let built = ark_channels::build(&channel.kind, account, &settings, &Secrets::new(secrets), rand::random());
+    let built = built.map_err(|error| error.to_string())?;
+    built.manifest().check().map_err(|error| error.to_string())?;
+    Ok(AccountConfig {
+        name: channel.name.clone(),
+        channel: built,
+        adapter: channel.kind.clone(),
+        hosts,
+        assurance: channel.assurance,
+    })
+}

@@ -1,0 +1,138 @@
+//! `/hooks/{account}`: where providers call. Who may is each channel's own business: it checks the provider's signature.
+
+use std::sync::Arc;
+
+use ark_conversation::channel::{HttpReply, HttpRequest, Method};
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::Web;
+use super::error::ApiError;
+use crate::channel_host::limits::{BODY_TIMEOUT, FILE_BYTES_MAX, LARGE_BODIES_MAX, REQUEST_BYTES_MAX};
+
+/// Where adapters bring files.
+const MEDIA_PATH: &str = "/ark/v1/media";
+
+/// Large bodies that are read now.
+static LARGE: Semaphore = Semaphore::const_new(LARGE_BODIES_MAX);
+
+/// Answer of a hook to a request for its very path.
+pub(super) async fn hook(
+    state: State<Arc<Web>>,
+    Path(account): Path<String>,
+    query: RawQuery,
+    method: http::Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    ask(state, (account, String::new()), query, &method, &headers, body).await
+}
+
+/// Answer of a hook to a request for what is below its path.
+pub(super) async fn below(
+    state: State<Arc<Web>>,
+    Path((account, rest)): Path<(String, String)>,
+    query: RawQuery,
+    method: http::Method,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    ask(state, (account, format!("/{rest}")), query, &method, &headers, body).await
+}
+
+async fn ask(
+    State(web): State<Arc<Web>>,
+    (account, path): (String, String),
+    RawQuery(query): RawQuery,
+    method: &http::Method,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
+    let no_account = || ApiError::not_found(format!("there is no [[channel]] `{account}`"));
+    let Some(host) = web.control.channels() else { return no_account().into_response() };
+    if host.manifest(&account).is_none() {
+        return no_account().into_response();
+    }
+    let body = match read_body(headers, &path, body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let method = match *method {
+        http::Method::GET | http::Method::HEAD => Method::Get,
+        http::Method::POST => Method::Post,
+        http::Method::PUT => Method::Put,
+        http::Method::DELETE => Method::Delete,
+        _ => return StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    };
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    let headers = headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?))).collect();
+    let query = read_query(query.as_deref().unwrap_or_default());
+    let request = HttpRequest { method, path, query, headers, body };
+    host.ask(&account, request).await.map_or_else(|| no_account().into_response(), reply)
+}
+
+/// Reads a body: small ones as they come; large ones, which only files are, a few at a time.
+async fn read_body(headers: &HeaderMap, path: &str, body: Body) -> Result<Vec<u8>, ApiError> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let small = length.is_some_and(|length| length <= REQUEST_BYTES_MAX) || path != MEDIA_PATH;
+    let most = if small { REQUEST_BYTES_MAX } else { FILE_BYTES_MAX as usize };
+    let _place = if small { None } else { Some(LARGE.acquire().await) };
+    let slow = || ApiError::bad_request("the body did not come in time");
+    let read = timeout(BODY_TIMEOUT, axum::body::to_bytes(body, most)).await.map_err(|_| slow())?;
+    read.map(|bytes| bytes.to_vec()).map_err(|_| ApiError::bad_request(format!("at most {most} bytes are read")))
+}
+
+fn reply(reply: HttpReply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// The pairs of a query, decoded as `application/x-www-form-urlencoded` (WHATWG URL).
+fn read_query(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> String {
+    let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let hex = |at: usize| bytes.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match (byte, hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                at += 2;
+            }
+            (b'+', ..) => decoded.push(b' '),
+            (byte, ..) => decoded.push(*byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded_pair_by_pair() {
+        let pairs = read_query("signature=a%2Bb&nonce=1+2&echo&%e4%bd%a0=%zz&&x==");
+        let expected = [("signature", "a+b"), ("nonce", "1 2"), ("echo", ""), ("你", "%zz"), ("x", "=")];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

@@ -1,0 +1,174 @@
+//! An adapter of somebody else's (docs/adapters/adapter.py) beside a gateway: messages both ways, and nothing lost or doubled
+//! whoever dies.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use ark_tests::kit::{Answer, Gateway, Process, SOON, TempDir, request, root, tone_site};
+use serde_json::{Value, json};
+
+const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// How long an answer of the house may take through a gateway that has just come back.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Adapter {
+    at: SocketAddr,
+    process: Process,
+}
+
+impl Adapter {
+    fn start(at: SocketAddr, ark: SocketAddr, folder: &TempDir) -> Self {
+        let mut command = Command::new("python3");
+        command
+            .arg(root().join("docs/adapters/adapter.py"))
+            .env("ARK", format!("http://{ark}/hooks/shop"))
+            .env("SECRET", SECRET)
+            .env("PORT", at.port().to_string())
+            .env("DB", folder.path().join("adapter.db"));
+        let mut process = Process::start("adapter.py", &mut command);
+        let until = Instant::now() + SOON;
+        while request(at, "GET", "/ark/v1/health", None, None).is_none() {
+            assert!(process.is_running() && Instant::now() < until, "the adapter does not start");
+            process.wait_for_news(Duration::from_millis(20));
+        }
+        Self { at, process }
+    }
+
+    fn customer_writes(&self, thread: &str, id: &str, text: &str) {
+        let said = json!({"thread": thread, "id": id, "text": text});
+        let answer = request(self.at, "POST", "/inject", None, Some(&said)).expect("the adapter answers");
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+
+    /// What the customer was told, once it is `number` messages.
+    fn told(&mut self, number: usize) -> Vec<Value> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let outbox = request(self.at, "GET", "/outbox", None, None).expect("the adapter answers").json();
+            let outbox = outbox.as_array().expect("a list").clone();
+            if outbox.len() >= number {
+                return outbox;
+            }
+            assert!(Instant::now() < until, "{number} messages are expected: {outbox:?}");
+            self.process.wait_for_news(Duration::from_millis(20));
+        }
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it has an address")
+}
+
+/// A site with the adapter's channel.
+fn start(at: SocketAddr, secrets: &TempDir) -> Gateway {
+    let secret = secrets.path().join("shop");
+    std::fs::write(&secret, SECRET).expect("a temporary file");
+    let mut setup = tone_site();
+    setup.more = format!(
+        "[[channel]]\nname = \"shop\"\nkind = \"http\"\nsecrets = {{ secret = {{ file = {secret:?} }} }}\n\
+         settings = {{ url = \"http://{at}\" }}\n"
+    );
+    Gateway::start(&setup)
+}
+
+/// The only conversation that has messages, once its log holds `number` of this type.
+fn conversation_with(gateway: &mut Gateway, kind: &str, number: usize) -> (String, Vec<Value>) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let page = gateway.ask("GET", "/api/v1/conversations?limit=500", None).json();
+        let list = page["conversations"].as_array().expect("a list").clone();
+        for one in list.iter().filter(|one| one["kind"] == "chat") {
+            let id = one["conversation"].as_str().expect("an id").to_owned();
+            let messages = gateway.ask("GET", &format!("/api/v1/conversations/{id}/messages?limit=500"), None).json();
+            let messages = messages["messages"].as_array().expect("a list").clone();
+            let found: Vec<Value> = messages.into_iter().filter(|record| record["event"]["type"] == kind).collect();
+            if found.len() >= number {
+                return (id, found);
+            }
+        }
+        assert!(Instant::now() < until, "{number} of {kind} are expected: {list:?}");
+        gateway.process.wait_for_news(Duration::from_millis(20));
+    }
+}
+
+fn texts(records: &[Value]) -> Vec<&str> {
+    records.iter().filter_map(|record| record["event"]["data"]["parts"][0]["text"].as_str()).collect()
+}
+
+fn reply(gateway: &Gateway, conversation: &str, key: &str, text: &str) -> Answer {
+    let body = json!({"by": "wang", "text": text, "key": key});
+    gateway.ask("POST", &format!("/api/v1/conversations/{conversation}/messages"), Some(&body))
+}
+
+#[test]
+fn a_customer_of_a_foreign_adapter_and_an_agent_write_to_each_other() {
+    let folder = TempDir::new("adapter");
+    let at = free_address();
+    let mut gateway = start(at, &folder);
+    let mut adapter = Adapter::start(at, gateway.web, &folder);
+    adapter.customer_writes("t1", "m1", "你好，我的快递在哪里？");
+    adapter.customer_writes("t1", "m2", "Order 1024.");
+    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 2);
+    assert_eq!(texts(&messages), ["你好，我的快递在哪里？", "Order 1024."]);
+
+    let answer = reply(&gateway, &id, "k1", "您好，正在为您查询。");
+    assert!(answer.status < 300, "{}", answer.body);
+    // Asked again by a client that lost the answer: sent once.
+    assert_eq!(reply(&gateway, &id, "k1", "您好，正在为您查询。").json()["duplicate"], true);
+    let told = adapter.told(1);
+    assert_eq!(told[0]["data"]["parts"][0]["text"], "您好，正在为您查询。");
+    assert_eq!(told[0]["data"]["epoch"], answer.json()["epoch"]);
+    let (_, receipts) = conversation_with(&mut gateway, "ark.receipt.v1", 1);
+    assert_eq!(receipts[0]["event"]["data"]["state"], "accepted");
+    assert_eq!(adapter.told(1).len(), 1);
+    let channels = gateway.ask("GET", "/api/v1/channels", None).json();
+    let shop = &channels["channels"][0];
+    assert_eq!((&shop["state"], &shop["kept"], &shop["sent"]), (&json!("up"), &json!(2), &json!(1)), "{shop}");
+    // Nobody else speaks for it.
+    let forged = json!({"id": "m3"});
+    let refused = request(gateway.web, "POST", "/hooks/shop/ark/v1/ingest", None, Some(&forged)).expect("an answer");
+    assert_eq!(refused.status, 401, "{}", refused.body);
+    let unknown = request(gateway.web, "POST", "/hooks/nobody/ark/v1/ingest", None, Some(&forged)).expect("an answer");
+    assert_eq!(unknown.status, 404, "{}", unknown.body);
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_adapter_and_gateway_are_killed() {
+    const EACH: usize = 60;
+    let folder = TempDir::new("adapter");
+    let at = free_address();
+    let mut gateway = start(at, &folder);
+    let mut adapter = Adapter::start(at, gateway.web, &folder);
+    for n in 0..EACH {
+        adapter.customer_writes("t1", &format!("a{n}"), &format!("a{n}"));
+        if n == EACH / 2 {
+            gateway.process.kill();
+        }
+    }
+    // The adapter keeps what it was given while nobody takes it, and dies as well.
+    adapter.process.kill();
+    let mut adapter = Adapter::start(at, gateway.web, &folder);
+    let mut gateway = gateway.start_again();
+    for n in 0..EACH {
+        adapter.customer_writes("t1", &format!("b{n}"), &format!("b{n}"));
+    }
+    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 2 * EACH);
+    let expected: Vec<String> = ["a", "b"].iter().flat_map(|row| (0..EACH).map(move |n| format!("{row}{n}"))).collect();
+    assert_eq!(texts(&messages), expected, "each once and in order");
+
+    // The same with the house's side: the adapter is away, and the gateway dies with messages for it.
+    adapter.process.kill();
+    for n in 0..10 {
+        assert!(reply(&gateway, &id, &format!("k{n}"), &format!("r{n}")).status < 300);
+    }
+    gateway.process.kill();
+    let gateway = gateway.start_again();
+    let mut adapter = Adapter::start(at, gateway.web, &folder);
+    let told = adapter.told(10);
+    let told: Vec<_> = told.iter().filter_map(|event| event["data"]["parts"][0]["text"].as_str()).collect();
+    assert_eq!(told, (0..10).map(|n| format!("r{n}")).collect::<Vec<_>>(), "each once and in order");
+}
