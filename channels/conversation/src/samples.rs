@@ -199,7 +199,7 @@ fn chat_story() -> Vec<Event> {
         .into(),
         Typing { thread: thread(), sender: customer(), on: true }.into(),
         Edit { thread: thread(), message: "m1".to_owned(), op: EditOp::Recall, parts: Vec::new() }.into(),
-        Thread { thread: thread(), state: ThreadState::Opened, entry: None }.into(),
+        Thread { thread: thread(), state: ThreadState::Opened, entry: None, window: None }.into(),
         Identity {
             thread: thread(),
             keys: vec![IdentityKey::new(KeyKind::Phone, "+8613800001212")],

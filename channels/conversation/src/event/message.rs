@@ -262,6 +262,9 @@ data! {
         /// Where the customer came from: a page, a scene, a scanned code.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub entry: Option<serde_json::Map<String, serde_json::Value>>,
+        /// How much the house may say to a customer who entered and has not written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub window: Option<Window>,
     }
 
     /// Keys of the person at the other end of a thread.
