@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ark-sip", &[]),
     ("ark-media", &[]),
     ("ark-conversation", &[]),
+    ("ark-channels", &["ark-conversation"]),
     ("ark-store", &["ark-conversation"]),
     ("ark-bus", &["ark-conversation"]),
     ("ark-dialplans", &["ark-conversation"]),
@@ -22,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that are values: bytes and the time go in, bytes come out.
-const PURE: &[&str] = &["ark-sip", "ark-media", "ark-conversation", "ark-dialplans"];
+const PURE: &[&str] = &["ark-sip", "ark-media", "ark-conversation", "ark-channels", "ark-dialplans"];
 
 /// What may stand nowhere below a pure crate, however deep, and why. A trailing `*` covers a family.
 const BANNED_BELOW_PURE: &[(&str, &str)] = &[
