@@ -1,1 +1,2 @@
+//! How long a message takes from request to event.
 fn main() {}

@@ -103,12 +103,13 @@ impl Base {
         }
     }
 
-    /// Asks to be woken at the earliest of these times, when that changed.
+    /// Asks to be woken at the earliest of these times, unless an earlier one was asked for: a machine that is woken too early
+    /// finds nothing due and asks anew, which costs less than asking with every frame.
     pub(crate) fn wake_at(&mut self, times: impl IntoIterator<Item = Option<Timestamp>>) {
-        let next = times.into_iter().flatten().min();
-        if next != self.wake {
-            self.wake = next;
-            self.out.extend(next.map(Out::WakeAt));
+        let Some(next) = times.into_iter().flatten().min() else { return };
+        if self.wake.is_none_or(|asked| next < asked) {
+            self.wake = Some(next);
+            self.out.push_back(Out::WakeAt(next));
         }
     }
 

@@ -117,18 +117,22 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn is_full(&self) -> bool {
-        self.waiting.len() >= WAITING_MAX
+        self.room() == 0
     }
 
-    /// Whether a message of this id waits: its redelivery's answer then waits with it. `Err` gives back an answer for which
-    /// there is no room.
-    pub(crate) fn joins(&mut self, id: &str, acks: Acks) -> Result<(), Acks> {
+    /// How many messages more may wait.
+    pub(crate) fn room(&self) -> usize {
+        WAITING_MAX.saturating_sub(self.waiting.len())
+    }
+
+    /// The answer to a redelivery waits with its message, when that waits. Given back when it does not, or there is no room.
+    pub(crate) fn join(&mut self, id: &str, acks: Acks) -> Option<Acks> {
         match self.waiting.iter_mut().find(|waiting| waiting.message.id == id) {
             Some(waiting) if waiting.acks.len() < WAITING_ACKS_MAX => {
                 waiting.acks.push(acks);
-                Ok(())
+                None
             }
-            _ => Err(acks),
+            _ => Some(acks),
         }
     }
 

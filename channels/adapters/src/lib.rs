@@ -10,13 +10,14 @@ mod base;
 pub mod crypto;
 mod dingtalk;
 mod fields;
-mod http;
 mod inbox;
 pub mod limits;
 mod outbox;
 mod recent;
 pub mod settings;
 mod tokens;
+mod wechat;
+mod wecom;
 mod wire;
 
 use ark_conversation::channel::{Channel, Hosts};
@@ -37,8 +38,10 @@ pub struct Kind {
 
 /// Every kind of channel.
 pub const ALL: &[Kind] = &[
-    Kind { name: "http", hosts: &[], build: http::build },
     Kind { name: "dingtalk", hosts: dingtalk::HOSTS, build: dingtalk::build },
+    Kind { name: "wechat-mp", hosts: wechat::HOSTS, build: wechat::mini_program },
+    Kind { name: "wechat-oa", hosts: wechat::HOSTS, build: wechat::official_account },
+    Kind { name: "wecom-kf", hosts: wecom::HOSTS, build: wecom::build },
 ];
 
 fn kind(name: &str) -> Result<&'static Kind, SettingsError> {
@@ -74,9 +77,6 @@ pub fn build(
 pub fn hosts(name: &str, settings: &Value) -> Result<Hosts, SettingsError> {
     let kind = kind(name)?;
     match settings.get("hosts") {
-        None | Some(Value::Null) if kind.name == "http" => {
-            Ok(Hosts::new(settings.get("url").and_then(Value::as_str).and_then(http::host_of)))
-        }
         None | Some(Value::Null) => Ok(Hosts::new(kind.hosts.iter().copied())),
         Some(hosts) => settings::read::<Vec<String>>(hosts).map(Hosts::new),
     }

@@ -1,7 +1,6 @@
 //! DingTalk in virtual time: redelivered, tampered, old, oversized; refused by the store; a provider that is busy or silent.
-#![allow(clippy::unwrap_used, reason = "all of it is test code")]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "all of it is test code")]
 
-#[allow(unreachable_pub, reason = "a module of each test file")]
 mod common;
 
 use ark_channels::crypto::container::Envelope;

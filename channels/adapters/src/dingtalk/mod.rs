@@ -226,7 +226,7 @@ impl Channel for DingTalk {
                 let http = self.token_call();
                 self.tokens.refresh(&mut self.base, http);
             }
-            In::Live(_) => {}
+            In::Live(_) | In::Told { .. } => {}
             In::Tick => {
                 self.base.woken();
                 self.tick(now);
@@ -297,7 +297,7 @@ impl DingTalk {
         let durable = Ack::Reply { request, reply: HttpReply::json(200, &json!({"msgtype": "empty"})) };
         let refused = Ack::Reply { request, reply: wire::busy() };
         let acks = Acks { durable: Some(durable), refused: Some(refused), save: None };
-        self.take(now, message, acks, HTTP_PATIENCE).map_err(|why| match why {
+        self.take(now, &message, acks, HTTP_PATIENCE).map_err(|why| match why {
             NotTaken::Malformed(why) => wire::refusal(400, why),
             NotTaken::Full => wire::busy(),
         })
@@ -383,7 +383,7 @@ impl DingTalk {
             return self.base.push(Out::Frame { socket, frame });
         };
         let acks = Acks { durable: Some(durable), refused: Some(refused), save: None };
-        if let Err(why) = self.take(now, message, acks, STREAM_PATIENCE) {
+        if let Err(why) = self.take(now, &message, acks, STREAM_PATIENCE) {
             let (code, why) = match why {
                 NotTaken::Malformed(why) => (400, why),
                 NotTaken::Full => (500, "too much waits, send it again"),
@@ -396,7 +396,7 @@ impl DingTalk {
     fn take(
         &mut self,
         now: Timestamp,
-        message: RobotMessage,
+        message: &RobotMessage,
         acks: Acks,
         patience: SignedDuration,
     ) -> Result<(), NotTaken> {
@@ -404,10 +404,7 @@ impl DingTalk {
         let native = filled(&message.msg_id).ok_or(NotTaken::Malformed("`msgId` is missing"))?;
         let thread = message.thread().ok_or(NotTaken::Malformed("`conversationId` is missing"))?;
         let id = self.base.event_id(&native);
-        let acks = match self.inbox.joins(&id, acks) {
-            Ok(()) => return Ok(()),
-            Err(acks) => acks,
-        };
+        let Some(acks) = self.inbox.join(&id, acks) else { return Ok(()) };
         if self.inbox.is_full() {
             return Err(NotTaken::Full);
         }

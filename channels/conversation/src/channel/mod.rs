@@ -44,6 +44,8 @@ pub type SocketId = u64;
 pub type FetchId = u64;
 /// Names one attempt to deliver a message; the host chooses it.
 pub type DeliveryId = u64;
+/// Names what a machine is told of its own events; the machine chooses it.
+pub type MarkId = u64;
 
 /// One account at a provider, as a machine.
 ///
@@ -124,6 +126,11 @@ pub enum In {
     RefreshToken {
         /// Which.
         name: &'static str,
+    },
+    /// [`Ack::Tell`] came due: what it was asked with is durable, or could not be kept, whichever list it stood in.
+    Told {
+        /// As the machine named it.
+        mark: MarkId,
     },
     /// Something of the house that is shown and never kept: somebody is typing. A channel that cannot show it passes over
     /// it; nothing is answered.
@@ -311,6 +318,12 @@ pub enum Ack {
         socket: SocketId,
         /// What.
         frame: Frame,
+    },
+    /// The machine itself, by [`In::Told`]: one that pulls from a provider goes on only after what it pulled is durable, or
+    /// pulls it again.
+    Tell {
+        /// To tell it by.
+        mark: MarkId,
     },
 }
 
