@@ -22,7 +22,7 @@ use ark_conversation::event::LogGap;
 use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Record, Tenant, source};
 use ark_store::{Answer, Appended, Store, StoreError};
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
 
 use crate::telemetry::LogEventLost;
@@ -119,7 +119,16 @@ pub enum Onward {
     /// To the bus of this process, at once.
     Direct(Arc<dyn Bus>),
     /// Into the store's outbox, with the commit; the relay is woken to carry them to the broker.
-    Relay(Arc<Notify>),
+    Relay(Arc<Notify>, CallEnds),
+}
+
+/// Tells of conversations in whose logs this gateway has written the end of a call: what their owner wants to know, and over a broker
+/// would have to read every record for.
+pub type CallEnds = broadcast::Sender<(Tenant, ConversationId)>;
+
+/// Whether a call is over with it.
+fn ends_call(event: &Event) -> bool {
+    matches!(event, Event::CallEnded(_) | Event::CallLost(_))
 }
 
 impl Onward {
@@ -132,13 +141,19 @@ impl Onward {
                 }
             }
             Self::Direct(_) => {}
-            Self::Relay(wake) => wake.notify_one(),
+            Self::Relay(wake, ends) => {
+                for record in records.iter().filter(|record| ends_call(&record.event.event)) {
+                    // Nobody may listen yet.
+                    let _ = ends.send((record.tenant.clone(), record.conversation));
+                }
+                wake.notify_one();
+            }
         }
     }
 
     /// There may be something to carry.
     pub fn wake(&self) {
-        if let Self::Relay(wake) = self {
+        if let Self::Relay(wake, _) = self {
             wake.notify_one();
         }
     }

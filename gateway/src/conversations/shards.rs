@@ -83,6 +83,12 @@ impl OwnShards {
         self.fences.lock().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned().map(Right::Lease)
     }
 
+    /// How often a shard was taken or has gone.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
     /// Tells whenever a shard was taken or has gone.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {

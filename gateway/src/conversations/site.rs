@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use super::lost::close_lost_calls;
 use super::relay::{RelayStats, relay};
 use super::shards::OwnShards;
-use super::{Onward, Writer};
+use super::{CallEnds, Onward, Writer, owner};
 use crate::config::Config;
 use crate::control::Ready;
 use crate::open::Carrier;
@@ -358,8 +358,11 @@ pub async fn join(
     process: &str,
 ) -> Result<(Onward, Option<SiteTasks>), StartError> {
     let wake = Arc::new(Notify::new());
-    let onward =
-        if carrier.is_broker() { Onward::Relay(Arc::clone(&wake)) } else { Onward::Direct(Arc::clone(&carrier.bus)) };
+    let onward = if carrier.is_broker() {
+        Onward::Relay(Arc::clone(&wake), CallEnds::new(owner::limits::NOTES))
+    } else {
+        Onward::Direct(Arc::clone(&carrier.bus))
+    };
     if !carrier.is_broker() && !config.store.is_postgres() {
         return Ok((onward, None));
     }

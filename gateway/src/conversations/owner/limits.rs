@@ -55,6 +55,10 @@ pub const ASKED_ELSEWHERE: usize = 256;
 pub const FORGET_AFTER: Duration = Duration::from_secs(3_600);
 /// How long the end of the process waits for what is being committed.
 pub const STOP_MAX: Duration = Duration::from_secs(5);
+/// How often all open conversations are looked over for what nobody has told of.
+pub const LOOK_OVER: Duration = Duration::from_secs(600);
+/// How long changes of shards gather before their wake-ups are read anew.
+pub const SHARDS_SETTLE: Duration = Duration::from_millis(200);
 /// Pause before a bus is asked again that did not let us read.
 pub const BUS_AGAIN: Duration = Duration::from_secs(1);
 

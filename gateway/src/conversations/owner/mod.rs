@@ -16,20 +16,19 @@
 mod batch;
 mod command;
 mod elsewhere;
+mod hear;
 mod ingest;
 pub mod limits;
 mod machines;
 mod run;
-#[cfg(test)]
-mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_bus::{Bus, Filter, Missed, Shard};
-use ark_conversation::machine::{self, Policy};
-use ark_store::{ListFilter, Openness, Store, StoreError};
+use ark_bus::Bus;
+use ark_conversation::machine::Policy;
+use ark_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -149,6 +148,7 @@ pub fn start(setup: Setup) -> (Conversations, Tasks) {
     let (policy, waiting) = (Arc::new(policy), Arc::new(elsewhere::Waiting::default()));
     let ingest =
         Ingest { store: Arc::clone(&store), bus: Arc::clone(&bus), own: Arc::clone(&own), wake: Arc::clone(&wake) };
+    let calls_of = onward.clone();
     let owner = run::Owner {
         store: Arc::clone(&store),
         onward,
@@ -167,9 +167,16 @@ pub fn start(setup: Setup) -> (Conversations, Tasks) {
         work: run::Work::default(),
     };
     let mut others = JoinSet::new();
-    others.spawn(hear(Arc::clone(&bus), Arc::clone(&own), wake));
-    others.spawn(follow_calls(Arc::clone(&bus), Arc::clone(&store), Arc::clone(&own), notes.clone()));
-    others.spawn(find_deadlines(Arc::clone(&store), Arc::clone(&own), policy, notes, writer.tenant));
+    others.spawn(hear::wake_ups(Arc::clone(&bus), Arc::clone(&store), Arc::clone(&own), wake, notes.clone()));
+    let calls = (bus, Arc::clone(&store), Arc::clone(&own), notes.clone());
+    others.spawn(async move {
+        let (bus, store, own, notes) = calls;
+        if let Some(ended) = hear::Ended::of(&calls_of).await {
+            drop(calls_of);
+            hear::follow_calls(bus, store, own, ended, notes).await;
+        }
+    });
+    others.spawn(hear::find_deadlines(Arc::clone(&store), Arc::clone(&own), policy, notes, writer.tenant));
     others.spawn(elsewhere::fetch(store, Arc::clone(&waiting), writer.gateway.clone()));
     let owner = tokio::spawn(owner.run(stopped));
     let handle = Conversations { ingest, asks, waiting, happenings, parked, stats, clock, gateway: writer.gateway };
@@ -275,116 +282,5 @@ impl Conversations {
     }
 }
 
-/// Wake-ups of this gateway's shards over the bus. They say only that there is something: it is in the inbox.
-async fn hear(bus: Arc<dyn Bus>, own: Arc<OwnShards>, wake: Arc<Notify>) {
-    let mut changed = own.changed();
-    loop {
-        changed.borrow_and_update();
-        let shards: Vec<Shard> = own.held().into_iter().filter(|shard| *shard < bus.shards()).map(Shard).collect();
-        let reader = if shards.is_empty() { None } else { bus.ingress(shards).ok() };
-        let Some(mut reader) = reader else {
-            tokio::select! {
-                said = changed.changed() => if said.is_err() { return },
-                () = tokio::time::sleep(BUS_AGAIN) => {}
-            }
-            continue;
-        };
-        loop {
-            tokio::select! {
-                delivery = reader.next() => match delivery {
-                    Some(delivery) => {
-                        wake.notify_one();
-                        delivery.ack().await;
-                    }
-                    None => return,
-                },
-                said = changed.changed() => match said {
-                    Ok(()) => break,
-                    Err(_) => return,
-                },
-            }
-        }
-    }
-}
-
-/// Tells the owner of calls that ended in conversations with an open session: the others need nobody.
-async fn follow_calls(bus: Arc<dyn Bus>, store: Arc<dyn Store>, own: Arc<OwnShards>, notes: mpsc::Sender<Note>) {
-    let types = ["ark.call.ended.v1", "ark.call.lost.v1"].map(str::to_owned).to_vec();
-    let Ok(mut records) = bus.subscribe(Filter { types, ..Filter::default() }).await else { return };
-    drop(bus);
-    loop {
-        let record = match records.next().await {
-            Ok(record) => record,
-            // Their conversations are found by their deadlines.
-            Err(Missed::Lagged { .. }) => continue,
-            Err(Missed::Closed) => return,
-        };
-        if !own.holds(own.topology().shard(record.conversation)) {
-            continue;
-        }
-        let state = store.summary(&record.tenant, record.conversation).await.ok().flatten();
-        let key = (record.tenant.clone(), record.conversation);
-        if state.is_some_and(|state| state.session.is_some()) && notes.send(Note::CallOver(key)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Finds the deadlines of conversations whose shards come to this gateway: at its start, and from those that have died.
-async fn find_deadlines(
-    store: Arc<dyn Store>,
-    own: Arc<OwnShards>,
-    policy: Arc<Policy>,
-    notes: mpsc::Sender<Note>,
-    tenant: ark_conversation::Tenant,
-) {
-    let mut changed = own.changed();
-    let mut known = Vec::new();
-    loop {
-        changed.borrow_and_update();
-        let held: Vec<_> =
-            own.held().into_iter().filter_map(|shard| own.right(shard).map(|right| (shard, right))).collect();
-        let new: Vec<u16> = held.iter().filter(|one| !known.contains(*one)).map(|(shard, _)| *shard).collect();
-        let looked = if new.is_empty() { Ok(()) } else { look_at(&*store, &own, &policy, &notes, &tenant, &new).await };
-        match looked {
-            Ok(()) => {
-                known = held;
-                if changed.changed().await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the open conversations cannot be looked at; again in a moment");
-                tokio::time::sleep(RETRY_MAX).await;
-            }
-        }
-    }
-}
-
-async fn look_at(
-    store: &dyn Store,
-    own: &OwnShards,
-    policy: &Policy,
-    notes: &mpsc::Sender<Note>,
-    tenant: &ark_conversation::Tenant,
-    shards: &[u16],
-) -> Result<(), StoreError> {
-    let mut before = None;
-    loop {
-        let filter = ListFilter { openness: Openness::Open, before, ..ListFilter::default() };
-        let page = store.list(tenant, filter, LOOK_PAGE).await?;
-        for state in &page.conversations {
-            let at = machine::deadline(state, policy);
-            if let Some(at) = at.filter(|_| shards.contains(&own.topology().shard(state.conversation))) {
-                let key = (state.tenant.clone(), state.conversation);
-                if notes.send(Note::Deadline(key, at)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        match page.next {
-            Some(next) => before = Some(next),
-            None => return Ok(()),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -73,10 +73,13 @@ pub(super) struct Work {
     ready: VecDeque<Asked>,
     calls_over: VecDeque<Key>,
     after: u64,
+    /// The shards of which everything up to `after` was seen, by how often they had changed.
+    changes: u64,
     reading: bool,
     again: bool,
-    /// Rows of busy conversations were passed over: they are read again when something has come back.
-    passed_over: bool,
+    /// Rows of busy conversations were passed over: they are read again when so few commits are under way. (Not after each: it would be
+    /// one page for a handful of rows.)
+    passed_over: Option<usize>,
     pause: Option<Instant>,
     retry: Duration,
 }
@@ -95,9 +98,10 @@ impl Default for Work {
             ready: VecDeque::new(),
             calls_over: VecDeque::new(),
             after: 0,
+            changes: 0,
             reading: true,
             again: false,
-            passed_over: false,
+            passed_over: None,
             pause: None,
             retry: RETRY_MIN,
         }
@@ -221,7 +225,7 @@ impl Owner {
 
     /// Looks at the inbox from its beginning.
     fn look(&mut self) {
-        if self.work.reading || self.work.passed_over {
+        if self.work.reading || self.work.passed_over.is_some() {
             self.work.again = true;
         } else {
             (self.work.after, self.work.reading) = (0, true);
@@ -238,6 +242,11 @@ impl Owner {
 
     /// Reads the next page of the inbox and commits what comes of it.
     async fn read(&mut self) {
+        // Of shards that came since, older rows come first.
+        let changes = self.own.changes();
+        if changes != self.work.changes {
+            (self.work.changes, self.work.after) = (changes, 0);
+        }
         let shards = self.own.held();
         if shards.is_empty() {
             (self.work.reading, self.work.again) = (false, false);
@@ -280,8 +289,9 @@ impl Owner {
             let number = row.row;
             turn.begin(&right);
             if self.work.busy.contains(&key) || turn.has_elsewhere(&key) {
-                if !self.work.passed_over {
-                    (self.work.passed_over, self.work.reading) = (true, false);
+                if self.work.passed_over.is_none() {
+                    self.work.reading = false;
+                    self.work.passed_over = Some(usize::MAX);
                     self.work.after = number - 1;
                 }
                 continue;
@@ -492,6 +502,9 @@ impl Owner {
     /// Hands the commits of a turn to the store.
     fn close_turn(&mut self, turn: Turn, outcome: Result<(), Trouble>) {
         self.submit_all(turn);
+        if self.work.passed_over == Some(usize::MAX) {
+            self.work.passed_over = Some(self.work.under_way.len() / 2);
+        }
         match outcome {
             Ok(()) => {}
             Err(Trouble::Again) => {
@@ -531,8 +544,8 @@ impl Owner {
         }
         self.work.ready.append(&mut self.work.held_back);
         self.work.calls_over.append(&mut self.work.calls_held_back);
-        if std::mem::take(&mut self.work.passed_over) {
-            self.work.reading = true;
+        if self.work.passed_over.is_some_and(|few| self.work.under_way.len() <= few) {
+            (self.work.passed_over, self.work.reading) = (None, true);
         }
         match said {
             Ok(committed) => self.committed(batch, committed).await,
@@ -627,7 +640,7 @@ impl Owner {
 
     /// Reads the inbox again from its beginning: rows before those that were read last are to be done again.
     fn begin_again(&mut self) {
-        (self.work.after, self.work.reading, self.work.passed_over) = (0, true, false);
+        (self.work.after, self.work.reading, self.work.passed_over) = (0, true, None);
     }
 
     fn failed(&mut self, error: &StoreError) {
