@@ -172,11 +172,7 @@ impl Gateway {
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
         let parts = Parts {
             listen: config.sip.listen.clone(),
-            config: SwitchConfig {
-                process: process.clone(),
-                shards: site.as_ref().map(|site| site.own()),
-                ..switch_config(&config, &tenant, folders.recordings, log_calls)
-            },
+            config: switch_config(&config, &tenant, (&process, site.as_ref()), folders.recordings, log_calls),
             site: sip_site(&config, plans.hotlines()),
             queues: queues(&config),
             endpoint: endpoint(&config),
@@ -494,12 +490,18 @@ fn engine_config(config: &Config) -> EngineConfig {
     }
 }
 
-fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: bool) -> SwitchConfig {
+fn switch_config(
+    config: &Config,
+    tenant: &Tenant,
+    (process, site): (&str, Option<&SiteTasks>),
+    recordings: PathBuf,
+    log: bool,
+) -> SwitchConfig {
     SwitchConfig {
         tenant: tenant.clone(),
         gateway: config.gateway.id.clone(),
-        process: config.gateway.id.clone(),
-        shards: None,
+        process: process.to_owned(),
+        shards: site.map(SiteTasks::own),
         advertise: config.sip.advertise,
         codecs: config.media.codecs(),
         codec_order: match config.media.codec_order {

@@ -122,7 +122,7 @@ impl Channel for HttpAdapter {
                 }
                 None => {}
             },
-            In::Send(message) => self.send(now, *message),
+            In::Send(message) => self.send(now, &message),
             In::Live(event) => self.show(now, &event),
             In::Fetched { fetch, answer } => {
                 if let Some(request) = self.files.remove(&fetch) {
@@ -136,7 +136,8 @@ impl Channel for HttpAdapter {
                     self.ask_manifest();
                 }
             }
-            In::SocketOpen { .. }
+            In::Told { .. }
+            | In::SocketOpen { .. }
             | In::Frame { .. }
             | In::SocketClosed { .. }
             | In::Token { .. }
@@ -297,7 +298,7 @@ impl HttpAdapter {
         }
     }
 
-    fn send(&mut self, now: Timestamp, message: Outbound) {
+    fn send(&mut self, now: Timestamp, message: &Outbound) {
         let delivery = message.delivery;
         let settle = |outcome| Out::Settle { delivery, outcome };
         if self.url.is_none() {
@@ -473,10 +474,10 @@ fn check_part(part: &Part) -> Result<(), (&'static str, String)> {
                 return Err(("parts", format!("a text has 1 to {TEXT_CHARS_MAX} characters, this one {chars}")));
             }
         }
-        Part::Card { actions, fallback_text, .. } => {
-            if actions.len() > CARD_ACTIONS_MAX || fallback_text.reveal().is_empty() {
-                return Err(("parts", format!("a card has up to {CARD_ACTIONS_MAX} buttons and a `fallback_text`")));
-            }
+        Part::Card { actions, fallback_text, .. }
+            if actions.len() > CARD_ACTIONS_MAX || fallback_text.reveal().is_empty() =>
+        {
+            return Err(("parts", format!("a card has up to {CARD_ACTIONS_MAX} buttons and a `fallback_text`")));
         }
         Part::Unsupported { fallback_text, .. } if fallback_text.reveal().is_empty() => {
             return Err(("parts", "an unsupported part has a `fallback_text`".to_owned()));
@@ -495,10 +496,10 @@ mod tests {
 
     const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-    fn adapter(settings: Value) -> Box<dyn Channel> {
+    fn adapter(settings: &Value) -> Box<dyn Channel> {
         let account = Account { tenant: Tenant::MAIN, name: "shop".to_owned() };
         let secrets = Secrets::new([("secret".to_owned(), Secret::new(SECRET))]);
-        let mut channel = build(account, &settings, &secrets, 1).unwrap();
+        let mut channel = build(account, settings, &secrets, 1).unwrap();
         channel.handle(samples::at(0), In::Begin { saved: BTreeMap::new() });
         channel
     }
@@ -534,7 +535,7 @@ mod tests {
 
     #[test]
     fn each_event_of_a_request_is_taken_or_refused_for_itself() {
-        let mut channel = adapter(json!({}));
+        let mut channel = adapter(&json!({}));
         drain(channel.as_mut());
         let own = "/ark/main/http/shop/t1";
         let mut long = message("m5", own, "x");
@@ -580,13 +581,13 @@ mod tests {
 
     #[test]
     fn what_is_not_signed_now_by_the_adapter_is_refused() {
-        let mut channel = adapter(json!({}));
+        let mut channel = adapter(&json!({}));
         drain(channel.as_mut());
         let body = json!([message("m1", "/ark/main/http/shop/t1", "hello")]).to_string();
         let good = signed(samples::at(0), &body);
         let mut changed = good.clone();
         changed.body.push(b' ');
-        let mut unsigned = good.clone();
+        let mut unsigned = good;
         unsigned.headers.clear();
         let old = signed(samples::at(-3_600_000), &body);
         for http in [changed, unsigned, old] {
@@ -598,7 +599,7 @@ mod tests {
 
     #[test]
     fn a_message_out_is_signed_and_its_answer_read() {
-        let mut channel = adapter(json!({"url": "https://adapter.example/shop/"}));
+        let mut channel = adapter(&json!({"url": "https://adapter.example/shop/"}));
         let out = drain(channel.as_mut());
         let [Out::HttpCall { call, http }] = out.as_slice() else { panic!("{out:?}") };
         assert_eq!(http.url, "https://adapter.example/shop/.well-known/ark-adapter");
@@ -655,12 +656,12 @@ mod tests {
 
     #[test]
     fn files_go_both_ways_by_reference_and_signed() {
-        let mut channel = adapter(json!({}));
+        let mut channel = adapter(&json!({}));
         drain(channel.as_mut());
         let mut upload = signed(samples::at(0), "bytes");
         upload.path = "/ark/v1/media".to_owned();
         upload.query = vec![("kind".to_owned(), "image".to_owned()), ("name".to_owned(), "凭证.jpg".to_owned())];
-        channel.handle(samples::at(0), In::HttpRequest { request: 4, http: upload.clone() });
+        channel.handle(samples::at(0), In::HttpRequest { request: 4, http: upload });
         let out = drain(channel.as_mut());
         let [Out::Keep { fetch, bytes, what: FileKind::Image, name: Some(_) }] = out.as_slice() else {
             panic!("{out:?}")
@@ -685,7 +686,7 @@ mod tests {
 
     #[test]
     fn an_adapter_that_is_away_is_asked_again() {
-        let mut channel = adapter(json!({"url": "https://adapter.example"}));
+        let mut channel = adapter(&json!({"url": "https://adapter.example"}));
         let Some(Out::HttpCall { call, .. }) = channel.poll() else { panic!() };
         let gone = Err(HttpFailure::NotSent("refused".to_owned()));
         channel.handle(samples::at(0), In::HttpResponse { call, answer: gone });

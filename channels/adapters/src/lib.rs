@@ -1,4 +1,5 @@
-//! The channels that people in China use, as machines: DingTalk, WeChat, WeCom and Alipay.
+//! The channels that people in China use, as machines: DingTalk, WeChat, WeCom and Alipay; and adapters
+//! of others by HTTP.
 //!
 //! Each kind is a [`ark_conversation::channel::Channel`]: requests, frames and answers go in with the time, events and
 //! acknowledgements come out. [`ALL`] lists them; the host builds one for each account with [`build`].
@@ -10,6 +11,7 @@ mod base;
 pub mod crypto;
 mod dingtalk;
 mod fields;
+mod http;
 mod inbox;
 pub mod limits;
 mod outbox;
@@ -38,6 +40,7 @@ pub struct Kind {
 
 /// Every kind of channel.
 pub const ALL: &[Kind] = &[
+    Kind { name: "http", hosts: &[], build: http::build },
     Kind { name: "dingtalk", hosts: dingtalk::HOSTS, build: dingtalk::build },
     Kind { name: "wechat-mp", hosts: wechat::HOSTS, build: wechat::mini_program },
     Kind { name: "wechat-oa", hosts: wechat::HOSTS, build: wechat::official_account },
@@ -77,6 +80,9 @@ pub fn build(
 pub fn hosts(name: &str, settings: &Value) -> Result<Hosts, SettingsError> {
     let kind = kind(name)?;
     match settings.get("hosts") {
+        None | Some(Value::Null) if kind.name == "http" => {
+            Ok(Hosts::new(settings.get("url").and_then(Value::as_str).and_then(http::host_of)))
+        }
         None | Some(Value::Null) => Ok(Hosts::new(kind.hosts.iter().copied())),
         Some(hosts) => settings::read::<Vec<String>>(hosts).map(Hosts::new),
     }

@@ -93,5 +93,11 @@ pub const KF_KEYS_MAX: usize = 4_096;
 /// Longest name of an account, in bytes: it stands in the source of each event.
 pub const ACCOUNT_BYTES_MAX: usize = 63;
 
+/// Events that an adapter may post in one request.
+pub const INGEST_BATCH_MAX: usize = 256;
+
+/// Longest manifest of an adapter.
+pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
+
 // A page must find room, or nothing would ever be pulled; its messages beside those of one more account.
 const _: () = assert!(KF_PAGE as usize <= WAITING_MAX / 2);

@@ -28,7 +28,7 @@ pub(super) enum Said {
     /// A request, and where its answer goes.
     Asked { http: HttpRequest, answer: oneshot::Sender<HttpReply> },
     /// A message to send, and who waits for what comes of it.
-    Send { message: Outbound, settled: oneshot::Sender<Outcome> },
+    Send { message: Box<Outbound>, settled: oneshot::Sender<Outcome> },
     /// What was to be kept is kept, or not.
     Kept { durable: bool, acks: Vec<Ack>, save: Option<(String, String)> },
     /// A socket is over.
@@ -120,6 +120,8 @@ pub(super) struct Account {
     calls: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
     wake_at: Option<Timestamp>,
+    /// Inputs that the machine is to be given next.
+    due: VecDeque<In>,
 }
 
 impl Account {
@@ -143,6 +145,7 @@ impl Account {
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             wake_at: None,
+            due: VecDeque::new(),
         };
         (account, inputs)
     }
@@ -150,7 +153,7 @@ impl Account {
     /// Runs until `stop` is done, then lets what is being kept come to its end.
     pub(super) async fn run(mut self, mut stop: tokio::sync::watch::Receiver<bool>) {
         self.saved = read_saved(&self.shared.saved).await;
-        self.feed(In::Begin { saved: self.saved.clone() }).await;
+        self.feed(In::Begin { saved: self.saved.clone() });
         loop {
             let wait =
                 self.wake_at.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
@@ -161,7 +164,7 @@ impl Account {
                 },
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
                     self.wake_at = None;
-                    self.feed(In::Tick).await;
+                    self.feed(In::Tick);
                 }
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
             }
@@ -180,40 +183,46 @@ impl Account {
 
     async fn take(&mut self, said: Said) {
         match said {
-            Said::Input(input) => self.feed(input).await,
+            Said::Input(input) => self.feed(input),
             Said::Asked { http, answer } => {
                 let request = self.next_request;
                 self.next_request += 1;
                 self.asked.retain(|_, waiting| !waiting.is_closed());
                 self.asked.insert(request, answer);
-                self.feed(In::HttpRequest { request, http }).await;
+                self.feed(In::HttpRequest { request, http });
             }
             Said::Send { message, settled } => {
                 self.sends.retain(|_, waiting| !waiting.is_closed());
                 self.sends.insert(message.delivery, settled);
-                self.feed(In::Send(Box::new(message))).await;
+                self.feed(In::Send(message));
             }
             Said::Kept { durable, acks, save } => {
                 if durable {
                     self.save(save).await;
                 }
                 self.answer(acks);
+                self.go_on();
             }
             Said::SocketOver { socket, why } => {
                 self.sockets.remove(&socket);
-                self.feed(In::SocketClosed { socket, why }).await;
+                self.feed(In::SocketClosed { socket, why });
             }
         }
     }
 
     /// Gives the machine an input and does what it says, until it says nothing more.
-    async fn feed(&mut self, input: In) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+    fn feed(&mut self, input: In) {
+        self.due.push_back(input);
+        self.go_on();
+    }
+
+    /// Gives the machine all inputs that are due.
+    fn go_on(&mut self) {
+        while let Some(input) = self.due.pop_front() {
             self.channel.handle(Timestamp::now(), input);
             while let Some(out) = self.channel.poll() {
                 if let Some(answer) = self.carry_out(out) {
-                    inputs.push_back(answer);
+                    self.due.push_back(answer);
                 }
             }
         }
@@ -278,6 +287,7 @@ impl Account {
                     }
                 }
                 Ack::Frame { socket, frame } => self.frame(socket, frame),
+                Ack::Tell { mark } => self.due.push_back(In::Told { mark }),
             }
         }
     }

@@ -167,7 +167,7 @@ async fn hand_over(target: &Target, event: CloudEvent, delivery: &Delivery) -> O
     let at = target.pace.lock().await.take(Instant::now());
     tokio::time::sleep_until(at).await;
     let (settled, outcome) = oneshot::channel();
-    let message = Outbound { delivery: delivery.id, attempt: delivery.attempts, event };
+    let message = Box::new(Outbound { delivery: delivery.id, attempt: delivery.attempts, event });
     if target.inputs.try_say(Said::Send { message, settled }).is_err() {
         return Outcome::Retry { code: "busy".to_owned(), after: None };
     }

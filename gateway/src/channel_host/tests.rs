@@ -21,11 +21,13 @@ use super::*;
 
 /// How long a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Inputs that a test has not looked at yet.
+const HEARD: usize = 1_024;
 
 /// A machine that tells the test what it is given and says what the test says.
 struct Puppet {
     manifest: Manifest,
-    heard: mpsc::UnboundedSender<In>,
+    heard: mpsc::Sender<In>,
     say: Arc<StdMutex<VecDeque<Out>>>,
     react: fn(&In) -> Vec<Out>,
 }
@@ -37,7 +39,7 @@ impl Channel for Puppet {
 
     fn handle(&mut self, _now: Timestamp, input: In) {
         self.say.lock().unwrap().extend((self.react)(&input));
-        let _ = self.heard.send(input);
+        let _ = self.heard.try_send(input);
     }
 
     fn poll(&mut self) -> Option<Out> {
@@ -96,7 +98,7 @@ impl Live for Nowhere {
 struct Site {
     host: Arc<ChannelHost>,
     tasks: Tasks,
-    heard: mpsc::UnboundedReceiver<In>,
+    heard: mpsc::Receiver<In>,
     store: Arc<dyn Store>,
     keeper: Arc<Keeper>,
     _folder: tempfile::TempDir,
@@ -108,9 +110,9 @@ impl Site {
     }
 
     fn start_in(folder: tempfile::TempDir, react: fn(&In) -> Vec<Out>, hosts: Hosts) -> Self {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("ark.db")).unwrap());
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.path().join("ark.db")).unwrap());
         let keeper = Arc::new(Keeper { store: Arc::clone(&store), away: false.into(), taken: StdMutex::default() });
-        let (sender, heard) = mpsc::unbounded_channel();
+        let (sender, heard) = mpsc::channel(HEARD);
         let channel = Puppet { manifest: manifest(), heard: sender, say: Arc::default(), react };
         let account = AccountConfig {
             name: "shop".to_owned(),
@@ -194,7 +196,7 @@ fn keep_each(input: &In) -> Vec<Out> {
 
 #[tokio::test]
 async fn a_request_is_acknowledged_when_it_is_durable_and_not_before() {
-    let mut site = Site::start(keep_each, Hosts::default());
+    let site = Site::start(keep_each, Hosts::default());
     site.keeper.away.store(true, Ordering::Relaxed);
     let reply = site.host.ask("shop", hook("m1")).await.unwrap();
     assert_eq!((reply.status, reply.body.as_slice()), (503, b"later".as_slice()));
@@ -300,14 +302,14 @@ async fn messages_go_out_in_order_as_the_channel_can_carry_them_and_their_fate_i
 }
 
 /// A provider that answers each connection with these bytes, and tells what it was asked.
-async fn provider(answers: Vec<Vec<u8>>) -> (String, mpsc::UnboundedReceiver<String>) {
+async fn provider(answers: Vec<Vec<u8>>) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, asked) = mpsc::unbounded_channel();
+    let (sender, asked) = mpsc::channel(HEARD);
     tokio::spawn(async move {
         for answer in answers {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let _ = sender.send(read_request(&mut stream).await);
+            let _ = sender.send(read_request(&mut stream).await).await;
             let _ = stream.write_all(&answer).await;
         }
     });

@@ -116,7 +116,7 @@ fn message(thread: &str, n: u64) -> CloudEvent {
 }
 
 fn closed(thread: &str) -> CloudEvent {
-    let change = Thread { thread: thread.to_owned(), state: ThreadState::Closed, entry: None };
+    let change = Thread { thread: thread.to_owned(), state: ThreadState::Closed, entry: None, window: None };
     CloudEvent::new("closed", thread_source(thread), at(0), change)
 }
 
