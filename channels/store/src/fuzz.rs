@@ -50,7 +50,9 @@ impl Model {
             return Appended { record: record.expect("an id that is in the log").clone(), duplicate: true };
         }
         let log = self.logs.entry(event.conversation).or_default();
-        let record = event.into_record(log.len() as u64 + 1);
+        let mut record = event.into_record(log.len() as u64 + 1);
+        // An epoch never goes back.
+        record.epoch = record.epoch.max(log.last().map_or(1, |last| last.epoch));
         self.ids.insert(key, (record.conversation, record.seq));
         log.push(record.clone());
         Appended { record, duplicate: false }

@@ -136,7 +136,7 @@ pub async fn what_is_read_is_what_was_appended(store: &impl Store) {
         .event
         .extensions
         .insert("traceparent".to_owned(), "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01".into());
-    events[2].epoch = 7;
+    events.iter_mut().skip(2).for_each(|event| event.epoch = 7);
     let count = events.len();
     let appended: Vec<_> =
         store.append(events.clone()).await.expect("an append").into_iter().map(|one| one.record).collect();

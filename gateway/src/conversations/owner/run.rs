@@ -108,6 +108,13 @@ impl Default for Work {
     }
 }
 
+impl Work {
+    /// Commands that were taken from their queue and wait here.
+    fn commands_wait(&self) -> usize {
+        self.held_back.len() + self.ready.len()
+    }
+}
+
 /// The commits of one turn.
 #[derive(Default)]
 struct Turn {
@@ -171,7 +178,7 @@ impl Owner {
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
                 done = front(&mut self.work.under_way) => self.settle(done.0, done.1).await,
                 () = until(pause), if pause.is_some() => self.work.pause = None,
-                asked = self.asks.recv(), if free => match asked {
+                asked = self.asks.recv(), if free && self.work.commands_wait() < COMMANDS => match asked {
                     Some(asked) => self.commands(asked).await,
                     None => break,
                 },
@@ -185,7 +192,7 @@ impl Owner {
                         self.call_over(key).await;
                     }
                 }
-                note = self.notes.recv(), if free => match note {
+                note = self.notes.recv(), if free && self.work.calls_held_back.len() < NOTES => match note {
                     Some(note) => self.note(note).await,
                     None => break,
                 },
@@ -325,14 +332,17 @@ impl Owner {
             return Ok(());
         }
         let event = row.event.clone();
-        match self.handle(&key, right, now, Input::Inbound(event)) {
+        match self.handle(&key, right, now, Input::Inbound(event))? {
             Ok(()) => {
                 self.absorb(turn, right, &key).await?;
                 turn.batch().rows.push(row.row);
                 self.work.in_flight.insert(row.row);
             }
             Err(why) => {
-                self.absorb(turn, right, &key).await?;
+                // One that has failed by a fault of ours is open no more.
+                if self.machines.get(&key, right).is_some() {
+                    self.absorb(turn, right, &key).await?;
+                }
                 self.certain(&key)?;
                 self.park(turn, &row, why);
             }
@@ -350,17 +360,24 @@ impl Owner {
         Err(Trouble::Again)
     }
 
-    /// Gives an input to an open machine. The error says why it never takes it.
-    fn handle(&mut self, key: &Key, right: &Right, now: Timestamp, input: Input) -> Result<(), String> {
-        let Some(open) = self.machines.get(key, right) else { return Ok(()) };
-        match std::panic::catch_unwind(AssertUnwindSafe(|| open.machine.handle(now, input))) {
+    /// Gives an input to an open machine. What is answered says why it never takes it, if it does not. One that is open no more (its
+    /// shard has changed hands since) takes nothing: that is not to be taken for done.
+    fn handle(
+        &mut self,
+        key: &Key,
+        right: &Right,
+        now: Timestamp,
+        input: Input,
+    ) -> Result<Result<(), String>, Trouble> {
+        let open = self.machines.get(key, right).ok_or(Trouble::Again)?;
+        Ok(match std::panic::catch_unwind(AssertUnwindSafe(|| open.machine.handle(now, input))) {
             Ok(handled) => handled.map(drop).map_err(|refused| refused.to_string()),
             Err(_) => {
                 self.machines.remove(key);
                 tracing::error!(conversation = %key.1, "a fault of Ark's: a conversation could not take an input");
                 Err("a fault of Ark's; its log says more".to_owned())
             }
-        }
+        })
     }
 
     fn park(&mut self, turn: &mut Turn, row: &Inbound, why: String) {
@@ -422,10 +439,10 @@ impl Owner {
             }
             self.take(turn, key, decided).await?;
             for linked in linked {
-                self.link(turn, right, key, linked);
+                self.link(turn, right, key, linked)?;
             }
         }
-        let Some(open) = self.machines.get(key, right) else { return Ok(()) };
+        let open = self.machines.get(key, right).ok_or(Trouble::Again)?;
         let (seq, at) = (open.machine.state().map_or(0, |state| state.last_seq), open.machine.deadline());
         // Also what changed nothing was decided by this state.
         turn.batch().push(key, seq, Vec::new())?;
@@ -491,12 +508,13 @@ impl Owner {
         self.machines.get(key, &right)?.machine.state()?.person
     }
 
-    fn link(&mut self, turn: &mut Turn, right: &Right, key: &Key, linked: PersonLinked) {
+    fn link(&mut self, turn: &mut Turn, right: &Right, key: &Key, linked: PersonLinked) -> Result<(), Trouble> {
         let person = linked.person;
         let now = (self.clock)();
-        if self.handle(key, right, now, Input::Linked(linked)).is_ok() {
+        if self.handle(key, right, now, Input::Linked(linked))?.is_ok() {
             turn.batch().persons.push(PersonOf { tenant: key.0.clone(), conversation: key.1, person });
         }
+        Ok(())
     }
 
     /// Hands the commits of a turn to the store.
@@ -785,7 +803,7 @@ impl Owner {
                 continue;
             }
             // Nothing refuses the time.
-            let _ = self.handle(key, &right, now, Input::Tick);
+            let _ = self.handle(key, &right, now, Input::Tick)?;
             self.absorb(turn, &right, key).await?;
         }
         Ok(())
@@ -828,9 +846,13 @@ impl Owner {
                 }
             }
         }
-        if let Err(error) = self.handle(&key, &right, (self.clock)(), Input::Inbound(parked.event)) {
-            self.machines.remove(&key);
-            return Some(ark_store::Outcome::GiveUp { error });
+        match self.handle(&key, &right, (self.clock)(), Input::Inbound(parked.event)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                self.machines.remove(&key);
+                return Some(ark_store::Outcome::GiveUp { error });
+            }
+            Err(_) => return Some(later("its shard changed hands meanwhile")),
         }
         let mut turn = Turn::default();
         turn.begin(&right);
