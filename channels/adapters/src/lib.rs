@@ -7,6 +7,7 @@
 //! Invariant: no socket, no clock, no runtime. The host does every byte of I/O. Randomness is a seed, for jitter and nonces
 //! that are no secrets.
 
+mod alipay;
 mod base;
 pub mod crypto;
 mod dingtalk;
@@ -45,6 +46,7 @@ pub const ALL: &[Kind] = &[
     Kind { name: "wechat-mp", hosts: wechat::HOSTS, build: wechat::mini_program },
     Kind { name: "wechat-oa", hosts: wechat::HOSTS, build: wechat::official_account },
     Kind { name: "wecom-kf", hosts: wecom::HOSTS, build: wecom::build },
+    Kind { name: "alipay", hosts: alipay::HOSTS, build: alipay::build },
 ];
 
 fn kind(name: &str) -> Result<&'static Kind, SettingsError> {

@@ -107,6 +107,11 @@ impl Rig {
         self.give(In::Token { name: "access_token", token })
     }
 
+    /// What the next message out is settled by.
+    pub fn next_delivery(&self) -> u64 {
+        self.last_delivery + 1
+    }
+
     pub fn send(&mut self, thread: &str, parts: Vec<Part>) -> (u64, Vec<Out>) {
         self.last_delivery += 1;
         let delivery = self.last_delivery;
