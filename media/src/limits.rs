@@ -79,8 +79,10 @@ pub const RECORD_BLOCK: Duration = Duration::from_millis(250);
 pub const RECORD_DRIFT_MAX: Duration = Duration::from_millis(10);
 /// Packets over which that is watched: five seconds of them.
 pub const RECORD_DRIFT_PACKETS: u32 = 250;
-/// Longest recording: 24 h, well within what a WAV can say.
-pub const RECORD_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest recording: 18 h, which a WAV of four channels can just say.
+pub const RECORD_MAX: Duration = Duration::from_secs(18 * 3600);
+/// Supervisors whose voices one recording tells apart.
+pub const RECORD_SUPERVISORS_MAX: usize = 4;
 
 const _: () = assert!(PTIME_MAX.as_millis().is_multiple_of(TICK.as_millis()));
 const _: () = assert!(RTP_HEADER_BYTES + (PTIME_MAX.as_millis() as usize) * 8 < DATAGRAM_BYTES_MAX);

@@ -9,7 +9,7 @@ use crate::codec;
 use crate::dtmf::Digit;
 use crate::limits::{DATAGRAM_BYTES_MAX, TICK};
 use crate::prompt::EncodedPrompt;
-use crate::record::{HEADER_BYTES, Recorder, Side};
+use crate::record::{HEADER_BYTES, Layout, Recorder, Side};
 use crate::rtp::{Header, Packet};
 use crate::sdp::{Direction, Negotiated};
 use crate::session::{Playlist, RelayKeys, Session, SessionConfig, SessionEvent, SourcePolicy};
@@ -254,7 +254,7 @@ pub fn recorder(seed: u64, iterations: u64) {
         let mut random = Random::new(seed);
         let begin = start();
         let mut now = begin;
-        let mut recorder = Recorder::new(now);
+        let mut recorder = Recorder::new(now, Layout::Sides);
         let mut file = 0;
         let mut bytes = Vec::new();
         let mut codec = codec::ALL[random.below(codec::ALL.len() as u64) as usize];
