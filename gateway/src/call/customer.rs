@@ -331,7 +331,7 @@ impl<M: MediaPort> Switch<M> {
         self.tell_media(call.customer.media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         self.log_answered(now, call, false);
         if call.record_call {
-            self.record_whole_call(now, call);
+            self.record_whole_call(now, call, self.config.record_as);
         }
         let caller = Caller {
             number: call.from.reveal().to_owned(),

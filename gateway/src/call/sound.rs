@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use ark_conversation::event::{
-    Dtmf, DtmfHow, EndCause, EndedBy, PromptCause, PromptFinished, PromptStarted, RecordingCause, RecordingFailed,
-    RecordingFinished, RecordingPurpose, RecordingStarted,
+    Dtmf, DtmfHow, EndCause, EndedBy, PromptCause, PromptFinished, PromptStarted, RecordingCause, RecordingChannel,
+    RecordingFailed, RecordingFinished, RecordingFormat, RecordingPurpose, RecordingStarted,
 };
 use ark_dialplans::{Heard, Lang, Now, Piece, Run};
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
 use ark_media::prompt::EncodedPrompt;
+use ark_media::record::{Layout, Side};
 
 use super::limits::INFO_KEY;
 use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
 use super::switch::Switch;
-use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordEnd};
+use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat};
 
 impl<M: MediaPort> Switch<M> {
     /// The plan plays a prompt. What is missing is replaced by a tone, never by silence.
@@ -128,6 +129,8 @@ impl<M: MediaPort> Switch<M> {
                     bytes,
                     sha256: None,
                     cause,
+                    format: Some(format_word(recording.how.format)),
+                    channels: recording_channels(recording.how.layout.channels()),
                 };
                 self.log(now, call, event);
                 if let Some(id) = recording.request {
@@ -241,9 +244,12 @@ impl<M: MediaPort> Switch<M> {
     }
 
     fn begin_message(&mut self, now: Now, call: &mut Call, message: &AfterBeep) {
-        let recording = self.new_recording(call, RecordingPurpose::Voicemail, Some(message.request));
+        // A message has one speaker.
+        let how = RecordAs { layout: Layout::Sides, ..self.config.record_as };
+        let recording = self.new_recording(now, call, (RecordingPurpose::Voicemail, how), Some(message.request));
         let command = Command::RecordStart {
             path: recording.path.clone(),
+            how,
             limit: Some(message.max),
             silence: Some(message.silence),
         };
@@ -251,18 +257,29 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// The hotline records its calls: from answer to end.
-    pub(super) fn record_whole_call(&mut self, now: Now, call: &mut Call) {
-        let recording = self.new_recording(call, RecordingPurpose::Call, None);
-        let command = Command::RecordStart { path: recording.path.clone(), limit: None, silence: None };
+    pub(super) fn record_whole_call(&mut self, now: Now, call: &mut Call, how: RecordAs) {
+        let recording = self.new_recording(now, call, (RecordingPurpose::Call, how), None);
+        let command = Command::RecordStart { path: recording.path.clone(), how, limit: None, silence: None };
         self.begin_recording(now, call, recording, command);
     }
 
-    fn new_recording(&self, call: &mut Call, purpose: RecordingPurpose, request: Option<u64>) -> Recording {
+    /// What a leg says is kept in a channel of its own, where the caller's leg is recorded so, now or later.
+    pub(super) fn record_leg(&mut self, call: &Call, leg: media::LegId, side: Side) {
+        self.tell_media(leg, Command::RecordInto { of: call.customer.media, side });
+    }
+
+    fn new_recording(
+        &self,
+        now: Now,
+        call: &mut Call,
+        (purpose, how): (RecordingPurpose, RecordAs),
+        request: Option<u64>,
+    ) -> Recording {
         call.recordings_made += 1;
-        let name = format!("{}-{}.wav", call.conversation, call.recordings_made);
+        let name = format!("{}-{}.{}", call.conversation, call.recordings_made, how.format.extension());
         let path = self.config.recordings.join(&name);
         let reference = format!("ark-media:recordings/{name}");
-        Recording { path, name, reference, purpose, request, stop_cause: None, paused: None }
+        Recording { path, name, reference, purpose, how, began: now.mono, request, stop_cause: None, paused: None }
     }
 
     fn begin_recording(&mut self, now: Now, call: &mut Call, recording: Recording, command: Command) {
@@ -271,6 +288,8 @@ impl<M: MediaPort> Switch<M> {
             recording: recording.name.clone(),
             reference: recording.reference.clone(),
             purpose: recording.purpose,
+            format: Some(format_word(recording.how.format)),
+            channels: recording_channels(recording.how.layout.channels()),
         };
         self.log(now, call, event);
         call.recordings.push(recording);
@@ -289,6 +308,19 @@ impl<M: MediaPort> Switch<M> {
             self.tell_media(call.customer.media, Command::RecordStop);
         }
     }
+}
+
+fn format_word(format: RecordFormat) -> RecordingFormat {
+    match format {
+        RecordFormat::Wav => RecordingFormat::Wav,
+        RecordFormat::Opus => RecordingFormat::Opus,
+    }
+}
+
+/// What a recording of so many channels has in them.
+pub(crate) fn recording_channels(channels: usize) -> Vec<RecordingChannel> {
+    use RecordingChannel::{Agent, Ark, Caller, Heard, Supervisors};
+    if channels == Layout::Legs.channels() { vec![Caller, Ark, Agent, Supervisors] } else { vec![Caller, Heard] }
 }
 
 fn recording_cause(end: RecordEnd) -> RecordingCause {

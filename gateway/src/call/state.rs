@@ -15,7 +15,7 @@ use ark_sip::ua::CallKey;
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
 use super::web::{TRUNK as WEB_TRUNK, WebKey};
-use crate::media;
+use crate::media::{self, RecordAs};
 
 /// Ids of plays that the switch itself starts (music, ringback, beep) have this bit: the plan's own count up from 1.
 pub(super) const OWN_PLAY: u64 = 1 << 63;
@@ -134,6 +134,8 @@ pub(super) struct Supervisor {
     /// As it was dialled.
     pub(super) to: String,
     pub(super) mode: SupervisionMode,
+    /// Which of the supervisors' voices it is in a recording.
+    pub(super) voice: u8,
     /// When ringing is given up.
     pub(super) ring_until: Instant,
 }
@@ -166,6 +168,8 @@ pub(super) struct Recording {
     pub(super) name: String,
     pub(super) reference: String,
     pub(super) purpose: RecordingPurpose,
+    pub(super) how: RecordAs,
+    pub(super) began: Instant,
     /// The id of the plan's `record`, for a voice message.
     pub(super) request: Option<u64>,
     /// What the plan asked for, so that the log can say why it stopped.

@@ -28,7 +28,7 @@ use super::view::CallView;
 use super::web::ToWeb;
 use crate::conversations::PROCESS;
 use crate::conversations::shards::OwnShards;
-use crate::media::{self, MediaPort};
+use crate::media::{self, MediaPort, RecordAs};
 use crate::telemetry::Fault;
 
 /// What the switch is told at its start.
@@ -57,6 +57,8 @@ pub struct SwitchConfig {
     pub tcp: Vec<SocketAddr>,
     /// Folder of recordings; it exists.
     pub recordings: PathBuf,
+    /// How calls are recorded.
+    pub record_as: RecordAs,
     /// The user part of our own From in calls out.
     pub number: String,
     /// Whether call events are made for the log; off only in a bench that measures its cost.

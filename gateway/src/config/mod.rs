@@ -12,8 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ark_media::codec::{self, CodecRef};
+use ark_media::record::Layout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::media::{RecordAs, RecordFormat};
 
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
@@ -45,6 +48,8 @@ pub struct Config {
     pub store: Store,
     /// Recordings, attachments and the prompt cache.
     pub files: Files,
+    /// How calls are recorded.
+    pub recording: Recording,
     /// The carrier of committed events.
     pub bus: Bus,
     /// How prompts without a recording are spoken.
@@ -338,6 +343,69 @@ impl Files {
     }
 }
 
+/// `[recording]`: how calls are recorded: those of hotlines with `record`, and those for which it is asked by the API.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recording {
+    /// `"wav"` (16 bits, 8 kHz: 16 kB a second for each channel) or `"opus"` (Ogg/Opus, about 2 kB a second for each voice; encoding
+    /// takes about 1 % of a core for each voice).
+    pub format: RecordingFormat,
+    /// What is in the channels. `"sides"`: two, the caller left, all that the caller hears right. `"legs"`: four, the caller, what Ark
+    /// plays, the agent, supervisors; whoever joins late begins in silence.
+    pub channels: RecordingChannels,
+}
+
+impl Recording {
+    /// For the media engine.
+    pub fn record_as(&self) -> RecordAs {
+        RecordAs { format: self.format.into(), layout: self.channels.into() }
+    }
+}
+
+/// The kind of file that a recording is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingFormat {
+    /// WAV
+    #[default]
+    Wav,
+    /// Ogg/Opus
+    Opus,
+}
+
+impl From<RecordingFormat> for RecordFormat {
+    fn from(format: RecordingFormat) -> Self {
+        match format {
+            RecordingFormat::Wav => Self::Wav,
+            RecordingFormat::Opus => Self::Opus,
+        }
+    }
+}
+
+/// What is in the channels of a recording.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingChannels {
+    /// Two: the caller, and all that the caller hears
+    #[default]
+    Sides,
+    /// Four: the caller, what Ark plays, the agent, supervisors
+    Legs,
+}
+
+impl From<RecordingChannels> for Layout {
+    fn from(channels: RecordingChannels) -> Self {
+        match channels {
+            RecordingChannels::Sides => Self::Sides,
+            RecordingChannels::Legs => Self::Legs,
+        }
+    }
+}
+
 /// `[bus]`: the carrier of committed events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -440,7 +508,7 @@ pub struct Hotline {
     pub number: String,
     /// The plan's file, or `"builtin:hotline-95188"` for the one that is part of the program.
     pub dialplan: String,
-    /// Record every call of this hotline from answer to end: two channels, the caller left, Ark right.
+    /// Record every call of this hotline from answer to end, as `[recording]` says.
     #[serde(default)]
     pub record: bool,
 }

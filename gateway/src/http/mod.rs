@@ -159,6 +159,7 @@ fn api_routes() -> Routes {
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
+        ("/api/v1/calls/{id}/recordings", post(talk::start_recording).delete(talk::stop_recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
         ("/api/v1/calls/{id}/supervisors/{leg}", patch(talk::supervise_as).delete(talk::stop_supervising)),
         ("/api/v1/conversations", get(api::conversations)),

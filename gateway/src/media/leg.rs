@@ -8,7 +8,7 @@ use std::{
 };
 
 use ark_media::{
-    record::{Recorder, Side},
+    record::{Layout, Recorder, Side},
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
@@ -16,7 +16,7 @@ use ark_media::{
 };
 
 use super::{
-    api::{LegId, RecordEnd},
+    api::{LegId, RecordAs, RecordEnd},
     disk::{Disk, Ticket},
     metrics::{Drop, ThreadMetrics},
     pipe::PipeEnd,
@@ -32,6 +32,8 @@ pub(crate) struct LegState {
     pub(crate) seat: Option<Seat>,
     pub(crate) bridge: Option<Bridge>,
     pub(crate) recording: Option<Box<Recording>>,
+    /// In whose recordings its voice is kept, too, and as what.
+    pub(crate) recorded_in: Option<(LegId, Side)>,
     /// Its thread's room in which it is, by place.
     pub(crate) room: Option<u16>,
     /// What it says is for nobody.
@@ -81,6 +83,7 @@ impl LegState {
             seat: None,
             bridge: None,
             recording: None,
+            recorded_in: None,
             room: None,
             muted: false,
             events_waiting: 0,
@@ -90,8 +93,26 @@ impl LegState {
         }
     }
 
-    /// Sends the RTP packet that stands in `scratch.packet`, and lets a recording hear it.
+    /// Sends the RTP packet that stands in `scratch.packet`, Ark's own, and lets a recording hear it.
     pub(crate) fn send_rtp(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
+        self.send_packet(now, length, scratch, metrics);
+        if let (Some(recording), Some(session)) = (&mut self.recording, &self.session) {
+            recording.said(now, &scratch.packet[..length], session.negotiated());
+        }
+    }
+
+    /// Sends the RTP packet of somebody else that stands in `scratch.packet`. A recording with a channel for each leg has
+    /// it from where it came.
+    fn send_relayed(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
+        self.send_packet(now, length, scratch, metrics);
+        if let (Some(recording), Some(session)) = (&mut self.recording, &self.session)
+            && !recording.has_legs()
+        {
+            recording.said(now, &scratch.packet[..length], session.negotiated());
+        }
+    }
+
+    fn send_packet(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
         let Some(session) = &self.session else { return };
         let packet = &scratch.packet[..length];
         match &self.transport {
@@ -103,9 +124,6 @@ impl LegState {
             }
         }
         ThreadMetrics::count(&metrics.rtp_out, 1);
-        if let Some(recording) = &mut self.recording {
-            recording.said(now, packet, session.negotiated());
-        }
     }
 
     /// Sends what the other leg of the bridge heard, in this leg's codec.
@@ -113,7 +131,7 @@ impl LegState {
         let Some(session) = &mut self.session else { return };
         if media.codec == session.negotiated().codec {
             if let Some(length) = session.forward(now, media, &mut scratch.packet) {
-                self.send_rtp(now, length, scratch, metrics);
+                self.send_relayed(now, length, scratch, metrics);
             }
             return;
         }
@@ -124,7 +142,7 @@ impl LegState {
             let (sequence, timestamp) = transcoder.place_event(media);
             let event = Media { sequence, timestamp, ..*media };
             if let Some(length) = session.forward(now, &event, &mut scratch.packet) {
-                self.send_rtp(now, length, scratch, metrics);
+                self.send_relayed(now, length, scratch, metrics);
             }
             return;
         }
@@ -141,7 +159,7 @@ impl LegState {
                 ..*media
             };
             if let Some(length) = session.forward(now, &ours, &mut scratch.packet) {
-                self.send_rtp(now, length, scratch, metrics);
+                self.send_relayed(now, length, scratch, metrics);
             }
         }
     }
@@ -211,23 +229,28 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Asks the disk for the file; the path comes back when the disk is too far behind.
+    /// Asks the disk for the file; the path comes back when the disk is too far behind. It ends by itself after `limit`, and
+    /// after the caller said nothing for `silence`.
     pub(crate) fn start(
         disk: &Disk,
         now: Instant,
         leg: LegId,
-        path: PathBuf,
-        limit: Option<Duration>,
-        silence: Option<Duration>,
+        (path, how): (PathBuf, RecordAs),
+        (limit, silence): (Option<Duration>, Option<Duration>),
     ) -> Result<Self, PathBuf> {
-        let ticket = disk.open(leg, path)?;
-        Ok(Self { ticket, recorder: Recorder::new(now), began: now, limit, silence, paused: false })
+        let ticket = disk.open(leg, path, how)?;
+        Ok(Self { ticket, recorder: Recorder::new(now, how.layout), began: now, limit, silence, paused: false })
     }
 
-    /// A packet came from the far side; the kernel had it `at`.
-    pub(crate) fn heard(&mut self, at: Instant, media: &Media<'_>) {
+    /// Whether it has a channel for each leg.
+    pub(crate) fn has_legs(&self) -> bool {
+        self.recorder.layout() == Layout::Legs
+    }
+
+    /// A packet came from a leg; the kernel had it `at`.
+    pub(crate) fn heard(&mut self, at: Instant, side: Side, media: &Media<'_>) {
         if media.kind == Kind::Audio && !self.paused {
-            self.recorder.push(at, Side::Caller, media.codec, media.ssrc, media.timestamp, media.payload);
+            self.recorder.push(at, side, media.codec, media.ssrc, media.timestamp, media.payload);
         }
     }
 

@@ -60,5 +60,7 @@ pub(crate) const PACKETS_PER_PIPE_TURN: usize = 8;
 
 /// Blocks waiting for the disk: at four blocks a second and call, 1,000 recordings for two seconds.
 pub(crate) const RECORD_QUEUE: usize = 8_192;
+/// Threads that write recordings, and encode those that are Opus.
+pub(crate) const RECORD_THREADS_MAX: usize = 4;
 /// Used blocks kept for the next recordings: 2 MB.
 pub(crate) const RECORD_POOL: usize = 256;

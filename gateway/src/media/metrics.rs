@@ -44,6 +44,19 @@ impl Drop {
     }
 }
 
+/// What the threads that write recordings count.
+#[derive(Debug, Default)]
+pub(crate) struct DiskMetrics {
+    /// Recordings that failed once they had begun, or whose file could not be made.
+    pub(crate) failed: AtomicU64,
+    /// Recordings that did not begin since too much waited.
+    pub(crate) refused: AtomicU64,
+    /// Blocks dropped since too much waited; each ends its recording.
+    pub(crate) blocks_dropped: AtomicU64,
+    /// Blocks that waited when the last one came.
+    pub(crate) blocks_waiting: AtomicU64,
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The counters of one media thread.
@@ -58,6 +71,12 @@ macro_rules! counters {
         #[derive(Clone, PartialEq, Eq, Debug, Default)]
         pub struct Snapshot {
             $($(#[$doc])* pub $name: u64,)*
+            /// Recordings that failed or could not begin.
+            pub recordings_failed: u64,
+            /// Blocks of recordings dropped since the disk was too far behind.
+            pub record_blocks_dropped: u64,
+            /// Blocks of recordings that wait for the disk.
+            pub record_blocks_waiting: u64,
             /// Packets dropped, by [`Drop::ALL`].
             pub drops: [u64; Drop::ALL.len()],
             /// Frames by how late they were sent: the buckets of [`LATENESS_EDGES_US`] and one for the rest.
@@ -138,6 +157,7 @@ impl ThreadMetrics {
 #[derive(Clone, Debug)]
 pub struct EngineMetrics {
     pub(crate) threads: Arc<[Arc<ThreadMetrics>]>,
+    pub(crate) disk: Arc<DiskMetrics>,
 }
 
 impl EngineMetrics {
@@ -148,6 +168,9 @@ impl EngineMetrics {
         for thread in self.threads.iter() {
             sum.add(thread);
         }
+        sum.recordings_failed = self.disk.failed.load(Relaxed) + self.disk.refused.load(Relaxed);
+        sum.record_blocks_dropped = self.disk.blocks_dropped.load(Relaxed);
+        sum.record_blocks_waiting = self.disk.blocks_waiting.load(Relaxed);
         sum
     }
 
@@ -170,7 +193,7 @@ mod tests {
             thread.lateness(Duration::from_micros(us));
         }
         thread.dropped(Drop::WrongSource);
-        let metrics = EngineMetrics { threads: Arc::new([thread.clone(), thread]) };
+        let metrics = EngineMetrics { threads: Arc::new([thread.clone(), thread]), disk: Arc::default() };
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.lateness, [4, 2, 0, 0, 0, 0, 0, 2, 2, 0, 4]);
         assert_eq!(snapshot.drops, [0, 2, 0, 0, 0]);

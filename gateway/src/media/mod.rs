@@ -32,7 +32,9 @@ pub(crate) mod sys;
 mod thread;
 pub(crate) mod wheel;
 
-pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
+pub use api::{
+    Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, Road, RoomPart,
+};
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};
 pub use pipe::{PIPE_REMOTE, Pipe, PipePacket};
 #[cfg(test)]

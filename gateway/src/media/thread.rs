@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ark_media::record::Side;
 use ark_media::session::{
     Dropped, DtmfRoads, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent,
     SourcePolicy,
@@ -15,7 +16,7 @@ use ark_media::session::{
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{
-    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordEnd, RoomPart},
+    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordAs, RecordEnd, RoomPart},
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
@@ -276,7 +277,8 @@ impl MediaThread {
                 }
                 self.unbridge(id);
             }
-            Command::RecordStart { path, limit, silence } => self.record(id, path, limit, silence),
+            Command::RecordStart { path, how, limit, silence } => self.record(id, (path, how), (limit, silence)),
+            Command::RecordInto { of, side } => leg.recorded_in = Some((of, side)),
             Command::RecordPause { paused } => {
                 if let Some(recording) = &mut leg.recording {
                     recording.pause(paused);
@@ -523,14 +525,14 @@ impl MediaThread {
         self.rooms[usize::from(place)] = Some(room);
     }
 
-    fn record(&mut self, id: LegId, path: std::path::PathBuf, limit: Option<Duration>, silence: Option<Duration>) {
+    fn record(&mut self, id: LegId, file: (std::path::PathBuf, RecordAs), ends: (Option<Duration>, Option<Duration>)) {
         self.end_recording(id, RecordEnd::Stopped);
         if self.leg(id).is_none_or(|leg| leg.session.is_none()) {
             let error = "the leg has not begun: there is nothing to record".to_owned();
-            self.events.push(Event::RecordFailed { leg: id, path, error });
+            self.events.push(Event::RecordFailed { leg: id, path: file.0, error });
             return;
         }
-        match Recording::start(&self.disk, Instant::now(), id, path, limit, silence) {
+        match Recording::start(&self.disk, Instant::now(), id, file, ends) {
             Ok(recording) => {
                 if let Some(leg) = self.leg(id) {
                     leg.recording = Some(Box::new(recording));
@@ -677,15 +679,18 @@ impl MediaThread {
         if self.batch.receive(rtp, 1) == 0 {
             return;
         }
-        let Some((leg, other)) = with_other(&mut self.legs, pair) else { return };
         let packet = self.batch.get(0);
         let Some(from) = packet.from else { return };
         // When the kernel had it, by our clock: what it waited for our turn is no jitter of the network.
         let waited = if packet.at_realtime_ns == 0 { 0 } else { real.saturating_sub(packet.at_realtime_ns) };
         let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
-        let far = Far::of(leg, other, &mut self.rooms);
-        hear(leg, far, (now, at), from, packet.bytes, &mut self.scratch, &self.metrics);
-        drain(leg, &mut self.events, &self.metrics, false);
+        let mut tap = Tap::take(&mut self.legs, pair);
+        if let Some((leg, other)) = with_other(&mut self.legs, pair) {
+            let far = Far::of(leg, other, &mut self.rooms);
+            hear(leg, (far, tap.as_mut()), (now, at), from, packet.bytes, &mut self.scratch, &self.metrics);
+            drain(leg, &mut self.events, &self.metrics, false);
+        }
+        Tap::give_back(tap, &mut self.legs);
     }
 
     /// What has come through the pipes of browsers' legs.
@@ -694,6 +699,7 @@ impl MediaThread {
             let pair = usize::from(self.piped[position]);
             let now = Instant::now();
             let mut read = 0;
+            let mut tap = Tap::take(&mut self.legs, pair);
             while read < PACKETS_PER_PIPE_TURN
                 && let Some((leg, other)) = with_other(&mut self.legs, pair)
                 && let Transport::Pipe(pipe) = &leg.transport
@@ -702,8 +708,17 @@ impl MediaThread {
                 read += 1;
                 let (scratch, metrics) = (&mut self.scratch, &self.metrics);
                 let far = Far::of(leg, other, &mut self.rooms);
-                hear(leg, far, (now, packet.at.min(now)), PIPE_REMOTE, packet.bytes(), scratch, metrics);
+                hear(
+                    leg,
+                    (far, tap.as_mut()),
+                    (now, packet.at.min(now)),
+                    PIPE_REMOTE,
+                    packet.bytes(),
+                    scratch,
+                    metrics,
+                );
             }
+            Tap::give_back(tap, &mut self.legs);
             if read > 0
                 && let Some(leg) = &mut self.legs[pair]
             {
@@ -762,6 +777,31 @@ fn with_other(
     }
 }
 
+/// The recording of another leg in which a leg's voice is kept, too: out of its place while a packet is dealt with.
+struct Tap {
+    recording: Box<Recording>,
+    of: usize,
+    side: Side,
+}
+
+impl Tap {
+    /// Takes it, where there is one with a channel for the leg.
+    fn take(legs: &mut [Option<Box<LegState>>], pair: usize) -> Option<Self> {
+        let (of, side) = legs[pair].as_ref()?.recorded_in?;
+        let (id, of) = (of, usize::from(of.pair()));
+        let other = legs.get_mut(of)?.as_mut().filter(|leg| leg.id == id && of != pair)?;
+        let recording = other.recording.take_if(|recording| recording.has_legs())?;
+        Some(Self { recording, of, side })
+    }
+
+    fn give_back(tap: Option<Self>, legs: &mut [Option<Box<LegState>>]) {
+        let Some(Self { recording, of, .. }) = tap else { return };
+        if let Some(leg) = &mut legs[of] {
+            leg.recording = Some(recording);
+        }
+    }
+}
+
 /// Who hears a leg.
 enum Far<'a> {
     Nobody,
@@ -783,7 +823,7 @@ impl<'a> Far<'a> {
 /// A packet of a leg's far side, which came `at`: to its session, and to whoever listens.
 fn hear(
     leg: &mut LegState,
-    far: Far<'_>,
+    (far, tap): (Far<'_>, Option<&mut Tap>),
     (now, at): (Instant, Instant),
     from: SocketAddr,
     bytes: &[u8],
@@ -797,7 +837,10 @@ fn hear(
         Received::Comfort(_) => metrics.dropped(Drop::Unwanted),
         Received::Media(media) => {
             if let Some(recording) = &mut leg.recording {
-                recording.heard(at, &media);
+                recording.heard(at, Side::Caller, &media);
+            }
+            if let Some(tap) = tap {
+                tap.recording.heard(at, tap.side, &media);
             }
             match far {
                 Far::Leg(other) => other.relay(now, &media, scratch, metrics),
