@@ -448,6 +448,7 @@ fn switch_config(config: &Config, tenant: &Tenant, recordings: PathBuf, log: boo
         tcp: Vec::new(),
         recordings,
         record_as: config.recording.record_as(),
+        announce_recording: config.recording.announces(),
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),
         log,
         calls_max: config.sip.calls_max,

@@ -243,6 +243,7 @@ impl<M: MediaPort> Switch<M> {
             recordings: Vec::new(),
             recordings_made: 0,
             record_call: hotline.record,
+            announcing: None,
             heard: VecDeque::new(),
             ring_until: None,
             forget_at: None,
@@ -328,8 +329,20 @@ impl<M: MediaPort> Switch<M> {
         self.counters.answered += 1;
         let signalled_from = call.customer.signalled_from;
         let dtmf = self.site.dtmf_of(&call.customer.trunk);
-        self.tell_media(call.customer.media, Command::Start { negotiated: agreed, signalled_from, dtmf });
+        let start = Command::Start { negotiated: agreed.clone(), signalled_from, dtmf };
+        self.tell_media(call.customer.media, start);
         self.log_answered(now, call, false);
+        if call.record_call && self.config.announce_recording {
+            let (leg, codec) = (call.customer.media, agreed.codec);
+            call.announcing = self.announce_recording(call, leg, codec);
+        }
+        if call.announcing.is_none() {
+            self.begin_plan(now, call);
+        }
+    }
+
+    /// The caller has heard what they must hear first.
+    pub(super) fn begin_plan(&mut self, now: Now, call: &mut Call) {
         if call.record_call {
             self.record_whole_call(now, call, self.config.record_as);
         }

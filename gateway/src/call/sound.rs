@@ -16,6 +16,7 @@ use super::limits::INFO_KEY;
 use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
 use super::switch::Switch;
 use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat};
+use crate::prompts::consent_piece;
 
 impl<M: MediaPort> Switch<M> {
     /// The plan plays a prompt. What is missing is replaced by a tone, never by silence.
@@ -195,6 +196,12 @@ impl<M: MediaPort> Switch<M> {
         if call.playing.as_ref().is_some_and(|p| p.id == id) {
             call.playing = None;
         }
+        if call.announcing == Some(id) {
+            call.announcing = None;
+            if call.customer.is_up() && call.run.is_none() {
+                self.begin_plan(now, call);
+            }
+        }
         if id & OWN_PLAY == 0 {
             let cause = match cause {
                 PlayEnd::End => PromptCause::End,
@@ -245,7 +252,7 @@ impl<M: MediaPort> Switch<M> {
 
     fn begin_message(&mut self, now: Now, call: &mut Call, message: &AfterBeep) {
         // A message has one speaker.
-        let how = RecordAs { layout: Layout::Sides, ..self.config.record_as };
+        let how = RecordAs { layout: Layout::Sides, tone: None, ..self.config.record_as };
         let recording = self.new_recording(now, call, (RecordingPurpose::Voicemail, how), Some(message.request));
         let command = Command::RecordStart {
             path: recording.path.clone(),
@@ -261,6 +268,32 @@ impl<M: MediaPort> Switch<M> {
         let recording = self.new_recording(now, call, (RecordingPurpose::Call, how), None);
         let command = Command::RecordStart { path: recording.path.clone(), how, limit: None, silence: None };
         self.begin_recording(now, call, recording, command);
+    }
+
+    /// Says to a leg, in every language of the plan, that the call is recorded. `None`: it has no such audio.
+    pub(super) fn announce_recording(&mut self, call: &mut Call, leg: media::LegId, codec: CodecRef) -> Option<u64> {
+        let pieces = call.live.plan.languages.iter().map(|lang| consent_piece(*lang, "", None));
+        let items: Vec<_> = pieces.filter_map(|piece| call.live.sounds.piece(&piece, codec)).collect();
+        if items.is_empty() {
+            return None;
+        }
+        let id = call.own_play();
+        self.tell_media(leg, Command::Play { id, items, barge_in: false, repeat: false });
+        Some(id)
+    }
+
+    /// Both who talk are told that they are recorded from now on.
+    pub(super) fn announce_to_both(&mut self, call: &mut Call) {
+        let talking = call.other.as_ref().filter(|other| other.bridged.is_some()).map(|other| &other.leg);
+        let legs = std::iter::once(&call.customer).chain(talking);
+        let legs: Vec<_> = legs.filter_map(|leg| Some((leg.media, leg.agreed.as_ref()?.codec))).collect();
+        if !call.is_talking() && call.playing.is_some() {
+            // What the plan says goes on: its own words come first.
+            return;
+        }
+        for (leg, codec) in legs {
+            self.announce_recording(call, leg, codec);
+        }
     }
 
     /// What a leg says is kept in a channel of its own, where the caller's leg is recorded so, now or later.

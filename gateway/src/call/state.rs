@@ -216,6 +216,8 @@ pub(super) struct Call {
     pub(super) recordings: Vec<Recording>,
     pub(super) recordings_made: u32,
     pub(super) record_call: bool,
+    /// What says that the call is recorded; the plan begins when it is over.
+    pub(super) announcing: Option<u64>,
     /// What the plan will hear next.
     pub(super) heard: VecDeque<Heard>,
     /// Somebody whom `place` calls is rung until then; none once they answered.

@@ -116,7 +116,8 @@ impl<M: MediaPort> Switch<M> {
             TalkAction::Mute { leg, muted } => self.mute(now, conversation, leg, muted).map(|()| None),
             TalkAction::StartRecording { format, layout } => {
                 let site = self.config.record_as;
-                let how = RecordAs { format: format.unwrap_or(site.format), layout: layout.unwrap_or(site.layout) };
+                let how =
+                    RecordAs { format: format.unwrap_or(site.format), layout: layout.unwrap_or(site.layout), ..site };
                 self.start_recording(now, conversation, how).map(|()| None)
             }
             TalkAction::StopRecording => self.stop_recording(now, conversation).map(|()| None),
@@ -217,6 +218,9 @@ impl<M: MediaPort> Switch<M> {
             }
             if !call.recordings.is_empty() {
                 return Err(CannotAct::Recorded);
+            }
+            if switch.config.announce_recording {
+                switch.announce_to_both(call);
             }
             switch.record_whole_call(now, call, how);
             Ok(())

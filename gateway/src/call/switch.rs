@@ -59,6 +59,8 @@ pub struct SwitchConfig {
     pub recordings: PathBuf,
     /// How calls are recorded.
     pub record_as: RecordAs,
+    /// Whether those who are recorded are told in words.
+    pub announce_recording: bool,
     /// The user part of our own From in calls out.
     pub number: String,
     /// Whether call events are made for the log; off only in a bench that measures its cost.

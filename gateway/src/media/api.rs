@@ -21,6 +21,7 @@ pub use ark_media::{
     record::{Layout, Side},
     sdp::Negotiated,
     session::DtmfRoads,
+    tone::Repeated,
 };
 
 /// One RTP leg: a pair of sockets and all that is played, heard, bridged and recorded on it.
@@ -177,6 +178,8 @@ pub struct RecordAs {
     pub format: RecordFormat,
     /// What in which channel.
     pub layout: Layout,
+    /// Heard by all who talk in the call for as long as it is recorded and not paused.
+    pub tone: Option<Repeated>,
 }
 
 /// The kind of file that a recording is.

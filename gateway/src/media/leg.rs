@@ -16,7 +16,7 @@ use ark_media::{
 };
 
 use super::{
-    api::{LegId, RecordAs, RecordEnd},
+    api::{LegId, RecordAs, RecordEnd, Repeated},
     disk::{Disk, Ticket},
     metrics::{Drop, ThreadMetrics},
     pipe::PipeEnd,
@@ -54,6 +54,14 @@ pub(crate) enum Transport {
     Udp { rtp: UdpSocket, rtcp: UdpSocket },
     /// Another part of the process carries them, RTCP of its own included.
     Pipe(PipeEnd),
+}
+
+/// That a call is recorded, for those who talk in it.
+#[derive(Clone, Copy)]
+pub(crate) struct ConsentTone {
+    pub(crate) tone: Repeated,
+    /// Not while the recording is paused.
+    pub(crate) sounding: bool,
 }
 
 /// The other side of a bridge, and what turns its audio into ours when the codecs differ.
@@ -127,9 +135,18 @@ impl LegState {
     }
 
     /// Sends what the other leg of the bridge heard, in this leg's codec.
-    pub(crate) fn relay(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+    ///
+    /// `tone`: who are bridged hear that they are recorded; then also one codec is turned into itself.
+    pub(crate) fn relay(
+        &mut self,
+        now: Instant,
+        media: &Media<'_>,
+        tone: Option<ConsentTone>,
+        scratch: &mut Scratch,
+        metrics: &ThreadMetrics,
+    ) {
         let Some(session) = &mut self.session else { return };
-        if media.codec == session.negotiated().codec {
+        if media.codec == session.negotiated().codec && tone.is_none() {
             if let Some(length) = session.forward(now, media, &mut scratch.packet) {
                 self.send_relayed(now, length, scratch, metrics);
             }
@@ -138,9 +155,12 @@ impl LegState {
         let Some(transcoder) = self.bridge.as_mut().and_then(|b| b.transcoder(media, session.negotiated())) else {
             return;
         };
+        transcoder.set_tone(tone.map(|tone| tone.tone), tone.is_some_and(|tone| tone.sounding));
+        // What comes out is a stream of its own, and begins anew when packets are passed on as they are.
+        let ssrc = !media.ssrc;
         if media.kind == Kind::Event {
             let (sequence, timestamp) = transcoder.place_event(media);
-            let event = Media { sequence, timestamp, ..*media };
+            let event = Media { sequence, timestamp, ssrc, ..*media };
             if let Some(length) = session.forward(now, &event, &mut scratch.packet) {
                 self.send_relayed(now, length, scratch, metrics);
             }
@@ -155,7 +175,7 @@ impl LegState {
                 marker: coded.marker,
                 timestamp: coded.timestamp,
                 sequence: coded.sequence,
-                ssrc: coded.ssrc,
+                ssrc,
                 ..*media
             };
             if let Some(length) = session.forward(now, &ours, &mut scratch.packet) {
@@ -224,6 +244,8 @@ pub(crate) struct Recording {
     began: Instant,
     limit: Option<Duration>,
     silence: Option<Duration>,
+    /// What those who talk hear meanwhile.
+    tone: Option<Repeated>,
     /// Nothing is kept.
     paused: bool,
 }
@@ -239,7 +261,20 @@ impl Recording {
         (limit, silence): (Option<Duration>, Option<Duration>),
     ) -> Result<Self, PathBuf> {
         let ticket = disk.open(leg, path, how)?;
-        Ok(Self { ticket, recorder: Recorder::new(now, how.layout), began: now, limit, silence, paused: false })
+        Ok(Self {
+            ticket,
+            recorder: Recorder::new(now, how.layout),
+            began: now,
+            limit,
+            silence,
+            tone: how.tone,
+            paused: false,
+        })
+    }
+
+    /// What those who talk are to hear of it.
+    pub(crate) fn tone(&self) -> Option<ConsentTone> {
+        self.tone.map(|tone| ConsentTone { tone, sounding: !self.paused })
     }
 
     /// Whether it has a channel for each leg.

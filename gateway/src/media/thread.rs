@@ -20,7 +20,7 @@ use super::{
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
-    leg::{Bridge, LegState, Recording, Scratch, Transport},
+    leg::{Bridge, ConsentTone, LegState, Recording, Scratch, Transport},
     limits::{
         BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
         PARKED_COMMANDS, READY_BATCH, SLOTS, SLOTS_PER_TURN,
@@ -510,14 +510,18 @@ impl MediaThread {
         // Taken out while its members are looked at.
         let Some(mut room) = self.rooms[usize::from(place)].take() else { return };
         if room.leader() == Some(id) {
-            room.mix(now);
+            let mut seats = 0..;
+            let recorded = std::iter::from_fn(|| room.at(seats.next()?))
+                .filter_map(|member| self.legs.get(usize::from(member.pair()))?.as_ref())
+                .find_map(|leg| leg.recording.as_ref()?.tone());
+            room.mix(now, recorded);
             let mut seat = 0;
             while let Some(member) = room.at(seat) {
                 if let Some(Some(leg)) = self.legs.get_mut(usize::from(member.pair()))
                     && leg.id == member
                     && let Some(agreed) = leg.session.as_ref().map(|session| session.negotiated().clone())
                 {
-                    room.speak(seat, &agreed, |media| leg.relay(now, media, &mut self.scratch, &self.metrics));
+                    room.speak(seat, &agreed, |media| leg.relay(now, media, None, &mut self.scratch, &self.metrics));
                 }
                 seat += 1;
             }
@@ -836,14 +840,20 @@ fn hear(
         Received::Dropped(why) => metrics.dropped(reason(why)),
         Received::Comfort(_) => metrics.dropped(Drop::Unwanted),
         Received::Media(media) => {
+            let mut tone: Option<ConsentTone> = None;
             if let Some(recording) = &mut leg.recording {
                 recording.heard(at, Side::Caller, &media);
+                tone = recording.tone();
             }
             if let Some(tap) = tap {
                 tap.recording.heard(at, tap.side, &media);
+                tone = tone.or(tap.recording.tone());
             }
             match far {
-                Far::Leg(other) => other.relay(now, &media, scratch, metrics),
+                Far::Leg(other) => {
+                    let tone = tone.or(other.recording.as_ref().and_then(|recording| recording.tone()));
+                    other.relay(now, &media, tone, scratch, metrics);
+                }
                 Far::Room(room) => room.heard(at, leg.id, &media),
                 Far::Nobody => {}
             }

@@ -130,6 +130,7 @@ impl Writer {
             self.encode(&frame);
         }
         self.write_page(LAST, real + u64::from(PRE_SKIP), out);
+        self.granule = real;
     }
 
     /// How much audio is in it.
@@ -297,6 +298,7 @@ mod tests {
         }
         assert_eq!(writer.duration(), Duration::from_secs(seconds));
         writer.finish(&mut out);
+        assert_eq!(writer.duration(), Duration::from_secs(seconds));
         out
     }
 

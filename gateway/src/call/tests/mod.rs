@@ -344,6 +344,7 @@ impl Rig {
             udp: vec![ARK.parse().unwrap()],
             tcp: Vec::new(),
             recordings: "recordings".into(),
+            announce_recording: false,
             record_as: RecordAs { layout: Layout::Legs, ..RecordAs::default() },
             number: "95188".to_owned(),
             log: true,
@@ -494,6 +495,14 @@ impl Rig {
     pub(super) fn hushed(&self, phone: &str) -> (bool, bool) {
         let leg = self.leg_of(phone);
         self.media.0.borrow().legs.get(&leg).map_or((false, false), |l| (l.muted, l.record_paused))
+    }
+
+    /// The hotline records its calls, and callers are told.
+    pub(super) fn record_calls_and_say_so(&mut self) {
+        self.switch.config.announce_recording = true;
+        for hotline in self.switch.site.hotlines.values_mut() {
+            hotline.record = true;
+        }
     }
 
     /// In whose recording this phone's voice is kept, too.
