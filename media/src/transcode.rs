@@ -20,7 +20,7 @@ const WAITING_MAX: usize =
     PACKET_SAMPLES_MAX * 2 + (TRANSCODE_CONCEAL_MAX.as_millis() + 2 * PTIME_MAX.as_millis()) as usize * 16;
 
 /// Numbers between the streams of two transcoders of one bridge.
-const NUMBERS_APART: u64 = 30_000;
+pub(crate) const NUMBERS_APART: u64 = 30_000;
 
 /// A packet of the outgoing stream; its payload stands in the buffer that was given to [`Transcoder::pull`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -181,9 +181,13 @@ fn an_answer_may_use_numbers_of_its_own() {
 fn packet_times_are_whole_ticks_within_what_the_peer_takes() {
     for (lines, ms) in [
         ("", 20),
-        ("a=ptime:10\r\n", 20),
-        ("a=ptime:30\r\n", 20),
+        ("a=ptime:10\r\n", 10),
+        ("a=ptime:30\r\n", 30),
         ("a=ptime:40\r\n", 40),
+        ("a=ptime:50\r\n", 50),
+        ("a=ptime:35\r\n", 30),
+        ("a=ptime:5\r\n", 10),
+        ("a=maxptime:10\r\n", 10),
         ("a=ptime:60\r\na=maxptime:40\r\n", 40),
         ("a=ptime:200\r\n", 60),
         ("a=ptime:20.0\r\n", 20),

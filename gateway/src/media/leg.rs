@@ -9,6 +9,7 @@ use std::{
 
 use ark_media::{
     record::{Layout, Recorder, Side},
+    repack::Repacker,
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
@@ -30,6 +31,8 @@ pub(crate) struct LegState {
     pub(crate) transport: Transport,
     pub(crate) session: Option<Session>,
     pub(crate) seat: Option<Seat>,
+    /// Half a round from the other, of a leg whose packet time is no multiple of 20 ms.
+    pub(crate) half_seat: Option<Seat>,
     pub(crate) bridge: Option<Bridge>,
     pub(crate) recording: Option<Box<Recording>>,
     /// In whose recordings its voice is kept, too, and as what.
@@ -68,6 +71,8 @@ pub(crate) struct ConsentTone {
 pub(crate) struct Bridge {
     pub(crate) other: LegId,
     transcoder: Option<Box<Transcoder>>,
+    /// Once its packets were of another length than ours.
+    repacker: Option<Box<Repacker>>,
 }
 
 /// Room for one packet and for one payload, made once for each thread.
@@ -89,6 +94,7 @@ impl LegState {
             transport,
             session: None,
             seat: None,
+            half_seat: None,
             bridge: None,
             recording: None,
             recorded_in: None,
@@ -147,6 +153,11 @@ impl LegState {
     ) {
         let Some(session) = &mut self.session else { return };
         if media.codec == session.negotiated().codec && tone.is_none() {
+            let bytes = session.packet_bytes().filter(|_| media.kind == Kind::Audio);
+            let repacks = self.bridge.as_ref().is_some_and(|bridge| bridge.repacker.is_some());
+            if repacks || bytes.is_some_and(|bytes| bytes != media.payload.len()) {
+                return self.repack(now, media, scratch, metrics);
+            }
             if let Some(length) = session.forward(now, media, &mut scratch.packet) {
                 self.send_relayed(now, length, scratch, metrics);
             }
@@ -184,6 +195,43 @@ impl LegState {
         }
     }
 
+    /// Sends what the other leg of the bridge heard, in packets of this leg's packet time.
+    fn repack(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+        let Some(negotiated) = self.session.as_ref().map(Session::negotiated) else { return };
+        let (codec, ptime) = (negotiated.codec, negotiated.ptime);
+        // Out of its place while it speaks: a pointer is moved.
+        let known = self.bridge.as_mut().and_then(|bridge| bridge.repacker.take());
+        let repacker = match known {
+            Some(known) if known.is_for(codec, ptime) => Some(known),
+            known => Repacker::new(codec, ptime).map(|fresh| match known {
+                Some(old) => Box::new(fresh.after(&old)),
+                None => Box::new(fresh),
+            }),
+        };
+        let Some(mut repacker) = repacker else { return };
+        // A stream of its own: it begins anew when packets are passed on as they are.
+        let ssrc = !media.ssrc;
+        if media.kind == Kind::Event {
+            self.forward(now, &Media { sequence: repacker.place_event(), ssrc, ..*media }, scratch, metrics);
+        } else {
+            repacker.push(media, |payload, coded| {
+                let (marker, timestamp, sequence) = (coded.marker, coded.timestamp, coded.sequence);
+                let ours = Media { payload, marker, timestamp, sequence, ssrc, ..*media };
+                self.forward(now, &ours, scratch, metrics);
+            });
+        }
+        if let Some(bridge) = &mut self.bridge {
+            bridge.repacker = Some(repacker);
+        }
+    }
+
+    fn forward(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+        let length = self.session.as_mut().and_then(|session| session.forward(now, media, &mut scratch.packet));
+        if let Some(length) = length {
+            self.send_relayed(now, length, scratch, metrics);
+        }
+    }
+
     /// Sends an RTCP packet.
     pub(crate) fn send_rtcp(&self, packet: &[u8], metrics: &ThreadMetrics) {
         let Some(session) = &self.session else { return };
@@ -216,7 +264,7 @@ fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr, metrics: &ThreadMetri
 
 impl Bridge {
     pub(crate) fn new(other: LegId) -> Self {
-        Self { other, transcoder: None }
+        Self { other, transcoder: None, repacker: None }
     }
 
     /// What turns the packets of the other leg into ours; made when the first one comes, and again when either side

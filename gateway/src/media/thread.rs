@@ -22,14 +22,14 @@ use super::{
     events::EventOut,
     leg::{Bridge, ConsentTone, LegState, Recording, Scratch, Transport},
     limits::{
-        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
+        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, FRAME, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
         PARKED_COMMANDS, READY_BATCH, SLOTS, SLOTS_PER_TURN,
     },
     metrics::{Drop, ThreadMetrics},
     pipe::PIPE_REMOTE,
     room::Room,
     sys::{self, Epoll, ReceiveBatch, nanos},
-    wheel::{Due, Pace, Wheel},
+    wheel::{Due, Pace, Seat, Wheel},
 };
 
 /// Epoll token of the waker; sockets have `pair * 2`, and one more for RTCP.
@@ -187,11 +187,13 @@ impl MediaThread {
             tracing::error!(%id, %error, "cannot watch the sockets of a leg");
         }
         leg.seat = Some(self.wheel.add(pair));
+        leg.half_seat = None;
         leg.events_waiting = 0;
         ThreadMetrics::count(&self.metrics.recordings, u64::from(leg.recording.is_some()));
         self.legs[usize::from(pair)] = Some(leg);
         self.count += 1;
         ThreadMetrics::count(&self.metrics.legs, 1);
+        self.settle_seats(id);
         if let Some(at) = self.expected.iter().position(|(expected, _)| *expected == id) {
             for message in self.expected.swap_remove(at).1 {
                 self.handle(message);
@@ -210,19 +212,47 @@ impl MediaThread {
             }
             Transport::Pipe(_) => self.piped.retain(|pair| *pair != id.pair()),
         }
-        if let Some((moved, seat)) = leg.seat.and_then(|seat| self.wheel.remove(seat))
-            && let Some(other) = &mut self.legs[usize::from(moved)]
-        {
-            other.seat = Some(seat);
-        }
+        self.free_seat(leg.seat);
+        self.free_seat(leg.half_seat);
         self.count -= 1;
         ThreadMetrics::uncount(&self.metrics.legs, 1);
         Some(leg)
     }
 
+    /// Leaves a seat of the wheel, and tells the leg that takes it over.
+    fn free_seat(&mut self, seat: Option<Seat>) {
+        let Some((moved, seat)) = seat.and_then(|seat| self.wheel.remove(seat)) else { return };
+        let Some(other) = &mut self.legs[usize::from(moved)] else { return };
+        // It has one seat in a slot.
+        if other.seat.is_some_and(|own| own.slot() == seat.slot()) {
+            other.seat = Some(seat);
+        } else {
+            other.half_seat = Some(seat);
+        }
+    }
+
+    /// A leg whose packet time is no multiple of 20 ms has two seats.
+    fn settle_seats(&mut self, id: LegId) {
+        let Some(leg) = self.leg(id) else { return };
+        let twice = leg.session.as_ref().is_some_and(|session| session.tick() < FRAME);
+        match (leg.seat, leg.half_seat) {
+            (Some(seat), None) if twice => {
+                let half = self.wheel.add_opposite(id.pair(), seat);
+                if let Some(leg) = self.leg(id) {
+                    leg.half_seat = Some(half);
+                }
+            }
+            (_, Some(half)) if !twice => {
+                leg.half_seat = None;
+                self.free_seat(Some(half));
+            }
+            _ => {}
+        }
+    }
+
     fn give_away(&mut self, id: LegId, to: usize) {
         let Some(mut leg) = self.remove(id) else { return };
-        leg.seat = None;
+        (leg.seat, leg.half_seat) = (None, None);
         ThreadMetrics::uncount(&self.metrics.recordings, u64::from(leg.recording.is_some()));
         ThreadMetrics::count(&self.metrics.moves, 1);
         self.links[to].send_always(Message::Adopt(leg));
@@ -297,6 +327,7 @@ impl MediaThread {
             }
             Command::Close => return self.close(id),
         }
+        self.settle_seats(id);
         self.drain(id);
     }
 
@@ -622,6 +653,9 @@ impl MediaThread {
         if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
             leg.send_rtp(now, length, &self.scratch, &self.metrics);
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
+        }
+        if leg.half_seat.is_some_and(|half| half.slot() == due.slot) {
+            return drain(leg, &mut self.events, &self.metrics, false);
         }
         leg.ticks = leg.ticks.wrapping_add(1);
         if let Some(room) = leg.room {

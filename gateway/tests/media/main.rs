@@ -4,6 +4,7 @@
 
 mod peer;
 mod pipes;
+mod ptimes;
 mod rooms;
 
 use std::{

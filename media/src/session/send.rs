@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::receive::{Kind, Media};
 use super::{PlayCause, PlayEnded, Playlist, Session, SessionConfig, SessionEvent};
 use crate::dtmf::{Digit, Sender};
-use crate::limits::{DIGIT_QUEUE_MAX, PTIME_MAX, RTP_HEADER_BYTES, TICK};
+use crate::limits::{DIGIT_QUEUE_MAX, PTIME_MAX, PTIME_STEP, RTP_HEADER_BYTES, TICK};
 use crate::prompt::EncodedPrompt;
 use crate::quality::Quality;
 use crate::rtp::Header;
@@ -74,6 +74,8 @@ pub(super) struct Send {
     timestamp: u32,
     /// When `timestamp` was current.
     ticked: Instant,
+    /// How often the session is looked at: 20 ms, or 10 where packets are no multiple of that.
+    tick: Duration,
     /// Ticks since the last packet time.
     phase: u32,
     ticks_per_packet: u32,
@@ -165,6 +167,7 @@ impl Send {
             sequence: config.sequence,
             timestamp: config.timestamp,
             ticked: now,
+            tick: TICK,
             phase: 0,
             ticks_per_packet: 1,
             step: 0,
@@ -186,9 +189,13 @@ impl Send {
 
     /// Sets codec and packet time; a playlist that no longer fits ends.
     pub(super) fn adopt(&mut self, negotiated: &Negotiated) -> Option<PlayEnded> {
-        self.ticks_per_packet = (negotiated.ptime.as_millis() / TICK.as_millis()).max(1) as u32;
-        self.step = negotiated.codec.clock_units(TICK * self.ticks_per_packet);
-        self.silence_bytes = negotiated.codec.silence(TICK * self.ticks_per_packet, &mut self.silence);
+        // Whole frames of a codec that cannot be cut.
+        let step = if negotiated.codec.concatenates() { PTIME_STEP } else { TICK };
+        let ptime = step * (negotiated.ptime.min(PTIME_MAX).as_millis() / step.as_millis()).max(1) as u32;
+        self.tick = if ptime.as_millis().is_multiple_of(TICK.as_millis()) { TICK } else { PTIME_STEP };
+        self.ticks_per_packet = (ptime.as_millis() / self.tick.as_millis()).max(1) as u32;
+        self.step = negotiated.codec.clock_units(self.tick * self.ticks_per_packet);
+        self.silence_bytes = negotiated.codec.silence(self.tick * self.ticks_per_packet, &mut self.silence);
         self.phase = self.phase.min(self.ticks_per_packet - 1);
         if negotiated.dtmf_payload_type.is_none() {
             self.digits.clear();
@@ -322,7 +329,19 @@ fn holds_any_packet(out: &[u8]) -> bool {
 }
 
 impl Session {
-    /// One tick of 20 ms: writes the packet that is due to `out` (at least [`RTP_HEADER_BYTES`] + 480 bytes) and
+    /// How often [`Session::next_frame`] is to be called: every 20 ms, or every 10 where the packet time is no multiple
+    /// of 20. Changes only with what is agreed on.
+    pub fn tick(&self) -> Duration {
+        self.send.tick
+    }
+
+    /// Bytes of payload in a packet of the agreed packet time, where every packet has the same
+    /// ([`crate::codec::Codec::concatenates`]).
+    pub fn packet_bytes(&self) -> Option<usize> {
+        self.negotiated.codec.concatenates().then_some(self.send.silence_bytes)
+    }
+
+    /// One tick ([`Session::tick`]): writes the packet that is due to `out` (at least [`RTP_HEADER_BYTES`] + 480 bytes) and
     /// returns its length. `None`: nothing is due in this tick, a bridge speaks, or the peer must not be sent to.
     ///
     /// A key that waits goes first, then the playlist, then what [`Session::forward`] relays, then silence (under a
@@ -396,7 +415,7 @@ impl Session {
         self.negotiated.direction.sends() && !remote.ip().is_unspecified() && remote.port() != 0
     }
 
-    /// So many ticks were missed and are not made up for: the timestamp jumps over them, and the next packet has the
+    /// So many times 20 ms were missed and are not made up for: the timestamp jumps over them, and the next packet has the
     /// marker.
     pub fn skip(&mut self, ticks: u32) {
         let send = &mut self.send;
