@@ -165,7 +165,8 @@ pub struct Media {
     pub codecs: Vec<Codec>,
     /// Whose order of codecs counts when Ark answers a call: `"ours"`, or `"theirs"` for that of the caller's phone.
     pub codec_order: CodecOrder,
-    /// Agree on comfort noise (RFC 3389) with phones that offer it. They may then send nothing while nobody speaks.
+    /// Agree on comfort noise (RFC 3389) with phones that offer it. They may then send nothing while nobody speaks, and are sent a packet
+    /// of it every 400 ms in place of silence.
     pub comfort_noise: bool,
     /// How many threads. `0`: one for each core but one, and at least one.
     pub threads: usize,

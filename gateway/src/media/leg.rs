@@ -195,6 +195,13 @@ impl LegState {
         }
     }
 
+    /// The other leg of the bridge pauses, and tells what that sounds like.
+    pub(crate) fn relay_pause(&mut self, media: &Media<'_>) {
+        if let Some(session) = &mut self.session {
+            session.relay_pause(media.payload);
+        }
+    }
+
     /// Sends what the other leg of the bridge heard, in packets of this leg's packet time.
     fn repack(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
         let Some(negotiated) = self.session.as_ref().map(Session::negotiated) else { return };

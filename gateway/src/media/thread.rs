@@ -872,7 +872,11 @@ fn hear(
     let Some(session) = &mut leg.session else { return metrics.dropped(Drop::NotStarted) };
     match session.receive_rtp(at, from, bytes) {
         Received::Dropped(why) => metrics.dropped(reason(why)),
-        Received::Comfort(_) => metrics.dropped(Drop::Unwanted),
+        Received::Comfort(media) => match far {
+            Far::Leg(other) => other.relay_pause(&media),
+            Far::Room(room) => room.heard(at, leg.id, &media),
+            Far::Nobody => {}
+        },
         Received::Media(media) => {
             let mut tone: Option<ConsentTone> = None;
             if let Some(recording) = &mut leg.recording {

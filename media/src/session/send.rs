@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::receive::{Kind, Media};
 use super::{PlayCause, PlayEnded, Playlist, Session, SessionConfig, SessionEvent};
+use crate::codec::comfort::{self, Generator, Noise};
+use crate::codec::{CodecRef, Encoder};
 use crate::dtmf::{Digit, Sender};
 use crate::limits::{DIGIT_QUEUE_MAX, PTIME_MAX, PTIME_STEP, RTP_HEADER_BYTES, TICK};
 use crate::prompt::EncodedPrompt;
@@ -24,6 +26,10 @@ const PAUSE_AFTER_KEY: u32 = 3;
 const RELAY_SILENT: Duration = Duration::from_millis(200);
 /// Relayed sequence numbers that skip more than this begin a new stretch too.
 const RELAY_GAP_PACKETS: i64 = 3000;
+/// Packet times between two packets of comfort noise while nothing is said: they keep NATs open, and heal a loss.
+const COMFORT_EVERY: u32 = 20;
+/// Level of the noise where nobody's pause tells another: a quiet line that is heard to be open.
+const COMFORT_LEVEL: u8 = 70;
 /// A relayed timestamp further than this from the last one (in seconds) begins a new stretch.
 const RELAY_JUMP_SECONDS: u32 = 10;
 
@@ -45,6 +51,22 @@ enum From {
     Playlist,
     Key,
     Relay,
+    /// Comfort noise: the peer makes the sound, and little is sent.
+    Comfort,
+}
+
+/// Turns the noise of somebody's pause into payload, for a peer that takes no comfort noise.
+struct NoiseSource {
+    codec: CodecRef,
+    encoder: Box<dyn Encoder>,
+    generator: Generator,
+    pcm: Box<[i16]>,
+}
+
+impl std::fmt::Debug for NoiseSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NoiseSource").field("codec", &self.codec).finish_non_exhaustive()
+    }
 }
 
 /// How the numbers of a relayed stream map to ours.
@@ -89,6 +111,11 @@ pub(super) struct Send {
     key: Option<Sender>,
     pause: u32,
     relay: Option<Relay>,
+    /// Whom we relay pauses, and this is what their pause sounds like.
+    pause_noise: Option<Noise>,
+    noise_source: Option<Box<NoiseSource>>,
+    /// Packet times since the last packet of comfort noise.
+    comfort_age: u32,
     comfort_silence: bool,
     silence: [u8; SILENCE_BYTES_MAX],
     silence_bytes: usize,
@@ -178,6 +205,9 @@ impl Send {
             key: None,
             pause: 0,
             relay: None,
+            pause_noise: None,
+            noise_source: None,
+            comfort_age: 0,
             comfort_silence: config.comfort_silence,
             silence: [0; SILENCE_BYTES_MAX],
             silence_bytes: 0,
@@ -197,6 +227,7 @@ impl Send {
         self.step = negotiated.codec.clock_units(self.tick * self.ticks_per_packet);
         self.silence_bytes = negotiated.codec.silence(self.tick * self.ticks_per_packet, &mut self.silence);
         self.phase = self.phase.min(self.ticks_per_packet - 1);
+        self.pause_noise = None;
         if negotiated.dtmf_payload_type.is_none() {
             self.digits.clear();
             self.key = None;
@@ -283,6 +314,28 @@ impl Send {
             }
         };
         (bytes, playing.item < playing.list.items.len())
+    }
+
+    /// Whether the other side of a bridge speaks, or may any moment.
+    fn relay_speaks(&self) -> bool {
+        let spoke = |relay: Relay| self.ticked.saturating_duration_since(relay.spoke) < RELAY_SILENT;
+        self.pause_noise.is_none() && self.relay.is_some_and(spoke)
+    }
+
+    /// A packet time of the other side's pause, as audio.
+    fn make_noise(&mut self, out: &mut [u8]) -> usize {
+        let silence = &self.silence[..self.silence_bytes];
+        let ptime = self.tick * self.ticks_per_packet;
+        if let Some(source) = &mut self.noise_source {
+            let samples = source.codec.samples(ptime).min(source.pcm.len());
+            source.generator.fill(&mut source.pcm[..samples]);
+            match source.encoder.encode(&source.pcm[..samples], out) {
+                0 => {}
+                bytes => return bytes,
+            }
+        }
+        out[..silence.len()].copy_from_slice(silence);
+        silence.len()
     }
 
     /// Writes the header and counts the packet whose payload already stands in `out`.
@@ -391,9 +444,13 @@ impl Session {
                 self.note(SessionEvent::PlayEnded(ended));
             }
             From::Playlist
-        } else if send.relay.is_some_and(|r| send.ticked.saturating_duration_since(r.spoke) < RELAY_SILENT) {
-            // The relay speaks.
+        } else if send.relay_speaks() {
             return None;
+        } else if let Some(number) = self.negotiated.comfort_noise {
+            return self.next_comfort(timestamp, number, out);
+        } else if send.pause_noise.is_some() {
+            bytes = send.make_noise(payload);
+            From::Silence
         } else if send.comfort_silence {
             payload[..bytes].copy_from_slice(&send.silence[..bytes]);
             From::Silence
@@ -403,10 +460,50 @@ impl Session {
         };
         let send = &mut self.send;
         // A talkspurt begins: after nothing, after a relay, and where a prompt follows silence.
-        let marker =
-            matches!(send.from, From::Nothing | From::Relay) || (from == From::Playlist && send.from == From::Silence);
+        let marker = matches!(send.from, From::Nothing | From::Relay | From::Comfort)
+            || (from == From::Playlist && send.from == From::Silence);
         let header = send.header(marker, self.negotiated.payload_type, timestamp);
         Some(send.seal(header, bytes, from, out))
+    }
+
+    /// Nobody says anything: what that sounds like, now and then (RFC 3389).
+    fn next_comfort(&mut self, timestamp: u32, number: u8, out: &mut [u8]) -> Option<usize> {
+        let send = &mut self.send;
+        if send.from == From::Comfort && send.comfort_age < COMFORT_EVERY {
+            send.comfort_age += 1;
+            return None;
+        }
+        let noise = send.pause_noise.unwrap_or_else(|| Noise::white(COMFORT_LEVEL));
+        let bytes = noise.write(&mut out[RTP_HEADER_BYTES..RTP_HEADER_BYTES + comfort::BYTES_MAX]);
+        send.comfort_age = 1;
+        let header = send.header(false, number, timestamp);
+        Some(send.seal(header, bytes, From::Comfort, out))
+    }
+
+    /// The other side of the bridge pauses, and this (the payload of its comfort noise, RFC 3389) is what its silence
+    /// sounds like: the peer hears it until that side speaks again, as comfort noise where it was agreed on, else as
+    /// audio. Only while this leg relays.
+    pub fn relay_pause(&mut self, payload: &[u8]) {
+        let Some(noise) = Noise::parse(payload).filter(|_| self.send.relay.is_some()) else { return };
+        let codec = self.negotiated.codec;
+        let send = &mut self.send;
+        if send.pause_noise.replace(noise) != Some(noise) {
+            send.comfort_age = COMFORT_EVERY;
+        }
+        if self.negotiated.comfort_noise.is_some() {
+            return;
+        }
+        match &mut send.noise_source {
+            Some(source) if source.codec == codec => source.generator.set(noise),
+            source => {
+                *source = Some(Box::new(NoiseSource {
+                    codec,
+                    encoder: codec.encoder_with(self.negotiated.tuning),
+                    generator: Generator::new(noise, send.ssrc),
+                    pcm: vec![0; codec.samples(PTIME_MAX)].into_boxed_slice(),
+                }));
+            }
+        }
     }
 
     /// Whether the peer listens and there is an address to send to.
@@ -431,6 +528,7 @@ impl Session {
             self.keep_key();
         }
         let spoke = self.send.ticked;
+        self.send.pause_noise = None;
         self.send.relay = relay.map(|keys| Relay { keys: keys == RelayKeys::Pass, anchor: None, spoke });
     }
 
@@ -486,6 +584,7 @@ impl Session {
         });
         relay.anchor = Some(anchor);
         relay.spoke = now;
+        send.pause_noise = None;
         send.relay = Some(relay);
         payload_out.copy_from_slice(media.payload);
         let event_clock_hz = self.negotiated.dtmf_clock_hz;
