@@ -28,6 +28,14 @@ const PLAIN: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.
     m=audio 4000 RTP/AVP 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n";
 
 #[test]
+fn extended_reports_are_asked_for_at_either_level() {
+    let line = "a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n";
+    assert!(!answer(PLAIN).1.rtcp_xr);
+    assert!(answer(&format!("{PLAIN}{line}")).1.rtcp_xr);
+    assert!(answer(&PLAIN.replacen("m=audio", &format!("{line}m=audio"), 1)).1.rtcp_xr);
+}
+
+#[test]
 fn the_answer_has_one_codec_by_our_order_and_the_offerers_event_number() {
     let (body, negotiated) = answer(PLAIN);
     assert_eq!(

@@ -838,3 +838,17 @@ fn a_pause_of_the_other_side_is_comfort_noise_where_agreed_and_noise_in_the_code
         assert!((100.0..700.0).contains(&rms), "{}: {rms}", codec.name());
     }
 }
+
+#[test]
+fn the_length_of_a_key_counts_in_the_clock_that_was_agreed_on_last() {
+    let mut leg = Leg::new(agreed());
+    leg.session.update(leg.now, Negotiated { dtmf_clock_hz: 48_000, ..agreed() });
+    // 9600 units: 200 ms at 48 kHz, 1.2 s at 8.
+    let packet = leg.send(101, true, 5_000, &[3, 0x80 | 10, 0x25, 0x80]);
+    leg.session.receive_rtp(leg.now, peer(), &packet);
+    let held = std::iter::from_fn(|| leg.session.poll()).find_map(|event| match event {
+        SessionEvent::DigitEnded { held, .. } => Some(held),
+        _ => None,
+    });
+    assert_eq!(held, Some(Duration::from_millis(200)));
+}

@@ -45,7 +45,7 @@ impl<M: MediaPort> Switch<M> {
         let Some(hotline) = self.site.hotline(&dialled).cloned() else {
             return self.refuse(now, key, 404, "Not Found", &[]);
         };
-        if self.draining || self.calls.len() >= self.config.calls_max {
+        if self.draining || self.overloaded || self.calls.len() >= self.config.calls_max {
             return self.refuse(now, key, 503, "Service Unavailable", &[("Retry-After", "10".to_owned())]);
         }
         let reserved = match self.media.reserve() {
@@ -111,6 +111,11 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<ark_conversation::ConversationId, CannotPlace> {
         let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
         let way = self.site.way_for_operators(target)?;
+        if self.overloaded {
+            return Err(CannotPlace::Full(
+                "the media threads are at their limit; try again in some seconds".to_owned(),
+            ));
+        }
         let leg = self.dial(now, &way, LegNumber(1), None, (None, MAX_FORWARDS))?;
         let call_id = self.call_id(leg.line);
         let names = Names {

@@ -69,6 +69,8 @@ pub(super) struct Leg {
     pub(super) started: Instant,
     pub(super) answered: Option<Instant>,
     pub(super) held_since: Option<Instant>,
+    /// Its voice is kept from the others.
+    pub(super) muted: bool,
     pub(super) ending: Option<Ending>,
     /// Its `ark.call.ended.v1` is in the log.
     pub(super) closed: bool,
@@ -90,6 +92,7 @@ impl Leg {
             started: now,
             answered: None,
             held_since: None,
+            muted: false,
             ending: None,
             closed: false,
         }
@@ -257,8 +260,10 @@ impl Call {
     }
 
     /// A leg that is not over.
-    pub(super) fn leg(&self, number: LegNumber) -> Option<&Leg> {
-        self.legs().find(|leg| leg.number == number)
+    pub(super) fn leg_mut(&mut self, number: LegNumber) -> Option<&mut Leg> {
+        let other = self.other.iter_mut().map(|other| &mut other.leg);
+        let supervisors = self.supervisors.iter_mut().map(|supervisor| &mut supervisor.leg);
+        std::iter::once(&mut self.customer).chain(other).chain(supervisors).find(|leg| leg.number == number)
     }
 
     /// Every leg that is not over, the customer's first.

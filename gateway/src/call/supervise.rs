@@ -138,14 +138,20 @@ impl<M: MediaPort> Switch<M> {
         mode: SupervisionMode,
     ) -> Result<LegNumber, CannotAct> {
         self.in_call(now, conversation, |switch, call| {
-            if !call.is_talking() {
-                return Err(CannotAct::NoTalk);
-            }
-            if call.supervisors.len() >= SUPERVISORS_MAX {
-                return Err(CannotAct::Full);
-            }
+            switch.can_be_supervised(call)?;
             switch.ring_supervisor(now, call, to, mode)
         })
+    }
+
+    /// Whether another supervisor can come into a call.
+    pub(super) fn can_be_supervised(&self, call: &Call) -> Result<(), CannotAct> {
+        if !call.is_talking() {
+            return Err(CannotAct::NoTalk);
+        }
+        if call.supervisors.len() >= SUPERVISORS_MAX {
+            return Err(CannotAct::Full);
+        }
+        Ok(())
     }
 
     /// Changes what a supervisor does from now on, also while their phone rings.
@@ -200,7 +206,9 @@ impl<M: MediaPort> Switch<M> {
         muted: bool,
     ) -> Result<(), CannotAct> {
         self.in_call(now, conversation, |switch, call| {
-            let media = call.leg(leg).filter(|leg| leg.is_up()).map(|leg| leg.media).ok_or(CannotAct::NoLeg)?;
+            let known = call.leg_mut(leg).filter(|leg| leg.is_up()).ok_or(CannotAct::NoLeg)?;
+            known.muted = muted;
+            let media = known.media;
             switch.tell_media(media, Command::Mute { muted });
             switch.log(now, call, LegMuted { leg, muted });
             Ok(())
@@ -301,13 +309,25 @@ impl<M: MediaPort> Switch<M> {
             Some(operator) => self.ring_browser(now, call, operator, number)?,
             None => self.ring_supervisors_phone(now, call, to, number)?,
         };
+        self.add_supervisor(now, call, dialled, to, mode);
+        Ok(number)
+    }
+
+    /// A supervisor is called, or comes by themselves: in the talk when they answer.
+    pub(super) fn add_supervisor(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        dialled: Dialled,
+        to: &str,
+        mode: SupervisionMode,
+    ) {
         let from = Pii::new(self.config.number.clone());
         let leg = self.rung(now, call, dialled, Role::Supervisor, from, to);
         let ring_until = now.mono + SUPERVISOR_RING;
         let taken = |voice: &u8| call.supervisors.iter().any(|supervisor| supervisor.voice == *voice);
         let voice = (0..u8::MAX).find(|voice| !taken(voice)).unwrap_or_default();
         call.supervisors.push(Supervisor { leg, to: to.to_owned(), mode, voice, ring_until });
-        Ok(number)
     }
 
     fn ring_supervisors_phone(

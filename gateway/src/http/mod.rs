@@ -198,6 +198,8 @@ pub fn router(web: Arc<Web>) -> Router {
         // It looks itself who may: a browser can send no header with a socket.
         .route("/api/v1/socket", get(socket::socket))
         .route("/rtc", get(rtc::socket))
+        .route("/whep/{target}", post(rtc::whep).options(rtc::whip_options))
+        .route("/whep/{target}/{name}", delete(rtc::whep_end).patch(rtc::whep_patch).options(rtc::whip_options))
         .route("/whip/{target}", post(rtc::whip).options(rtc::whip_options))
         .route("/whip/{target}/{name}", delete(rtc::whip_end).patch(rtc::whip_patch).options(rtc::whip_options))
         .route("/healthz", get(health::healthz))

@@ -349,6 +349,10 @@ mod tests {
             block.writes.push(Write { offset: HEADER_BYTES as u64, bytes: 64 });
             block
         };
+        // The thread is about to open it, and will be for long.
+        while disk.waiting() > 0 {
+            thread::yield_now();
+        }
         while !stalled.has_failed() {
             disk.append(&stalled, block());
         }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use super::load::LoadSample;
+
 /// Upper edges of the lateness histogram's buckets, microseconds; one more bucket holds all that is later.
 pub const LATENESS_EDGES_US: [u64; 10] = [100, 250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 60_000];
 
@@ -172,6 +174,19 @@ impl EngineMetrics {
         sum.record_blocks_dropped = self.disk.blocks_dropped.load(Relaxed);
         sum.record_blocks_waiting = self.disk.blocks_waiting.load(Relaxed);
         sum
+    }
+
+    /// What the load is judged by.
+    #[must_use]
+    pub fn load_sample(&self) -> LoadSample {
+        let sum = self.snapshot();
+        let on_time = LATENESS_EDGES_US.iter().filter(|edge| **edge <= 20_000).count();
+        let media = self.threads.len().saturating_sub(1);
+        LoadSample {
+            frames: sum.lateness.iter().sum(),
+            late: sum.lateness[on_time..].iter().sum(),
+            cpu_ns: self.threads.iter().take(media).map(|thread| thread.cpu_ns.load(Relaxed)).collect(),
+        }
     }
 
     /// Legs on each thread.

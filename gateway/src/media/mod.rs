@@ -24,6 +24,7 @@ mod engine;
 mod events;
 mod leg;
 pub(crate) mod limits;
+pub mod load;
 pub mod metrics;
 mod pipe;
 mod ports;

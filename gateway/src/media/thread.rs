@@ -596,6 +596,9 @@ impl MediaThread {
             session.stop(None);
             let bye = session.rtcp_bye(Instant::now(), &mut self.scratch.packet);
             quality = session.quality();
+            if let Transport::Pipe(pipe) = &leg.transport {
+                quality.round_trip = quality.round_trip.or(pipe.round_trip());
+            }
             if let Some(length) = bye {
                 leg.send_rtcp(&self.scratch.packet[..length], &self.metrics);
             }

@@ -389,7 +389,7 @@ impl Negotiator {
             direction,
             ptime: packet_time(codec, media.ptime_ms.or(description.ptime_ms), maxptime),
             mux: media.rtcp_mux,
-            xr: media.rtcp_xr,
+            xr: media.rtcp_xr || description.rtcp_xr,
         })
     }
 

@@ -223,9 +223,8 @@ fn who_is_recorded_is_told_before_the_plan_begins() {
     // A caller who hangs up meanwhile was neither recorded nor guided.
     let mut rig = Rig::new(PLAN, &[ANNA]);
     rig.record_calls_and_say_so();
-    rig.call(CHEN);
+    let key = rig.call(CHEN);
     rig.run_until("it is said", |r| r.logged("call.answered") == 1 && r.hears(CHEN));
-    let key = rig.phone(CHEN).last_call();
     rig.hang_up(CHEN, key);
     rig.run_until("all is over", |r| r.switch.is_empty());
     assert_eq!((rig.logged("recording.started"), rig.logged("prompt.started")), (0, 0));

@@ -148,6 +148,8 @@ fn a_leg_is_muted_and_heard_again() {
     for muted in [true, false] {
         act(&mut rig, conversation, TalkAction::Mute { leg: LegId(2), muted }).unwrap();
         assert_eq!(rig.hushed(ANNA).0, muted);
+        let seen: Vec<bool> = rig.switch.calls()[0].legs.iter().map(|leg| leg.muted).collect();
+        assert_eq!(seen, [false, muted]);
     }
     let told = rig.events(|e| if let Event::LegMuted(e) = e { Some((e.leg, e.muted)) } else { None });
     assert_eq!(told, [(LegId(2), true), (LegId(2), false)]);
