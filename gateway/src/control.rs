@@ -66,6 +66,9 @@ pub struct CallLeg {
     pub who: String,
     /// Whether it was answered.
     pub up: bool,
+    /// Whether its voice is kept from the others.
+    #[serde(default)]
+    pub muted: bool,
     /// What a supervisor does.
     pub supervises: Option<Supervision>,
 }

@@ -156,7 +156,7 @@ impl LiveBoard {
 
     fn show_leg(&self, leg: &LegView) -> LiveLeg {
         let who = if self.numbers { leg.who.clone() } else { mask_number(&leg.who) };
-        LiveLeg { leg: leg.leg, role: leg.role, who, up: leg.up, supervises: leg.supervises }
+        LiveLeg { leg: leg.leg, role: leg.role, who, up: leg.up, muted: leg.muted, supervises: leg.supervises }
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -436,6 +436,7 @@ fn leg_view(leg: LiveLeg) -> crate::control::CallLeg {
         role: leg.role.as_str().to_owned(),
         who: leg.who,
         up: leg.up,
+        muted: leg.muted,
         supervises: leg.supervises.map(crate::control::Supervision::of),
     }
 }

@@ -512,6 +512,8 @@ fn switch_config(
         udp: Vec::new(),
         tcp: Vec::new(),
         recordings,
+        record_as: config.recording.record_as(),
+        announce_recording: config.recording.announces(),
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),
         log,
         calls_max: config.sip.calls_max,
@@ -700,6 +702,7 @@ impl Running {
         #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
         let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
         let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
+        let ratio = |name, help, value: f64| Sample { name, help, kind: gauge, label: None, value };
         let sip = switch.sip;
         let refused = sip.refused_draining
             + sip.refused_overloaded
@@ -733,7 +736,37 @@ impl Running {
             sample("ark_media_legs", "RTP legs that are open now.", gauge, media.legs),
             sample("ark_rtp_packets_received_total", "RTP packets received.", counter, media.rtp_in),
             sample("ark_rtp_packets_sent_total", "RTP packets sent.", counter, media.rtp_out),
+            sample(
+                "ark_media_overloaded",
+                "1 while new calls get 503 since the media threads are at their limit.",
+                gauge,
+                u64::from(switch.media_load.overloaded),
+            ),
+            ratio("ark_media_busy_ratio", "CPU time of the busiest media thread in its share.", switch.media_load.busy),
+            ratio(
+                "ark_media_late_ratio",
+                "Frames sent 20 ms late or more, of those of the last second.",
+                switch.media_load.late,
+            ),
             sample("ark_rtp_resyncs_total", "Times that media had to skip what was too late.", counter, media.resyncs),
+            sample(
+                "ark_recordings_failed",
+                "Recordings that failed or could not begin.",
+                counter,
+                media.recordings_failed,
+            ),
+            sample(
+                "ark_record_blocks_dropped_total",
+                "Blocks of recordings dropped since the disk was too far behind.",
+                counter,
+                media.record_blocks_dropped,
+            ),
+            sample(
+                "ark_record_blocks_waiting",
+                "Blocks of recordings that wait for the disk.",
+                gauge,
+                media.record_blocks_waiting,
+            ),
             sample("ark_store_events_total", "Events committed to the log.", counter, store.committed_events),
             sample("ark_store_failed_commits_total", "Commits that failed.", counter, store.failed_commits),
             sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
@@ -877,11 +910,12 @@ impl Control for Running {
                 Err(gone) => ready("sip", false, gone.to_string()),
             });
             let media = self.engine.metrics().snapshot();
-            items.push(ready(
-                "media",
-                true,
-                format!("{} legs on {} threads", media.legs, self.engine.metrics().legs_by_thread().len()),
-            ));
+            let load = self.switch.snapshot().media_load;
+            let limit = if load.overloaded { ": at their limit, new calls get 503" } else { "" };
+            let threads = self.engine.metrics().legs_by_thread().len();
+            let busy = load.busy * 100.0;
+            let detail = format!("{} legs on {threads} threads, the busiest at {busy:.0} %{limit}", media.legs);
+            items.push(ready("media", true, detail));
             let store = self.store.health().await;
             items.push(ready(
                 "store",

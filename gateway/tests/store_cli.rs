@@ -61,6 +61,8 @@ fn call(n: u64) -> Vec<NewEvent> {
         bytes: 4,
         sha256: None,
         cause: RecordingCause::Hangup,
+        format: None,
+        channels: Vec::new(),
     };
     let events = vec![ringing(L1, Role::Customer).into(), answered.into(), recorded.into(), ended(L1).into()];
     (1..).zip(events).map(|(at, event)| new_event(id(n), at, event)).collect()

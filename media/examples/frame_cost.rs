@@ -12,7 +12,7 @@ use ark_media::fuzz;
 use ark_media::limits::TICK;
 use ark_media::playout::{Playout, PlayoutConfig};
 use ark_media::prompt::EncodedPrompt;
-use ark_media::record::{Recorder, Side};
+use ark_media::record::{Layout, Recorder, Side};
 use ark_media::resample::Resampler;
 use ark_media::rtp::Header;
 use ark_media::sdp::{Local, Negotiator};
@@ -220,7 +220,7 @@ fn playing_out(begin: Instant, codec: CodecRef) {
 }
 
 fn recording(mut tick: Instant, codec: CodecRef) {
-    let mut recorder = Recorder::new(tick);
+    let mut recorder = Recorder::new(tick, Layout::Sides);
     let mut block = Vec::new();
     let mut timestamp = 0_u32;
     let ns = median(|| {

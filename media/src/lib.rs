@@ -20,6 +20,7 @@ pub mod playout;
 pub mod prompt;
 pub mod quality;
 pub mod record;
+pub mod repack;
 pub mod resample;
 pub mod rtcp;
 pub mod rtp;

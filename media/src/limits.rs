@@ -6,8 +6,10 @@ use std::time::Duration;
 pub const DATAGRAM_BYTES_MAX: usize = 1500;
 /// Bytes of an RTP header without CSRCs and extensions (RFC 3550 5.1).
 pub const RTP_HEADER_BYTES: usize = 12;
-/// Packet time of the engine's tick. Every packet Ark sends holds a multiple of it.
+/// The engine's tick: what is played out and mixed at a time, and the packet time unless a peer asks for another.
 pub const TICK: Duration = Duration::from_millis(20);
+/// Every packet that Ark sends holds a multiple of this, and it is the shortest one.
+pub const PTIME_STEP: Duration = Duration::from_millis(10);
 /// Longest packet time Ark sends.
 pub const PTIME_MAX: Duration = Duration::from_millis(60);
 /// Pieces of one playlist.
@@ -79,10 +81,13 @@ pub const RECORD_BLOCK: Duration = Duration::from_millis(250);
 pub const RECORD_DRIFT_MAX: Duration = Duration::from_millis(10);
 /// Packets over which that is watched: five seconds of them.
 pub const RECORD_DRIFT_PACKETS: u32 = 250;
-/// Longest recording: 24 h, well within what a WAV can say.
-pub const RECORD_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest recording: 18 h, which a WAV of four channels can just say.
+pub const RECORD_MAX: Duration = Duration::from_secs(18 * 3600);
+/// Supervisors whose voices one recording tells apart.
+pub const RECORD_SUPERVISORS_MAX: usize = 4;
 
 const _: () = assert!(PTIME_MAX.as_millis().is_multiple_of(TICK.as_millis()));
+const _: () = assert!(TICK.as_millis() == 2 * PTIME_STEP.as_millis());
 const _: () = assert!(RTP_HEADER_BYTES + (PTIME_MAX.as_millis() as usize) * 8 < DATAGRAM_BYTES_MAX);
 // A crash loses what may still come late and a block that is not full: less than a second, with room for a slow disk.
 const _: () = assert!(RECORD_LATE_MAX.as_millis() + RECORD_BLOCK.as_millis() < 700);

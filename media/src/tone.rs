@@ -30,6 +30,68 @@ fn sum(tones: &[f64], amplitude: i16, rate_hz: u32, duration: Duration) -> Vec<i
         .collect()
 }
 
+/// A tone that sounds again and again for as long as something lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Repeated {
+    /// Frequency.
+    pub hz: u32,
+    /// Peak amplitude.
+    pub amplitude: i16,
+    /// How long it sounds.
+    pub length: Duration,
+    /// From the beginning of one to that of the next.
+    pub every: Duration,
+}
+
+/// Adds a [`Repeated`] tone to a stream of samples; the first one sounds at once.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    tone: Repeated,
+    rate_hz: u32,
+    /// Samples since the last one began.
+    at: u64,
+}
+
+/// Edges of a tone that is added, so that it does not click.
+const EDGE: Duration = Duration::from_millis(5);
+
+impl Overlay {
+    /// For a stream of this rate.
+    pub fn new(tone: Repeated, rate_hz: u32) -> Self {
+        Self { tone, rate_hz, at: 0 }
+    }
+
+    /// Whether it adds just this.
+    pub fn is_for(&self, tone: Repeated, rate_hz: u32) -> bool {
+        (self.tone, self.rate_hz) == (tone, rate_hz)
+    }
+
+    /// The next stretch of the stream. Not `sounding`: nothing is added, and the next tone sounds when it is again.
+    pub fn add(&mut self, pcm: &mut [i16], sounding: bool) {
+        let samples = |time: Duration| time.as_micros() as u64 * u64::from(self.rate_hz) / 1_000_000;
+        let (length, every) = (samples(self.tone.length), samples(self.tone.every).max(1));
+        if !sounding {
+            self.at = 0;
+            return;
+        }
+        let count = pcm.len() as u64;
+        if self.at >= length && self.at + count <= every {
+            self.at += count;
+            return;
+        }
+        let edge = samples(EDGE).max(1);
+        for sample in pcm {
+            self.at %= every;
+            if self.at < length {
+                let angle = self.at as f64 * TAU * f64::from(self.tone.hz) / f64::from(self.rate_hz);
+                let fade = (self.at.min(length - self.at) as f64 / edge as f64).min(1.0);
+                *sample = sample.saturating_add((angle.sin() * f64::from(self.tone.amplitude) * fade) as i16);
+            }
+            self.at += 1;
+        }
+    }
+}
+
 /// Peak amplitude of the part of `pcm` that is a sine of `hz` (Goertzel): about 16384 for a half-scale tone, near 0
 /// when the tone is not there. At least a few periods are needed.
 pub fn level(pcm: &[i16], rate_hz: u32, hz: f64) -> f64 {
@@ -89,6 +151,28 @@ mod tests {
         assert!((hz - 440.0).abs() <= 1.0 && (level - 10_000.0).abs() < 200.0, "{hz} {level}");
         assert!(super::level(&pcm, 8000, 1000.0) < 100.0);
         assert!((rms(&pcm) - 7071.0).abs() < 20.0);
+    }
+
+    #[test]
+    fn a_repeated_tone_is_added_at_its_times_in_pieces_of_any_length() {
+        let tone =
+            Repeated { hz: 1400, amplitude: 3000, length: Duration::from_millis(200), every: Duration::from_secs(2) };
+        let voice = sine(500.0, 6000, 8000, Duration::from_secs(5));
+        for piece in [1, 80, 160, 333, 8000] {
+            let mut overlay = Overlay::new(tone, 8000);
+            assert!(overlay.is_for(tone, 8000) && !overlay.is_for(tone, 16_000));
+            let mut pcm = voice.clone();
+            // Paused in the third second.
+            for (at, part) in pcm.chunks_mut(piece).enumerate() {
+                overlay.add(part, !(16_000..24_000).contains(&(at * piece)));
+            }
+            let heard: Vec<bool> = pcm.chunks(1600).map(|part| level(part, 8000, 1400.0) > 1500.0).collect();
+            let at: Vec<usize> = (0..heard.len()).filter(|at| heard[*at]).collect();
+            // At once, and again at once after the pause; a piece may be as long as a second.
+            assert!(at[0] == 0 && at.iter().all(|at| *at == 0 || *at == 15 || *at == 16), "{piece}: {at:?}");
+            assert!(at.len() >= 2, "{piece}: {at:?}");
+            assert!(level(&pcm, 8000, 500.0) > 5900.0);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::codec::{CodecRef, Decoder, Encoder, Tuning};
 use crate::limits::{DATAGRAM_BYTES_MAX, PTIME_MAX, TRANSCODE_CONCEAL_MAX, TRANSCODE_JUMP_MAX};
 use crate::resample::Resampler;
 use crate::session::Media;
+use crate::tone::{Overlay, Repeated};
 
 /// Samples of the longest packet: a datagram full of G.711, or 120 ms at 16 kHz.
 const PACKET_SAMPLES_MAX: usize = 1920;
@@ -19,7 +20,7 @@ const WAITING_MAX: usize =
     PACKET_SAMPLES_MAX * 2 + (TRANSCODE_CONCEAL_MAX.as_millis() + 2 * PTIME_MAX.as_millis()) as usize * 16;
 
 /// Numbers between the streams of two transcoders of one bridge.
-const NUMBERS_APART: u64 = 30_000;
+pub(crate) const NUMBERS_APART: u64 = 30_000;
 
 /// A packet of the outgoing stream; its payload stands in the buffer that was given to [`Transcoder::pull`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,9 @@ pub struct Transcoder {
     timestamp: u32,
     sequence: u64,
     marker: bool,
+    /// What is heard over the voice.
+    overlay: Option<Overlay>,
+    sounding: bool,
     /// The last telephone-event: its stream, its timestamp there and here.
     event: Option<(u32, u32, u32)>,
 }
@@ -106,6 +110,8 @@ impl Transcoder {
             timestamp: 0,
             sequence: 0,
             marker: true,
+            overlay: None,
+            sounding: false,
             event: None,
         })
     }
@@ -122,6 +128,15 @@ impl Transcoder {
     /// Whether it does just this.
     pub fn is_for(&self, from: CodecRef, to: CodecRef, tuning: Tuning, ptime: Duration) -> bool {
         (self.from, self.to, self.tuning, self.ptime) == (from, to, tuning, ptime.min(PTIME_MAX))
+    }
+
+    /// A tone that the listener hears over the voice from the next packet on, or none; not `sounding`, it is silent for now.
+    pub fn set_tone(&mut self, tone: Option<Repeated>, sounding: bool) {
+        let rate_hz = self.to.sample_rate_hz();
+        if self.overlay.as_ref().is_none_or(|overlay| tone.is_none_or(|tone| !overlay.is_for(tone, rate_hz))) {
+            self.overlay = tone.map(|tone| Overlay::new(tone, rate_hz));
+        }
+        self.sounding = sounding;
     }
 
     /// Takes an audio packet of the incoming codec. Take what comes of it with [`Transcoder::pull`] until that gives
@@ -145,6 +160,9 @@ impl Transcoder {
         let frame = self.frame();
         if self.end - self.begin < frame {
             return None;
+        }
+        if let Some(overlay) = &mut self.overlay {
+            overlay.add(&mut self.waiting[self.begin..self.begin + frame], self.sounding);
         }
         let bytes = self.encoder.encode(&self.waiting[self.begin..self.begin + frame], out);
         self.begin += frame;

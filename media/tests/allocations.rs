@@ -12,7 +12,7 @@ use ark_media::dtmf::{Digit, Payload};
 use ark_media::fuzz::start;
 use ark_media::limits::TICK;
 use ark_media::prompt::EncodedPrompt;
-use ark_media::record::{Recorder, Side};
+use ark_media::record::{self, Recorder, Side};
 use ark_media::rtp::Header;
 use ark_media::sdp::Negotiated;
 use ark_media::session::{Kind, Media, Playlist, RelayKeys, Session, SessionConfig};
@@ -62,7 +62,7 @@ fn ten_seconds_of_a_call_allocate_nothing() {
     let prompt = EncodedPrompt::encode(&vec![1000; 8000 * 3], pcma, TICK);
     a.play(Playlist { id: 1, items: vec![prompt.clone(), prompt], barge_in: true, repeat: false }).unwrap();
     b.set_relay(Some(RelayKeys::Pass));
-    let mut recorder = Recorder::new(now);
+    let mut recorder = Recorder::new(now, record::Layout::Sides);
     recorder.push(now, Side::Caller, pcma, 5, 0, &[0xD5; 160]);
     recorder.push(now, Side::Ark, pcma, 6, 0, &[0xD5; 160]);
     let mut block = Vec::with_capacity(64 * 1024);
@@ -117,7 +117,7 @@ fn a_second_of_every_codec_allocates_nothing() {
         let (mut encoder, mut decoder) = (codec.encoder_with(tuning), codec.decoder());
         let mut there = Transcoder::new(codec, pcma, Tuning::default(), TICK).unwrap();
         let mut back = Transcoder::new(pcma, codec, tuning, TICK).unwrap();
-        let mut recorder = Recorder::new(start());
+        let mut recorder = Recorder::new(start(), record::Layout::Sides);
         let pcm = tone::sine(440.0, 8000, codec.sample_rate_hz(), Duration::from_secs(1));
         let mut noise = Generator::new(Noise::white(50), 1);
         let (mut payload, mut out, mut heard) = ([0; 400], [0; 1500], [0; 960]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ark_media::codec::{self, CodecRef};
 use ark_media::fuzz::{Random, start};
 use ark_media::prompt;
-use ark_media::record::{HEADER_BYTES, RATE_HZ, Recorder, Side, header, repair};
+use ark_media::record::{self, HEADER_BYTES, Layout, RATE_HZ, Recorder, Side, header, repair};
 use ark_media::tone;
 
 fn pcma() -> CodecRef {
@@ -47,7 +47,7 @@ fn frame(n: u64) -> ([u8; 160], i16) {
 #[test]
 fn both_sides_lie_where_their_time_was_and_gaps_are_silence() {
     let begin = start();
-    let mut recorder = Recorder::new(begin);
+    let mut recorder = Recorder::new(begin, Layout::Sides);
     let mut file = File::default();
     for n in 0..150_u64 {
         let now = begin + Duration::from_millis(20 * n);
@@ -71,7 +71,7 @@ fn both_sides_lie_where_their_time_was_and_gaps_are_silence() {
         assert_eq!(right, value);
         assert_eq!(left, if (8000..16_000).contains(&at) { value } else { 0 });
     }
-    assert_eq!(file.0[..HEADER_BYTES], header(3 * 32_000));
+    assert_eq!(file.0[..HEADER_BYTES], header(2, 3 * 32_000));
     let pcm = prompt::decode(file.0, "recording.wav").unwrap();
     assert_eq!((pcm.samples.len(), pcm.rate_hz), (24_000, RATE_HZ));
 }
@@ -79,7 +79,7 @@ fn both_sides_lie_where_their_time_was_and_gaps_are_silence() {
 #[test]
 fn a_crash_loses_less_than_a_second_and_the_header_is_never_ahead_of_the_audio() {
     let begin = start();
-    let mut recorder = Recorder::new(begin);
+    let mut recorder = Recorder::new(begin, Layout::Sides);
     let mut file = File::default();
     for n in 0..500_u64 {
         let now = begin + Duration::from_millis(20 * n);
@@ -109,7 +109,7 @@ fn random_loss_jitter_and_reordering_never_shift_one_side_against_the_other() {
     for seed in 0..40 {
         let mut random = Random::new(seed);
         let begin = start();
-        let mut recorder = Recorder::new(begin);
+        let mut recorder = Recorder::new(begin, Layout::Sides);
         let mut file = File::default();
         let (mut ssrc, mut base) = (7, random.next_u32());
         let loss = random.below(30);
@@ -164,7 +164,7 @@ fn random_loss_jitter_and_reordering_never_shift_one_side_against_the_other() {
 /// its samples lie at the end, in milliseconds.
 fn offset_at_the_end(frames: u64, ppm: i64, delay: impl Fn(u64) -> u64) -> i64 {
     let begin = start();
-    let mut recorder = Recorder::new(begin);
+    let mut recorder = Recorder::new(begin, Layout::Sides);
     let mut file = File::default();
     let spoken = |n: u64| (n as i64 * 20_000 - n as i64 * 20 * ppm / 1000) as u64;
     let mut arrivals: Vec<(u64, u64)> = (0..frames).map(|n| (spoken(n) + delay(n) * 1000, n)).collect();
@@ -211,7 +211,7 @@ fn a_slow_first_packet_a_late_one_and_clocks_that_drift_leave_both_sides_aligned
 #[test]
 fn a_pause_of_polling_and_packets_from_nowhere_cannot_break_it() {
     let begin = start();
-    let mut recorder = Recorder::new(begin);
+    let mut recorder = Recorder::new(begin, Layout::Sides);
     let mut file = File::default();
     file.take(&mut recorder, begin);
     for n in 0..1000_u64 {
@@ -234,7 +234,7 @@ fn a_pause_of_polling_and_packets_from_nowhere_cannot_break_it() {
 fn any_codec_is_recorded_at_its_frequency_and_in_its_place() {
     for codec in codec::ALL.iter().copied() {
         let begin = start();
-        let mut recorder = Recorder::new(begin);
+        let mut recorder = Recorder::new(begin, Layout::Sides);
         let mut file = File::default();
         let step = Duration::from_millis(20);
         let pcm = tone::sine(700.0, 9000, codec.sample_rate_hz(), Duration::from_secs(2));
@@ -256,5 +256,59 @@ fn any_codec_is_recorded_at_its_frequency_and_in_its_place() {
         assert!(left[..8000].iter().all(|s| *s == 0), "{} before it speaks", codec.name());
         let (hz, level) = tone::dominant(&left[9600..], RATE_HZ).unwrap();
         assert!((hz - 700.0).abs() < 3.0 && (6000.0..12_000.0).contains(&level), "{}: {hz} {level}", codec.name());
+    }
+}
+
+/// The channels of a recording with one channel for each leg.
+fn legs(file: &File) -> Vec<Vec<i16>> {
+    let samples: Vec<i16> = file.0[HEADER_BYTES..].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
+    (0..4).map(|channel| samples.iter().skip(channel).step_by(4).copied().collect()).collect()
+}
+
+#[test]
+fn each_leg_has_its_channel_from_silence_on_and_supervisors_share_one() {
+    let begin = start();
+    let mut recorder = Recorder::new(begin, Layout::Legs);
+    let mut file = File::default();
+    let step = Duration::from_millis(20);
+    // Who speaks, with which tone, from which frame on: Ark stops when the agent comes.
+    let voices = [
+        (Side::Caller, 400.0, 0..200_u32),
+        (Side::Ark, 600.0, 0..50),
+        (Side::Agent, 900.0, 50..200),
+        (Side::Supervisor(0), 1300.0, 100..200),
+        (Side::Supervisor(3), 1900.0, 150..200),
+    ];
+    let pcm: Vec<Vec<i16>> = voices.iter().map(|v| tone::sine(v.1, 6000, RATE_HZ, step * 200)).collect();
+    for n in 0..200_u32 {
+        let now = begin + step * n;
+        for (ssrc, ((side, _, when), pcm)) in (1..).zip(voices.iter().zip(&pcm)) {
+            if when.contains(&n) {
+                let mut payload = [0; 160];
+                pcma().encoder().encode(&pcm[n as usize * 160..][..160], &mut payload);
+                recorder.push(now, *side, pcma(), ssrc, n * 160, &payload);
+            }
+        }
+        file.take(&mut recorder, now);
+    }
+    recorder.finish(begin + step * 200);
+    file.take(&mut recorder, begin + step * 200);
+    assert_eq!(file.0[..HEADER_BYTES], header(4, 4 * 64_000));
+    assert_eq!(repair(&file.0, file.0.len() as u64), None);
+    assert_eq!(record::duration_of(record::channels_of(&file.0), file.0.len() as u64), step * 200);
+    let channel = |side: Side| match side {
+        Side::Caller => 0,
+        Side::Ark => 1,
+        Side::Agent => 2,
+        Side::Supervisor(_) => 3,
+    };
+    for (at, heard) in legs(&file).iter().enumerate() {
+        for (side, hz, when) in &voices {
+            for quarter in 0..4_u32 {
+                let level = tone::level(&heard[quarter as usize * 8000..][..8000], RATE_HZ, *hz);
+                let there = at == channel(*side) && when.contains(&(quarter * 50));
+                assert!(if there { level > 5000.0 } else { level < 60.0 }, "{at} {side:?} {quarter}: {level}");
+            }
+        }
     }
 }

@@ -28,6 +28,14 @@ const PLAIN: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.
     m=audio 4000 RTP/AVP 0 8 97\r\na=rtpmap:97 telephone-event/8000\r\n";
 
 #[test]
+fn extended_reports_are_asked_for_at_either_level() {
+    let line = "a=rtcp-xr:rcvr-rtt=all voip-metrics\r\n";
+    assert!(!answer(PLAIN).1.rtcp_xr);
+    assert!(answer(&format!("{PLAIN}{line}")).1.rtcp_xr);
+    assert!(answer(&PLAIN.replacen("m=audio", &format!("{line}m=audio"), 1)).1.rtcp_xr);
+}
+
+#[test]
 fn the_answer_has_one_codec_by_our_order_and_the_offerers_event_number() {
     let (body, negotiated) = answer(PLAIN);
     assert_eq!(
@@ -181,9 +189,13 @@ fn an_answer_may_use_numbers_of_its_own() {
 fn packet_times_are_whole_ticks_within_what_the_peer_takes() {
     for (lines, ms) in [
         ("", 20),
-        ("a=ptime:10\r\n", 20),
-        ("a=ptime:30\r\n", 20),
+        ("a=ptime:10\r\n", 10),
+        ("a=ptime:30\r\n", 30),
         ("a=ptime:40\r\n", 40),
+        ("a=ptime:50\r\n", 50),
+        ("a=ptime:35\r\n", 30),
+        ("a=ptime:5\r\n", 10),
+        ("a=maxptime:10\r\n", 10),
         ("a=ptime:60\r\na=maxptime:40\r\n", 40),
         ("a=ptime:200\r\n", 60),
         ("a=ptime:20.0\r\n", 20),

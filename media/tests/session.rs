@@ -12,8 +12,8 @@ use ark_media::rtcp::{Report, Rtcp, SenderInfo};
 use ark_media::rtp::{Header, Packet};
 use ark_media::sdp::{Direction, Negotiated};
 use ark_media::session::{
-    Dropped, DtmfRoads, Kind, PlayCause, PlayEnded, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig,
-    SessionEvent, SourcePolicy,
+    Dropped, DtmfRoads, Kind, Media, PlayCause, PlayEnded, PlayError, Playlist, Received, RelayKeys, Session,
+    SessionConfig, SessionEvent, SourcePolicy,
 };
 
 const TICK: Duration = Duration::from_millis(20);
@@ -753,4 +753,102 @@ fn a_key_whose_packets_never_have_a_marker_counts_once_and_again_when_it_is_pres
         }
     }
     assert_eq!(digits(&mut leg), [('9', Road::Rtp), ('9', Road::Rtp)]);
+}
+
+#[test]
+fn a_silent_leg_sends_comfort_noise_now_and_then_where_it_was_agreed_on() {
+    let mut leg = Leg::new(Negotiated { comfort_noise: Some(13), ..agreed() });
+    leg.ticks(100);
+    // Two seconds of nothing in five packets.
+    let times: Vec<u32> = leg.sent.iter().map(|(header, _)| header.timestamp).collect();
+    assert!(leg.sent.iter().all(|(header, payload)| header.payload_type == 13 && payload == &[70]), "{:?}", leg.sent);
+    assert_eq!(times.len(), 5);
+    assert!(times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == 20 * 160));
+    assert!(leg.sent.windows(2).all(|pair| pair[1].0.sequence == pair[0].0.sequence.wrapping_add(1)));
+    let prompt = EncodedPrompt::encode(&[5000; 1600], pcma(), TICK);
+    leg.session.play(Playlist { id: 1, items: vec![prompt], barge_in: false, repeat: false }).unwrap();
+    leg.sent.clear();
+    leg.ticks(12);
+    let types: Vec<(u8, bool)> = leg.sent.iter().map(|(header, _)| (header.payload_type, header.marker)).collect();
+    let mut expected = vec![(8, true)];
+    expected.extend([(8, false); 9]);
+    expected.push((13, false));
+    assert_eq!(types, expected, "a talkspurt begins with the marker, and silence with noise");
+}
+
+/// What a leg sends while the other side of its bridge pauses with this noise for half a second, after it spoke.
+fn pause_heard_by(negotiated: Negotiated, noise: &[u8]) -> Leg {
+    let mut leg = Leg::new(negotiated);
+    let codec = leg.session.negotiated().codec;
+    leg.session.set_relay(Some(RelayKeys::Pass));
+    let mut payload = [0; 400];
+    let bytes = codec.silence(TICK, &mut payload);
+    let speak = |leg: &mut Leg, n: u64| {
+        let media = Media {
+            kind: Kind::Audio,
+            codec,
+            payload: &payload[..bytes],
+            marker: false,
+            timestamp: n as u32 * codec.clock_units(TICK),
+            event_clock_hz: codec.rtp_clock_hz(),
+            sequence: n,
+            ssrc: 3,
+            for_us: false,
+        };
+        let mut out = [0; 1500];
+        let length = leg.session.forward(leg.now, &media, &mut out).unwrap();
+        let packet = Packet::parse(&out[..length]).unwrap();
+        leg.sent.push((packet.header, packet.payload.to_vec()));
+    };
+    for n in 0..5 {
+        speak(&mut leg, n);
+        leg.tick();
+    }
+    assert_eq!(leg.sent.len(), 5);
+    leg.sent.clear();
+    leg.session.relay_pause(noise);
+    leg.ticks(25);
+    let paused = leg.sent.len();
+    speak(&mut leg, 31);
+    leg.ticks(3);
+    assert_eq!(leg.sent.len(), paused + 1, "it speaks again");
+    let (header, _) = leg.sent.pop().unwrap();
+    assert!(header.marker && header.payload_type == leg.session.negotiated().payload_type);
+    leg
+}
+
+#[test]
+fn a_pause_of_the_other_side_is_comfort_noise_where_agreed_and_noise_in_the_codec_elsewhere() {
+    let noise = [40, 100, 140];
+    let leg = pause_heard_by(Negotiated { comfort_noise: Some(13), ..agreed() }, &noise);
+    assert_eq!(leg.sent.len(), 2, "at once, and again after 400 ms");
+    assert!(leg.sent.iter().all(|(header, payload)| header.payload_type == 13 && payload == &noise));
+    for codec in codec::ALL {
+        let number = codec.payload_type().unwrap_or(111);
+        let leg = pause_heard_by(Negotiated::new(*codec, number, peer()), &noise);
+        assert_eq!(leg.sent.len(), 25, "{}", codec.name());
+        assert!(leg.sent.iter().all(|(header, _)| header.payload_type == number), "{}", codec.name());
+        let (mut decoder, mut pcm, mut heard) = (codec.decoder(), [0; 5760], Vec::new());
+        for (_, payload) in &leg.sent {
+            let samples = decoder.decode(payload, &mut pcm);
+            heard.extend_from_slice(&pcm[..samples]);
+        }
+        // 40 dB below overload: 328.
+        let rms = ark_media::tone::rms(&heard[heard.len() / 4..]);
+        assert!((100.0..700.0).contains(&rms), "{}: {rms}", codec.name());
+    }
+}
+
+#[test]
+fn the_length_of_a_key_counts_in_the_clock_that_was_agreed_on_last() {
+    let mut leg = Leg::new(agreed());
+    leg.session.update(leg.now, Negotiated { dtmf_clock_hz: 48_000, ..agreed() });
+    // 9600 units: 200 ms at 48 kHz, 1.2 s at 8.
+    let packet = leg.send(101, true, 5_000, &[3, 0x80 | 10, 0x25, 0x80]);
+    leg.session.receive_rtp(leg.now, peer(), &packet);
+    let held = std::iter::from_fn(|| leg.session.poll()).find_map(|event| match event {
+        SessionEvent::DigitEnded { held, .. } => Some(held),
+        _ => None,
+    });
+    assert_eq!(held, Some(Duration::from_millis(200)));
 }

@@ -429,6 +429,67 @@ fn a_program_calls_by_whip() {
     assert_eq!(refused, 401);
 }
 
+#[test]
+fn a_page_without_a_microphone_listens_to_a_call_by_whep_and_goes() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let mut anna = Phone::new("anna");
+    let uri = anna.uri();
+    let agent = thread::spawn(move || {
+        let invite = anna.wait_to_be_called(SOON * 2);
+        anna.answer(&invite);
+        anna.wait_to_hear(PHONE, SOON);
+        anna.wait_for_the_end(SOON * 4)
+    });
+    let gateway = Gateway::start(&site(vec![uri], false));
+    let browser = Browser::start(BROWSER);
+    let mut chen = Phone::new("chen");
+    chen.say(Some(PHONE));
+    chen.call(gateway.sip, "95188");
+    chen.wait_to_hear(440.0, SOON);
+    let mut page = page(&gateway, &browser, &caller());
+    let calls = gateway.ask("GET", "/api/v1/calls", None).json();
+    let id = calls["calls"][0]["id"].as_str().expect("a call").to_owned();
+    let token = token(&gateway, &json!({ "call": id }));
+    let ask = format!(
+        "(async () => {{ const peer = new RTCPeerConnection(); peer.addTransceiver('audio', {{ direction: 'recvonly' }}); \
+        arkCall.remote = new MediaStream(); peer.ontrack = (event) => {{ arkCall.remote.addTrack(event.track); const voice = new Audio(); voice.srcObject = arkCall.remote; voice.play(); }}; \
+        await peer.setLocalDescription(await peer.createOffer()); \
+        const answer = await fetch('/whep/{id}', {{ method: 'POST', body: peer.localDescription.sdp, headers: {{ 'content-type': 'application/sdp', authorization: 'Bearer {token}' }} }}); \
+        if (answer.status !== 201) {{ peer.close(); return answer.status; }} \
+        window.peer = peer; window.resource = answer.headers.get('location'); \
+        await peer.setRemoteDescription({{ type: 'answer', sdp: await answer.text() }}); return answer.status; }})()"
+    );
+    assert_eq!(page.eval(&ask), 503, "nobody talks yet");
+    chen.press('0');
+    gateway.wait_for_event("leg.bridged", SOON);
+    assert_eq!(page.eval(&ask), 201);
+    page.wait_for("peer.connectionState === 'connected'", SOON);
+    page.wait_to_hear(PHONE, SOON);
+    let timeline = gateway.wait_for_event("call.supervised", SOON);
+    assert_eq!(timeline.all("call.supervised", "mode"), ["listen"]);
+    let patch = page.eval(&format!(
+        "fetch(resource, {{ method: 'PATCH', body: 'a=mid:0\\r\\na=end-of-candidates\\r\\n', headers: {{ 'content-type': 'application/trickle-ice-sdpfrag', authorization: 'Bearer {token}' }} }}).then((answer) => answer.status)"
+    ));
+    assert_eq!(patch, 204);
+    // The token is for this call and for listening alone.
+    let elsewhere = page.eval(&format!(
+        "fetch('/whip/95188', {{ method: 'POST', body: peer.localDescription.sdp, headers: {{ 'content-type': 'application/sdp', authorization: 'Bearer {token}' }} }}).then((answer) => answer.status)"
+    ));
+    assert_eq!(elsewhere, 401);
+    let ended = page.eval(&format!(
+        "fetch(resource, {{ method: 'DELETE', headers: {{ authorization: 'Bearer {token}' }} }}).then((answer) => answer.status)"
+    ));
+    assert_eq!(ended, 200);
+    let gone = gateway.wait_for_event("call.ended", SOON);
+    assert_eq!(gone.all("call.ended", "leg"), ["3"], "the listener's leg alone");
+    let calls = gateway.ask("GET", "/api/v1/calls", None).json();
+    assert_eq!(calls["calls"][0]["legs"].as_array().map(Vec::len), Some(2), "the talk goes on: {calls}");
+    chen.hang_up();
+    agent.join().unwrap();
+    gateway.wait_for_ended(1, SOON);
+}
+
 fn newest_wav(folder: &std::path::Path) -> Option<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

@@ -138,6 +138,9 @@ pub struct LiveLeg {
     pub who: String,
     /// Whether it was answered.
     pub up: bool,
+    /// Whether its voice is kept from the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub muted: bool,
     /// What a supervisor does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervises: Option<SupervisionMode>,

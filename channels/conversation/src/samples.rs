@@ -70,6 +70,8 @@ pub fn story() -> Vec<Event> {
             bytes: 384_044,
             sha256: Some(SHA256.to_owned()),
             cause: RecordingCause::Hangup,
+            format: Some(RecordingFormat::Opus),
+            channels: vec![RecordingChannel::Caller, RecordingChannel::Heard],
         }
         .into(),
         RecordingFailed {
@@ -405,9 +407,11 @@ fn person_story() -> [Event; 16] {
             recording: "r1".to_owned(),
             reference: "ark-media:01JABCDEF0".to_owned(),
             purpose: RecordingPurpose::Voicemail,
+            format: Some(RecordingFormat::Wav),
+            channels: vec![RecordingChannel::Caller, RecordingChannel::Heard],
         }
         .into(),
-        RecordingPaused { leg: L1, recording: "r1".to_owned() }.into(),
+        RecordingPaused { leg: L1, recording: "r1".to_owned(), at_ms: Some(3_000) }.into(),
         RecordingResumed { leg: L1, recording: "r1".to_owned(), paused_ms: 12_000 }.into(),
         CallSupervised { leg: L2, mode: SupervisionMode::Whisper }.into(),
         LegMuted { leg: L2, muted: true }.into(),

@@ -45,7 +45,7 @@ impl<M: MediaPort> Switch<M> {
         let Some(hotline) = self.site.hotline(&dialled).cloned() else {
             return self.refuse(now, key, 404, "Not Found", &[]);
         };
-        if self.draining || self.calls.len() >= self.config.calls_max {
+        if self.draining || self.overloaded || self.calls.len() >= self.config.calls_max {
             return self.refuse(now, key, 503, "Service Unavailable", &[("Retry-After", "10".to_owned())]);
         }
         let reserved = match self.media.reserve() {
@@ -111,6 +111,11 @@ impl<M: MediaPort> Switch<M> {
     ) -> Result<ark_conversation::ConversationId, CannotPlace> {
         let line = self.site.hotline(hotline).cloned().ok_or_else(|| CannotPlace::NoHotline(hotline.to_owned()))?;
         let way = self.site.way_for_operators(target)?;
+        if self.overloaded {
+            return Err(CannotPlace::Full(
+                "the media threads are at their limit; try again in some seconds".to_owned(),
+            ));
+        }
         let leg = self.dial(now, &way, LegNumber(1), None, (None, MAX_FORWARDS))?;
         let call_id = self.call_id(leg.line);
         let names = Names {
@@ -243,6 +248,7 @@ impl<M: MediaPort> Switch<M> {
             recordings: Vec::new(),
             recordings_made: 0,
             record_call: hotline.record,
+            announcing: None,
             heard: VecDeque::new(),
             ring_until: None,
             forget_at: None,
@@ -328,10 +334,22 @@ impl<M: MediaPort> Switch<M> {
         self.counters.answered += 1;
         let signalled_from = call.customer.signalled_from;
         let dtmf = self.site.dtmf_of(&call.customer.trunk);
-        self.tell_media(call.customer.media, Command::Start { negotiated: agreed, signalled_from, dtmf });
+        let start = Command::Start { negotiated: agreed.clone(), signalled_from, dtmf };
+        self.tell_media(call.customer.media, start);
         self.log_answered(now, call, false);
+        if call.record_call && self.config.announce_recording {
+            let (leg, codec) = (call.customer.media, agreed.codec);
+            call.announcing = self.announce_recording(call, leg, codec);
+        }
+        if call.announcing.is_none() {
+            self.begin_plan(now, call);
+        }
+    }
+
+    /// The caller has heard what they must hear first.
+    pub(super) fn begin_plan(&mut self, now: Now, call: &mut Call) {
         if call.record_call {
-            self.record_whole_call(now, call);
+            self.record_whole_call(now, call, self.config.record_as);
         }
         let caller = Caller {
             number: call.from.reveal().to_owned(),

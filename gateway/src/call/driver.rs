@@ -27,6 +27,7 @@ use super::web::{FromWeb, ToWeb, WebEnd};
 use super::{CannotAct, CannotPlace, Counters, HttpResult, TalkAction};
 use crate::config::{SipListen, SipTransport};
 use crate::conversations::LogSink;
+use crate::media::load::{Load, LoadJudge};
 use crate::media::{EngineHandle, Event as MediaEvent};
 use crate::net::limits::{BACKLOG_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, INGRESS_QUEUE, OVERLOAD_RETRY_AFTER};
 use crate::net::local::LocalAddresses;
@@ -105,6 +106,8 @@ pub struct Snapshot {
     pub connections: usize,
     /// Datagrams and messages dropped before the parser, by the guard.
     pub guarded: u64,
+    /// How the media threads fare.
+    pub media_load: Load,
     /// The SIP endpoint's counters.
     pub sip: ark_sip::ua::Stats,
 }
@@ -275,6 +278,9 @@ struct Driver {
     /// Since when a socket has had more than a turn may read.
     behind_since: Option<Instant>,
     overloaded: bool,
+    /// What the media threads count, and how they fare.
+    engine: EngineHandle,
+    media_load: LoadJudge,
     /// What came while nothing else could be looked at.
     woken: Woken,
     stop: Option<oneshot::Sender<()>>,
@@ -322,6 +328,7 @@ impl Driver {
         let mut config = parts.config;
         config.udp = udp.iter().map(|p| p.bound).collect();
         config.tcp.clone_from(&tcp_bound);
+        let engine = parts.media.clone();
         let switch = Switch::new(config, parts.site, &parts.queues, endpoint, parts.media, parts.seed);
         Ok(Self {
             switch,
@@ -343,6 +350,8 @@ impl Driver {
             guarded: 0,
             behind_since: None,
             overloaded: false,
+            engine,
+            media_load: LoadJudge::default(),
             woken: Woken::default(),
             stop: None,
             stop_until: None,
@@ -428,15 +437,26 @@ impl Driver {
         if !behind {
             self.behind_since = None;
         }
-        let overloaded = at.saturating_duration_since(since) >= BACKLOG_MAX;
+        let backlog = at.saturating_duration_since(since) >= BACKLOG_MAX;
+        let overloaded = backlog || self.media_load.load().overloaded;
         if overloaded || self.overloaded {
             // Each turn anew: it ends by itself after that time.
             self.switch.endpoint().set_overloaded(at, overloaded.then_some(OVERLOAD_RETRY_AFTER));
         }
         if overloaded != self.overloaded {
             self.overloaded = overloaded;
-            if overloaded {
+            self.switch.set_overloaded(overloaded);
+            if backlog {
                 tracing::warn!("more SIP comes in than can be served: new calls get 503 for now");
+            } else if overloaded {
+                let Load { busy, late, .. } = self.media_load.load();
+                tracing::warn!(
+                    busy,
+                    late,
+                    "the media threads are at their limit: new calls get 503 for now, those that are up go on"
+                );
+            } else {
+                tracing::info!("new calls are taken again");
             }
         }
     }
@@ -591,12 +611,14 @@ impl Driver {
             return;
         }
         self.snapshot_at = at;
+        let media_load = self.media_load.judge(at, self.engine.metrics().load_sample());
         let snapshot = Snapshot {
             counters: self.switch.counters().clone(),
             calls: self.switch.len(),
             waiting: self.switch.waiting(),
             connections: self.connections.len(),
             guarded: self.guarded,
+            media_load,
             sip: self.switch.endpoint().stats().to_owned(),
         };
         if let Ok(mut shared) = self.snapshot.write() {

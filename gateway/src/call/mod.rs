@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use customer::CannotPlace;
 pub use site::{Hotline, LivePlan, NoWay, Route, Site, Sounds, Trunk};
+pub(crate) use sound::recording_channels;
 pub use supervise::{CannotAct, TalkAction};
 pub use switch::{Counters, HttpRequest, Output, Switch, SwitchConfig};
 pub use view::{CallView, LegView};

@@ -10,6 +10,7 @@ use ark_conversation::event::{
 };
 use ark_conversation::{LegId as LegNumber, Owner, Pii};
 use ark_dialplans::{Failure, Heard, Now};
+use ark_media::record::Side;
 use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey};
 
@@ -269,6 +270,7 @@ impl<M: MediaPort> Switch<M> {
         self.counters.answered += 1;
         self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         self.log_answered(now, call, true);
+        self.record_leg(call, media, Side::Agent);
         self.tell_media(call.customer.media, Command::Bridge { other: media });
         call.playing = None;
         if let Some(waiting) = call.waiting.take() {

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use ark_conversation::event::{
-    Dtmf, DtmfHow, EndCause, EndedBy, PromptCause, PromptFinished, PromptStarted, RecordingCause, RecordingFailed,
-    RecordingFinished, RecordingPurpose, RecordingStarted,
+    Dtmf, DtmfHow, EndCause, EndedBy, PromptCause, PromptFinished, PromptStarted, RecordingCause, RecordingChannel,
+    RecordingFailed, RecordingFinished, RecordingFormat, RecordingPurpose, RecordingStarted,
 };
 use ark_dialplans::{Heard, Lang, Now, Piece, Run};
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
 use ark_media::prompt::EncodedPrompt;
+use ark_media::record::{Layout, Side};
 
 use super::limits::INFO_KEY;
 use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
 use super::switch::Switch;
-use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordEnd};
+use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat};
+use crate::prompts::consent_piece;
 
 impl<M: MediaPort> Switch<M> {
     /// The plan plays a prompt. What is missing is replaced by a tone, never by silence.
@@ -128,6 +130,8 @@ impl<M: MediaPort> Switch<M> {
                     bytes,
                     sha256: None,
                     cause,
+                    format: Some(format_word(recording.how.format)),
+                    channels: recording_channels(recording.how.layout.channels()),
                 };
                 self.log(now, call, event);
                 if let Some(id) = recording.request {
@@ -192,6 +196,12 @@ impl<M: MediaPort> Switch<M> {
         if call.playing.as_ref().is_some_and(|p| p.id == id) {
             call.playing = None;
         }
+        if call.announcing == Some(id) {
+            call.announcing = None;
+            if call.customer.is_up() && call.run.is_none() {
+                self.begin_plan(now, call);
+            }
+        }
         if id & OWN_PLAY == 0 {
             let cause = match cause {
                 PlayEnd::End => PromptCause::End,
@@ -241,9 +251,12 @@ impl<M: MediaPort> Switch<M> {
     }
 
     fn begin_message(&mut self, now: Now, call: &mut Call, message: &AfterBeep) {
-        let recording = self.new_recording(call, RecordingPurpose::Voicemail, Some(message.request));
+        // A message has one speaker.
+        let how = RecordAs { layout: Layout::Sides, tone: None, ..self.config.record_as };
+        let recording = self.new_recording(now, call, (RecordingPurpose::Voicemail, how), Some(message.request));
         let command = Command::RecordStart {
             path: recording.path.clone(),
+            how,
             limit: Some(message.max),
             silence: Some(message.silence),
         };
@@ -251,18 +264,55 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// The hotline records its calls: from answer to end.
-    pub(super) fn record_whole_call(&mut self, now: Now, call: &mut Call) {
-        let recording = self.new_recording(call, RecordingPurpose::Call, None);
-        let command = Command::RecordStart { path: recording.path.clone(), limit: None, silence: None };
+    pub(super) fn record_whole_call(&mut self, now: Now, call: &mut Call, how: RecordAs) {
+        let recording = self.new_recording(now, call, (RecordingPurpose::Call, how), None);
+        let command = Command::RecordStart { path: recording.path.clone(), how, limit: None, silence: None };
         self.begin_recording(now, call, recording, command);
     }
 
-    fn new_recording(&self, call: &mut Call, purpose: RecordingPurpose, request: Option<u64>) -> Recording {
+    /// Says to a leg, in every language of the plan, that the call is recorded. `None`: it has no such audio.
+    pub(super) fn announce_recording(&mut self, call: &mut Call, leg: media::LegId, codec: CodecRef) -> Option<u64> {
+        let pieces = call.live.plan.languages.iter().map(|lang| consent_piece(*lang, "", None));
+        let items: Vec<_> = pieces.filter_map(|piece| call.live.sounds.piece(&piece, codec)).collect();
+        if items.is_empty() {
+            return None;
+        }
+        let id = call.own_play();
+        self.tell_media(leg, Command::Play { id, items, barge_in: false, repeat: false });
+        Some(id)
+    }
+
+    /// Both who talk are told that they are recorded from now on.
+    pub(super) fn announce_to_both(&mut self, call: &mut Call) {
+        let talking = call.other.as_ref().filter(|other| other.bridged.is_some()).map(|other| &other.leg);
+        let legs = std::iter::once(&call.customer).chain(talking);
+        let legs: Vec<_> = legs.filter_map(|leg| Some((leg.media, leg.agreed.as_ref()?.codec))).collect();
+        if !call.is_talking() && call.playing.is_some() {
+            // What the plan says goes on: its own words come first.
+            return;
+        }
+        for (leg, codec) in legs {
+            self.announce_recording(call, leg, codec);
+        }
+    }
+
+    /// What a leg says is kept in a channel of its own, where the caller's leg is recorded so, now or later.
+    pub(super) fn record_leg(&mut self, call: &Call, leg: media::LegId, side: Side) {
+        self.tell_media(leg, Command::RecordInto { of: call.customer.media, side });
+    }
+
+    fn new_recording(
+        &self,
+        now: Now,
+        call: &mut Call,
+        (purpose, how): (RecordingPurpose, RecordAs),
+        request: Option<u64>,
+    ) -> Recording {
         call.recordings_made += 1;
-        let name = format!("{}-{}.wav", call.conversation, call.recordings_made);
+        let name = format!("{}-{}.{}", call.conversation, call.recordings_made, how.format.extension());
         let path = self.config.recordings.join(&name);
         let reference = format!("ark-media:recordings/{name}");
-        Recording { path, name, reference, purpose, request, stop_cause: None, paused: None }
+        Recording { path, name, reference, purpose, how, began: now.mono, request, stop_cause: None, paused: None }
     }
 
     fn begin_recording(&mut self, now: Now, call: &mut Call, recording: Recording, command: Command) {
@@ -271,6 +321,8 @@ impl<M: MediaPort> Switch<M> {
             recording: recording.name.clone(),
             reference: recording.reference.clone(),
             purpose: recording.purpose,
+            format: Some(format_word(recording.how.format)),
+            channels: recording_channels(recording.how.layout.channels()),
         };
         self.log(now, call, event);
         call.recordings.push(recording);
@@ -289,6 +341,19 @@ impl<M: MediaPort> Switch<M> {
             self.tell_media(call.customer.media, Command::RecordStop);
         }
     }
+}
+
+fn format_word(format: RecordFormat) -> RecordingFormat {
+    match format {
+        RecordFormat::Wav => RecordingFormat::Wav,
+        RecordFormat::Opus => RecordingFormat::Opus,
+    }
+}
+
+/// What a recording of so many channels has in them.
+pub(crate) fn recording_channels(channels: usize) -> Vec<RecordingChannel> {
+    use RecordingChannel::{Agent, Ark, Caller, Heard, Supervisors};
+    if channels == Layout::Legs.channels() { vec![Caller, Ark, Agent, Supervisors] } else { vec![Caller, Heard] }
 }
 
 fn recording_cause(end: RecordEnd) -> RecordingCause {

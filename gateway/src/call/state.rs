@@ -15,7 +15,7 @@ use ark_sip::ua::CallKey;
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
 use super::web::{TRUNK as WEB_TRUNK, WebKey};
-use crate::media;
+use crate::media::{self, RecordAs};
 
 /// Ids of plays that the switch itself starts (music, ringback, beep) have this bit: the plan's own count up from 1.
 pub(super) const OWN_PLAY: u64 = 1 << 63;
@@ -69,6 +69,8 @@ pub(super) struct Leg {
     pub(super) started: Instant,
     pub(super) answered: Option<Instant>,
     pub(super) held_since: Option<Instant>,
+    /// Its voice is kept from the others.
+    pub(super) muted: bool,
     pub(super) ending: Option<Ending>,
     /// Its `ark.call.ended.v1` is in the log.
     pub(super) closed: bool,
@@ -90,6 +92,7 @@ impl Leg {
             started: now,
             answered: None,
             held_since: None,
+            muted: false,
             ending: None,
             closed: false,
         }
@@ -134,6 +137,8 @@ pub(super) struct Supervisor {
     /// As it was dialled.
     pub(super) to: String,
     pub(super) mode: SupervisionMode,
+    /// Which of the supervisors' voices it is in a recording.
+    pub(super) voice: u8,
     /// When ringing is given up.
     pub(super) ring_until: Instant,
 }
@@ -166,6 +171,8 @@ pub(super) struct Recording {
     pub(super) name: String,
     pub(super) reference: String,
     pub(super) purpose: RecordingPurpose,
+    pub(super) how: RecordAs,
+    pub(super) began: Instant,
     /// The id of the plan's `record`, for a voice message.
     pub(super) request: Option<u64>,
     /// What the plan asked for, so that the log can say why it stopped.
@@ -212,6 +219,8 @@ pub(super) struct Call {
     pub(super) recordings: Vec<Recording>,
     pub(super) recordings_made: u32,
     pub(super) record_call: bool,
+    /// What says that the call is recorded; the plan begins when it is over.
+    pub(super) announcing: Option<u64>,
     /// What the plan will hear next.
     pub(super) heard: VecDeque<Heard>,
     /// Somebody whom `place` calls is rung until then; none once they answered.
@@ -251,8 +260,10 @@ impl Call {
     }
 
     /// A leg that is not over.
-    pub(super) fn leg(&self, number: LegNumber) -> Option<&Leg> {
-        self.legs().find(|leg| leg.number == number)
+    pub(super) fn leg_mut(&mut self, number: LegNumber) -> Option<&mut Leg> {
+        let other = self.other.iter_mut().map(|other| &mut other.leg);
+        let supervisors = self.supervisors.iter_mut().map(|supervisor| &mut supervisor.leg);
+        std::iter::once(&mut self.customer).chain(other).chain(supervisors).find(|leg| leg.number == number)
     }
 
     /// Every leg that is not over, the customer's first.

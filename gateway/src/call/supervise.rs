@@ -5,6 +5,7 @@ use ark_conversation::event::{
 };
 use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::Now;
+use ark_media::record::{Layout, Side};
 use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
 
@@ -15,7 +16,7 @@ use super::site::NoWay;
 use super::state::{Call, Ending, Line, Other, Purpose, Stage, Supervisor};
 use super::switch::{Switch, ms};
 use super::web::WEB;
-use crate::media::{Command, MediaPort, RoomPart};
+use crate::media::{Command, MediaPort, RecordAs, RecordFormat, RoomPart};
 
 /// Why something cannot be done in a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,12 @@ pub enum CannotAct {
     /// There is nothing to pause.
     #[error("nothing is recorded in this call now")]
     NoRecording,
+    /// There is no second recording of a call at the same time.
+    #[error("this call is recorded already")]
+    Recorded,
+    /// Nobody is there to be recorded yet, or any more.
+    #[error("the call has not been answered: there is nothing to record")]
+    NotAnswered,
     /// They are [`SUPERVISORS_MAX`] already.
     #[error("{SUPERVISORS_MAX} supervisors are in this call already")]
     Full,
@@ -75,6 +82,15 @@ pub enum TalkAction {
         /// Kept from the others, or let through.
         muted: bool,
     },
+    /// [`Switch::start_recording`].
+    StartRecording {
+        /// As which file; none: as the site says.
+        format: Option<RecordFormat>,
+        /// What in which channel; none: as the site says.
+        layout: Option<Layout>,
+    },
+    /// [`Switch::stop_recording`].
+    StopRecording,
     /// [`Switch::pause_recordings`].
     PauseRecordings {
         /// Paused, or going on.
@@ -98,6 +114,13 @@ impl<M: MediaPort> Switch<M> {
             TalkAction::SuperviseAs { leg, mode } => self.supervise_as(now, conversation, leg, mode).map(|()| None),
             TalkAction::StopSupervising { leg } => self.stop_supervising(now, conversation, leg).map(|()| None),
             TalkAction::Mute { leg, muted } => self.mute(now, conversation, leg, muted).map(|()| None),
+            TalkAction::StartRecording { format, layout } => {
+                let site = self.config.record_as;
+                let how =
+                    RecordAs { format: format.unwrap_or(site.format), layout: layout.unwrap_or(site.layout), ..site };
+                self.start_recording(now, conversation, how).map(|()| None)
+            }
+            TalkAction::StopRecording => self.stop_recording(now, conversation).map(|()| None),
             TalkAction::PauseRecordings { paused } => self.pause_recordings(now, conversation, paused).map(|()| None),
         }
     }
@@ -115,14 +138,20 @@ impl<M: MediaPort> Switch<M> {
         mode: SupervisionMode,
     ) -> Result<LegNumber, CannotAct> {
         self.in_call(now, conversation, |switch, call| {
-            if !call.is_talking() {
-                return Err(CannotAct::NoTalk);
-            }
-            if call.supervisors.len() >= SUPERVISORS_MAX {
-                return Err(CannotAct::Full);
-            }
+            switch.can_be_supervised(call)?;
             switch.ring_supervisor(now, call, to, mode)
         })
+    }
+
+    /// Whether another supervisor can come into a call.
+    pub(super) fn can_be_supervised(&self, call: &Call) -> Result<(), CannotAct> {
+        if !call.is_talking() {
+            return Err(CannotAct::NoTalk);
+        }
+        if call.supervisors.len() >= SUPERVISORS_MAX {
+            return Err(CannotAct::Full);
+        }
+        Ok(())
     }
 
     /// Changes what a supervisor does from now on, also while their phone rings.
@@ -177,9 +206,45 @@ impl<M: MediaPort> Switch<M> {
         muted: bool,
     ) -> Result<(), CannotAct> {
         self.in_call(now, conversation, |switch, call| {
-            let media = call.leg(leg).filter(|leg| leg.is_up()).map(|leg| leg.media).ok_or(CannotAct::NoLeg)?;
+            let known = call.leg_mut(leg).filter(|leg| leg.is_up()).ok_or(CannotAct::NoLeg)?;
+            known.muted = muted;
+            let media = known.media;
             switch.tell_media(media, Command::Mute { muted });
             switch.log(now, call, LegMuted { leg, muted });
+            Ok(())
+        })
+    }
+
+    /// Records a call from now on.
+    ///
+    /// # Errors
+    /// [`CannotAct::NoCall`], [`CannotAct::NotAnswered`] and [`CannotAct::Recorded`].
+    pub fn start_recording(&mut self, now: Now, conversation: ConversationId, how: RecordAs) -> Result<(), CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            if !call.customer.is_up() {
+                return Err(CannotAct::NotAnswered);
+            }
+            if !call.recordings.is_empty() {
+                return Err(CannotAct::Recorded);
+            }
+            if switch.config.announce_recording {
+                switch.announce_to_both(call);
+            }
+            switch.record_whole_call(now, call, how);
+            Ok(())
+        })
+    }
+
+    /// Ends the recording of a call; a message that its caller leaves is ended by them.
+    ///
+    /// # Errors
+    /// [`CannotAct::NoCall`] and [`CannotAct::NoRecording`].
+    pub fn stop_recording(&mut self, now: Now, conversation: ConversationId) -> Result<(), CannotAct> {
+        self.in_call(now, conversation, |switch, call| {
+            if !call.recordings.iter().any(|recording| recording.request.is_none()) {
+                return Err(CannotAct::NoRecording);
+            }
+            switch.tell_media(call.customer.media, Command::RecordStop);
             Ok(())
         })
     }
@@ -202,7 +267,8 @@ impl<M: MediaPort> Switch<M> {
                 match recording.paused {
                     None if paused => {
                         recording.paused = Some(now.mono);
-                        switch.log(now, call, RecordingPaused { leg, recording: name });
+                        let at_ms = Some(ms(recording.began, now.mono));
+                        switch.log(now, call, RecordingPaused { leg, recording: name, at_ms });
                     }
                     Some(since) if !paused => {
                         recording.paused = None;
@@ -243,11 +309,25 @@ impl<M: MediaPort> Switch<M> {
             Some(operator) => self.ring_browser(now, call, operator, number)?,
             None => self.ring_supervisors_phone(now, call, to, number)?,
         };
+        self.add_supervisor(now, call, dialled, to, mode);
+        Ok(number)
+    }
+
+    /// A supervisor is called, or comes by themselves: in the talk when they answer.
+    pub(super) fn add_supervisor(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        dialled: Dialled,
+        to: &str,
+        mode: SupervisionMode,
+    ) {
         let from = Pii::new(self.config.number.clone());
         let leg = self.rung(now, call, dialled, Role::Supervisor, from, to);
         let ring_until = now.mono + SUPERVISOR_RING;
-        call.supervisors.push(Supervisor { leg, to: to.to_owned(), mode, ring_until });
-        Ok(number)
+        let taken = |voice: &u8| call.supervisors.iter().any(|supervisor| supervisor.voice == *voice);
+        let voice = (0..u8::MAX).find(|voice| !taken(voice)).unwrap_or_default();
+        call.supervisors.push(Supervisor { leg, to: to.to_owned(), mode, voice, ring_until });
     }
 
     fn ring_supervisors_phone(
@@ -306,6 +386,7 @@ impl<M: MediaPort> Switch<M> {
             self.log(now, call, event);
         }
         if call.is_talking() {
+            self.record_leg(call, media, Side::Supervisor(call.supervisors[at].voice));
             self.let_supervise(now, call, at);
         } else {
             // The talk ended while the phone rang.
@@ -345,6 +426,7 @@ impl<M: MediaPort> Switch<M> {
         let supervisor = call.supervisors.remove(at);
         // First the supervisor speaks, then the agent goes: the customer is never alone.
         self.tell_media(supervisor.leg.media, Command::Join { with: call.customer.media, part: RoomPart::Speaks });
+        self.record_leg(call, supervisor.leg.media, Side::Agent);
         self.part(now, call, agent, ending);
         self.log(now, call, LegBridged { leg: call.customer.number, with: supervisor.leg.number });
         call.other = Some(Other {

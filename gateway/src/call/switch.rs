@@ -28,7 +28,7 @@ use super::view::CallView;
 use super::web::ToWeb;
 use crate::conversations::PROCESS;
 use crate::conversations::shards::OwnShards;
-use crate::media::{self, MediaPort};
+use crate::media::{self, MediaPort, RecordAs};
 use crate::telemetry::Fault;
 
 /// What the switch is told at its start.
@@ -57,6 +57,10 @@ pub struct SwitchConfig {
     pub tcp: Vec<SocketAddr>,
     /// Folder of recordings; it exists.
     pub recordings: PathBuf,
+    /// How calls are recorded.
+    pub record_as: RecordAs,
+    /// Whether those who are recorded are told in words.
+    pub announce_recording: bool,
     /// The user part of our own From in calls out.
     pub number: String,
     /// Whether call events are made for the log; off only in a bench that measures its cost.
@@ -144,6 +148,7 @@ pub struct Switch<M> {
     pub(super) random: ChaCha12Rng,
     pub(super) counters: Counters,
     pub(super) draining: bool,
+    pub(super) overloaded: bool,
 }
 
 impl<M: MediaPort> Switch<M> {
@@ -172,6 +177,7 @@ impl<M: MediaPort> Switch<M> {
             random: ChaCha12Rng::from_seed(seed),
             counters: Counters::default(),
             draining: false,
+            overloaded: false,
         }
     }
 
@@ -277,6 +283,18 @@ impl<M: MediaPort> Switch<M> {
             });
         }
         self.settle(now);
+    }
+
+    /// New calls are not taken while this is so, whatever they come by; calls that are up go on. The endpoint is told by
+    /// itself.
+    pub fn set_overloaded(&mut self, overloaded: bool) {
+        self.overloaded = overloaded;
+    }
+
+    /// Whether a call that does not come by SIP is taken now: as the endpoint would take it, its rate included.
+    pub(super) fn admits(&mut self, now: Instant) -> bool {
+        let full = self.draining || self.overloaded || self.calls.len() >= self.config.calls_max;
+        !full && self.endpoint.admit_other(now)
     }
 
     /// Replaces the site: calls that are up keep the plan that they began with.

@@ -51,6 +51,8 @@ pub struct LegView {
     pub who: String,
     /// Whether it was answered.
     pub up: bool,
+    /// Whether its voice is kept from the others.
+    pub muted: bool,
     /// What a supervisor does.
     pub supervises: Option<SupervisionMode>,
 }
@@ -96,6 +98,7 @@ impl Call {
             role: Role::Customer,
             who: self.from.reveal().to_owned(),
             up: self.customer.is_up(),
+            muted: self.customer.muted,
             supervises: None,
         };
         let other = self.other.iter().map(|other| LegView {
@@ -107,6 +110,7 @@ impl Call {
             },
             who: other.to.clone(),
             up: other.leg.is_up(),
+            muted: other.leg.muted,
             supervises: (other.purpose == Purpose::Supervisor).then_some(SupervisionMode::TakeOver),
         });
         let supervisors = self.supervisors.iter().map(|supervisor| LegView {
@@ -114,6 +118,7 @@ impl Call {
             role: Role::Supervisor,
             who: supervisor.to.clone(),
             up: supervisor.leg.is_up(),
+            muted: supervisor.leg.muted,
             supervises: Some(supervisor.mode),
         });
         std::iter::once(customer).chain(other).chain(supervisors).collect()

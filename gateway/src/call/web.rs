@@ -5,8 +5,8 @@
 
 use std::net::SocketAddr;
 
-use ark_conversation::event::{Direction, EndCause, EndedBy};
-use ark_conversation::{LegId as LegNumber, Pii, source};
+use ark_conversation::event::{Direction, EndCause, EndedBy, SupervisionMode};
+use ark_conversation::{ConversationId, LegId as LegNumber, Pii, source};
 use ark_dialplans::Now;
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
@@ -16,11 +16,14 @@ use ark_sip::ua::MAX_FORWARDS;
 use super::customer::{CannotPlace, Names};
 use super::other::Dialled;
 use super::state::{Call, Leg, Line, Stage};
+use super::supervise::CannotAct;
 use super::switch::{Output, Switch};
 use crate::media::{Command, MediaPort, Pipe};
 
 /// What stands before an operator's name who answers in a browser: `web:anna`.
 pub const WEB: &str = "web:";
+/// What stands for the address of somebody who hears a call by WHEP.
+const LISTENER: &str = "web:listener";
 /// Where browsers' calls come from, in the log and in metrics.
 pub(super) const TRUNK: &str = "webrtc";
 
@@ -50,9 +53,20 @@ pub struct WebCall {
     pub codecs: Vec<CodecRef>,
 }
 
+/// A page or a program that is to hear a call (WHEP).
+#[derive(Clone, Debug)]
+pub struct WebListen {
+    /// The call's conversation.
+    pub conversation: String,
+    /// The codecs that both sides have, the preferred first.
+    pub codecs: Vec<CodecRef>,
+}
+
 /// What browsers' signalling says.
 #[derive(Debug)]
 pub enum FromWeb {
+    /// Somebody wants to hear a call. [`ToWeb::Accept`] or [`ToWeb::Refuse`] follows.
+    Listen(WebKey, Box<WebListen>),
     /// A page calls. [`ToWeb::Accept`] or [`ToWeb::Refuse`] follows.
     Call(WebKey, Box<WebCall>),
     /// Audio can flow: an accepted call, or one that rang and was answered.
@@ -143,6 +157,11 @@ impl<M: MediaPort> Switch<M> {
     pub fn web(&mut self, now: Now, said: FromWeb) {
         match said {
             FromWeb::Call(key, call) => self.web_call(now, key, *call),
+            FromWeb::Listen(key, listen) => {
+                if let Err((status, why)) = self.web_listens(now, key, &listen) {
+                    self.refuse_web(key, status, why);
+                }
+            }
             FromWeb::Up(key, agreed) => self.with_web(now, key, |switch, call, side| match side {
                 Side::Customer if call.customer.stage == Stage::Ringing => switch.start_customer(now, call, agreed),
                 Side::Customer => {}
@@ -198,7 +217,7 @@ impl<M: MediaPort> Switch<M> {
         let Some(hotline) = self.site.hotline(&web.hotline).cloned() else {
             return self.refuse_web(key, 404, "no hotline has this number");
         };
-        if self.draining || self.calls.len() >= self.config.calls_max {
+        if !self.admits(now.mono) {
             return self.refuse_web(key, 503, "no room for another call now");
         }
         let Some(codec) = web.codecs.first().copied() else {
@@ -222,6 +241,33 @@ impl<M: MediaPort> Switch<M> {
         self.log_ringing(now, &call, web.display, &web.call_id, web.remote.map(|remote| (TRUNK, remote)));
         self.put_back(call);
         self.out.push_back(Output::Web(ToWeb::Accept(key, pipe, codec)));
+    }
+
+    /// A listener comes into a talk, as a supervisor who listens.
+    fn web_listens(&mut self, now: Now, key: WebKey, listen: &WebListen) -> Result<(), (u16, &'static str)> {
+        let no_call = (404, "no such call is up");
+        let conversation = listen.conversation.parse::<ConversationId>().map_err(|_| no_call)?;
+        let codec = listen.codecs.first().copied().ok_or((488, "the offer has no codec that Ark speaks"))?;
+        let mut made = Err((503, "no room for another listener now"));
+        let done = self.in_call(now, conversation, |switch, call| {
+            switch.can_be_supervised(call)?;
+            let Ok((media, pipe)) = switch.media.reserve_pipe() else { return Ok(()) };
+            let leg = Leg::new(LegNumber(call.next_leg), Direction::Outbound, Line::Web(key), media, now.mono);
+            let call_id = format!("web-{:x}", key.0);
+            let dialled = Dialled { leg, trunk: TRUNK.to_owned(), call_id, remote: None };
+            switch.add_supervisor(now, call, dialled, LISTENER, SupervisionMode::Listen);
+            made = Ok((pipe, codec));
+            Ok(())
+        });
+        match done {
+            Err(CannotAct::NoCall) => return Err(no_call),
+            Err(CannotAct::NoTalk) => return Err((503, "nobody talks in this call now")),
+            Err(_) => return Err((503, "as many supervisors as there may be are in this call")),
+            Ok(()) => {}
+        }
+        let (pipe, codec) = made?;
+        self.out.push_back(Output::Web(ToWeb::Accept(key, pipe, codec)));
+        Ok(())
     }
 
     fn refuse_web(&mut self, key: WebKey, status: u16, why: &'static str) {

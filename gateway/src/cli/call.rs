@@ -7,6 +7,7 @@ use serde_json::json;
 use super::CliResult;
 use super::client::{Client, GatewayArgs, block_on, encode};
 use super::output::{self, Failure, Outcome};
+use crate::config::{RecordingChannels, RecordingFormat};
 use crate::control::{CallDirection, CallState, CallView, PlaceRequest, Placed, Supervision};
 
 #[derive(Debug, Subcommand)]
@@ -23,7 +24,7 @@ pub(super) enum CallCommand {
     Supervise(SuperviseArgs),
     /// Keep a leg's voice from the others
     Mute(MuteArgs),
-    /// Pause a call's recordings, or let them go on
+    /// Record a call, or stop; pause its recordings, or let them go on
     Record(RecordArgs),
 }
 
@@ -81,6 +82,10 @@ pub(super) struct MuteArgs {
 /// What becomes of a call's recordings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Recording {
+    /// Record the call from now on
+    Start,
+    /// End its recording
+    Stop,
     /// Record silence from now on
     Pause,
     /// Record what is said again
@@ -93,6 +98,12 @@ pub(super) struct RecordArgs {
     id: String,
     /// What to do
     what: Recording,
+    /// The kind of file, with start; without it as [recording] says
+    #[arg(long, value_enum)]
+    format: Option<RecordingFormat>,
+    /// What is in its channels, with start; without it as [recording] says
+    #[arg(long, value_enum)]
+    channels: Option<RecordingChannels>,
     #[command(flatten)]
     gateway: GatewayArgs,
     /// Print as JSON
@@ -215,10 +226,11 @@ async fn show(args: ShowArgs) -> CliResult {
             let does = leg.supervises.and_then(|mode| mode.to_possible_value());
             let does = does.map_or_else(String::new, |mode| mode.get_name().to_owned());
             let state = if leg.up { "talks" } else { "rings" };
-            vec![leg.leg.to_string(), leg.role.clone(), leg.who.clone(), state.to_owned(), does]
+            let muted = if leg.muted { "muted" } else { "" };
+            vec![leg.leg.to_string(), leg.role.clone(), leg.who.clone(), state.to_owned(), muted.to_owned(), does]
         })
         .collect();
-    output::table(&["leg", "who", "at", "", "supervises"], &legs)?;
+    output::table(&["leg", "who", "at", "", "", "supervises"], &legs)?;
     output::line(if call.recording { "it is being recorded" } else { "it is not being recorded" })?;
     Ok(Outcome::Done)
 }
@@ -272,9 +284,32 @@ async fn mute(args: MuteArgs) -> CliResult {
 
 async fn record(args: RecordArgs) -> CliResult {
     let client = Client::new(&args.gateway)?;
-    let id = whole_id(&client, args.id).await?;
+    let id = whole_id(&client, args.id.clone()).await?;
+    let begins = match args.what {
+        Recording::Start => true,
+        Recording::Stop => false,
+        Recording::Pause | Recording::Resume => return pause_recording(&client, &id, &args).await,
+    };
+    let path = format!("/api/v1/calls/{}/recordings", encode(&id));
+    if begins {
+        let how = json!({ "format": args.format, "channels": args.channels });
+        let _: serde_json::Value = client.post(&path, &how).await?;
+    } else {
+        client.delete(&path).await?;
+    }
+    if args.json {
+        output::json(&json!({ "id": id, "recording": begins }))?;
+    } else if begins {
+        output::line(format!("the call is recorded until it ends, or: ark call record {id} stop"))?;
+    } else {
+        output::line("the recording has ended; ark conversation show tells its name")?;
+    }
+    Ok(Outcome::Done)
+}
+
+async fn pause_recording(client: &Client, id: &str, args: &RecordArgs) -> CliResult {
     let paused = args.what == Recording::Pause;
-    let path = format!("/api/v1/calls/{}/recording", encode(&id));
+    let path = format!("/api/v1/calls/{}/recording", encode(id));
     let _: serde_json::Value = client.post(&path, &json!({ "paused": paused })).await?;
     if args.json {
         output::json(&json!({ "id": id, "paused": paused }))?;

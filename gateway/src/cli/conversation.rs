@@ -369,7 +369,9 @@ fn in_words(event: &Event) -> String {
             format!("said {}, {cause}", seconds(e.heard_ms))
         }
         Event::RecordingFinished(e) => {
-            format!("recording {}: {}, {} bytes, {}", e.recording, seconds(e.duration_ms), e.bytes, e.cause)
+            let channels: Vec<&str> = e.channels.iter().map(|channel| channel.as_str()).collect();
+            let held = e.format.map_or_else(String::new, |f| format!(" {f} ({}),", channels.join(", ")));
+            format!("recording {}:{held} {}, {} bytes, {}", e.recording, seconds(e.duration_ms), e.bytes, e.cause)
         }
         Event::QueueJoined(e) => format!("waits in {}, number {}", e.queue, e.position),
         Event::QueueLeft(e) => format!("left {}: {} after {}", e.queue, e.outcome, seconds(e.waited_ms)),

@@ -39,6 +39,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.sip(config);
     checker.rtp(config);
     checker.media(config);
+    checker.recording(config);
     checker.webrtc(config);
     checker.web(config);
     checker.store(config);
@@ -202,6 +203,38 @@ impl Checker<'_> {
                 "neither PCMA nor PCMU is among them",
                 "many carriers speak nothing else: their calls get 488",
             );
+        }
+    }
+
+    fn recording(&mut self, config: &Config) {
+        let recording = &config.recording;
+        let key = |name| [Key("recording"), Key(name)];
+        if !(300..=3_000).contains(&recording.tone_hz) {
+            self.error(
+                &key("tone_hz"),
+                format!("a telephone does not carry {} Hz well", recording.tone_hz),
+                "use 300 to 3000; 1400 is what people know",
+            );
+        }
+        if recording.tone_length.0.is_zero() || recording.tone_length.0 > recording.tone_every.0 / 2 {
+            self.error(
+                &key("tone_length"),
+                format!("{} of every {} cannot be", recording.tone_length, recording.tone_every),
+                "\"200ms\" of every \"15s\" is what people know",
+            );
+        }
+        if recording.announces() {
+            for (name, text) in
+                [("announcement_zh", &recording.announcement_zh), ("announcement_en", &recording.announcement_en)]
+            {
+                if text.trim().is_empty() {
+                    self.error(
+                        &key(name),
+                        "there is nothing to say".to_owned(),
+                        "write the words, or leave the key out",
+                    );
+                }
+            }
         }
     }
 

@@ -11,11 +11,16 @@ mod values;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ark_conversation::Assurance;
 use ark_media::codec::{self, CodecRef};
+use ark_media::record::Layout;
+use ark_media::tone::Repeated;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::media::{RecordAs, RecordFormat};
 
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
@@ -47,6 +52,8 @@ pub struct Config {
     pub store: Store,
     /// Recordings, attachments and the prompt cache.
     pub files: Files,
+    /// How calls are recorded.
+    pub recording: Recording,
     /// The carrier of committed events.
     pub bus: Bus,
     /// How prompts without a recording are spoken.
@@ -163,7 +170,8 @@ pub struct Media {
     pub codecs: Vec<Codec>,
     /// Whose order of codecs counts when Ark answers a call: `"ours"`, or `"theirs"` for that of the caller's phone.
     pub codec_order: CodecOrder,
-    /// Agree on comfort noise (RFC 3389) with phones that offer it. They may then send nothing while nobody speaks.
+    /// Agree on comfort noise (RFC 3389) with phones that offer it. They may then send nothing while nobody speaks, and are sent a packet
+    /// of it every 400 ms in place of silence.
     pub comfort_noise: bool,
     /// How many threads. `0`: one for each core but one, and at least one.
     pub threads: usize,
@@ -348,6 +356,136 @@ impl Files {
     }
 }
 
+/// `[recording]`: how calls are recorded: those of hotlines with `record`, and those for which it is asked by the API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recording {
+    /// `"wav"` (16 bits, 8 kHz: 16 kB a second for each channel) or `"opus"` (Ogg/Opus, about 2 kB a second for each voice; encoding
+    /// takes about 1 % of a core for each voice).
+    pub format: RecordingFormat,
+    /// What is in the channels. `"sides"`: two, the caller left, all that the caller hears right. `"legs"`: four, the caller, what Ark
+    /// plays, the agent, supervisors; whoever joins late begins in silence.
+    pub channels: RecordingChannels,
+    /// How those who are recorded are told. `"announcement"`: the caller hears it before the plan begins, and both hear it when a
+    /// recording is begun during their talk. `"tone"`: all hear a short tone again and again while people talk and are recorded, not
+    /// while the recording is paused. `"both"`, or `"none"`. The message that a caller leaves needs neither.
+    pub consent: Consent,
+    /// The announcement in Mandarin, for plans that speak it.
+    pub announcement_zh: String,
+    /// The announcement in English, for plans that speak it.
+    pub announcement_en: String,
+    /// Recorded files that replace the synthesised announcement; looked for as a plan's recordings are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announcement_file_zh: Option<String>,
+    /// The same in English.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announcement_file_en: Option<String>,
+    /// The tone's frequency, 300 to 3000.
+    pub tone_hz: u32,
+    /// How long the tone sounds.
+    pub tone_length: Span,
+    /// From the beginning of one tone to that of the next.
+    pub tone_every: Span,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self {
+            format: RecordingFormat::default(),
+            channels: RecordingChannels::default(),
+            consent: Consent::default(),
+            announcement_zh: "为保证服务质量，您的通话将被录音。".into(),
+            announcement_en: "This call is recorded to keep our service good.".into(),
+            announcement_file_zh: None,
+            announcement_file_en: None,
+            tone_hz: 1_400,
+            tone_length: Span(Duration::from_millis(200)),
+            tone_every: Span::from_secs(15),
+        }
+    }
+}
+
+/// Peak amplitude of the tone that says that a call is recorded: 20 dB below full scale.
+const CONSENT_AMPLITUDE: i16 = 3_277;
+
+impl Recording {
+    /// For the media engine.
+    pub fn record_as(&self) -> RecordAs {
+        let tone = Repeated {
+            hz: self.tone_hz,
+            amplitude: CONSENT_AMPLITUDE,
+            length: self.tone_length.0,
+            every: self.tone_every.0,
+        };
+        let tone = matches!(self.consent, Consent::Tone | Consent::Both).then_some(tone);
+        RecordAs { format: self.format.into(), layout: self.channels.into(), tone }
+    }
+
+    /// Whether an announcement is spoken.
+    pub fn announces(&self) -> bool {
+        matches!(self.consent, Consent::Announcement | Consent::Both)
+    }
+}
+
+/// How those who are recorded are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Consent {
+    /// Not by Ark.
+    #[default]
+    None,
+    /// In words, once.
+    Announcement,
+    /// By a tone, again and again.
+    Tone,
+    /// By both.
+    Both,
+}
+
+/// The kind of file that a recording is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingFormat {
+    /// WAV
+    #[default]
+    Wav,
+    /// Ogg/Opus
+    Opus,
+}
+
+impl From<RecordingFormat> for RecordFormat {
+    fn from(format: RecordingFormat) -> Self {
+        match format {
+            RecordingFormat::Wav => Self::Wav,
+            RecordingFormat::Opus => Self::Opus,
+        }
+    }
+}
+
+/// What is in the channels of a recording.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingChannels {
+    /// Two: the caller, and all that the caller hears
+    #[default]
+    Sides,
+    /// Four: the caller, what Ark plays, the agent, supervisors
+    Legs,
+}
+
+impl From<RecordingChannels> for Layout {
+    fn from(channels: RecordingChannels) -> Self {
+        match channels {
+            RecordingChannels::Sides => Self::Sides,
+            RecordingChannels::Legs => Self::Legs,
+        }
+    }
+}
+
 /// `[bus]`: the carrier of committed events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -450,7 +588,7 @@ pub struct Hotline {
     pub number: String,
     /// The plan's file, or `"builtin:hotline-95188"` for the one that is part of the program.
     pub dialplan: String,
-    /// Record every call of this hotline from answer to end: two channels, the caller left, Ark right.
+    /// Record every call of this hotline from answer to end, as `[recording]` says.
     #[serde(default)]
     pub record: bool,
 }

@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
-use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished};
+use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished, RecordingFormat};
 use ark_conversation::{
     CloudEvent, ConversationId, ConversationState, Event, LegId, LegPhase, LegState, NewEvent, Record, source,
 };
-use ark_media::record::{HEADER_BYTES, RATE_HZ, repair};
+use ark_media::record::{HEADER_BYTES, channels_of, duration_of, ogg, repair};
 use ark_store::{ListFilter, Openness, Store, StoreError};
 use jiff::Timestamp;
 
 use super::{Onward, Writer};
+use crate::media::RecordFormat;
 
 /// The CloudEvents attribute that names the process of a call's leg: `gateway/process`.
 pub const PROCESS: &str = "arkprocess";
@@ -154,7 +156,7 @@ pub async fn mend_recordings(
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".wav"))
+        .filter(|name| name.ends_with(".wav") || name.ends_with(".opus"))
         .collect();
     names.sort();
     for name in names {
@@ -170,8 +172,8 @@ pub async fn mend_recordings(
             continue;
         }
         match mend(&path) {
-            Ok(Some(bytes)) => {
-                let event = writer.event(conversation, "recordings", finished(name, bytes));
+            Ok(Some(mended)) => {
+                let event = writer.event(conversation, "recordings", finished(name, &mended));
                 let appended = store.append(vec![event]).await?;
                 onward.committed(appended.into_iter().map(|one| one.record).collect()).await;
             }
@@ -184,17 +186,26 @@ pub async fn mend_recordings(
     Ok(())
 }
 
-fn finished(name: String, bytes: u64) -> RecordingFinished {
-    let audio = bytes.saturating_sub(HEADER_BYTES as u64);
+/// A recording that is whole now.
+#[derive(Debug, PartialEq, Eq)]
+struct Mended {
+    bytes: u64,
+    duration: Duration,
+    format: RecordingFormat,
+    channels: usize,
+}
+
+fn finished(name: String, mended: &Mended) -> RecordingFinished {
     RecordingFinished {
         leg: LegId(1),
         reference: format!("ark-media:recordings/{name}"),
         recording: name,
-        // Two channels of 16 bits.
-        duration_ms: audio / 4 * 1_000 / u64::from(RATE_HZ),
-        bytes,
+        duration_ms: u64::try_from(mended.duration.as_millis()).unwrap_or(u64::MAX),
+        bytes: mended.bytes,
         sha256: None,
         cause: RecordingCause::Hangup,
+        format: Some(mended.format),
+        channels: crate::call::recording_channels(mended.channels),
     }
 }
 
@@ -210,12 +221,34 @@ fn head(path: &Path) -> io::Result<Option<([u8; HEADER_BYTES], u64)>> {
     Ok(Some((first, length)))
 }
 
+/// The last bytes of an Ogg/Opus recording: where they begin, and how the file ends.
+fn tail(path: &Path) -> io::Result<Option<(u64, ogg::End)>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let begin = length.saturating_sub(2 * ogg::PAGE_BYTES_MAX as u64);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(ogg::end(&bytes).map(|end| (begin, end)))
+}
+
+fn is_opus(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == RecordFormat::Opus.extension())
+}
+
 fn cut_short(path: &Path) -> io::Result<bool> {
+    if is_opus(path) {
+        return Ok(tail(path)?.is_some_and(|(_, end)| end.mend.is_some()));
+    }
     Ok(head(path)?.is_some_and(|(first, length)| repair(&first, length).is_some()))
 }
 
-/// Makes the header of a recording agree with the length of its file. Gives its bytes when it had to be mended.
-fn mend(path: &Path) -> io::Result<Option<u64>> {
+/// Gives a recording the end, or the header, that agrees with the length of its file. Says what it is when it had to be
+/// mended.
+fn mend(path: &Path) -> io::Result<Option<Mended>> {
+    if is_opus(path) {
+        return mend_opus(path);
+    }
     let Some((first, length)) = head(path)? else { return Ok(None) };
     let Some(mends) = repair(&first, length) else { return Ok(None) };
     let mut file = OpenOptions::new().write(true).open(path)?;
@@ -223,7 +256,24 @@ fn mend(path: &Path) -> io::Result<Option<u64>> {
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&mends.header)?;
     file.sync_all()?;
-    Ok(Some(mends.file_bytes))
+    let channels = channels_of(&mends.header);
+    let duration = duration_of(channels, mends.file_bytes);
+    let format = RecordingFormat::Wav;
+    Ok(Some(Mended { bytes: mends.file_bytes, duration, format, channels: usize::from(channels) }))
+}
+
+fn mend_opus(path: &Path) -> io::Result<Option<Mended>> {
+    let Some((begin, end)) = tail(path)? else { return Ok(None) };
+    let Some((at, page)) = end.mend else { return Ok(None) };
+    // Its first page tells the channels (RFC 7845 5.1), at a fixed place.
+    let channels = head(path)?.map_or(0, |(first, _)| usize::from(first[37]));
+    let bytes = begin + end.whole as u64;
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(bytes)?;
+    file.seek(SeekFrom::Start(begin + at as u64))?;
+    file.write_all(&page)?;
+    file.sync_all()?;
+    Ok(Some(Mended { bytes, duration: end.duration, format: RecordingFormat::Opus, channels }))
 }
 
 #[cfg(test)]
@@ -240,16 +290,40 @@ mod tests {
     #[test]
     fn a_recording_cut_short_is_whole_up_to_its_last_sample() {
         let path = std::env::temp_dir().join(format!("ark-mend-{}.wav", std::process::id()));
-        let mut bytes = ark_media::record::header(4 * 8_000).to_vec();
-        bytes.extend(std::iter::repeat_n(1_u8, 4 * 12_000 + 3));
+        for channels in [2_u16, 4] {
+            let instant = u64::from(channels) * 2;
+            let mut bytes = ark_media::record::header(channels, instant * 8_000).to_vec();
+            bytes.extend(std::iter::repeat_n(1_u8, usize::from(channels) * 2 * 12_000 + 3));
+            std::fs::write(&path, &bytes).unwrap();
+            let whole = HEADER_BYTES as u64 + instant * 12_000;
+            assert!(cut_short(&path).unwrap());
+            let mended = mend(&path).unwrap().expect("it was cut short");
+            assert_eq!((mended.bytes, mended.channels), (whole, usize::from(channels)));
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
+            let header = ark_media::record::header(channels, instant * 12_000);
+            assert_eq!(std::fs::read(&path).unwrap()[..HEADER_BYTES], header);
+            assert_eq!(mend(&path).unwrap(), None, "it is whole now");
+            let told = finished("x".to_owned(), &mended);
+            assert_eq!((told.duration_ms, told.channels.len()), (1_500, usize::from(channels)));
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn an_opus_recording_cut_short_has_an_end_again() {
+        let path = std::env::temp_dir().join(format!("ark-mend-{}.opus", std::process::id()));
+        let mut bytes = Vec::new();
+        let mut opus = ogg::Writer::new(4, 9, &mut bytes);
+        opus.push(&[500; 4 * 16_000], &mut bytes);
+        bytes.extend_from_slice(b"OggS\0 and no more");
         std::fs::write(&path, &bytes).unwrap();
-        let whole = HEADER_BYTES as u64 + 4 * 12_000;
         assert!(cut_short(&path).unwrap());
-        assert_eq!(mend(&path).unwrap(), Some(whole));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
-        assert_eq!(std::fs::read(&path).unwrap()[..HEADER_BYTES], ark_media::record::header(4 * 12_000));
-        assert_eq!(mend(&path).unwrap(), None, "it is whole now");
-        assert_eq!(finished("x".to_owned(), whole).duration_ms, 1_500);
+        let mended = mend(&path).unwrap().expect("it was cut short");
+        assert_eq!((mended.channels, mended.format), (4, RecordingFormat::Opus));
+        // Whole pages of 240 ms.
+        assert_eq!(mended.duration, Duration::from_millis(1_920));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), mended.bytes);
+        assert!(!cut_short(&path).unwrap() && mend(&path).unwrap().is_none());
         std::fs::remove_file(&path).unwrap();
     }
 

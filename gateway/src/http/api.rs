@@ -323,7 +323,8 @@ fn no_conversation(id: ConversationId) -> ApiError {
                        People's numbers are masked unless `numbers=full` is asked for."
     ),
     paths(
-        super::bus::dead, super::bus::replay, super::channels::list, super::channels::media, about, calls, place, hangup, super::talk::mute, super::talk::recording, super::talk::supervise,
+        super::bus::dead, super::bus::replay, super::channels::list, super::channels::media, about, calls, place, hangup,
+        super::talk::mute, super::talk::recording, super::talk::start_recording, super::talk::stop_recording, super::talk::supervise,
         super::talk::supervise_as, super::talk::stop_supervising, conversations, conversation, conversation_events, super::recordings::recording,
         super::desk::messages, super::desk::send, super::desk::claim, super::desk::resolve,
         super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,

@@ -162,6 +162,7 @@ fn api_routes() -> Routes {
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
+        ("/api/v1/calls/{id}/recordings", post(talk::start_recording).delete(talk::stop_recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
         ("/api/v1/calls/{id}/supervisors/{leg}", patch(talk::supervise_as).delete(talk::stop_supervising)),
         ("/api/v1/channels", get(channels::list)),
@@ -205,6 +206,8 @@ pub fn router(web: Arc<Web>) -> Router {
         // It looks itself who may: a browser can send no header with a socket.
         .route("/api/v1/socket", get(socket::socket))
         .route("/rtc", get(rtc::socket))
+        .route("/whep/{target}", post(rtc::whep).options(rtc::whip_options))
+        .route("/whep/{target}/{name}", delete(rtc::whep_end).patch(rtc::whep_patch).options(rtc::whip_options))
         .route("/whip/{target}", post(rtc::whip).options(rtc::whip_options))
         .route("/whip/{target}/{name}", delete(rtc::whip_end).patch(rtc::whip_patch).options(rtc::whip_options))
         // Each channel looks itself who may: by its provider's signature.

@@ -31,7 +31,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
     tag = "conversations",
     params(("id" = String, Path, description = "The conversation's ULID"), ("name" = String, Path, description = "The recording's name, from its events")),
     responses(
-        (status = 200, description = "The audio: WAV, two channels, the caller left, Ark right", content_type = "audio/wav"),
+        (status = 200, description = "The audio: WAV or Ogg/Opus, as the recording's events say, which also name its channels", content_type = "audio/wav"),
         (status = 206, description = "The part of it that the Range header asked for", content_type = "audio/wav"),
         (status = 404, description = "No such recording", body = super::error::ErrorBody),
     )
@@ -51,8 +51,9 @@ pub(super) async fn recording(
         |error: std::io::Error| ApiError::not_found(format!("the file of recording `{name}` cannot be read: {error}"));
     let file = File::open(&path).await.map_err(gone)?;
     let length = file.metadata().await.map_err(gone)?.len();
+    let kind = if path.extension().is_some_and(|e| e == "opus") { ("audio/ogg", "opus") } else { ("audio/wav", "wav") };
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    send(file, length, range.and_then(|range| parse_range(range, length)), id, &name).await.map_err(gone)
+    send(file, length, range.and_then(|range| parse_range(range, length)), (id, &name), kind).await.map_err(gone)
 }
 
 /// Where the log says that a recording is kept. The name is looked for in the log: no path comes from the request.
@@ -103,8 +104,8 @@ async fn send(
     mut file: File,
     length: u64,
     range: Option<(u64, u64)>,
-    id: ConversationId,
-    name: &str,
+    (id, name): (ConversationId, &str),
+    (kind, extension): (&'static str, &str),
 ) -> std::io::Result<Response> {
     let (first, count) = range.map_or((0, length), |(first, last)| (first, last - first + 1));
     file.seek(SeekFrom::Start(first)).await?;
@@ -127,11 +128,15 @@ async fn send(
     });
     let mut response = Response::new(Body::from_stream(ReceiverStream::new(receiver)));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("audio/wav"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(count));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    let safe: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect();
-    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}-{safe}.wav\"")) {
+    let safe: String = name
+        .trim_end_matches(extension)
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        .collect();
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}-{safe}.{extension}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
     if let Some((first, last)) = range {

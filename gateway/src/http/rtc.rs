@@ -1,4 +1,5 @@
-//! Browsers' calls over HTTP: tokens for pages, the socket of their signalling, and WHIP (RFC 9725) for programs.
+//! Browsers' calls over HTTP: tokens for pages, the socket of their signalling, WHIP (RFC 9725) for programs that call, and
+//! WHEP (draft-ietf-wish-whep) for those that listen to a call.
 
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
 
@@ -24,7 +25,7 @@ use crate::webrtc::signal::Candidate;
 use crate::webrtc::token::Purpose;
 use crate::webrtc::{Refused, WebRtc, is_operator_name};
 
-/// What a token shall be for: one hotline, or one operator.
+/// What a token shall be for: one hotline, one operator, or one call to listen to.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenRequest {
@@ -36,6 +37,8 @@ pub(super) struct TokenRequest {
     name: Option<String>,
     /// The operator whom the page answers as; `web:NAME` in a queue's `operators`.
     operator: Option<String>,
+    /// The call (its id or conversation, as `GET /api/v1/calls` tells it) that is listened to, by WHEP.
+    call: Option<String>,
     /// How long it is good, in seconds. Left out: 120 for a call (at most 3600), 43200 for an operator (at most 86400).
     seconds: Option<u64>,
 }
@@ -49,14 +52,14 @@ pub(super) struct TokenAnswer {
     until: String,
 }
 
-/// A token for a page: to call a hotline, or to answer as an operator
+/// A token for a page: to call a hotline, to answer as an operator, or to listen to a call
 ///
 /// A site's server asks for it with the gateway's token and hands it to its page, which never sees the gateway's.
 #[utoipa::path(
     post, path = "/api/v1/webrtc/tokens", tag = "calls", request_body = TokenRequest,
     responses(
         (status = 200, description = "The token", body = TokenAnswer),
-        (status = 400, description = "Not one of `hotline` and `operator`, or a value that does not fit", body = super::error::ErrorBody),
+        (status = 400, description = "Not one of `hotline`, `operator` and `call`, or a value that does not fit", body = super::error::ErrorBody),
         (status = 503, description = "This gateway takes no browsers' calls", body = super::error::ErrorBody),
     )
 )]
@@ -81,20 +84,26 @@ fn purpose(request: &TokenRequest) -> Result<(Purpose, Duration, Duration), ApiE
     if words.into_iter().flatten().any(|text| !fits(text)) {
         return Err(ApiError::bad_request(format!("at most {NAME_CHARS_MAX} characters, none of them a control")));
     }
-    match (&request.hotline, &request.operator) {
-        (Some(hotline), None) => {
+    match (&request.hotline, &request.operator, &request.call) {
+        (None, None, Some(call)) if request.from.is_none() && request.name.is_none() => {
+            if call.parse::<ark_conversation::ConversationId>().is_err() {
+                return Err(ApiError::bad_request("`call` is the id of a call, as GET /api/v1/calls tells it"));
+            }
+            Ok((Purpose::Listen { call: call.clone() }, CALL_TOKEN_MAX, CALL_TOKEN_DEFAULT))
+        }
+        (Some(hotline), None, None) => {
             let (hotline, name) = (hotline.clone(), request.name.clone());
             let purpose = Purpose::Call { hotline, from: request.from.clone().unwrap_or_default(), name };
             Ok((purpose, CALL_TOKEN_MAX, CALL_TOKEN_DEFAULT))
         }
-        (None, Some(name)) if request.from.is_none() && request.name.is_none() => {
+        (None, Some(name), None) if request.from.is_none() && request.name.is_none() => {
             if !is_operator_name(name) {
                 let why = "an operator's name is 1 to 64 letters, digits, `-`, `_`, `.` or `@`";
                 return Err(ApiError::bad_request(why));
             }
             Ok((Purpose::Operator { name: name.clone() }, OPERATOR_TOKEN_MAX, OPERATOR_TOKEN_DEFAULT))
         }
-        _ => Err(ApiError::bad_request("name either a `hotline` (and `from`, `name`) or an `operator`")),
+        _ => Err(ApiError::bad_request("name either a `hotline` (and `from`, `name`), an `operator` or a `call`")),
     }
 }
 
@@ -131,11 +140,34 @@ fn is(headers: &HeaderMap, kind: &str) -> bool {
     value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(kind)
 }
 
-/// The token of a WHIP request, when it may call that hotline; of a call that is `up` one that is good no longer will do.
-fn bearer(hub: &WebRtc, headers: &HeaderMap, target: &str, up: bool) -> Option<Purpose> {
+/// Which of the two protocols.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// A call to a hotline.
+    Whip,
+    /// Listening to a call.
+    Whep,
+}
+
+impl Protocol {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Whip => "whip",
+            Self::Whep => "whep",
+        }
+    }
+}
+
+/// The token of a request, when it is for that hotline or call; of a call that is `up` one that is good no longer will do.
+fn bearer(hub: &WebRtc, headers: &HeaderMap, (protocol, target): (Protocol, &str), up: bool) -> Option<Purpose> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?.trim();
     let purpose = if up { hub.purpose_ever(value) } else { hub.purpose(value) }?;
-    matches!(&purpose, Purpose::Call { hotline, .. } if hotline == target).then_some(purpose)
+    let right = match &purpose {
+        Purpose::Call { hotline, .. } => protocol == Protocol::Whip && hotline == target,
+        Purpose::Listen { call } => protocol == Protocol::Whep && call == target,
+        Purpose::Operator { .. } => false,
+    };
+    right.then_some(purpose)
 }
 
 /// A page of another site reads an answer only when that is said.
@@ -158,17 +190,37 @@ pub(super) async fn whip(
     headers: HeaderMap,
     sdp: String,
 ) -> Result<Response, ApiError> {
-    let hub = hub(&web)?;
-    if headers.contains_key(header::ORIGIN) && !may_call(&web, &hub, &headers) {
+    create(&web, Protocol::Whip, &target, &headers, &sdp).await
+}
+
+/// `POST /whep/{call}`: the mix of a call, for somebody who only listens.
+pub(super) async fn whep(
+    State(web): State<Arc<Web>>,
+    Path(target): Path<String>,
+    headers: HeaderMap,
+    sdp: String,
+) -> Result<Response, ApiError> {
+    create(&web, Protocol::Whep, &target, &headers, &sdp).await
+}
+
+async fn create(
+    web: &Web,
+    protocol: Protocol,
+    target: &str,
+    headers: &HeaderMap,
+    sdp: &str,
+) -> Result<Response, ApiError> {
+    let hub = hub(web)?;
+    if headers.contains_key(header::ORIGIN) && !may_call(web, &hub, headers) {
         return Err(ApiError::foreign_site());
     }
-    let purpose = bearer(&hub, &headers, &target, false).ok_or_else(ApiError::no_call_token)?;
-    if !is(&headers, SDP) || sdp.len() > MESSAGE_BYTES_MAX {
+    let purpose = bearer(&hub, headers, (protocol, target), false).ok_or_else(ApiError::no_call_token)?;
+    if !is(headers, SDP) || sdp.len() > MESSAGE_BYTES_MAX {
         return Err(ApiError::bad_request(format!("the offer must be {SDP}, of at most {MESSAGE_BYTES_MAX} bytes")));
     }
     let place = hub.place().ok_or_else(|| ApiError::unavailable("too many browsers are here"))?;
-    let (name, answer) = crate::webrtc::whip(Arc::clone(&hub), purpose, &sdp, None, place).await?;
-    let location = HeaderValue::from_str(&format!("/whip/{target}/{name}"));
+    let (name, answer) = crate::webrtc::whip(Arc::clone(&hub), purpose, sdp, None, place).await?;
+    let location = HeaderValue::from_str(&format!("/{}/{target}/{name}", protocol.path()));
     let location = location.map_err(|error| ApiError::internal(error.to_string()))?;
     let kind = HeaderValue::from_static(SDP);
     let fragment = HeaderValue::from_static(FRAGMENT);
@@ -177,7 +229,7 @@ pub(super) async fn whip(
         (header::CONTENT_TYPE, kind),
         (header::HeaderName::from_static("accept-patch"), fragment),
     ];
-    Ok(shared(&web, &hub, &headers, (StatusCode::CREATED, head, answer).into_response()))
+    Ok(shared(web, &hub, headers, (StatusCode::CREATED, head, answer).into_response()))
 }
 
 /// `OPTIONS /whip/...`: what pages of other sites may do.
@@ -192,12 +244,25 @@ pub(super) async fn whip_end(
     Path((target, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let hub = hub(&web)?;
-    bearer(&hub, &headers, &target, true).ok_or_else(ApiError::no_call_token)?;
-    if !hub.end_by_name(&name) {
+    end(&web, (Protocol::Whip, &target), &name, &headers)
+}
+
+/// `DELETE /whep/{call}/{name}`: the listener goes; the call goes on.
+pub(super) async fn whep_end(
+    State(web): State<Arc<Web>>,
+    Path((target, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    end(&web, (Protocol::Whep, &target), &name, &headers)
+}
+
+fn end(web: &Web, of: (Protocol, &str), name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let hub = hub(web)?;
+    bearer(&hub, headers, of, true).ok_or_else(ApiError::no_call_token)?;
+    if !hub.end_by_name(name) {
         return Err(ApiError::not_found("there is no such call"));
     }
-    Ok(shared(&web, &hub, &headers, StatusCode::OK.into_response()))
+    Ok(shared(web, &hub, headers, StatusCode::OK.into_response()))
 }
 
 /// `PATCH /whip/{target}/{name}`: candidates that were found later. ICE restarts are for the socket of `/rtc`.
@@ -207,9 +272,29 @@ pub(super) async fn whip_patch(
     headers: HeaderMap,
     fragment: String,
 ) -> Result<Response, ApiError> {
-    let hub = hub(&web)?;
-    bearer(&hub, &headers, &target, true).ok_or_else(ApiError::no_call_token)?;
-    if !is(&headers, FRAGMENT) || fragment.len() > MESSAGE_BYTES_MAX {
+    candidates(&web, (Protocol::Whip, &target), &name, &headers, &fragment)
+}
+
+/// `PATCH /whep/{call}/{name}`: candidates that were found later.
+pub(super) async fn whep_patch(
+    State(web): State<Arc<Web>>,
+    Path((target, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    fragment: String,
+) -> Result<Response, ApiError> {
+    candidates(&web, (Protocol::Whep, &target), &name, &headers, &fragment)
+}
+
+fn candidates(
+    web: &Web,
+    of: (Protocol, &str),
+    name: &str,
+    headers: &HeaderMap,
+    fragment: &str,
+) -> Result<Response, ApiError> {
+    let hub = hub(web)?;
+    bearer(&hub, headers, of, true).ok_or_else(ApiError::no_call_token)?;
+    if !is(headers, FRAGMENT) || fragment.len() > MESSAGE_BYTES_MAX {
         return Err(ApiError::bad_request(format!("the body must be {FRAGMENT}")));
     }
     let mut mid = None;
@@ -226,10 +311,10 @@ pub(super) async fn whip_patch(
         // RFC 9725 4.3.3: a restart that is not supported.
         return Ok(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
-    if !hub.candidates_by_name(&name, candidates) {
+    if !hub.candidates_by_name(name, candidates) {
         return Err(ApiError::not_found("there is no such call"));
     }
-    Ok(shared(&web, &hub, &headers, StatusCode::NO_CONTENT.into_response()))
+    Ok(shared(web, &hub, headers, StatusCode::NO_CONTENT.into_response()))
 }
 
 impl From<Refused> for ApiError {

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::Web;
 use super::error::{ApiError, ErrorBody};
 use crate::call::TalkAction;
+use crate::config::{RecordingChannels, RecordingFormat};
 use crate::control::Supervision;
 
 /// Who comes to supervise, and how
@@ -117,6 +118,57 @@ pub(super) async fn mute(
 ) -> Result<StatusCode, ApiError> {
     let Json(Mute { muted }) = request?;
     web.control.act(&id, TalkAction::Mute { leg: LegId(leg), muted }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How a call is recorded; what is left out is as the site says
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    /// The kind of file.
+    format: Option<RecordingFormat>,
+    /// What is in its channels.
+    channels: Option<RecordingChannels>,
+}
+
+/// Record a call from now on
+///
+/// `ark.recording.started.v1` in the conversation's log names the recording.
+#[utoipa::path(
+    post, path = "/api/v1/calls/{id}/recordings", tag = "calls", request_body = Record,
+    params(("id" = String, Path, description = "The call's id")),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 422, description = "It is recorded already, or not answered yet", body = ErrorBody),
+    )
+)]
+pub(super) async fn start_recording(
+    State(web): State<Arc<Web>>,
+    Path(id): Path<String>,
+    request: Result<Json<Record>, JsonRejection>,
+) -> Result<StatusCode, ApiError> {
+    let Json(Record { format, channels }) = request?;
+    let action = TalkAction::StartRecording { format: format.map(Into::into), layout: channels.map(Into::into) };
+    web.control.act(&id, action).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End the recording of a call
+#[utoipa::path(
+    delete, path = "/api/v1/calls/{id}/recordings", tag = "calls",
+    params(("id" = String, Path, description = "The call's id")),
+    responses(
+        (status = 204, description = "Done"),
+        (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 422, description = "It is not recorded", body = ErrorBody),
+    )
+)]
+pub(super) async fn stop_recording(
+    State(web): State<Arc<Web>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    web.control.act(&id, TalkAction::StopRecording).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

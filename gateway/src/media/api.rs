@@ -18,8 +18,10 @@ pub use ark_media::{
     dtmf::{Digit, Road},
     prompt::EncodedPrompt,
     quality::Quality,
+    record::{Layout, Side},
     sdp::Negotiated,
     session::DtmfRoads,
+    tone::Repeated,
 };
 
 /// One RTP leg: a pair of sockets and all that is played, heard, bridged and recorded on it.
@@ -127,10 +129,12 @@ pub enum Command {
         /// Whether.
         muted: bool,
     },
-    /// Write what is heard (left) and what is said (right) to a WAV file. Replaces a running recording.
+    /// Write what is heard and what is said to a file. Replaces a running recording.
     RecordStart {
         /// The file, made anew; the directory must exist.
         path: PathBuf,
+        /// As which file, and what in which channel.
+        how: RecordAs,
         /// End by itself after this long.
         limit: Option<Duration>,
         /// End by itself after the caller has been silent for this long.
@@ -140,6 +144,14 @@ pub enum Command {
     RecordPause {
         /// Whether.
         paused: bool,
+    },
+    /// What this leg says is kept, too, in recordings of the leg `of` that have a channel for it ([`Layout::Legs`]), from now
+    /// until the leg ends or is told otherwise. Only while both are bridged or in one room is there something to keep.
+    RecordInto {
+        /// The leg whose recordings it is kept in.
+        of: LegId,
+        /// Whose voice it is there.
+        side: Side,
     },
     /// Close the file; [`Event::Recorded`] follows when all of it is on disk.
     RecordStop,
@@ -157,6 +169,38 @@ pub enum Command {
     },
     /// End the leg: recordings are closed, sockets closed, [`Event::Closed`] is its last event. Never refused as full.
     Close,
+}
+
+/// How a recording is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RecordAs {
+    /// The kind of file.
+    pub format: RecordFormat,
+    /// What in which channel.
+    pub layout: Layout,
+    /// Heard by all who talk in the call for as long as it is recorded and not paused.
+    pub tone: Option<Repeated>,
+}
+
+/// The kind of file that a recording is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RecordFormat {
+    /// WAV, 16 bits, 8 kHz: 16 kB a second for each channel.
+    #[default]
+    Wav,
+    /// Ogg/Opus: about 2 kB a second for each channel in which somebody speaks.
+    Opus,
+}
+
+impl RecordFormat {
+    /// The end of the file's name.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Opus => "opus",
+        }
+    }
 }
 
 /// What a leg does in a room.

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{
     api::{Command, Event, Full, Leg, LegId, MediaPort},
-    disk::{Disk, DiskThread},
+    disk::{Disk, DiskThreads},
     leg::{LegState, Transport},
     limits::{
         BIND_ATTEMPTS, COMMAND_QUEUE, LEARN_WINDOW, PIPES_MAX, PORT_QUARANTINE, RTCP_RECEIVE_BUFFER, RTP_RECEIVE_BUFFER,
@@ -88,7 +88,7 @@ pub enum StartError {
 pub struct Engine {
     handle: EngineHandle,
     threads: Vec<JoinHandle<()>>,
-    disk: DiskThread,
+    disk: DiskThreads,
 }
 
 /// What a media thread is told.
@@ -217,7 +217,8 @@ impl Engine {
             0 => sys::cores().saturating_sub(1).max(1),
             count => count.min(256),
         };
-        let (disk_thread, disk) = DiskThread::start(capacity, events.clone())?;
+        let disk_metrics = Arc::default();
+        let (disk_thread, disk) = DiskThreads::start(capacity, &events, &disk_metrics)?;
         let (freed_in, freed) = bounded(capacity);
         let mut links = Vec::with_capacity(count);
         let mut receivers = Vec::with_capacity(count);
@@ -241,7 +242,7 @@ impl Engine {
         let shared = Shared {
             links: Arc::clone(&links),
             control: Mutex::new(control),
-            metrics: EngineMetrics { threads: Arc::clone(&metrics) },
+            metrics: EngineMetrics { threads: Arc::clone(&metrics), disk: disk_metrics },
             ip: config.ip,
         };
         let mut engine = Self { handle: EngineHandle(Arc::new(shared)), threads: Vec::new(), disk: disk_thread };

@@ -8,7 +8,8 @@ use std::{
 };
 
 use ark_media::{
-    record::{Recorder, Side},
+    record::{Layout, Recorder, Side},
+    repack::Repacker,
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
@@ -16,7 +17,7 @@ use ark_media::{
 };
 
 use super::{
-    api::{LegId, RecordEnd},
+    api::{LegId, RecordAs, RecordEnd, Repeated},
     disk::{Disk, Ticket},
     metrics::{Drop, ThreadMetrics},
     pipe::PipeEnd,
@@ -30,8 +31,12 @@ pub(crate) struct LegState {
     pub(crate) transport: Transport,
     pub(crate) session: Option<Session>,
     pub(crate) seat: Option<Seat>,
+    /// Half a round from the other, of a leg whose packet time is no multiple of 20 ms.
+    pub(crate) half_seat: Option<Seat>,
     pub(crate) bridge: Option<Bridge>,
     pub(crate) recording: Option<Box<Recording>>,
+    /// In whose recordings its voice is kept, too, and as what.
+    pub(crate) recorded_in: Option<(LegId, Side)>,
     /// Its thread's room in which it is, by place.
     pub(crate) room: Option<u16>,
     /// What it says is for nobody.
@@ -54,10 +59,20 @@ pub(crate) enum Transport {
     Pipe(PipeEnd),
 }
 
+/// That a call is recorded, for those who talk in it.
+#[derive(Clone, Copy)]
+pub(crate) struct ConsentTone {
+    pub(crate) tone: Repeated,
+    /// Not while the recording is paused.
+    pub(crate) sounding: bool,
+}
+
 /// The other side of a bridge, and what turns its audio into ours when the codecs differ.
 pub(crate) struct Bridge {
     pub(crate) other: LegId,
     transcoder: Option<Box<Transcoder>>,
+    /// Once its packets were of another length than ours.
+    repacker: Option<Box<Repacker>>,
 }
 
 /// Room for one packet and for one payload, made once for each thread.
@@ -79,8 +94,10 @@ impl LegState {
             transport,
             session: None,
             seat: None,
+            half_seat: None,
             bridge: None,
             recording: None,
+            recorded_in: None,
             room: None,
             muted: false,
             events_waiting: 0,
@@ -90,8 +107,26 @@ impl LegState {
         }
     }
 
-    /// Sends the RTP packet that stands in `scratch.packet`, and lets a recording hear it.
+    /// Sends the RTP packet that stands in `scratch.packet`, Ark's own, and lets a recording hear it.
     pub(crate) fn send_rtp(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
+        self.send_packet(now, length, scratch, metrics);
+        if let (Some(recording), Some(session)) = (&mut self.recording, &self.session) {
+            recording.said(now, &scratch.packet[..length], session.negotiated());
+        }
+    }
+
+    /// Sends the RTP packet of somebody else that stands in `scratch.packet`. A recording with a channel for each leg has
+    /// it from where it came.
+    fn send_relayed(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
+        self.send_packet(now, length, scratch, metrics);
+        if let (Some(recording), Some(session)) = (&mut self.recording, &self.session)
+            && !recording.has_legs()
+        {
+            recording.said(now, &scratch.packet[..length], session.negotiated());
+        }
+    }
+
+    fn send_packet(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
         let Some(session) = &self.session else { return };
         let packet = &scratch.packet[..length];
         match &self.transport {
@@ -103,28 +138,42 @@ impl LegState {
             }
         }
         ThreadMetrics::count(&metrics.rtp_out, 1);
-        if let Some(recording) = &mut self.recording {
-            recording.said(now, packet, session.negotiated());
-        }
     }
 
     /// Sends what the other leg of the bridge heard, in this leg's codec.
-    pub(crate) fn relay(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+    ///
+    /// `tone`: who are bridged hear that they are recorded; then also one codec is turned into itself.
+    pub(crate) fn relay(
+        &mut self,
+        now: Instant,
+        media: &Media<'_>,
+        tone: Option<ConsentTone>,
+        scratch: &mut Scratch,
+        metrics: &ThreadMetrics,
+    ) {
         let Some(session) = &mut self.session else { return };
-        if media.codec == session.negotiated().codec {
+        if media.codec == session.negotiated().codec && tone.is_none() {
+            let bytes = session.packet_bytes().filter(|_| media.kind == Kind::Audio);
+            let repacks = self.bridge.as_ref().is_some_and(|bridge| bridge.repacker.is_some());
+            if repacks || bytes.is_some_and(|bytes| bytes != media.payload.len()) {
+                return self.repack(now, media, scratch, metrics);
+            }
             if let Some(length) = session.forward(now, media, &mut scratch.packet) {
-                self.send_rtp(now, length, scratch, metrics);
+                self.send_relayed(now, length, scratch, metrics);
             }
             return;
         }
         let Some(transcoder) = self.bridge.as_mut().and_then(|b| b.transcoder(media, session.negotiated())) else {
             return;
         };
+        transcoder.set_tone(tone.map(|tone| tone.tone), tone.is_some_and(|tone| tone.sounding));
+        // What comes out is a stream of its own, and begins anew when packets are passed on as they are.
+        let ssrc = !media.ssrc;
         if media.kind == Kind::Event {
             let (sequence, timestamp) = transcoder.place_event(media);
-            let event = Media { sequence, timestamp, ..*media };
+            let event = Media { sequence, timestamp, ssrc, ..*media };
             if let Some(length) = session.forward(now, &event, &mut scratch.packet) {
-                self.send_rtp(now, length, scratch, metrics);
+                self.send_relayed(now, length, scratch, metrics);
             }
             return;
         }
@@ -137,12 +186,56 @@ impl LegState {
                 marker: coded.marker,
                 timestamp: coded.timestamp,
                 sequence: coded.sequence,
-                ssrc: coded.ssrc,
+                ssrc,
                 ..*media
             };
             if let Some(length) = session.forward(now, &ours, &mut scratch.packet) {
-                self.send_rtp(now, length, scratch, metrics);
+                self.send_relayed(now, length, scratch, metrics);
             }
+        }
+    }
+
+    /// The other leg of the bridge pauses, and tells what that sounds like.
+    pub(crate) fn relay_pause(&mut self, media: &Media<'_>) {
+        if let Some(session) = &mut self.session {
+            session.relay_pause(media.payload);
+        }
+    }
+
+    /// Sends what the other leg of the bridge heard, in packets of this leg's packet time.
+    fn repack(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+        let Some(negotiated) = self.session.as_ref().map(Session::negotiated) else { return };
+        let (codec, ptime) = (negotiated.codec, negotiated.ptime);
+        // Out of its place while it speaks: a pointer is moved.
+        let known = self.bridge.as_mut().and_then(|bridge| bridge.repacker.take());
+        let repacker = match known {
+            Some(known) if known.is_for(codec, ptime) => Some(known),
+            known => Repacker::new(codec, ptime).map(|fresh| match known {
+                Some(old) => Box::new(fresh.after(&old)),
+                None => Box::new(fresh),
+            }),
+        };
+        let Some(mut repacker) = repacker else { return };
+        // A stream of its own: it begins anew when packets are passed on as they are.
+        let ssrc = !media.ssrc;
+        if media.kind == Kind::Event {
+            self.forward(now, &Media { sequence: repacker.place_event(), ssrc, ..*media }, scratch, metrics);
+        } else {
+            repacker.push(media, |payload, coded| {
+                let (marker, timestamp, sequence) = (coded.marker, coded.timestamp, coded.sequence);
+                let ours = Media { payload, marker, timestamp, sequence, ssrc, ..*media };
+                self.forward(now, &ours, scratch, metrics);
+            });
+        }
+        if let Some(bridge) = &mut self.bridge {
+            bridge.repacker = Some(repacker);
+        }
+    }
+
+    fn forward(&mut self, now: Instant, media: &Media<'_>, scratch: &mut Scratch, metrics: &ThreadMetrics) {
+        let length = self.session.as_mut().and_then(|session| session.forward(now, media, &mut scratch.packet));
+        if let Some(length) = length {
+            self.send_relayed(now, length, scratch, metrics);
         }
     }
 
@@ -178,7 +271,7 @@ fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr, metrics: &ThreadMetri
 
 impl Bridge {
     pub(crate) fn new(other: LegId) -> Self {
-        Self { other, transcoder: None }
+        Self { other, transcoder: None, repacker: None }
     }
 
     /// What turns the packets of the other leg into ours; made when the first one comes, and again when either side
@@ -206,28 +299,48 @@ pub(crate) struct Recording {
     began: Instant,
     limit: Option<Duration>,
     silence: Option<Duration>,
+    /// What those who talk hear meanwhile.
+    tone: Option<Repeated>,
     /// Nothing is kept.
     paused: bool,
 }
 
 impl Recording {
-    /// Asks the disk for the file; the path comes back when the disk is too far behind.
+    /// Asks the disk for the file; the path comes back when the disk is too far behind. It ends by itself after `limit`, and
+    /// after the caller said nothing for `silence`.
     pub(crate) fn start(
         disk: &Disk,
         now: Instant,
         leg: LegId,
-        path: PathBuf,
-        limit: Option<Duration>,
-        silence: Option<Duration>,
+        (path, how): (PathBuf, RecordAs),
+        (limit, silence): (Option<Duration>, Option<Duration>),
     ) -> Result<Self, PathBuf> {
-        let ticket = disk.open(leg, path)?;
-        Ok(Self { ticket, recorder: Recorder::new(now), began: now, limit, silence, paused: false })
+        let ticket = disk.open(leg, path, how)?;
+        Ok(Self {
+            ticket,
+            recorder: Recorder::new(now, how.layout),
+            began: now,
+            limit,
+            silence,
+            tone: how.tone,
+            paused: false,
+        })
     }
 
-    /// A packet came from the far side; the kernel had it `at`.
-    pub(crate) fn heard(&mut self, at: Instant, media: &Media<'_>) {
+    /// What those who talk are to hear of it.
+    pub(crate) fn tone(&self) -> Option<ConsentTone> {
+        self.tone.map(|tone| ConsentTone { tone, sounding: !self.paused })
+    }
+
+    /// Whether it has a channel for each leg.
+    pub(crate) fn has_legs(&self) -> bool {
+        self.recorder.layout() == Layout::Legs
+    }
+
+    /// A packet came from a leg; the kernel had it `at`.
+    pub(crate) fn heard(&mut self, at: Instant, side: Side, media: &Media<'_>) {
         if media.kind == Kind::Audio && !self.paused {
-            self.recorder.push(at, Side::Caller, media.codec, media.ssrc, media.timestamp, media.payload);
+            self.recorder.push(at, side, media.codec, media.ssrc, media.timestamp, media.payload);
         }
     }
 

@@ -58,7 +58,24 @@ pub(crate) const PIPE_PACKET_BYTES: usize = 512;
 /// Packets of one pipe read in one turn.
 pub(crate) const PACKETS_PER_PIPE_TURN: usize = 8;
 
+/// Over how long the load of the media threads is judged.
+pub(crate) const LOAD_WINDOW: Duration = Duration::from_secs(1);
+/// A thread that is busier than this (CPU time in the time that passed) takes no new calls: what is left is what keeps
+/// frames in time when something else wants the core.
+pub(crate) const LOAD_BUSY_MAX: f64 = 0.85;
+/// New calls are taken again below this.
+pub(crate) const LOAD_BUSY_REST: f64 = 0.75;
+/// More frames than this that are 20 ms late, in their share of all: jitter buffers begin to grow.
+pub(crate) const LOAD_LATE_MAX: f64 = 0.01;
+/// New calls are taken again below this.
+pub(crate) const LOAD_LATE_REST: f64 = 0.001;
+/// Of fewer frames a second (20 legs) lateness is not judged.
+pub(crate) const LOAD_FRAMES_MIN: u64 = 1_000;
+/// How long the load must have been well before new calls are taken again.
+pub(crate) const LOAD_REST: Duration = Duration::from_secs(3);
 /// Blocks waiting for the disk: at four blocks a second and call, 1,000 recordings for two seconds.
 pub(crate) const RECORD_QUEUE: usize = 8_192;
+/// Threads that write recordings, and encode those that are Opus.
+pub(crate) const RECORD_THREADS_MAX: usize = 4;
 /// Used blocks kept for the next recordings: 2 MB.
 pub(crate) const RECORD_POOL: usize = 256;

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use super::load::LoadSample;
+
 /// Upper edges of the lateness histogram's buckets, microseconds; one more bucket holds all that is later.
 pub const LATENESS_EDGES_US: [u64; 10] = [100, 250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 60_000];
 
@@ -44,6 +46,19 @@ impl Drop {
     }
 }
 
+/// What the threads that write recordings count.
+#[derive(Debug, Default)]
+pub(crate) struct DiskMetrics {
+    /// Recordings that failed once they had begun, or whose file could not be made.
+    pub(crate) failed: AtomicU64,
+    /// Recordings that did not begin since too much waited.
+    pub(crate) refused: AtomicU64,
+    /// Blocks dropped since too much waited; each ends its recording.
+    pub(crate) blocks_dropped: AtomicU64,
+    /// Blocks that waited when the last one came.
+    pub(crate) blocks_waiting: AtomicU64,
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The counters of one media thread.
@@ -58,6 +73,12 @@ macro_rules! counters {
         #[derive(Clone, PartialEq, Eq, Debug, Default)]
         pub struct Snapshot {
             $($(#[$doc])* pub $name: u64,)*
+            /// Recordings that failed or could not begin.
+            pub recordings_failed: u64,
+            /// Blocks of recordings dropped since the disk was too far behind.
+            pub record_blocks_dropped: u64,
+            /// Blocks of recordings that wait for the disk.
+            pub record_blocks_waiting: u64,
             /// Packets dropped, by [`Drop::ALL`].
             pub drops: [u64; Drop::ALL.len()],
             /// Frames by how late they were sent: the buckets of [`LATENESS_EDGES_US`] and one for the rest.
@@ -138,6 +159,7 @@ impl ThreadMetrics {
 #[derive(Clone, Debug)]
 pub struct EngineMetrics {
     pub(crate) threads: Arc<[Arc<ThreadMetrics>]>,
+    pub(crate) disk: Arc<DiskMetrics>,
 }
 
 impl EngineMetrics {
@@ -148,7 +170,23 @@ impl EngineMetrics {
         for thread in self.threads.iter() {
             sum.add(thread);
         }
+        sum.recordings_failed = self.disk.failed.load(Relaxed) + self.disk.refused.load(Relaxed);
+        sum.record_blocks_dropped = self.disk.blocks_dropped.load(Relaxed);
+        sum.record_blocks_waiting = self.disk.blocks_waiting.load(Relaxed);
         sum
+    }
+
+    /// What the load is judged by.
+    #[must_use]
+    pub fn load_sample(&self) -> LoadSample {
+        let sum = self.snapshot();
+        let on_time = LATENESS_EDGES_US.iter().filter(|edge| **edge <= 20_000).count();
+        let media = self.threads.len().saturating_sub(1);
+        LoadSample {
+            frames: sum.lateness.iter().sum(),
+            late: sum.lateness[on_time..].iter().sum(),
+            cpu_ns: self.threads.iter().take(media).map(|thread| thread.cpu_ns.load(Relaxed)).collect(),
+        }
     }
 
     /// Legs on each thread.
@@ -170,7 +208,7 @@ mod tests {
             thread.lateness(Duration::from_micros(us));
         }
         thread.dropped(Drop::WrongSource);
-        let metrics = EngineMetrics { threads: Arc::new([thread.clone(), thread]) };
+        let metrics = EngineMetrics { threads: Arc::new([thread.clone(), thread]), disk: Arc::default() };
         let snapshot = metrics.snapshot();
         assert_eq!(snapshot.lateness, [4, 2, 0, 0, 0, 0, 0, 2, 2, 0, 4]);
         assert_eq!(snapshot.drops, [0, 2, 0, 0, 0]);

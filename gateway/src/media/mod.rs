@@ -24,6 +24,7 @@ mod engine;
 mod events;
 mod leg;
 pub(crate) mod limits;
+pub mod load;
 pub mod metrics;
 mod pipe;
 mod ports;
@@ -32,7 +33,9 @@ pub(crate) mod sys;
 mod thread;
 pub(crate) mod wheel;
 
-pub use api::{Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordEnd, Road, RoomPart};
+pub use api::{
+    Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, Road, RoomPart,
+};
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};
 pub use pipe::{PIPE_REMOTE, Pipe, PipePacket};
 #[cfg(test)]

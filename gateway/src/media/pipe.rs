@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::Notify;
@@ -46,6 +46,8 @@ struct Shared {
     ready: Notify,
     closed: AtomicBool,
     dropped: AtomicU64,
+    /// Microseconds; 0: not known.
+    round_trip_us: AtomicU64,
 }
 
 /// The carrier's end of a leg: what the far side sent goes in, what the leg says comes out.
@@ -93,6 +95,12 @@ impl Pipe {
         self.shared.closed.load(Ordering::Acquire)
     }
 
+    /// The carrier has found how long packets take to the far side and back.
+    pub fn set_round_trip(&self, round_trip: Duration) {
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.shared.round_trip_us.store(us, Ordering::Relaxed);
+    }
+
     /// Packets of the far side that were dropped on the way in.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -111,6 +119,12 @@ impl PipeEnd {
     /// A packet of the far side, if one waits.
     pub(crate) fn receive(&self) -> Option<PipePacket> {
         self.from.try_recv().ok()
+    }
+
+    /// How long packets take to the far side and back, where the carrier knows.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let us = self.shared.round_trip_us.load(Ordering::Relaxed);
+        (us > 0).then(|| Duration::from_micros(us))
     }
 
     /// `false`: the carrier is too slow, or the packet too large: it was dropped.

@@ -14,10 +14,12 @@ use ark_media::{
     resample::Resampler,
     sdp::Negotiated,
     session::{Kind, Media},
+    tone::Overlay,
 };
 
 use super::{
     api::{LegId, RoomPart},
+    leg::ConsentTone,
     sys::DATAGRAM_BYTES,
 };
 
@@ -50,6 +52,9 @@ pub(crate) struct Room {
     ssrc: u32,
     pcm: Box<[i16; MIX_SAMPLES_MAX]>,
     mixed: Box<[i16; MIX_SAMPLES_MAX]>,
+    /// The tone of a call that is recorded, and this frame of it.
+    overlay: Option<Overlay>,
+    tone: Box<[i16; MIX_SAMPLES_MAX]>,
     payload: Box<[u8; DATAGRAM_BYTES]>,
 }
 
@@ -63,6 +68,8 @@ impl Room {
             ssrc,
             pcm: Box::new([0; MIX_SAMPLES_MAX]),
             mixed: Box::new([0; MIX_SAMPLES_MAX]),
+            overlay: None,
+            tone: Box::new([0; MIX_SAMPLES_MAX]),
             payload: Box::new([0; DATAGRAM_BYTES]),
         }
     }
@@ -167,10 +174,11 @@ impl Room {
         }
     }
 
-    /// A frame of 20 ms: what came in is mixed.
-    pub(crate) fn mix(&mut self, now: Instant) {
+    /// A frame of 20 ms: what came in is mixed. `recorded`: all hear that they are.
+    pub(crate) fn mix(&mut self, now: Instant, recorded: Option<ConsentTone>) {
         let wide = self.members.iter().any(|member| member.playout.rate_hz() > NARROW_HZ);
         self.widen(if wide { WIDE_HZ } else { NARROW_HZ });
+        self.sound(recorded);
         self.mixer.begin();
         for member in &mut self.members {
             let frame = member.playout.frame(now, &mut self.pcm[..]);
@@ -183,6 +191,19 @@ impl Room {
             let samples = member.inlet.process(&self.pcm[..frame.samples], &mut self.mixed[..]);
             self.mixer.put(member.seat, &self.mixed[..samples]);
         }
+    }
+
+    /// Makes this frame of the tone.
+    fn sound(&mut self, recorded: Option<ConsentTone>) {
+        let Some(ConsentTone { tone, sounding }) = recorded else {
+            self.overlay = None;
+            return;
+        };
+        let rate_hz = self.rate_hz;
+        let overlay = self.overlay.take().filter(|overlay| overlay.is_for(tone, rate_hz));
+        let frame = &mut self.tone[..samples(rate_hz)];
+        frame.fill(0);
+        self.overlay.insert(overlay.unwrap_or_else(|| Overlay::new(tone, rate_hz))).add(frame, sounding);
     }
 
     /// What the member at this place hears: whole packets go to `send`. `agreed` is what the leg speaks now.
@@ -201,6 +222,11 @@ impl Room {
         let mixed = &mut self.mixed[..samples(rate_hz)];
         // Also silence is sent: a line that is open is heard to be open.
         self.mixer.mix(member.seat, mixed);
+        if self.overlay.is_some() {
+            for (sample, tone) in mixed.iter_mut().zip(&self.tone[..]) {
+                *sample = sample.saturating_add(*tone);
+            }
+        }
         member.outlet.push(mixed);
         while let Some(spoken) = member.outlet.pull(&mut self.payload[..]) {
             send(&Media {

@@ -81,6 +81,12 @@ pub(crate) fn pin_to_core(core: usize) -> io::Result<()> {
     check(result).map(drop)
 }
 
+/// Lets other threads of the machine go first: the calling thread has time to wait.
+pub(crate) fn give_way() {
+    // Where it is refused, it runs like all others.
+    let _ = rustix::process::nice(5);
+}
+
 /// Lets the kernel wake the calling thread within a microsecond of its deadline instead of within fifty.
 pub(crate) fn tighten_timer_slack() {
     // SAFETY: PR_SET_TIMERSLACK takes one number and touches no memory of ours.

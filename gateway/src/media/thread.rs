@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ark_media::record::Side;
 use ark_media::session::{
     Dropped, DtmfRoads, PlayCause, PlayError, Playlist, Received, RelayKeys, Session, SessionConfig, SessionEvent,
     SourcePolicy,
@@ -15,20 +16,20 @@ use ark_media::session::{
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{
-    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordEnd, RoomPart},
+    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordAs, RecordEnd, RoomPart},
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
-    leg::{Bridge, LegState, Recording, Scratch, Transport},
+    leg::{Bridge, ConsentTone, LegState, Recording, Scratch, Transport},
     limits::{
-        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
+        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, FRAME, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
         PARKED_COMMANDS, READY_BATCH, SLOTS, SLOTS_PER_TURN,
     },
     metrics::{Drop, ThreadMetrics},
     pipe::PIPE_REMOTE,
     room::Room,
     sys::{self, Epoll, ReceiveBatch, nanos},
-    wheel::{Due, Pace, Wheel},
+    wheel::{Due, Pace, Seat, Wheel},
 };
 
 /// Epoll token of the waker; sockets have `pair * 2`, and one more for RTCP.
@@ -186,11 +187,13 @@ impl MediaThread {
             tracing::error!(%id, %error, "cannot watch the sockets of a leg");
         }
         leg.seat = Some(self.wheel.add(pair));
+        leg.half_seat = None;
         leg.events_waiting = 0;
         ThreadMetrics::count(&self.metrics.recordings, u64::from(leg.recording.is_some()));
         self.legs[usize::from(pair)] = Some(leg);
         self.count += 1;
         ThreadMetrics::count(&self.metrics.legs, 1);
+        self.settle_seats(id);
         if let Some(at) = self.expected.iter().position(|(expected, _)| *expected == id) {
             for message in self.expected.swap_remove(at).1 {
                 self.handle(message);
@@ -209,19 +212,47 @@ impl MediaThread {
             }
             Transport::Pipe(_) => self.piped.retain(|pair| *pair != id.pair()),
         }
-        if let Some((moved, seat)) = leg.seat.and_then(|seat| self.wheel.remove(seat))
-            && let Some(other) = &mut self.legs[usize::from(moved)]
-        {
-            other.seat = Some(seat);
-        }
+        self.free_seat(leg.seat);
+        self.free_seat(leg.half_seat);
         self.count -= 1;
         ThreadMetrics::uncount(&self.metrics.legs, 1);
         Some(leg)
     }
 
+    /// Leaves a seat of the wheel, and tells the leg that takes it over.
+    fn free_seat(&mut self, seat: Option<Seat>) {
+        let Some((moved, seat)) = seat.and_then(|seat| self.wheel.remove(seat)) else { return };
+        let Some(other) = &mut self.legs[usize::from(moved)] else { return };
+        // It has one seat in a slot.
+        if other.seat.is_some_and(|own| own.slot() == seat.slot()) {
+            other.seat = Some(seat);
+        } else {
+            other.half_seat = Some(seat);
+        }
+    }
+
+    /// A leg whose packet time is no multiple of 20 ms has two seats.
+    fn settle_seats(&mut self, id: LegId) {
+        let Some(leg) = self.leg(id) else { return };
+        let twice = leg.session.as_ref().is_some_and(|session| session.tick() < FRAME);
+        match (leg.seat, leg.half_seat) {
+            (Some(seat), None) if twice => {
+                let half = self.wheel.add_opposite(id.pair(), seat);
+                if let Some(leg) = self.leg(id) {
+                    leg.half_seat = Some(half);
+                }
+            }
+            (_, Some(half)) if !twice => {
+                leg.half_seat = None;
+                self.free_seat(Some(half));
+            }
+            _ => {}
+        }
+    }
+
     fn give_away(&mut self, id: LegId, to: usize) {
         let Some(mut leg) = self.remove(id) else { return };
-        leg.seat = None;
+        (leg.seat, leg.half_seat) = (None, None);
         ThreadMetrics::uncount(&self.metrics.recordings, u64::from(leg.recording.is_some()));
         ThreadMetrics::count(&self.metrics.moves, 1);
         self.links[to].send_always(Message::Adopt(leg));
@@ -276,7 +307,8 @@ impl MediaThread {
                 }
                 self.unbridge(id);
             }
-            Command::RecordStart { path, limit, silence } => self.record(id, path, limit, silence),
+            Command::RecordStart { path, how, limit, silence } => self.record(id, (path, how), (limit, silence)),
+            Command::RecordInto { of, side } => leg.recorded_in = Some((of, side)),
             Command::RecordPause { paused } => {
                 if let Some(recording) = &mut leg.recording {
                     recording.pause(paused);
@@ -295,6 +327,7 @@ impl MediaThread {
             }
             Command::Close => return self.close(id),
         }
+        self.settle_seats(id);
         self.drain(id);
     }
 
@@ -508,14 +541,18 @@ impl MediaThread {
         // Taken out while its members are looked at.
         let Some(mut room) = self.rooms[usize::from(place)].take() else { return };
         if room.leader() == Some(id) {
-            room.mix(now);
+            let mut seats = 0..;
+            let recorded = std::iter::from_fn(|| room.at(seats.next()?))
+                .filter_map(|member| self.legs.get(usize::from(member.pair()))?.as_ref())
+                .find_map(|leg| leg.recording.as_ref()?.tone());
+            room.mix(now, recorded);
             let mut seat = 0;
             while let Some(member) = room.at(seat) {
                 if let Some(Some(leg)) = self.legs.get_mut(usize::from(member.pair()))
                     && leg.id == member
                     && let Some(agreed) = leg.session.as_ref().map(|session| session.negotiated().clone())
                 {
-                    room.speak(seat, &agreed, |media| leg.relay(now, media, &mut self.scratch, &self.metrics));
+                    room.speak(seat, &agreed, |media| leg.relay(now, media, None, &mut self.scratch, &self.metrics));
                 }
                 seat += 1;
             }
@@ -523,14 +560,14 @@ impl MediaThread {
         self.rooms[usize::from(place)] = Some(room);
     }
 
-    fn record(&mut self, id: LegId, path: std::path::PathBuf, limit: Option<Duration>, silence: Option<Duration>) {
+    fn record(&mut self, id: LegId, file: (std::path::PathBuf, RecordAs), ends: (Option<Duration>, Option<Duration>)) {
         self.end_recording(id, RecordEnd::Stopped);
         if self.leg(id).is_none_or(|leg| leg.session.is_none()) {
             let error = "the leg has not begun: there is nothing to record".to_owned();
-            self.events.push(Event::RecordFailed { leg: id, path, error });
+            self.events.push(Event::RecordFailed { leg: id, path: file.0, error });
             return;
         }
-        match Recording::start(&self.disk, Instant::now(), id, path, limit, silence) {
+        match Recording::start(&self.disk, Instant::now(), id, file, ends) {
             Ok(recording) => {
                 if let Some(leg) = self.leg(id) {
                     leg.recording = Some(Box::new(recording));
@@ -559,6 +596,9 @@ impl MediaThread {
             session.stop(None);
             let bye = session.rtcp_bye(Instant::now(), &mut self.scratch.packet);
             quality = session.quality();
+            if let Transport::Pipe(pipe) = &leg.transport {
+                quality.round_trip = quality.round_trip.or(pipe.round_trip());
+            }
             if let Some(length) = bye {
                 leg.send_rtcp(&self.scratch.packet[..length], &self.metrics);
             }
@@ -616,6 +656,9 @@ impl MediaThread {
         if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
             leg.send_rtp(now, length, &self.scratch, &self.metrics);
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
+        }
+        if leg.half_seat.is_some_and(|half| half.slot() == due.slot) {
+            return drain(leg, &mut self.events, &self.metrics, false);
         }
         leg.ticks = leg.ticks.wrapping_add(1);
         if let Some(room) = leg.room {
@@ -677,15 +720,18 @@ impl MediaThread {
         if self.batch.receive(rtp, 1) == 0 {
             return;
         }
-        let Some((leg, other)) = with_other(&mut self.legs, pair) else { return };
         let packet = self.batch.get(0);
         let Some(from) = packet.from else { return };
         // When the kernel had it, by our clock: what it waited for our turn is no jitter of the network.
         let waited = if packet.at_realtime_ns == 0 { 0 } else { real.saturating_sub(packet.at_realtime_ns) };
         let at = now.checked_sub(Duration::from_nanos(waited.min(1_000_000_000))).unwrap_or(now);
-        let far = Far::of(leg, other, &mut self.rooms);
-        hear(leg, far, (now, at), from, packet.bytes, &mut self.scratch, &self.metrics);
-        drain(leg, &mut self.events, &self.metrics, false);
+        let mut tap = Tap::take(&mut self.legs, pair);
+        if let Some((leg, other)) = with_other(&mut self.legs, pair) {
+            let far = Far::of(leg, other, &mut self.rooms);
+            hear(leg, (far, tap.as_mut()), (now, at), from, packet.bytes, &mut self.scratch, &self.metrics);
+            drain(leg, &mut self.events, &self.metrics, false);
+        }
+        Tap::give_back(tap, &mut self.legs);
     }
 
     /// What has come through the pipes of browsers' legs.
@@ -694,6 +740,7 @@ impl MediaThread {
             let pair = usize::from(self.piped[position]);
             let now = Instant::now();
             let mut read = 0;
+            let mut tap = Tap::take(&mut self.legs, pair);
             while read < PACKETS_PER_PIPE_TURN
                 && let Some((leg, other)) = with_other(&mut self.legs, pair)
                 && let Transport::Pipe(pipe) = &leg.transport
@@ -702,8 +749,17 @@ impl MediaThread {
                 read += 1;
                 let (scratch, metrics) = (&mut self.scratch, &self.metrics);
                 let far = Far::of(leg, other, &mut self.rooms);
-                hear(leg, far, (now, packet.at.min(now)), PIPE_REMOTE, packet.bytes(), scratch, metrics);
+                hear(
+                    leg,
+                    (far, tap.as_mut()),
+                    (now, packet.at.min(now)),
+                    PIPE_REMOTE,
+                    packet.bytes(),
+                    scratch,
+                    metrics,
+                );
             }
+            Tap::give_back(tap, &mut self.legs);
             if read > 0
                 && let Some(leg) = &mut self.legs[pair]
             {
@@ -762,6 +818,31 @@ fn with_other(
     }
 }
 
+/// The recording of another leg in which a leg's voice is kept, too: out of its place while a packet is dealt with.
+struct Tap {
+    recording: Box<Recording>,
+    of: usize,
+    side: Side,
+}
+
+impl Tap {
+    /// Takes it, where there is one with a channel for the leg.
+    fn take(legs: &mut [Option<Box<LegState>>], pair: usize) -> Option<Self> {
+        let (of, side) = legs[pair].as_ref()?.recorded_in?;
+        let (id, of) = (of, usize::from(of.pair()));
+        let other = legs.get_mut(of)?.as_mut().filter(|leg| leg.id == id && of != pair)?;
+        let recording = other.recording.take_if(|recording| recording.has_legs())?;
+        Some(Self { recording, of, side })
+    }
+
+    fn give_back(tap: Option<Self>, legs: &mut [Option<Box<LegState>>]) {
+        let Some(Self { recording, of, .. }) = tap else { return };
+        if let Some(leg) = &mut legs[of] {
+            leg.recording = Some(recording);
+        }
+    }
+}
+
 /// Who hears a leg.
 enum Far<'a> {
     Nobody,
@@ -783,7 +864,7 @@ impl<'a> Far<'a> {
 /// A packet of a leg's far side, which came `at`: to its session, and to whoever listens.
 fn hear(
     leg: &mut LegState,
-    far: Far<'_>,
+    (far, tap): (Far<'_>, Option<&mut Tap>),
     (now, at): (Instant, Instant),
     from: SocketAddr,
     bytes: &[u8],
@@ -794,13 +875,26 @@ fn hear(
     let Some(session) = &mut leg.session else { return metrics.dropped(Drop::NotStarted) };
     match session.receive_rtp(at, from, bytes) {
         Received::Dropped(why) => metrics.dropped(reason(why)),
-        Received::Comfort(_) => metrics.dropped(Drop::Unwanted),
+        Received::Comfort(media) => match far {
+            Far::Leg(other) => other.relay_pause(&media),
+            Far::Room(room) => room.heard(at, leg.id, &media),
+            Far::Nobody => {}
+        },
         Received::Media(media) => {
+            let mut tone: Option<ConsentTone> = None;
             if let Some(recording) = &mut leg.recording {
-                recording.heard(at, &media);
+                recording.heard(at, Side::Caller, &media);
+                tone = recording.tone();
+            }
+            if let Some(tap) = tap {
+                tap.recording.heard(at, tap.side, &media);
+                tone = tone.or(tap.recording.tone());
             }
             match far {
-                Far::Leg(other) => other.relay(now, &media, scratch, metrics),
+                Far::Leg(other) => {
+                    let tone = tone.or(other.recording.as_ref().and_then(|recording| recording.tone()));
+                    other.relay(now, &media, tone, scratch, metrics);
+                }
                 Far::Room(room) => room.heard(at, leg.id, &media),
                 Far::Nobody => {}
             }

@@ -12,6 +12,13 @@ pub(crate) struct Seat {
     position: u16,
 }
 
+impl Seat {
+    /// Which slot it is in.
+    pub(crate) fn slot(self) -> usize {
+        usize::from(self.slot)
+    }
+}
+
 /// Which legs send in which slot. A new leg sits down in the emptiest one, so that the load is even over the 20 ms.
 #[derive(Debug, Default)]
 pub(crate) struct Wheel {
@@ -22,6 +29,13 @@ impl Wheel {
     /// Seats a leg.
     pub(crate) fn add(&mut self, leg: u16) -> Seat {
         let slot = (0..SLOTS).min_by_key(|slot| self.slots[*slot].len()).unwrap_or(0);
+        self.slots[slot].push(leg);
+        Seat { slot: slot as u8, position: (self.slots[slot].len() - 1) as u16 }
+    }
+
+    /// Seats a leg half a round from its other seat: it sends twice in a round.
+    pub(crate) fn add_opposite(&mut self, leg: u16, seat: Seat) -> Seat {
+        let slot = (usize::from(seat.slot) + SLOTS / 2) % SLOTS;
         self.slots[slot].push(leg);
         Seat { slot: slot as u8, position: (self.slots[slot].len() - 1) as u16 }
     }

@@ -106,6 +106,8 @@ pub struct Preparer {
     builtin: Arc<Builtin>,
     /// What calls of this site may speak.
     codecs: Arc<[CodecRef]>,
+    /// What is said before a call is recorded, in each language: the words, and the recorded file that replaces them.
+    consent: Arc<[Piece]>,
     /// What was made before, by cached file: another version of a plan says nearly the same.
     made: Arc<Mutex<HashMap<String, Encoded>>>,
 }
@@ -123,6 +125,7 @@ impl Preparer {
             synthesiser: Arc::new(Synthesiser::new(&config.prompts, config.files.prompts())),
             builtin: Arc::new(Builtin::new(&codecs)),
             codecs,
+            consent: consent(&config.recording),
             made: Arc::default(),
         }
     }
@@ -133,7 +136,8 @@ impl Preparer {
     /// # Errors
     /// [`PrepareError`]: which prompts have no audio, and why.
     pub async fn prepare(&self, plan: Arc<Plan>, folder: PathBuf) -> Result<PromptLibrary, PrepareError> {
-        let utterances = plan.utterances();
+        let mut utterances = plan.utterances();
+        utterances.extend(self.announcements(&plan));
         let mut progress = Progress::new(utterances.len());
         let mut prompts = HashMap::with_capacity(utterances.len());
         let mut missing = Vec::new();
@@ -183,6 +187,16 @@ impl Preparer {
         Err(PrepareError { missing, advice })
     }
 
+    /// What calls of this plan hear before they are recorded.
+    fn announcements(&self, plan: &Plan) -> impl Iterator<Item = Utterance> {
+        self.consent.iter().filter_map(|piece| match piece {
+            Piece::Text { lang, text, recording, .. } if plan.languages.contains(lang) => {
+                Some(Utterance { lang: *lang, key: piece.key()?, text: Arc::clone(text), recording: recording.clone() })
+            }
+            _ => None,
+        })
+    }
+
     fn made_before(&self, utterance: &Utterance) -> Option<Encoded> {
         let name = self.synthesiser.file_name(utterance.lang, &utterance.text);
         self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&made_key(name, utterance)).cloned()
@@ -212,6 +226,26 @@ impl Preparer {
         let bytes = std::fs::read(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()));
         Some(bytes.and_then(|bytes| decode(bytes, &path.display().to_string()).map_err(|error| error.to_string())))
     }
+}
+
+/// The piece that says in this language that a call is recorded, where the site says so: its audio is made with every plan.
+pub(crate) fn consent_piece(lang: Lang, text: &str, recording: Option<&str>) -> Piece {
+    Piece::Text {
+        prompt: "ark.recorded".into(),
+        index: 0,
+        lang,
+        text: text.into(),
+        recording: recording.map(Into::into),
+    }
+}
+
+fn consent(recording: &crate::config::Recording) -> Arc<[Piece]> {
+    if !recording.announces() {
+        return Arc::default();
+    }
+    let zh = consent_piece(Lang::Zh, &recording.announcement_zh, recording.announcement_file_zh.as_deref());
+    let en = consent_piece(Lang::En, &recording.announcement_en, recording.announcement_file_en.as_deref());
+    [zh, en].into()
 }
 
 /// One text outside any plan, kept in `cache` like the others: what the caller of `ark demo` says.

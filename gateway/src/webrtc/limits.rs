@@ -50,3 +50,5 @@ pub const CALL_TOKEN_MAX: Duration = Duration::from_secs(3_600);
 pub const OPERATOR_TOKEN_DEFAULT: Duration = Duration::from_secs(12 * 3_600);
 /// How long an operator's token may be good.
 pub const OPERATOR_TOKEN_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Packets to a browser between two looks at how long its road is: five seconds of them.
+pub(crate) const ROUND_TRIP_PACKETS: u32 = 250;

@@ -82,6 +82,11 @@ impl Offer {
         }
     }
 
+    /// The same offer of somebody who only listens, whatever else it says.
+    pub(crate) fn listening(self) -> Self {
+        Self { direction: Direction::RecvOnly, ..self }
+    }
+
     /// The codecs that both sides speak: those that `preferred` names in its order, then the others in the offer's.
     pub(crate) fn codecs(&self, preferred: &[String]) -> Vec<CodecRef> {
         let ours = |format: &Format| codec::by_name(&format.name, format.clock_hz);

@@ -26,11 +26,13 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
     RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription, Registry,
-    SettingEngineBuilder, register_default_interceptors,
+    SettingEngineBuilder, StatsSelector, register_default_interceptors,
 };
 use webrtc::runtime::TokioRuntime;
 
-use super::limits::{CANDIDATES_MAX, GATHER_MAX, PORT_ATTEMPTS, ROAD_CHECK_EVERY, ROAD_SILENCE_MAX};
+use super::limits::{
+    CANDIDATES_MAX, GATHER_MAX, PORT_ATTEMPTS, ROAD_CHECK_EVERY, ROAD_SILENCE_MAX, ROUND_TRIP_PACKETS,
+};
 use super::offer::{Choice, Offer, OfferError, told};
 use super::signal::Candidate;
 use crate::media::{PIPE_REMOTE, Pipe};
@@ -122,7 +124,7 @@ impl Peer {
             MediaStreamTrack::new("ark".into(), "voice".into(), "ark".into(), RtpCodecKind::Audio, vec![coding]);
         let track = Arc::new(TrackLocalStaticRTP::new(stream));
         connection.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
-        let out = tokio::spawn(carry_out(Arc::clone(&pipe), track, ssrc));
+        let out = tokio::spawn(carry_out(Arc::clone(&pipe), track, ssrc, Arc::clone(&connection)));
         let direction = offer.our_direction();
         let public = ports.public;
         let mut peer = Self { connection, pipe, choice, gathered, muted, public, candidates: 0, direction, out };
@@ -269,8 +271,13 @@ fn parameters(choice: &Choice) -> RTCRtpCodecParameters {
 }
 
 /// The leg's packets to the browser. They keep our sequence and timestamps; the stream's number is the track's.
-async fn carry_out(pipe: Arc<Pipe>, track: Arc<TrackLocalStaticRTP>, ssrc: u32) {
+async fn carry_out(pipe: Arc<Pipe>, track: Arc<TrackLocalStaticRTP>, ssrc: u32, connection: Arc<dyn PeerConnection>) {
+    let mut carried = 0_u32;
     while let Some(packet) = pipe.next().await {
+        carried = carried.wrapping_add(1);
+        if carried % ROUND_TRIP_PACKETS == ROUND_TRIP_PACKETS / 4 {
+            measure_round_trip(&pipe, &*connection).await;
+        }
         let Ok(parsed) = rtp::Packet::parse(packet.bytes()) else { continue };
         let header = Header {
             version: 2,
@@ -284,6 +291,16 @@ async fn carry_out(pipe: Arc<Pipe>, track: Arc<TrackLocalStaticRTP>, ssrc: u32) 
         let payload = bytes::Bytes::copy_from_slice(parsed.payload);
         // Before the road is there, and after it: nobody is there to hear it.
         let _ = track.write_rtp(rtc::rtp::Packet { header, payload }).await;
+    }
+}
+
+/// Tells the leg how long the road is: from the checks of ICE (RFC 8445) on the pair of addresses that is used.
+async fn measure_round_trip(pipe: &Pipe, connection: &dyn PeerConnection) {
+    let report = connection.get_stats(Instant::now(), StatsSelector::None).await;
+    let used = report.candidate_pairs().filter(|pair| pair.current_round_trip_time > 0.0);
+    let Some(pair) = used.max_by_key(|pair| pair.packets_received) else { return };
+    if let Ok(round_trip) = Duration::try_from_secs_f64(pair.current_round_trip_time) {
+        pipe.set_round_trip(round_trip);
     }
 }
 

@@ -22,7 +22,7 @@ use super::peer::{Peer, Road};
 use super::signal::{Candidate, FromPage, ToPage};
 use super::token::Purpose;
 use super::{Mail, WebRtc};
-use crate::call::web::{FromWeb, ToWeb, WebCall, WebEnd, WebKey, WebRing};
+use crate::call::web::{FromWeb, ToWeb, WebCall, WebEnd, WebKey, WebListen, WebRing};
 use crate::media::Pipe;
 
 /// Why a call by WHIP was refused: a status of HTTP, and words.
@@ -273,7 +273,7 @@ impl Session {
         }
         let operator = match &self.purpose {
             Purpose::Operator { name } => Some(name.clone()),
-            Purpose::Call { .. } => None,
+            Purpose::Call { .. } | Purpose::Listen { .. } => None,
         };
         if let Some(name) = &operator {
             let before = self.hub.table().operators.insert(name.clone(), (self.number, self.own.clone()));
@@ -399,8 +399,16 @@ impl Session {
         }
     }
 
-    /// Calls the hotline that the token names.
+    /// Calls the hotline that the token names, or listens to its call.
     async fn call_out(&mut self, offer: Offer) {
+        if let Purpose::Listen { call } = &self.purpose {
+            let listen = WebListen { conversation: call.clone(), codecs: offer.codecs(&self.hub.preferred) };
+            let key = WebKey(self.hub.new_number());
+            self.hub.table().legs.insert(key, self.own.clone());
+            // Whatever it offers to say is not listened to.
+            self.call = Some(Call::new(key, Step::Asking(offer.listening())));
+            return self.hub.say(FromWeb::Listen(key, Box::new(listen))).await;
+        }
         let Purpose::Call { hotline, from, name } = &self.purpose else {
             return self.tell(ToPage::error("no_call", "nobody rings")).await;
         };

@@ -29,6 +29,11 @@ pub(crate) enum Purpose {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
+    /// Hear one call, and say nothing.
+    Listen {
+        /// The call's conversation.
+        call: String,
+    },
     /// Answer as this operator.
     Operator {
         /// Their name, as queues write it after `web:`.

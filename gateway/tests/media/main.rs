@@ -4,6 +4,7 @@
 
 mod peer;
 mod pipes;
+mod ptimes;
 mod rooms;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ark::media::{Command, EngineConfig, Event, Full, LegId, MediaPort, PlayEnd, RecordEnd, metrics::Drop};
+use ark::media::{Command, EngineConfig, Event, Full, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, metrics::Drop};
 use ark_media::{dtmf::Digit, quality::Quality, sdp::Direction};
 use peer::{Heard, Rig, codec, config, share_at, tone, tone_at, until};
 
@@ -264,7 +265,12 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     let path = temporary("both.wav");
     let mut rig = Rig::new(config(31_090, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMA));
-    rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
+    rig.handle
+        .command(
+            leg.id,
+            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+        )
+        .unwrap();
     rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 75))], false);
     let voice = tone(700.0, 75);
     for frame in voice.chunks(160) {
@@ -316,7 +322,12 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
     let path = temporary("aligned.wav");
     let mut rig = Rig::new(config(31_180, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
-    rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
+    rig.handle
+        .command(
+            leg.id,
+            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+        )
+        .unwrap();
     // Ten frames of tone, ten of silence, and so on for four seconds.
     let bursts: Vec<i16> = (0..10).flat_map(|_| [tone(440.0, 10), vec![0; 1_600]]).flatten().collect();
     rig.play(&leg, 1, vec![peer.prompt(&bursts)], false);
@@ -350,7 +361,7 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     let mut record = |name: &str, limit: Option<u64>, silence: Option<u64>, close: bool| {
         let path = temporary(name);
         let [limit, silence] = [limit, silence].map(|ms| ms.map(Duration::from_millis));
-        rig.handle.command(leg.id, Command::RecordStart { path, limit, silence }).unwrap();
+        rig.handle.command(leg.id, Command::RecordStart { path, how: RecordAs::default(), limit, silence }).unwrap();
         if close {
             rig.handle.command(leg.id, Command::Close).unwrap();
         }
@@ -368,7 +379,9 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     // To a full disk: the failure is told, the call goes on.
     if std::path::Path::new("/dev/full").exists() {
         let path = std::path::PathBuf::from("/dev/full");
-        rig.handle.command(leg.id, Command::RecordStart { path, limit: None, silence: None }).unwrap();
+        rig.handle
+            .command(leg.id, Command::RecordStart { path, how: RecordAs::default(), limit: None, silence: None })
+            .unwrap();
         let error = rig.wait(|event| match event {
             Event::RecordFailed { error, .. } => Some(error.clone()),
             _ => None,
@@ -377,7 +390,9 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     }
     let mut record = |name: &str| {
         let path = temporary(name);
-        rig.handle.command(leg.id, Command::RecordStart { path, limit: None, silence: None }).unwrap();
+        rig.handle
+            .command(leg.id, Command::RecordStart { path, how: RecordAs::default(), limit: None, silence: None })
+            .unwrap();
         rig.handle.command(leg.id, Command::Close).unwrap();
         rig.wait(|event| match event {
             Event::Recorded { cause, .. } => Some(*cause),
@@ -524,7 +539,12 @@ fn dropping_the_engine_closes_recordings_and_every_leg() {
     let mut rig = Rig::new(EngineConfig { threads: 2, ..config(31_170, 4) }, 64);
     let (leg, peer) = rig.call(codec(PCMU));
     rig.call(codec(PCMU));
-    rig.handle.command(leg.id, Command::RecordStart { path: path.clone(), limit: None, silence: None }).unwrap();
+    rig.handle
+        .command(
+            leg.id,
+            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+        )
+        .unwrap();
     for _ in 0..10 {
         peer.hear();
     }

@@ -466,6 +466,8 @@ async fn what_is_erased_through_the_api_is_gone_with_its_file() {
         bytes: 4,
         sha256: None,
         cause: ark_conversation::event::RecordingCause::Hangup,
+        format: None,
+        channels: Vec::new(),
     };
     made.append(id, 1.0, recorded.into()).await;
     made.append(id, 2.0, ark_conversation::samples::ended(LegId(1)).into()).await;

@@ -49,6 +49,11 @@ impl Receiver {
         Self { clock_hz: clock_hz.max(1), current: None, waiting: None }
     }
 
+    /// Another clock was agreed on; a key that is down is counted in the new one from here on.
+    pub fn set_clock(&mut self, clock_hz: u32) {
+        self.clock_hz = clock_hz.max(1);
+    }
+
     /// Takes one telephone-event packet of the stream `ssrc`. Gateways that send events in a stream of their own beside
     /// the audio are why events are not forgotten when the audio's stream is another. When this returns an
     /// [`Event::End`] of an earlier key, the start of the new one follows from [`Receiver::waiting`].

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Random, start};
 use crate::dtmf::{Digit, Event, Payload, Receiver};
-use crate::limits::{SDP_MEDIA_MAX, TICK};
+use crate::limits::{PTIME_STEP, SDP_MEDIA_MAX};
 use crate::rtcp::{self, Extended, Report, ReportBlock, Rtcp, SenderInfo, VoipMetrics};
 use crate::rtp::{Header, Packet, SeqExtender, Sequence};
 use crate::sdp::{Direction, Local, Negotiator, parse};
@@ -185,7 +185,7 @@ pub fn sdp(seed: u64, iterations: u64) {
                 continue;
             }
         };
-        assert!(negotiated.ptime >= TICK && negotiated.remote.port() != 0, "{}", about());
+        assert!(negotiated.ptime >= PTIME_STEP && negotiated.remote.port() != 0, "{}", about());
         assert!(!negotiated.remote.ip().is_unspecified() || !negotiated.direction.sends(), "{}", about());
         assert!(negotiated.payload_type < 128 && negotiated.dtmf_payload_type.is_none_or(|n| n < 128), "{}", about());
         let Some(body) = body else { continue };

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::{Random, start};
 use crate::codec;
 use crate::dtmf::Digit;
-use crate::limits::{DATAGRAM_BYTES_MAX, TICK};
+use crate::limits::{DATAGRAM_BYTES_MAX, PTIME_STEP, TICK};
 use crate::prompt::EncodedPrompt;
-use crate::record::{HEADER_BYTES, Recorder, Side};
+use crate::record::{HEADER_BYTES, Layout, Recorder, Side};
 use crate::rtp::{Header, Packet};
 use crate::sdp::{Direction, Negotiated};
 use crate::session::{Playlist, RelayKeys, Session, SessionConfig, SessionEvent, SourcePolicy};
@@ -40,11 +40,13 @@ fn agreed(random: &mut Random) -> Negotiated {
     let directions = [Direction::SendRecv, Direction::SendRecv, Direction::RecvOnly, Direction::SendOnly];
     let events = (!random.one_in(4)).then_some(101);
     let remote = if random.one_in(8) { SocketAddr::from(([0, 0, 0, 0], 4000)) } else { PEER.into() };
+    let step = if codec.concatenates() { PTIME_STEP } else { TICK };
+    let most = 60 / step.as_millis() as u64;
     Negotiated {
         dtmf_payload_type: events,
         receive_dtmf_payload_type: events,
         dtmf_clock_hz: if random.one_in(4) { 8000 } else { codec.rtp_clock_hz() },
-        ptime: TICK * (1 + random.below(3) as u32),
+        ptime: step * (1 + random.below(most) as u32),
         direction: directions[random.below(4) as usize],
         rtcp_mux: random.one_in(2),
         ..Negotiated::new(codec, number, remote)
@@ -254,7 +256,7 @@ pub fn recorder(seed: u64, iterations: u64) {
         let mut random = Random::new(seed);
         let begin = start();
         let mut now = begin;
-        let mut recorder = Recorder::new(now);
+        let mut recorder = Recorder::new(now, Layout::Sides);
         let mut file = 0;
         let mut bytes = Vec::new();
         let mut codec = codec::ALL[random.below(codec::ALL.len() as u64) as usize];

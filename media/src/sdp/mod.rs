@@ -69,6 +69,8 @@ pub struct Description<'a> {
     pub direction: Option<Direction>,
     /// Session-level `a=ptime`, milliseconds: not in the RFC, but in the wild.
     pub ptime_ms: Option<u32>,
+    /// Session-level `a=rtcp-xr` with `voip-metrics` (RFC 3611 5.1): for every line.
+    pub rtcp_xr: bool,
     /// The media lines in order.
     pub media: Vec<Media<'a>>,
 }

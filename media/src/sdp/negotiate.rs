@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Connection, Description, Direction, Media, RtpMap, SdpError, parse};
 use crate::codec::{self, CodecRef, Tuning, comfort};
-use crate::limits::{PTIME_MAX, TICK};
+use crate::limits::{PTIME_MAX, PTIME_STEP, TICK};
 
 /// What the two sides agreed on: all that a session needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Negotiated {
     pub comfort_noise: Option<u8>,
     /// How the peer wants the codec's encoder set.
     pub tuning: Tuning,
-    /// Audio in each packet Ark sends: 20, 40 or 60 ms.
+    /// Audio in each packet Ark sends: 10 to 60 ms, a multiple of 10; of a codec of whole frames 20, 40 or 60 ms.
     pub ptime: Duration,
     /// Where audio goes. An unspecified address means that nothing must be sent.
     pub remote: SocketAddr,
@@ -387,9 +387,9 @@ impl Negotiator {
             remote,
             remote_rtcp,
             direction,
-            ptime: packet_time(media.ptime_ms.or(description.ptime_ms), maxptime),
+            ptime: packet_time(codec, media.ptime_ms.or(description.ptime_ms), maxptime),
             mux: media.rtcp_mux,
-            xr: media.rtcp_xr,
+            xr: media.rtcp_xr || description.rtcp_xr,
         })
     }
 
@@ -505,10 +505,11 @@ fn comfort_noise(media: &Media<'_>, codec: CodecRef) -> Option<u8> {
     own_clock.then(|| media.payload_types().find(noise)).flatten().map(|(number, _)| number)
 }
 
-/// What Ark sends: a multiple of its tick that respects `maxptime` and comes close to `ptime` from below.
-fn packet_time(ptime_ms: Option<u32>, maxptime_ms: Option<u32>) -> Duration {
-    let tick = TICK.as_millis() as u32;
-    let wanted = ptime_ms.unwrap_or(tick).min(maxptime_ms.unwrap_or(u32::MAX));
-    let ticks = (wanted / tick).clamp(1, PTIME_MAX.as_millis() as u32 / tick);
-    TICK * ticks
+/// What Ark sends: a multiple of 10 ms (of the tick, for a codec whose frames cannot be cut) that respects `maxptime` and
+/// comes close to `ptime` from below.
+fn packet_time(codec: CodecRef, ptime_ms: Option<u32>, maxptime_ms: Option<u32>) -> Duration {
+    let step = if codec.concatenates() { PTIME_STEP } else { TICK };
+    let step_ms = step.as_millis() as u32;
+    let wanted = ptime_ms.filter(|ms| *ms > 0).unwrap_or(TICK.as_millis() as u32).min(maxptime_ms.unwrap_or(u32::MAX));
+    step * (wanted / step_ms).clamp(1, PTIME_MAX.as_millis() as u32 / step_ms)
 }

@@ -98,6 +98,8 @@ fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
         description.direction = direction.or(description.direction);
         if name.eq_ignore_ascii_case("ptime") {
             description.ptime_ms = millis(value);
+        } else if name.eq_ignore_ascii_case("rtcp-xr") {
+            description.rtcp_xr = wants_voip_metrics(value);
         }
         return;
     };
@@ -121,12 +123,17 @@ fn attribute<'a>(description: &mut Description<'a>, value: &'a str) {
     } else if name.eq_ignore_ascii_case("rtcp-mux") {
         media.rtcp_mux = true;
     } else if name.eq_ignore_ascii_case("rtcp-xr") {
-        media.rtcp_xr = value.split_ascii_whitespace().any(|format| format.eq_ignore_ascii_case("voip-metrics"));
+        media.rtcp_xr = wants_voip_metrics(value);
     } else if name.eq_ignore_ascii_case("rtcp") {
         let mut words = value.split_ascii_whitespace();
         let port = words.next().and_then(|port| port.parse().ok()).filter(|port| *port != 0);
         media.rtcp = port.map(|port| (port, words.nth(2).and_then(|ip| ip.parse().ok())));
     }
+}
+
+/// The value of `a=rtcp-xr` (RFC 3611 5.1), which may stand at either level.
+fn wants_voip_metrics(value: &str) -> bool {
+    value.split_ascii_whitespace().any(|format| format.eq_ignore_ascii_case("voip-metrics"))
 }
 
 /// `a=ptime:20`, and `20.0` as some write it.

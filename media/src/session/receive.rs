@@ -135,6 +135,7 @@ impl Receive {
 
     pub(super) fn adopt(&mut self, now: Instant, before: &Negotiated, after: &Negotiated) {
         self.lock.expect(now, after.remote);
+        self.events.set_clock(after.dtmf_clock_hz);
         if before.remote_rtcp != after.remote_rtcp {
             self.rtcp_from = None;
         }

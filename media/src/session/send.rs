@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::receive::{Kind, Media};
 use super::{PlayCause, PlayEnded, Playlist, Session, SessionConfig, SessionEvent};
+use crate::codec::comfort::{self, Generator, Noise};
+use crate::codec::{CodecRef, Encoder};
 use crate::dtmf::{Digit, Sender};
-use crate::limits::{DIGIT_QUEUE_MAX, PTIME_MAX, RTP_HEADER_BYTES, TICK};
+use crate::limits::{DIGIT_QUEUE_MAX, PTIME_MAX, PTIME_STEP, RTP_HEADER_BYTES, TICK};
 use crate::prompt::EncodedPrompt;
 use crate::quality::Quality;
 use crate::rtp::Header;
@@ -24,6 +26,10 @@ const PAUSE_AFTER_KEY: u32 = 3;
 const RELAY_SILENT: Duration = Duration::from_millis(200);
 /// Relayed sequence numbers that skip more than this begin a new stretch too.
 const RELAY_GAP_PACKETS: i64 = 3000;
+/// Packet times between two packets of comfort noise while nothing is said: they keep NATs open, and heal a loss.
+const COMFORT_EVERY: u32 = 20;
+/// Level of the noise where nobody's pause tells another: a quiet line that is heard to be open.
+const COMFORT_LEVEL: u8 = 70;
 /// A relayed timestamp further than this from the last one (in seconds) begins a new stretch.
 const RELAY_JUMP_SECONDS: u32 = 10;
 
@@ -45,6 +51,22 @@ enum From {
     Playlist,
     Key,
     Relay,
+    /// Comfort noise: the peer makes the sound, and little is sent.
+    Comfort,
+}
+
+/// Turns the noise of somebody's pause into payload, for a peer that takes no comfort noise.
+struct NoiseSource {
+    codec: CodecRef,
+    encoder: Box<dyn Encoder>,
+    generator: Generator,
+    pcm: Box<[i16]>,
+}
+
+impl std::fmt::Debug for NoiseSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NoiseSource").field("codec", &self.codec).finish_non_exhaustive()
+    }
 }
 
 /// How the numbers of a relayed stream map to ours.
@@ -74,6 +96,8 @@ pub(super) struct Send {
     timestamp: u32,
     /// When `timestamp` was current.
     ticked: Instant,
+    /// How often the session is looked at: 20 ms, or 10 where packets are no multiple of that.
+    tick: Duration,
     /// Ticks since the last packet time.
     phase: u32,
     ticks_per_packet: u32,
@@ -87,6 +111,11 @@ pub(super) struct Send {
     key: Option<Sender>,
     pause: u32,
     relay: Option<Relay>,
+    /// Whom we relay pauses, and this is what their pause sounds like.
+    pause_noise: Option<Noise>,
+    noise_source: Option<Box<NoiseSource>>,
+    /// Packet times since the last packet of comfort noise.
+    comfort_age: u32,
     comfort_silence: bool,
     silence: [u8; SILENCE_BYTES_MAX],
     silence_bytes: usize,
@@ -165,6 +194,7 @@ impl Send {
             sequence: config.sequence,
             timestamp: config.timestamp,
             ticked: now,
+            tick: TICK,
             phase: 0,
             ticks_per_packet: 1,
             step: 0,
@@ -175,6 +205,9 @@ impl Send {
             key: None,
             pause: 0,
             relay: None,
+            pause_noise: None,
+            noise_source: None,
+            comfort_age: 0,
             comfort_silence: config.comfort_silence,
             silence: [0; SILENCE_BYTES_MAX],
             silence_bytes: 0,
@@ -186,10 +219,15 @@ impl Send {
 
     /// Sets codec and packet time; a playlist that no longer fits ends.
     pub(super) fn adopt(&mut self, negotiated: &Negotiated) -> Option<PlayEnded> {
-        self.ticks_per_packet = (negotiated.ptime.as_millis() / TICK.as_millis()).max(1) as u32;
-        self.step = negotiated.codec.clock_units(TICK * self.ticks_per_packet);
-        self.silence_bytes = negotiated.codec.silence(TICK * self.ticks_per_packet, &mut self.silence);
+        // Whole frames of a codec that cannot be cut.
+        let step = if negotiated.codec.concatenates() { PTIME_STEP } else { TICK };
+        let ptime = step * (negotiated.ptime.min(PTIME_MAX).as_millis() / step.as_millis()).max(1) as u32;
+        self.tick = if ptime.as_millis().is_multiple_of(TICK.as_millis()) { TICK } else { PTIME_STEP };
+        self.ticks_per_packet = (ptime.as_millis() / self.tick.as_millis()).max(1) as u32;
+        self.step = negotiated.codec.clock_units(self.tick * self.ticks_per_packet);
+        self.silence_bytes = negotiated.codec.silence(self.tick * self.ticks_per_packet, &mut self.silence);
         self.phase = self.phase.min(self.ticks_per_packet - 1);
+        self.pause_noise = None;
         if negotiated.dtmf_payload_type.is_none() {
             self.digits.clear();
             self.key = None;
@@ -278,6 +316,28 @@ impl Send {
         (bytes, playing.item < playing.list.items.len())
     }
 
+    /// Whether the other side of a bridge speaks, or may any moment.
+    fn relay_speaks(&self) -> bool {
+        let spoke = |relay: Relay| self.ticked.saturating_duration_since(relay.spoke) < RELAY_SILENT;
+        self.pause_noise.is_none() && self.relay.is_some_and(spoke)
+    }
+
+    /// A packet time of the other side's pause, as audio.
+    fn make_noise(&mut self, out: &mut [u8]) -> usize {
+        let silence = &self.silence[..self.silence_bytes];
+        let ptime = self.tick * self.ticks_per_packet;
+        if let Some(source) = &mut self.noise_source {
+            let samples = source.codec.samples(ptime).min(source.pcm.len());
+            source.generator.fill(&mut source.pcm[..samples]);
+            match source.encoder.encode(&source.pcm[..samples], out) {
+                0 => {}
+                bytes => return bytes,
+            }
+        }
+        out[..silence.len()].copy_from_slice(silence);
+        silence.len()
+    }
+
     /// Writes the header and counts the packet whose payload already stands in `out`.
     fn seal(&mut self, header: Header, payload_bytes: usize, from: From, out: &mut [u8]) -> usize {
         out[..RTP_HEADER_BYTES].copy_from_slice(&header.to_bytes());
@@ -322,7 +382,19 @@ fn holds_any_packet(out: &[u8]) -> bool {
 }
 
 impl Session {
-    /// One tick of 20 ms: writes the packet that is due to `out` (at least [`RTP_HEADER_BYTES`] + 480 bytes) and
+    /// How often [`Session::next_frame`] is to be called: every 20 ms, or every 10 where the packet time is no multiple
+    /// of 20. Changes only with what is agreed on.
+    pub fn tick(&self) -> Duration {
+        self.send.tick
+    }
+
+    /// Bytes of payload in a packet of the agreed packet time, where every packet has the same
+    /// ([`crate::codec::Codec::concatenates`]).
+    pub fn packet_bytes(&self) -> Option<usize> {
+        self.negotiated.codec.concatenates().then_some(self.send.silence_bytes)
+    }
+
+    /// One tick ([`Session::tick`]): writes the packet that is due to `out` (at least [`RTP_HEADER_BYTES`] + 480 bytes) and
     /// returns its length. `None`: nothing is due in this tick, a bridge speaks, or the peer must not be sent to.
     ///
     /// A key that waits goes first, then the playlist, then what [`Session::forward`] relays, then silence (under a
@@ -372,9 +444,13 @@ impl Session {
                 self.note(SessionEvent::PlayEnded(ended));
             }
             From::Playlist
-        } else if send.relay.is_some_and(|r| send.ticked.saturating_duration_since(r.spoke) < RELAY_SILENT) {
-            // The relay speaks.
+        } else if send.relay_speaks() {
             return None;
+        } else if let Some(number) = self.negotiated.comfort_noise {
+            return self.next_comfort(timestamp, number, out);
+        } else if send.pause_noise.is_some() {
+            bytes = send.make_noise(payload);
+            From::Silence
         } else if send.comfort_silence {
             payload[..bytes].copy_from_slice(&send.silence[..bytes]);
             From::Silence
@@ -384,10 +460,50 @@ impl Session {
         };
         let send = &mut self.send;
         // A talkspurt begins: after nothing, after a relay, and where a prompt follows silence.
-        let marker =
-            matches!(send.from, From::Nothing | From::Relay) || (from == From::Playlist && send.from == From::Silence);
+        let marker = matches!(send.from, From::Nothing | From::Relay | From::Comfort)
+            || (from == From::Playlist && send.from == From::Silence);
         let header = send.header(marker, self.negotiated.payload_type, timestamp);
         Some(send.seal(header, bytes, from, out))
+    }
+
+    /// Nobody says anything: what that sounds like, now and then (RFC 3389).
+    fn next_comfort(&mut self, timestamp: u32, number: u8, out: &mut [u8]) -> Option<usize> {
+        let send = &mut self.send;
+        if send.from == From::Comfort && send.comfort_age < COMFORT_EVERY {
+            send.comfort_age += 1;
+            return None;
+        }
+        let noise = send.pause_noise.unwrap_or_else(|| Noise::white(COMFORT_LEVEL));
+        let bytes = noise.write(&mut out[RTP_HEADER_BYTES..RTP_HEADER_BYTES + comfort::BYTES_MAX]);
+        send.comfort_age = 1;
+        let header = send.header(false, number, timestamp);
+        Some(send.seal(header, bytes, From::Comfort, out))
+    }
+
+    /// The other side of the bridge pauses, and this (the payload of its comfort noise, RFC 3389) is what its silence
+    /// sounds like: the peer hears it until that side speaks again, as comfort noise where it was agreed on, else as
+    /// audio. Only while this leg relays.
+    pub fn relay_pause(&mut self, payload: &[u8]) {
+        let Some(noise) = Noise::parse(payload).filter(|_| self.send.relay.is_some()) else { return };
+        let codec = self.negotiated.codec;
+        let send = &mut self.send;
+        if send.pause_noise.replace(noise) != Some(noise) {
+            send.comfort_age = COMFORT_EVERY;
+        }
+        if self.negotiated.comfort_noise.is_some() {
+            return;
+        }
+        match &mut send.noise_source {
+            Some(source) if source.codec == codec => source.generator.set(noise),
+            source => {
+                *source = Some(Box::new(NoiseSource {
+                    codec,
+                    encoder: codec.encoder_with(self.negotiated.tuning),
+                    generator: Generator::new(noise, send.ssrc),
+                    pcm: vec![0; codec.samples(PTIME_MAX)].into_boxed_slice(),
+                }));
+            }
+        }
     }
 
     /// Whether the peer listens and there is an address to send to.
@@ -396,7 +512,7 @@ impl Session {
         self.negotiated.direction.sends() && !remote.ip().is_unspecified() && remote.port() != 0
     }
 
-    /// So many ticks were missed and are not made up for: the timestamp jumps over them, and the next packet has the
+    /// So many times 20 ms were missed and are not made up for: the timestamp jumps over them, and the next packet has the
     /// marker.
     pub fn skip(&mut self, ticks: u32) {
         let send = &mut self.send;
@@ -412,6 +528,7 @@ impl Session {
             self.keep_key();
         }
         let spoke = self.send.ticked;
+        self.send.pause_noise = None;
         self.send.relay = relay.map(|keys| Relay { keys: keys == RelayKeys::Pass, anchor: None, spoke });
     }
 
@@ -467,6 +584,7 @@ impl Session {
         });
         relay.anchor = Some(anchor);
         relay.spoke = now;
+        send.pause_noise = None;
         send.relay = Some(relay);
         payload_out.copy_from_slice(media.payload);
         let event_clock_hz = self.negotiated.dtmf_clock_hz;

@@ -70,6 +70,17 @@ impl Endpoint {
         None
     }
 
+    /// Whether a call that comes by another road than SIP is taken at the moment, which shares the call rate: takes a token
+    /// of it when it is.
+    pub fn admit_other(&mut self, now: Instant) -> bool {
+        if self.closed(now).is_some() {
+            return false;
+        }
+        let within = self.admission.within_rate(now);
+        self.stats.refused_rate += u64::from(!within);
+        within
+    }
+
     /// Whether one more server transaction from this source fits. When the tables are full, the source's own oldest
     /// transactions make room that only wait for retransmissions, and have done so for [`LINGER_MIN`].
     pub(crate) fn has_room(&mut self, now: Instant, flow: Flow) -> bool {

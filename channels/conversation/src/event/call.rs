@@ -141,6 +141,28 @@ words! {
         /// The call, both sides.
         Call = "call",
     }
+
+    /// The kind of file that a recording is.
+    pub enum RecordingFormat {
+        /// WAV, 16 bits, 8 kHz.
+        Wav = "wav",
+        /// Ogg/Opus.
+        Opus = "opus",
+    }
+
+    /// What a channel of a recording holds.
+    pub enum RecordingChannel {
+        /// What the caller says.
+        Caller = "caller",
+        /// All that the caller hears.
+        Heard = "heard",
+        /// What Ark plays to the caller.
+        Ark = "ark",
+        /// What the person says whom the caller talks to.
+        Agent = "agent",
+        /// What supervisors say.
+        Supervisors = "supervisors",
+    }
 }
 
 data! {
@@ -304,7 +326,7 @@ data! {
 
     /// A recording began.
     pub struct RecordingStarted {
-        /// The leg that is recorded: left channel the leg, right channel Ark.
+        /// The leg that is recorded.
         pub leg: LegId,
         /// Its name within the site: the same in started, finished and failed.
         pub recording: String,
@@ -313,6 +335,13 @@ data! {
         pub reference: String,
         /// What it is for.
         pub purpose: RecordingPurpose,
+        /// The kind of file; none in events of earlier releases: WAV.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub format: Option<RecordingFormat>,
+        /// What its channels hold, the first one first; empty in events of earlier releases: the caller, and all that the
+        /// caller hears.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub channels: Vec<RecordingChannel>,
     }
 
     /// A recording goes on in silence: what is said from now on is not kept (a card number, say).
@@ -321,6 +350,9 @@ data! {
         pub leg: LegId,
         /// Its name.
         pub recording: String,
+        /// Where in it the silence begins, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub at_ms: Option<u64>,
     }
 
     /// A recording keeps what is said again.
@@ -369,6 +401,13 @@ data! {
         pub sha256: Option<String>,
         /// Why it stopped.
         pub cause: RecordingCause,
+        /// The kind of file; none in events of earlier releases: WAV.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub format: Option<RecordingFormat>,
+        /// What its channels hold, the first one first; empty in events of earlier releases: the caller, and all that the
+        /// caller hears.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub channels: Vec<RecordingChannel>,
     }
 
     /// A recording could not be made or finished; the call goes on.

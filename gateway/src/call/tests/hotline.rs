@@ -6,7 +6,7 @@ use ark_conversation::Event;
 use ark_media::sdp::Direction;
 use ark_sip::ua::CallEvent;
 
-use super::{CHEN, Rig};
+use super::{ANNA, CHEN, Rig};
 
 pub(super) const PLAN: &str = r#"
 schema = "ark.dialplan/1"
@@ -207,4 +207,25 @@ fn a_call_is_placed_and_its_plan_begins_when_somebody_answers() {
     rig.run_until("the call has ended", |r| r.switch.is_empty());
     let directions = rig.events(|e| if let Event::CallRinging(e) = e { Some(e.direction.as_str()) } else { None });
     assert_eq!(directions, ["outbound"]);
+}
+
+#[test]
+fn who_is_recorded_is_told_before_the_plan_begins() {
+    let mut rig = Rig::new(PLAN, &[ANNA]);
+    rig.record_calls_and_say_so();
+    rig.call(CHEN);
+    rig.run_until("it is said", |r| r.logged("call.answered") == 1 && r.hears(CHEN));
+    assert_eq!((rig.logged("recording.started"), rig.logged("prompt.started")), (0, 0));
+    rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+    assert_eq!(rig.logged("recording.started"), 1);
+    let words = rig.events(|e| if let Event::PromptStarted(e) = e { Some(e.prompts.clone()) } else { None });
+    assert!(!words[0].contains(&"ark.recorded".to_owned()), "it is no prompt of the plan's");
+    // A caller who hangs up meanwhile was neither recorded nor guided.
+    let mut rig = Rig::new(PLAN, &[ANNA]);
+    rig.record_calls_and_say_so();
+    let key = rig.call(CHEN);
+    rig.run_until("it is said", |r| r.logged("call.answered") == 1 && r.hears(CHEN));
+    rig.hang_up(CHEN, key);
+    rig.run_until("all is over", |r| r.switch.is_empty());
+    assert_eq!((rig.logged("recording.started"), rig.logged("prompt.started")), (0, 0));
 }

@@ -19,6 +19,7 @@ use ark_dialplans::{Now, Piece, Plan};
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
 use ark_media::prompt::EncodedPrompt;
+use ark_media::record::{Layout, Side};
 use ark_media::sdp::{Direction, Local, Negotiated, Negotiator};
 use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output as SipOutput, Party};
 use ark_sip::wire;
@@ -27,7 +28,9 @@ use super::queue::QueueConfig;
 use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
 use super::web::{FromWeb, ToWeb};
-use crate::media::{Command, Event, Full, Leg, LegId, MediaPort, Pipe, PipeEnd, PlayEnd, RecordEnd, Road, RoomPart};
+use crate::media::{
+    Command, Event, Full, Leg, LegId, MediaPort, Pipe, PipeEnd, PlayEnd, RecordAs, RecordEnd, Road, RoomPart,
+};
 
 pub(super) const ARK: &str = "10.0.0.1:5060";
 pub(super) const CHEN: &str = "10.0.0.2:5060";
@@ -49,6 +52,7 @@ struct FakeLeg {
     part: Option<RoomPart>,
     pub(super) muted: bool,
     record_paused: bool,
+    recorded_in: Option<(LegId, Side)>,
 }
 
 /// The media engine's double.
@@ -209,6 +213,7 @@ impl MediaPort for Port {
             Command::RecordStart { path, limit, .. } => {
                 media.legs.get_mut(&leg).unwrap().recording = Some((path, now, limit));
             }
+            Command::RecordInto { of, side } => media.legs.get_mut(&leg).unwrap().recorded_in = Some((of, side)),
             Command::RecordStop => media.end_recording(leg, RecordEnd::Stopped),
             Command::InfoDigit { digit } => {
                 media.finish(leg, PlayEnd::Barge(digit));
@@ -339,6 +344,8 @@ impl Rig {
             udp: vec![ARK.parse().unwrap()],
             tcp: Vec::new(),
             recordings: "recordings".into(),
+            announce_recording: false,
+            record_as: RecordAs { layout: Layout::Legs, ..RecordAs::default() },
             number: "95188".to_owned(),
             log: true,
             calls_max: 100,
@@ -488,6 +495,20 @@ impl Rig {
     pub(super) fn hushed(&self, phone: &str) -> (bool, bool) {
         let leg = self.leg_of(phone);
         self.media.0.borrow().legs.get(&leg).map_or((false, false), |l| (l.muted, l.record_paused))
+    }
+
+    /// The hotline records its calls, and callers are told.
+    pub(super) fn record_calls_and_say_so(&mut self) {
+        self.switch.config.announce_recording = true;
+        for hotline in self.switch.site.hotlines.values_mut() {
+            hotline.record = true;
+        }
+    }
+
+    /// In whose recording this phone's voice is kept, too.
+    pub(super) fn recorded_in(&self, phone: &str) -> Option<(LegId, Side)> {
+        let leg = self.leg_of(phone);
+        self.media.0.borrow().legs.get(&leg).and_then(|l| l.recorded_in)
     }
 
     /// Whether something is played to this phone.

@@ -182,3 +182,21 @@ fn audio_is_asked_for_where_rtp_is_bound() {
     let sdp = String::from_utf8(sdp).unwrap();
     assert!(sdp.contains("c=IN IP4 10.0.9.9\r\n"), "{sdp}");
 }
+
+#[test]
+fn at_the_limit_of_the_media_threads_new_calls_wait_and_those_that_are_up_go_on() {
+    let mut rig = Rig::new(PLAN, &[ANNA]);
+    rig.call(CHEN);
+    rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+    rig.switch.set_overloaded(true);
+    rig.call(BEN);
+    rig.run_for(Duration::from_millis(500));
+    let refused = |e: &CallEvent| matches!(e, CallEvent::Failed { status: 503, retry_after: Some(after), .. } if after.as_secs() > 0);
+    assert!(rig.phone(BEN).heard(refused), "503 with Retry-After");
+    assert!(rig.switch.place(rig.now, "sip:op@10.0.0.3:5060", "95188").is_err());
+    rig.press(CHEN, '0');
+    rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
+    rig.switch.set_overloaded(false);
+    rig.call(BEN);
+    rig.run_until("the next call is taken", |r| r.logged("call.answered") == 3);
+}

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use ark_conversation::event::{EndCause, EndedBy, SupervisionMode};
+use ark_conversation::event::{EndCause, EndedBy, RecordingCause, RecordingChannel, RecordingFormat, SupervisionMode};
 use ark_conversation::{ConversationId, Event, LegId};
+use ark_media::record::Side;
 use ark_sip::ua::CallEvent;
 
 use super::hotline::PLAN;
 use super::{ANNA, BEN, CHEN, Rig};
 use crate::call::{CannotAct, TalkAction};
-use crate::media::RoomPart;
+use crate::media::{RecordFormat, RoomPart};
 
 const SUPERVISOR: &str = "sip:ben@10.0.0.4:5060";
 
@@ -147,8 +148,41 @@ fn a_leg_is_muted_and_heard_again() {
     for muted in [true, false] {
         act(&mut rig, conversation, TalkAction::Mute { leg: LegId(2), muted }).unwrap();
         assert_eq!(rig.hushed(ANNA).0, muted);
+        let seen: Vec<bool> = rig.switch.calls()[0].legs.iter().map(|leg| leg.muted).collect();
+        assert_eq!(seen, [false, muted]);
     }
     let told = rig.events(|e| if let Event::LegMuted(e) = e { Some((e.leg, e.muted)) } else { None });
     assert_eq!(told, [(LegId(2), true), (LegId(2), false)]);
     assert_eq!(act(&mut rig, conversation, TalkAction::Mute { leg: LegId(9), muted: true }), Err(CannotAct::NoLeg));
+}
+
+#[test]
+fn a_talk_is_recorded_on_demand_with_a_channel_for_each_leg() {
+    let (mut rig, conversation) = talking();
+    come(&mut rig, conversation, SupervisionMode::Listen);
+    let caller = rig.leg_of(CHEN);
+    assert_eq!(rig.recorded_in(ANNA), Some((caller, Side::Agent)));
+    assert_eq!(rig.recorded_in(BEN), Some((caller, Side::Supervisor(0))));
+    let start = TalkAction::StartRecording { format: Some(RecordFormat::Opus), layout: None };
+    act(&mut rig, conversation, start.clone()).unwrap();
+    assert_eq!(act(&mut rig, conversation, start), Err(CannotAct::Recorded));
+    let pause = |paused| TalkAction::PauseRecordings { paused };
+    act(&mut rig, conversation, pause(true)).unwrap();
+    assert!(rig.hushed(CHEN).1);
+    act(&mut rig, conversation, pause(false)).unwrap();
+    act(&mut rig, conversation, TalkAction::StopRecording).unwrap();
+    assert_eq!(act(&mut rig, conversation, TalkAction::StopRecording), Err(CannotAct::NoRecording));
+    let started =
+        rig.events(|e| if let Event::RecordingStarted(e) = e { Some((e.format, e.channels.clone())) } else { None });
+    let legs =
+        vec![RecordingChannel::Caller, RecordingChannel::Ark, RecordingChannel::Agent, RecordingChannel::Supervisors];
+    assert_eq!(started, [(Some(RecordingFormat::Opus), legs)]);
+    let paused = rig.events(|e| if let Event::RecordingPaused(e) = e { e.at_ms } else { None });
+    assert!(matches!(paused[..], [100..300]), "from here on it is silent: {paused:?}");
+    let finished = rig.events(|e| {
+        if let Event::RecordingFinished(e) = e { Some((e.cause, e.channels.len(), e.recording.clone())) } else { None }
+    });
+    assert_eq!(finished.len(), 1);
+    assert_eq!((finished[0].0, finished[0].1), (RecordingCause::Stopped, 4));
+    assert!(finished[0].2.ends_with("-1.opus"), "{}", finished[0].2);
 }

@@ -1,16 +1,19 @@
-//! Recordings: a WAV of two channels, 16 bits, 8 kHz, the caller left and Ark right, laid out by media time. Wideband
-//! codecs are brought to 8 kHz.
+//! Recordings: a WAV of 16 bits and 8 kHz, laid out by media time, one channel for each side of the call or for each of its
+//! legs ([`Layout`]); or the same as Ogg/Opus ([`ogg`]). Wideband codecs are brought to 8 kHz.
 //!
 //! The recorder is a window of memory that slides over the file. Packets are put where their timestamp says, so that
 //! loss, jitter and pauses leave silence and never shift one side against the other. What leaves the window is handed
 //! out as (offset, bytes); the header follows each block, so that a crash loses less than the last second.
 //! Telephone-events are no audio: a card number that is keyed in leaves no trace here.
 
+pub mod ogg;
+
 use std::time::{Duration, Instant};
 
 use crate::codec::{CodecRef, Decoder};
 use crate::limits::{
     RECORD_BLOCK, RECORD_DRIFT_MAX, RECORD_DRIFT_PACKETS, RECORD_EARLY_MAX, RECORD_LATE_MAX, RECORD_MAX,
+    RECORD_SUPERVISORS_MAX,
 };
 use crate::resample::Resampler;
 
@@ -18,27 +21,68 @@ use crate::resample::Resampler;
 pub const RATE_HZ: u32 = 8000;
 /// Bytes of the header; audio begins here.
 pub const HEADER_BYTES: usize = 44;
-/// Bytes of one sample of both channels.
-pub const PAIR_BYTES: usize = 4;
-/// Pairs in the window: what may still come late, a block that waits to be handed out, what may come early.
-const WINDOW: usize = pairs(RECORD_LATE_MAX) + 2 * pairs(RECORD_BLOCK) + pairs(RECORD_EARLY_MAX);
+/// Bytes of one sample.
+pub const SAMPLE_BYTES: usize = 2;
+/// Instants in the window: what may still come late, a block that waits to be handed out, what may come early.
+const WINDOW: usize = instants(RECORD_LATE_MAX) + 2 * instants(RECORD_BLOCK) + instants(RECORD_EARLY_MAX);
 /// Mean amplitude above which a packet counts as voice: about -44 dB of full scale.
 const VOICE: u32 = 200;
 /// The longest packet at 8 kHz, and at the rate of its codec: 120 ms at 16 kHz, or a datagram full of G.711.
 const PACKET_SAMPLES_MAX: usize = 1600;
 const DECODED_SAMPLES_MAX: usize = 1920;
 
-const fn pairs(duration: Duration) -> usize {
+const fn instants(duration: Duration) -> usize {
     duration.as_millis() as usize * (RATE_HZ as usize / 1000)
+}
+
+/// What each channel of a recording holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Layout {
+    /// Two: the caller left, all that the caller hears right.
+    #[default]
+    Sides,
+    /// Four: the caller, what Ark plays to the caller, the person whom the caller talks to, supervisors. Whoever joins late has a
+    /// channel that begins with silence.
+    Legs,
+}
+
+impl Layout {
+    /// Channels of the file.
+    pub const fn channels(self) -> usize {
+        match self {
+            Self::Sides => 2,
+            Self::Legs => 4,
+        }
+    }
 }
 
 /// Whose voice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Left.
+    /// The first channel.
     Caller,
-    /// Right: prompts, and whoever is bridged.
+    /// The second channel. [`Layout::Sides`]: prompts, and whoever is bridged. [`Layout::Legs`]: prompts and music.
     Ark,
+    /// The third channel of [`Layout::Legs`]: whoever talks with the caller, one after the other.
+    Agent,
+    /// The fourth channel of [`Layout::Legs`]: supervisors, by number below [`RECORD_SUPERVISORS_MAX`], added up.
+    Supervisor(u8),
+}
+
+/// Streams of a recording at a time.
+const TRACKS: usize = 3 + RECORD_SUPERVISORS_MAX;
+
+impl Side {
+    /// Which stream it is, and in which channel; none: the layout has no place for it.
+    fn place(self, layout: Layout) -> Option<(usize, usize)> {
+        let (track, channel) = match self {
+            Self::Caller => (0, 0),
+            Self::Ark => (1, 1),
+            Self::Agent => (2, 2),
+            Self::Supervisor(number) => (3 + usize::from(number), 3),
+        };
+        (track < TRACKS && channel < layout.channels()).then_some((track, channel))
+    }
 }
 
 /// Where a stream's timestamps lie in the recording.
@@ -63,7 +107,7 @@ impl Clock {
     fn drift(&mut self, lag: i64) -> Option<i64> {
         self.least_lag = self.least_lag.min(lag);
         self.packets += 1;
-        let limit = pairs(RECORD_DRIFT_MAX) as i64;
+        let limit = instants(RECORD_DRIFT_MAX) as i64;
         // A packet cannot come before it was spoken: that is certain at once.
         if self.least_lag >= -limit && self.packets < RECORD_DRIFT_PACKETS {
             return None;
@@ -88,7 +132,8 @@ impl Ear {
     }
 }
 
-struct Channel {
+#[derive(Default)]
+struct Track {
     clock: Option<Clock>,
     ear: Option<Ear>,
     voice: Option<Instant>,
@@ -97,13 +142,15 @@ struct Channel {
 /// One recording.
 pub struct Recorder {
     start: Instant,
-    window: Box<[[i16; 2]]>,
-    /// First pair that has not been handed out.
+    layout: Layout,
+    /// [`WINDOW`] samples of each channel, interleaved.
+    window: Box<[i16]>,
+    /// First instant that has not been handed out.
     flushed: u64,
     /// Where the recording ends, once it does.
     end: Option<u64>,
-    channels: [Channel; 2],
-    /// Pairs that the last header names; `None` before the first header.
+    tracks: [Track; TRACKS],
+    /// Instants that the last header names; `None` before the first header.
     header: Option<u64>,
     pcm: Box<[i16; PACKET_SAMPLES_MAX]>,
     decoded: Box<[i16; DECODED_SAMPLES_MAX]>,
@@ -129,15 +176,16 @@ pub struct Write {
 }
 
 impl Recorder {
-    /// A recording that begins `now`. It allocates about 50 KB here, and nothing afterwards but for a new codec.
-    pub fn new(now: Instant) -> Self {
-        let channel = || Channel { clock: None, ear: None, voice: None };
+    /// A recording that begins `now`. It allocates about 18 KB for each channel here, and nothing afterwards but for a new
+    /// codec.
+    pub fn new(now: Instant, layout: Layout) -> Self {
         Self {
             start: now,
-            window: vec![[0; 2]; WINDOW].into_boxed_slice(),
+            layout,
+            window: vec![0; WINDOW * layout.channels()].into_boxed_slice(),
             flushed: 0,
             end: None,
-            channels: [channel(), channel()],
+            tracks: std::array::from_fn(|_| Track::default()),
             header: None,
             pcm: Box::new([0; PACKET_SAMPLES_MAX]),
             decoded: Box::new([0; DECODED_SAMPLES_MAX]),
@@ -146,26 +194,31 @@ impl Recorder {
         }
     }
 
-    /// Takes the payload of an audio packet (not of a telephone-event) that was received (caller) or sent (Ark).
-    /// `ssrc` and `timestamp` are those of its RTP header.
+    /// What its channels hold.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Takes the payload of an audio packet (not of a telephone-event) that was received from a leg, or sent to the caller
+    /// ([`Side::Ark`]). What the layout has no channel for is not kept. `ssrc` and `timestamp` are those of its RTP header.
     pub fn push(&mut self, now: Instant, side: Side, codec: CodecRef, ssrc: u32, timestamp: u32, payload: &[u8]) {
+        let Some((index, channel)) = side.place(self.layout) else { return };
         if self.end.is_some() {
             self.dropped += 1;
             return;
         }
-        let position = self.position(now, side, ssrc, timestamp, codec.rtp_clock_hz());
-        let index = side as usize;
-        let channel = &mut self.channels[index];
-        if channel.ear.as_ref().is_none_or(|ear| ear.codec != codec) {
-            channel.ear = Ear::new(codec);
+        let position = self.position(now, index, ssrc, timestamp, codec.rtp_clock_hz());
+        let track = &mut self.tracks[index];
+        if track.ear.as_ref().is_none_or(|ear| ear.codec != codec) {
+            track.ear = Ear::new(codec);
         }
-        let Some(ear) = &mut channel.ear else { return };
+        let Some(ear) = &mut track.ear else { return };
         let decoded = ear.decoder.decode(payload, &mut self.decoded[..]);
         let samples = ear.resampler.process(&self.decoded[..decoded], &mut self.pcm[..]);
         let pcm = &self.pcm[..samples];
         let loudness: u32 = pcm.iter().map(|s| u32::from(s.unsigned_abs())).sum();
         if loudness > VOICE * samples as u32 {
-            channel.voice = Some(now);
+            track.voice = Some(now);
         }
         // What lies before the window has been handed out; what lies behind it has nowhere to go.
         let skip = self.flushed.saturating_sub(position).min(samples as u64) as usize;
@@ -175,26 +228,23 @@ impl Recorder {
         let pcm = &pcm[..pcm.len().min(room)];
         let first = ((position + skip as u64) % WINDOW as u64) as usize;
         let (here, wrapped) = pcm.split_at(pcm.len().min(WINDOW - first));
-        for (pair, sample) in self.window[first..].iter_mut().zip(here) {
-            pair[index] = *sample;
-        }
-        for (pair, sample) in self.window.iter_mut().zip(wrapped) {
-            pair[index] = *sample;
-        }
+        let channels = self.layout.channels();
+        lay(&mut self.window[first * channels..], (channels, channel), side, here);
+        lay(&mut self.window, (channels, channel), side, wrapped);
         self.dropped += u64::from(lost);
     }
 
-    /// The pair at which a packet begins: by its timestamp, as long as that agrees with the clock on the wall.
-    fn position(&mut self, now: Instant, side: Side, ssrc: u32, timestamp: u32, clock_hz: u32) -> u64 {
+    /// The instant at which a packet begins: by its timestamp, as long as that agrees with the clock on the wall.
+    fn position(&mut self, now: Instant, track: usize, ssrc: u32, timestamp: u32, clock_hz: u32) -> u64 {
         let wall = self.wall(now);
-        let clock = &mut self.channels[side as usize].clock;
+        let clock = &mut self.tracks[track].clock;
         let told = clock.filter(|c| c.ssrc == ssrc).map(|c| {
             let units = i64::from(timestamp.wrapping_sub(c.timestamp) as i32);
             c.position as i64 + units * i64::from(RATE_HZ) / i64::from(clock_hz.max(1))
         });
         let near = |at: &i64| {
             let ahead = at - wall as i64;
-            (-(pairs(RECORD_LATE_MAX) as i64)..=pairs(RECORD_EARLY_MAX) as i64).contains(&ahead)
+            (-(instants(RECORD_LATE_MAX) as i64)..=instants(RECORD_EARLY_MAX) as i64).contains(&ahead)
         };
         if let (Some(at), Some(clock)) = (told.filter(near), clock.as_mut()) {
             let off = clock.drift(wall as i64 - at);
@@ -219,14 +269,14 @@ impl Recorder {
 
     /// Whether [`Recorder::poll`] has something to give.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.header != Some(self.flushed) || self.due(now) >= pairs(RECORD_BLOCK) as u64
+        self.header != Some(self.flushed) || self.due(now) >= instants(RECORD_BLOCK) as u64
     }
 
-    /// Pairs that can be handed out.
+    /// Instants that can be handed out.
     fn due(&self, now: Instant) -> u64 {
         match self.end {
             Some(end) => end - self.flushed,
-            None => self.wall(now).saturating_sub(self.flushed + pairs(RECORD_LATE_MAX) as u64),
+            None => self.wall(now).saturating_sub(self.flushed + instants(RECORD_LATE_MAX) as u64),
         }
     }
 
@@ -234,32 +284,35 @@ impl Recorder {
     /// [`RECORD_BLOCK`] until it gives `None`: the first call gives the header, then blocks come, each with a header.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Write> {
         let due = self.due(now);
-        let block = pairs(RECORD_BLOCK) as u64;
+        let block = instants(RECORD_BLOCK) as u64;
         if self.header == Some(self.flushed) && (due >= block || (self.end.is_some() && due > 0)) {
             return Some(self.block(due.min(block), out));
         }
         if self.header != Some(self.flushed) {
             self.header = Some(self.flushed);
-            out.extend_from_slice(&header(self.flushed * PAIR_BYTES as u64));
+            out.extend_from_slice(&header(self.layout.channels() as u16, self.flushed * self.instant_bytes()));
             return Some(Write { offset: 0, bytes: HEADER_BYTES });
         }
         None
     }
 
     fn block(&mut self, count: u64, out: &mut Vec<u8>) -> Write {
-        let offset = HEADER_BYTES as u64 + self.flushed * PAIR_BYTES as u64;
+        let offset = self.file_bytes();
+        let channels = self.layout.channels();
         let first = (self.flushed % WINDOW as u64) as usize;
         let here = (count as usize).min(WINDOW - first);
         for range in [first..first + here, 0..count as usize - here] {
-            let pairs = &mut self.window[range];
-            out.extend(pairs.iter().flat_map(|[left, right]| {
-                let ([a, b], [c, d]) = (left.to_le_bytes(), right.to_le_bytes());
-                [a, b, c, d]
-            }));
-            pairs.fill([0; 2]);
+            let samples = &mut self.window[range.start * channels..range.end * channels];
+            out.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+            samples.fill(0);
         }
         self.flushed += count;
-        Write { offset, bytes: count as usize * PAIR_BYTES }
+        Write { offset, bytes: (count * self.instant_bytes()) as usize }
+    }
+
+    /// Bytes of one sample of every channel.
+    fn instant_bytes(&self) -> u64 {
+        (self.layout.channels() * SAMPLE_BYTES) as u64
     }
 
     /// Ends the recording `now`; [`Recorder::poll`] then gives the rest. More packets are not taken.
@@ -280,12 +333,13 @@ impl Recorder {
 
     /// Bytes of the file so far.
     pub fn file_bytes(&self) -> u64 {
-        HEADER_BYTES as u64 + self.flushed * PAIR_BYTES as u64
+        HEADER_BYTES as u64 + self.flushed * self.instant_bytes()
     }
 
     /// How long nothing louder than room noise came from this side, since the recording began.
     pub fn silent_for(&self, now: Instant, side: Side) -> Duration {
-        now.saturating_duration_since(self.channels[side as usize].voice.unwrap_or(self.start))
+        let voice = side.place(self.layout).and_then(|(track, _)| self.tracks[track].voice);
+        now.saturating_duration_since(voice.unwrap_or(self.start))
     }
 
     /// Packets that came too late to be kept.
@@ -294,9 +348,21 @@ impl Recorder {
     }
 }
 
-/// The header of a recording with so many bytes of audio.
-pub fn header(audio_bytes: u64) -> [u8; HEADER_BYTES] {
+/// Puts one channel's samples where they belong among the interleaved ones.
+fn lay(instants: &mut [i16], (channels, channel): (usize, usize), side: Side, pcm: &[i16]) {
+    for (instant, sample) in instants.chunks_exact_mut(channels).zip(pcm) {
+        instant[channel] = match side {
+            // Several may speak at once.
+            Side::Supervisor(_) => instant[channel].saturating_add(*sample),
+            Side::Caller | Side::Ark | Side::Agent => *sample,
+        };
+    }
+}
+
+/// The header of a recording with so many channels and so many bytes of audio.
+pub fn header(channels: u16, audio_bytes: u64) -> [u8; HEADER_BYTES] {
     let audio = u32::try_from(audio_bytes).unwrap_or(u32::MAX - 36);
+    let instant_bytes = channels * SAMPLE_BYTES as u16;
     let mut header = [0; HEADER_BYTES];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {
@@ -308,14 +374,26 @@ pub fn header(audio_bytes: u64) -> [u8; HEADER_BYTES] {
     put(b"WAVEfmt ");
     put(&16_u32.to_le_bytes());
     put(&1_u16.to_le_bytes());
-    put(&2_u16.to_le_bytes());
+    put(&channels.to_le_bytes());
     put(&RATE_HZ.to_le_bytes());
-    put(&(RATE_HZ * PAIR_BYTES as u32).to_le_bytes());
-    put(&(PAIR_BYTES as u16).to_le_bytes());
+    put(&(RATE_HZ * u32::from(instant_bytes)).to_le_bytes());
+    put(&instant_bytes.to_le_bytes());
     put(&16_u16.to_le_bytes());
     put(b"data");
     put(&audio.to_le_bytes());
     header
+}
+
+/// Channels that the header of a recording names; 0 is no recording of Ark's.
+pub fn channels_of(first: &[u8]) -> u16 {
+    first.get(22..24).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+}
+
+/// How long a WAV recording of so many channels and bytes is.
+pub fn duration_of(channels: u16, file_bytes: u64) -> Duration {
+    let instant_bytes = u64::from(channels.max(1)) * SAMPLE_BYTES as u64;
+    let instants = file_bytes.saturating_sub(HEADER_BYTES as u64) / instant_bytes;
+    Duration::from_micros(instants * 1_000_000 / u64::from(RATE_HZ))
 }
 
 /// How to mend a recording that a crash cut short.
@@ -323,7 +401,7 @@ pub fn header(audio_bytes: u64) -> [u8; HEADER_BYTES] {
 pub struct Repair {
     /// To be written at the beginning.
     pub header: [u8; HEADER_BYTES],
-    /// To which the file is to be cut: half a pair of samples may have been written.
+    /// To which the file is to be cut: a part of an instant may have been written.
     pub file_bytes: u64,
 }
 
@@ -331,12 +409,17 @@ pub struct Repair {
 /// no recording of Ark.
 pub fn repair(first: &[u8], file_bytes: u64) -> Option<Repair> {
     let first = first.get(..HEADER_BYTES)?;
-    let audio = file_bytes.checked_sub(HEADER_BYTES as u64)? / PAIR_BYTES as u64 * PAIR_BYTES as u64;
-    let mended = header(audio);
+    let channels = channels_of(first);
+    if ![Layout::Sides, Layout::Legs].iter().any(|layout| layout.channels() == usize::from(channels)) {
+        return None;
+    }
+    let instant_bytes = u64::from(channels) * SAMPLE_BYTES as u64;
+    let audio = file_bytes.checked_sub(HEADER_BYTES as u64)? / instant_bytes * instant_bytes;
+    let mended = header(channels, audio);
     // All but the two lengths tells that it is ours.
     let ours = first[..4] == mended[..4] && first[8..40] == mended[8..40];
     let mends = Repair { header: mended, file_bytes: HEADER_BYTES as u64 + audio };
     (ours && (first != mended || mends.file_bytes != file_bytes)).then_some(mends)
 }
 
-const _: () = assert!(RECORD_MAX.as_secs() * (RATE_HZ as u64) * 4 < (u32::MAX - 36) as u64);
+const _: () = assert!(RECORD_MAX.as_secs() * (RATE_HZ as u64) * 8 < (u32::MAX - 36) as u64);
