@@ -3,7 +3,7 @@
 //!
 //! The road's yardstick inserts what the road leaves behind: for each message its row of the inbox, its row of the log and
 //! its row of the outbox, for each conversation the rows of its beginning, into tables with the same keys and indices, one
-//! commit for each 256 messages. It looks nothing up, marks nothing as done, folds no state, and keeps no message for an
+//! commit for each 256 messages, in the order in which they come. It looks nothing up, marks nothing as done, folds no state, and keeps no message for an
 //! owner to read: what the road does beyond it is the price of the order and of the acknowledgement.
 //!
 //! `cargo run --release -p ark-store --example append_bench [-- SECONDS [sqlite|postgres] [append|road]]`; PostgreSQL
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::{IvrEntered, PromptStarted};
+use ark_conversation::event::PromptStarted;
 use ark_conversation::machine::{Conversation, Input, Policy};
 use ark_conversation::{
     CloudEvent, ConversationId, ConversationState, LegId, NewEvent, Record, Tenant, samples, source,
@@ -103,7 +103,9 @@ impl What {
         let before = processor();
         let total = |threads: &BTreeMap<String, f64>| threads.values().sum::<f64>();
         let bare_us = (total(&before) - total(&idle)) / (bare_before * duration.as_secs_f64());
+        let wrote_idle = written();
         let (rate, messages, p50, p99) = ingest_to_log(&road, duration);
+        let wrote = (written() - wrote_idle) / messages;
         let used: Vec<(String, f64)> = processor()
             .into_iter()
             .map(|(thread, us)| {
@@ -112,7 +114,9 @@ impl What {
             })
             .filter(|(_, us)| *us >= 0.5)
             .collect();
+        let wrote_idle = written();
         let bare_after = bare_road("after");
+        let bare_wrote = (written() - wrote_idle) / (bare_after * duration.as_secs_f64());
         let bare = f64::midpoint(bare_before, bare_after);
         say(&format!(
             "{who}: inbox, machine, log {rate:.0} messages/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), bare insert of the \
@@ -122,6 +126,9 @@ impl What {
         let spent = used.iter().map(|(thread, us)| format!("{thread} {us:.0}")).collect::<Vec<_>>().join(", ");
         say(&format!(
             "{who}: processor time of this process, us for each message: bare {bare_us:.0}; on the road {spent}"
+        ));
+        say(&format!(
+            "{who}: written by this process, KB for each message: bare {bare_wrote:.1}, on the road {wrote:.1}"
         ));
         let (p50, p99) = opened(&road);
         say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
@@ -133,33 +140,24 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// About 500 bytes of JSON, of a conversation that goes on: what most events of a call are.
+/// About 1 KB of JSON, of a conversation that goes on. Numbers and so ids grow over all writers alike, as time does.
 fn event(writer: u64, n: u64) -> NewEvent {
     let conversation = ConversationId::new(1_795_516_200_000, u128::from((writer * 7_919 + n) % CONVERSATIONS));
-    let leg = LegId(1);
-    let event = if n.is_multiple_of(2) {
-        IvrEntered {
-            leg,
-            plan: "hotline-95188".to_owned(),
-            version: 3,
-            state: "main_menu".to_owned(),
-            verb: "menu".to_owned(),
-            lang: Some("zh".to_owned()),
-        }
-        .into()
-    } else {
-        PromptStarted {
-            leg,
-            play: n,
-            prompts: vec!["welcome".to_owned(), "menu".to_owned()],
-            lang: "zh".to_owned(),
-            length_ms: Some(4_200),
-            barge_in: true,
-            text: Some("欢迎致电客户服务热线。普通话请按一。".to_owned()),
-        }
-        .into()
+    let event = PromptStarted {
+        leg: LegId(1),
+        play: n,
+        prompts: vec!["welcome".to_owned(), "menu".to_owned()],
+        lang: "zh".to_owned(),
+        length_ms: Some(4_200),
+        barge_in: true,
+        text: Some("欢迎致电客户服务热线。普通话请按一，粤语请按二，人工服务请按零。".repeat(6)),
     };
-    samples::new_event(conversation, writer << 32 | n, event)
+    samples::new_event(conversation, (n / EVENTS * WRITERS + writer) * EVENTS + n % EVENTS, event.into())
+}
+
+/// The events of a group as they come from all writers at once.
+fn events(group: u64) -> impl Iterator<Item = NewEvent> {
+    (0..WRITERS).flat_map(move |writer| (0..EVENTS).map(move |n| event(writer, group * EVENTS + n)))
 }
 
 /// The store as the gateway uses it: events a second, mean group, p50 and p99 of an append in milliseconds.
@@ -290,14 +288,19 @@ async fn own(store: Arc<dyn Store>, begun: Instant, duration: Duration) -> u64 {
     }
 }
 
+/// Whose thread a writer's message is of.
+const fn thread(writer: u64, n: u64) -> u64 {
+    (writer * 7_919 + n) % CONVERSATIONS
+}
+
 /// A message of about 1 KB as JSON, by the thread of its conversation.
 fn message(writer: u64, n: u64) -> NewInbound {
     const WORDS: &str =
         "您好，我上周在贵店订的那台净水器已经送到了，可是滤芯好像装不进去，说明书上写的型号和机身上的不一样。";
-    let thread = (writer * 7_919 + n) % CONVERSATIONS;
+    let thread = thread(writer, n);
     let begin = ConversationId::new(1_795_516_200_000, u128::from(thread));
     let said = samples::message_in(&thread.to_string(), &WORDS.repeat(4));
-    let NewEvent { tenant, at, mut event, .. } = samples::new_event(begin, writer << 32 | n, said.into());
+    let NewEvent { tenant, at, mut event, .. } = samples::new_event(begin, n * WINDOW + writer, said.into());
     event.source = source::thread(&tenant, "web", "site", &thread.to_string());
     NewInbound { tenant, at, event, begin, join: Join::Begin }
 }
@@ -347,7 +350,7 @@ fn pg_bare(server: &kit::PostgresServer, round: u32, duration: Duration) -> f64 
         let begun = Instant::now();
         let mut rows = 0_u64;
         while begun.elapsed() < duration {
-            let group: Vec<NewEvent> = (0..WRITERS * EVENTS).map(|n| event(1, rows + n)).collect();
+            let group: Vec<NewEvent> = events(rows / (WRITERS * EVENTS)).collect();
             let data: Vec<String> =
                 group.iter().map(|new| serde_json::to_string(&new.event.event).expect("JSON")).collect();
             let tenant: Vec<&str> = group.iter().map(|new| new.tenant.as_str()).collect();
@@ -385,9 +388,8 @@ fn bare(path: &Path, duration: Duration) -> f64 {
         let mut insert = db
             .prepare_cached("insert into log values (null, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, null, ?9, ?10, null)")
             .expect("a statement");
-        for _ in 0..WRITERS * EVENTS {
+        for new in events(rows / (WRITERS * EVENTS)) {
             rows += 1;
-            let new = event(1, rows);
             let data = serde_json::to_string(&new.event.event).expect("JSON");
             let at = new.at.as_microsecond();
             let (tenant, key) = (new.tenant.as_str(), new.conversation.to_bytes());
@@ -447,9 +449,9 @@ impl Rows {
     fn group(&mut self, from: u64) -> Group {
         let mut group = Group::default();
         for n in from..from + WINDOW {
-            let new = message(1, n);
+            let new = message(n % WINDOW, n / WINDOW);
             let (key, at) = (new.begin.to_bytes(), new.at.as_microsecond());
-            let seq = &mut self.seqs[((7_919 + n) % CONVERSATIONS) as usize];
+            let seq = &mut self.seqs[thread(n % WINDOW, n / WINDOW) as usize];
             if *seq == 0 {
                 group.begun.push((key, new.event.source.clone()));
                 for (kind, data) in &self.opening {
@@ -484,9 +486,8 @@ fn bare_road(path: &Path, duration: Duration) -> f64 {
          create table log (row integer primary key, tenant text, conversation blob, seq integer, epoch integer,
              at_us integer, type text, source text, id text, subject text, time_us integer, data text, extensions text,
              unique (tenant, conversation, seq), unique (tenant, id, source));
-         create table inbox (row integer primary key, shard integer, tenant text, source text, id text,
-             conversation blob, at_us integer, event text, unique (tenant, id, source));
-         create index inbox_waiting on inbox (shard, row) where event is not null;
+         create table inbox (tenant text, id text, source text, row integer, conversation blob, at_us integer,
+             primary key (tenant, id, source)) without rowid;
          create table outbox (row integer primary key autoincrement, shard integer, tenant text, conversation blob,
              first_seq integer, last_seq integer);
          create table thread (row integer primary key, tenant text, source text, conversation blob, person blob,
@@ -517,10 +518,10 @@ fn bare_group(db: &rusqlite::Connection, group: &Group, state: &str) -> rusqlite
             .execute(params![key, state])?;
         db.prepare_cached("insert into conversation_channel values ('main', 'web', ?1)")?.execute(params![key])?;
     }
-    let mut insert = db.prepare_cached("insert into inbox values (null, ?1, ?2, ?3, ?4, ?5, ?6, null)")?;
+    let mut insert = db.prepare_cached("insert into inbox values (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for (new, seq) in &group.messages {
         let (tenant, key, at) = (new.tenant.as_str(), new.begin.to_bytes(), new.at.as_microsecond());
-        insert.execute(params![seq % 64, tenant, new.event.source, new.event.id, key, at])?;
+        insert.execute(params![tenant, new.event.id, new.event.source, seq, key, at])?;
     }
     let mut insert =
         db.prepare_cached("insert into log values (null, 'main', ?1, ?2, 1, ?3, ?4, ?5, ?6, null, ?3, ?7, null)")?;
@@ -635,4 +636,11 @@ fn processor() -> BTreeMap<String, f64> {
         *threads.entry(read("comm").trim().to_owned()).or_default() += ns / 1e3;
     }
     threads
+}
+
+/// Bytes that this process has written so far, in KB; nothing where the system does not tell.
+fn written() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let wrote = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    wrote.and_then(|bytes| bytes.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
 }

@@ -46,8 +46,8 @@ struct Pointed {
 /// Writes a group in one transaction. None when another gateway wrote the same threads or messages in between.
 pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbound]) -> Result<Option<Vec<Ingested>>> {
     let tenants: Vec<&str> = news.iter().map(|new| new.tenant.as_str()).collect();
-    let sources: Vec<&str> = news.iter().map(|new| new.source.as_str()).collect();
-    let ids: Vec<&str> = news.iter().map(|new| new.id.as_str()).collect();
+    let sources: Vec<&str> = news.iter().map(|new| new.event.source.as_str()).collect();
+    let ids: Vec<&str> = news.iter().map(|new| new.event.id.as_str()).collect();
     link.prepare(&[DUPLICATES, THREADS, BEGIN, MOVE, INSERT]).await?;
     let looked_up: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenants, &sources, &ids];
     let ((), there, known) = tokio::try_join!(
@@ -74,12 +74,13 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
     let mut answers: Vec<Ingested> = Vec::with_capacity(news.len());
     let mut fresh: Vec<usize> = Vec::new();
     for (n, new) in news.iter().enumerate() {
-        let thread = (new.tenant.as_str(), new.source.as_str());
+        let thread = (new.tenant.as_str(), new.event.source.as_str());
         if let Some((row, conversation)) = duplicates.get(&n) {
             answers.push(answer(topology, *row, *conversation, false, true));
             continue;
         }
-        if let Some(first) = first_of.get(&(thread.0, thread.1, new.id.as_str())).and_then(|first| answers.get(*first))
+        if let Some(first) =
+            first_of.get(&(thread.0, thread.1, new.event.id.as_str())).and_then(|first| answers.get(*first))
         {
             answers.push(Ingested { joined: false, duplicate: true, ..*first });
             continue;
@@ -95,7 +96,7 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
                 (to, true)
             }
         };
-        first_of.insert((thread.0, thread.1, new.id.as_str()), n);
+        first_of.insert((thread.0, thread.1, new.event.id.as_str()), n);
         fresh.push(n);
         answers.push(answer(topology, 0, conversation, joined, false));
     }
@@ -113,7 +114,7 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
     }
     // What came twice within the group has the row of the first.
     for (n, new) in news.iter().enumerate() {
-        let key = (new.tenant.as_str(), new.source.as_str(), new.id.as_str());
+        let key = (new.tenant.as_str(), new.event.source.as_str(), new.event.id.as_str());
         if let Some(row) = first_of.get(&key).and_then(|first| answers.get(*first)).map(|first| first.row)
             && let Some(answer) = answers.get_mut(n)
         {
@@ -167,7 +168,7 @@ async fn insert(link: &Link, news: &[PendingInbound], answers: &[Ingested], fres
     let conversations: Vec<&[u8]> = conversations.iter().map(|id| &id[..]).collect();
     let at: Vec<i64> = these.iter().map(|(new, _)| new.at.as_microsecond()).collect();
     let tenants = text(|new| new.tenant.as_str());
-    let (sources, ids, events) = (text(|new| &new.source), text(|new| &new.id), text(|new| &new.event));
+    let (sources, ids, events) = (text(|new| &new.event.source), text(|new| &new.event.id), text(|new| &new.json));
     let written = link.query(INSERT, &[&shards, &tenants, &sources, &ids, &conversations, &at, &events]).await?;
     // Numbers are given in the order in which the rows are written.
     let mut rows = written.iter().map(|row| rows::number(row, 0)).collect::<Result<Vec<u64>>>()?;
