@@ -54,17 +54,33 @@ fn main() {
                 Arc::new(SqliteStore::open_with(&options).expect("a new store"))
             };
             let who = format!("round {round}, SQLite");
-            what.append(&who, || bare(&path("bare"), duration), duration, || open("store"));
-            what.road(&who, |when| bare_road(&path(&format!("road-{when}")), duration), duration, || open("road"));
+            let meter = Meter { of: "processor time of this process, us", read: &processors };
+            what.append(&who, &meter, || bare(&path("bare"), duration), duration, || open("store"));
+            let bare = |when: &str| bare_road(&path(&format!("road-{when}")), duration);
+            let wrote = Meter { of: "written by this process, KB", read: &written };
+            what.road(&who, &wrote, bare, duration, || open("road"));
         }
         if let Some(server) = &server {
             let open = |what: &str| -> Arc<dyn Store> { Arc::new(server.store(&format!("{what}{round}"))) };
             let who = format!("round {round}, PostgreSQL");
-            what.append(&who, || pg_bare(server, round, duration), duration, || open("store"));
+            let served = || served(server);
+            let meter = Meter { of: "processor time of the server, us", read: &served };
+            what.append(&who, &meter, || pg_bare(server, round, duration), duration, || open("store"));
             let bare = |when: &str| pg_bare_road(server, &format!("road_{when}{round}"), duration);
-            what.road(&who, bare, duration, || open("road"));
+            what.road(&who, &meter, bare, duration, || open("road"));
         }
     }
+}
+
+/// Something that is used up, and how much of it so far.
+struct Meter<'a> {
+    of: &'static str,
+    read: &'a dyn Fn() -> f64,
+}
+
+/// Processor time of this process so far, in microseconds.
+fn processors() -> f64 {
+    processor().values().sum()
 }
 
 /// Which parts are wanted.
@@ -74,22 +90,35 @@ struct What {
 }
 
 impl What {
-    fn append(&self, who: &str, bare: impl FnOnce() -> f64, duration: Duration, open: impl FnOnce() -> Arc<dyn Store>) {
+    fn append(
+        &self,
+        who: &str,
+        meter: &Meter<'_>,
+        bare: impl FnOnce() -> f64,
+        duration: Duration,
+        open: impl FnOnce() -> Arc<dyn Store>,
+    ) {
         if !self.append {
             return;
         }
+        let idle = (meter.read)();
         let bare = bare();
+        let between = (meter.read)();
         let (rate, group, p50, p99) = store(&open(), duration);
+        let seconds = duration.as_secs_f64();
+        let (bare_used, used) = ((between - idle) / (bare * seconds), ((meter.read)() - between) / (rate * seconds));
         say(&format!(
             "{who}: append {rate:.0} events/s with outbox (groups of {group:.0}, p50 {p50:.1} ms, p99 {p99:.1} ms), bare \
-             group-commit insert {bare:.0} rows/s, ratio {:.2}",
-            rate / bare
+             group-commit insert {bare:.0} rows/s, ratio {:.2}; {} for each: bare {bare_used:.0}, store {used:.0}",
+            rate / bare,
+            meter.of
         ));
     }
 
     fn road(
         &self,
         who: &str,
+        meter: &Meter<'_>,
         bare_road: impl Fn(&str) -> f64,
         duration: Duration,
         open: impl FnOnce() -> Arc<dyn Store>,
@@ -103,9 +132,9 @@ impl What {
         let before = processor();
         let total = |threads: &BTreeMap<String, f64>| threads.values().sum::<f64>();
         let bare_us = (total(&before) - total(&idle)) / (bare_before * duration.as_secs_f64());
-        let wrote_idle = written();
+        let idle = (meter.read)();
         let (rate, messages, p50, p99) = ingest_to_log(&road, duration);
-        let wrote = (written() - wrote_idle) / messages;
+        let wrote = ((meter.read)() - idle) / messages;
         let used: Vec<(String, f64)> = processor()
             .into_iter()
             .map(|(thread, us)| {
@@ -114,9 +143,9 @@ impl What {
             })
             .filter(|(_, us)| *us >= 0.5)
             .collect();
-        let wrote_idle = written();
+        let idle = (meter.read)();
         let bare_after = bare_road("after");
-        let bare_wrote = (written() - wrote_idle) / (bare_after * duration.as_secs_f64());
+        let bare_wrote = ((meter.read)() - idle) / (bare_after * duration.as_secs_f64());
         let bare = f64::midpoint(bare_before, bare_after);
         say(&format!(
             "{who}: inbox, machine, log {rate:.0} messages/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), bare insert of the \
@@ -127,9 +156,7 @@ impl What {
         say(&format!(
             "{who}: processor time of this process, us for each message: bare {bare_us:.0}; on the road {spent}"
         ));
-        say(&format!(
-            "{who}: written by this process, KB for each message: bare {bare_wrote:.1}, on the road {wrote:.1}"
-        ));
+        say(&format!("{who}: {} for each message: bare {bare_wrote:.1}, on the road {wrote:.1}", meter.of));
         let (p50, p99) = opened(&road);
         say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
     }
@@ -335,13 +362,16 @@ fn pg_bare(server: &kit::PostgresServer, round: u32, duration: Duration) -> f64 
             .batch_execute(&format!(
                 "create table {table} (tenant text, conversation bytea, seq bigint, epoch bigint, at_us bigint, type text,
                      source text, id text, subject text, time_us bigint, data text, extensions text,
-                     primary key (tenant, conversation, seq), unique (tenant, id, source))"
+                     position bigint generated always as identity,
+                     primary key (tenant, conversation, seq), unique (tenant, id, source));
+                 create unique index on {table} (position)"
             ))
             .await
             .expect("a table");
         let insert = client
             .prepare(&format!(
-                "insert into {table} select tenant, conversation, seq, 1, at, type, source, id, null, at, data, null
+                "insert into {table} (tenant, conversation, seq, epoch, at_us, type, source, id, time_us, data)
+                 select tenant, conversation, seq, 1, at, type, source, id, at, data
                  from unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
                      $8::text[]) u (tenant, conversation, seq, at, type, source, id, data)"
             ))
@@ -569,8 +599,7 @@ fn pg_bare_road(server: &kit::PostgresServer, name: &str, duration: Duration) ->
             let (log_id, data) = (line(|line| &line.id), line(|line| &line.data));
             let begun_key: Vec<&[u8]> = group.begun.iter().map(|(key, _)| &key[..]).collect();
             let begun_source: Vec<&str> = group.begun.iter().map(|(_, source)| &source[..]).collect();
-            let inbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-                [&shard, &tenant, &source, &id, &key, &at];
+            let inbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [&seq, &tenant, &source, &id, &key, &at];
             let log_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
                 [&log_key, &log_seq, &log_at, &kind, &log_source, &log_id, &data];
             let outbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&shard, &tenant, &key, &seq];
@@ -599,9 +628,8 @@ const PG_TABLES: &str = "
         position bigint generated always as identity,
         primary key (tenant, conversation, seq), unique (tenant, id, source));
     create unique index on bare_log (position);
-    create table bare_inbox (row bigint generated always as identity primary key, shard integer, tenant text, source text,
-        id text, conversation bytea, at_us bigint, event text, unique (tenant, id, source));
-    create index on bare_inbox (row) where event is not null;
+    create table bare_inbox (tenant text, id text, source text, row bigint, conversation bytea, at_us bigint,
+        primary key (tenant, id, source));
     create table bare_outbox (row bigint generated always as identity primary key, shard integer, tenant text,
         conversation bytea, first_seq bigint, last_seq bigint);
     create table bare_thread (tenant text, source text, conversation bytea, person bytea, primary key (tenant, source));
@@ -611,8 +639,8 @@ const PG_TABLES: &str = "
         primary key (tenant, channel, conversation))";
 
 const PG_INSERTS: [&str; 4] = [
-    "insert into bare_inbox (shard, tenant, source, id, conversation, at_us)
-     select * from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])",
+    "insert into bare_inbox (row, tenant, source, id, conversation, at_us)
+     select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])",
     "insert into bare_log (tenant, conversation, seq, epoch, at_us, type, source, id, time_us, data)
      select 'main', conversation, seq, 1, at, type, source, id, at, data
      from unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
@@ -638,9 +666,29 @@ fn processor() -> BTreeMap<String, f64> {
     threads
 }
 
-/// Bytes that this process has written so far, in KB; nothing where the system does not tell.
+/// What this process has written to files so far, in KB; nothing where the system does not tell.
 fn written() -> f64 {
     let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let wrote = io.lines().find_map(|line| line.strip_prefix("wchar: "));
     wrote.and_then(|bytes| bytes.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
+}
+
+/// Processor time of the server's processes so far, also of those that have ended, in microseconds; nothing where the
+/// system does not tell.
+fn served(server: &kit::PostgresServer) -> f64 {
+    const TICK_US: f64 = 10_000.0;
+    let postmaster = server.pid().map(f64::from);
+    let mut ticks = 0.0;
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let Some((pid, rest)) = stat.split_once(" (postgres) ") else { continue };
+        // From the third field on: the state, the parent; the times of user and system, and those of ended children.
+        let fields: Vec<f64> = rest.split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
+        if pid.parse().ok() == postmaster {
+            ticks += fields.iter().skip(11).take(4).sum::<f64>();
+        } else if fields.get(1).copied() == postmaster {
+            ticks += fields.iter().skip(11).take(2).sum::<f64>();
+        }
+    }
+    ticks * TICK_US
 }
