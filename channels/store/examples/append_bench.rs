@@ -1,20 +1,24 @@
 //! How many events a second the stores take, beside a bare group-commit insert of the same rows in the same run: appends
-//! alone, and the whole road from a message in the inbox to its events in the log.
+//! alone, and the whole road of a message: inbox, conversation machine, log.
 //!
 //! The road's yardstick inserts what the road leaves behind: for each message its row of the inbox, its row of the log and
-//! its row of the outbox, into tables with the same keys and indices, one commit for each 256 messages. It looks nothing up,
-//! marks nothing as done, folds no state, and writes each message's JSON once where the road writes, reads and writes it.
+//! its row of the outbox, for each conversation the rows of its beginning, into tables with the same keys and indices, one
+//! commit for each 256 messages, in the order in which they come. It looks nothing up, marks nothing as done, folds no state, and keeps no message for an
+//! owner to read: what the road does beyond it is the price of the order and of the acknowledgement.
 //!
-//! `cargo run --release -p ark-store --example append_bench [-- SECONDS]`; PostgreSQL starts a server of its own.
+//! `cargo run --release -p ark-store --example append_bench [-- SECONDS [sqlite|postgres] [append|road]]`; PostgreSQL
+//! starts a server of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::{IvrEntered, PromptStarted};
-use ark_conversation::samples::new_event;
-use ark_conversation::{ConversationId, LegId, NewEvent, Tenant};
+use ark_conversation::event::PromptStarted;
+use ark_conversation::machine::{Conversation, Input, Policy};
+use ark_conversation::{
+    CloudEvent, ConversationId, ConversationState, LegId, NewEvent, Record, Tenant, samples, source,
+};
 use ark_store::{Commit, Join, NewInbound, Options, SqliteStore, Store, kit};
 
 /// Events in each append, and appends in flight at once: 512 events wait at any time, in groups as a busy gateway
@@ -23,73 +27,139 @@ const EVENTS: u64 = 16;
 const WRITERS: u64 = 32;
 /// Conversations that the events are spread over.
 const CONVERSATIONS: u64 = 2_000;
+/// Messages that wait for their acknowledgement at any time, and messages of one commit of the road's yardstick.
+const WINDOW: u64 = 256;
 
 fn main() {
-    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let seconds = asked.first().and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    let wants =
+        |this: &str, other: &str| asked.iter().any(|word| word == this) || !asked.iter().any(|word| word == other);
+    let what = What { append: wants("append", "road"), road: wants("road", "append") };
     let duration = Duration::from_secs_f64(seconds);
     let folder = tempfile::tempdir_in(".").expect("the working directory can be written");
-    let bytes = serde_json::to_string(&event(1, 1).into_record(1)).expect("a record is JSON").len();
-    say(&format!("events of {bytes} B as JSON, {WRITERS} writers of {EVENTS} events, {CONVERSATIONS} conversations"));
-    let server = kit::postgres("PostgreSQL's part of the bench");
+    let bytes = |new: NewEvent| serde_json::to_string(&new.into_record(1)).expect("a record is JSON").len();
+    let of_message = serde_json::to_string(&message(1, 1).event).expect("an event is JSON").len();
+    say(&format!(
+        "events of {} B as JSON, {WRITERS} writers of {EVENTS} events; messages of {of_message} B, {WINDOW} at once; \
+         {CONVERSATIONS} conversations",
+        bytes(event(1, 1))
+    ));
+    let server = if wants("postgres", "sqlite") { kit::postgres("PostgreSQL's part of the bench") } else { None };
     for round in 1..=2 {
-        let sqlite_bare = bare(&folder.path().join(format!("bare{round}.db")), duration);
-        let path = |what: &str| folder.path().join(format!("{what}{round}.db"));
-        let open = |what: &str| -> Arc<dyn Store> {
-            let options = Options { outbox: true, ..Options::new(path(what)) };
-            Arc::new(SqliteStore::open_with(&options).expect("a new store"))
-        };
-        let bare_road = |when: &str| bare_road(&folder.path().join(format!("road-{when}{round}.db")), duration);
-        tell(&format!("round {round}, SQLite"), sqlite_bare, bare_road, duration, open);
+        if wants("sqlite", "postgres") {
+            let path = |what: &str| folder.path().join(format!("{what}{round}.db"));
+            let open = |what: &str| -> Arc<dyn Store> {
+                let options = Options { outbox: true, ..Options::new(path(what)) };
+                Arc::new(SqliteStore::open_with(&options).expect("a new store"))
+            };
+            let who = format!("round {round}, SQLite");
+            let meter = Meter { of: "processor time of this process, us", read: &processors };
+            what.append(&who, &meter, || bare(&path("bare"), duration), duration, || open("store"));
+            let bare = |when: &str| bare_road(&path(&format!("road-{when}")), duration);
+            let wrote = Meter { of: "written by this process, KB", read: &written };
+            what.road(&who, &wrote, bare, duration, || open("road"));
+        }
         if let Some(server) = &server {
-            let bare = pg_bare(server, round, duration);
             let open = |what: &str| -> Arc<dyn Store> { Arc::new(server.store(&format!("{what}{round}"))) };
-            let bare_road = |when: &str| pg_bare_road(server, &format!("road_{when}{round}"), duration);
-            tell(&format!("round {round}, PostgreSQL"), bare, bare_road, duration, open);
+            let who = format!("round {round}, PostgreSQL");
+            let served = || served(server);
+            let meter = Meter { of: "processor time of the server, us", read: &served };
+            what.append(&who, &meter, || pg_bare(server, round, duration), duration, || open("store"));
+            let bare = |when: &str| pg_bare_road(server, &format!("road_{when}{round}"), duration);
+            what.road(&who, &meter, bare, duration, || open("road"));
         }
     }
 }
 
-/// The lines of one backend.
-fn tell(
-    who: &str,
-    bare: f64,
-    bare_road: impl Fn(&str) -> f64,
-    duration: Duration,
-    open: impl Fn(&str) -> Arc<dyn Store>,
-) {
-    let (rate, group, p50, p99) = store(&open("store"), duration);
-    say(&format!(
-        "{who}: append {rate:.0} events/s with outbox (groups of {group:.0}, p50 {p50:.1} ms, p99 {p99:.1} ms), bare \
-         group-commit insert {bare:.0} rows/s, ratio {:.2}",
-        rate / bare
-    ));
-    let road = open("road");
-    let idle = processor();
-    let bare_before = bare_road("before");
-    let before = processor();
-    let total = |threads: &BTreeMap<String, f64>| threads.values().sum::<f64>();
-    let bare_us = (total(&before) - total(&idle)) / (bare_before * duration.as_secs_f64());
-    let (rate, p50, p99) = ingest_to_log(&road, duration);
-    let messages = rate * duration.as_secs_f64();
-    let used: Vec<(String, f64)> = processor()
-        .into_iter()
-        .map(|(thread, us)| {
-            let us = us - before.get(&thread).copied().unwrap_or(0.0);
-            (thread, us / messages)
-        })
-        .filter(|(_, us)| *us >= 0.5)
-        .collect();
-    let bare_after = bare_road("after");
-    let bare = f64::midpoint(bare_before, bare_after);
-    say(&format!(
-        "{who}: inbox to log {rate:.0} messages/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), bare insert of the same rows \
-         {bare:.0} messages/s (before {bare_before:.0}, after {bare_after:.0}), ratio {:.2}",
-        rate / bare
-    ));
-    let spent = used.iter().map(|(thread, us)| format!("{thread} {us:.0}")).collect::<Vec<_>>().join(", ");
-    say(&format!("{who}: processor time of this process, us for each message: bare {bare_us:.0}; on the road {spent}"));
-    let (p50, p99) = opened(&road);
-    say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
+/// Something that is used up, and how much of it so far.
+struct Meter<'a> {
+    of: &'static str,
+    read: &'a dyn Fn() -> f64,
+}
+
+/// Processor time of this process so far, in microseconds.
+fn processors() -> f64 {
+    processor().values().sum()
+}
+
+/// Which parts are wanted.
+struct What {
+    append: bool,
+    road: bool,
+}
+
+impl What {
+    fn append(
+        &self,
+        who: &str,
+        meter: &Meter<'_>,
+        bare: impl FnOnce() -> f64,
+        duration: Duration,
+        open: impl FnOnce() -> Arc<dyn Store>,
+    ) {
+        if !self.append {
+            return;
+        }
+        let idle = (meter.read)();
+        let bare = bare();
+        let between = (meter.read)();
+        let (rate, group, p50, p99) = store(&open(), duration);
+        let seconds = duration.as_secs_f64();
+        let (bare_used, used) = ((between - idle) / (bare * seconds), ((meter.read)() - between) / (rate * seconds));
+        say(&format!(
+            "{who}: append {rate:.0} events/s with outbox (groups of {group:.0}, p50 {p50:.1} ms, p99 {p99:.1} ms), bare \
+             group-commit insert {bare:.0} rows/s, ratio {:.2}; {} for each: bare {bare_used:.0}, store {used:.0}",
+            rate / bare,
+            meter.of
+        ));
+    }
+
+    fn road(
+        &self,
+        who: &str,
+        meter: &Meter<'_>,
+        bare_road: impl Fn(&str) -> f64,
+        duration: Duration,
+        open: impl FnOnce() -> Arc<dyn Store>,
+    ) {
+        if !self.road {
+            return;
+        }
+        let road = open();
+        let idle = processor();
+        let bare_before = bare_road("before");
+        let before = processor();
+        let total = |threads: &BTreeMap<String, f64>| threads.values().sum::<f64>();
+        let bare_us = (total(&before) - total(&idle)) / (bare_before * duration.as_secs_f64());
+        let idle = (meter.read)();
+        let (rate, messages, p50, p99) = ingest_to_log(&road, duration);
+        let wrote = ((meter.read)() - idle) / messages;
+        let used: Vec<(String, f64)> = processor()
+            .into_iter()
+            .map(|(thread, us)| {
+                let us = us - before.get(&thread).copied().unwrap_or(0.0);
+                (thread, us / messages)
+            })
+            .filter(|(_, us)| *us >= 0.5)
+            .collect();
+        let idle = (meter.read)();
+        let bare_after = bare_road("after");
+        let bare_wrote = ((meter.read)() - idle) / (bare_after * duration.as_secs_f64());
+        let bare = f64::midpoint(bare_before, bare_after);
+        say(&format!(
+            "{who}: inbox, machine, log {rate:.0} messages/s (accepted p50 {p50:.1} ms, p99 {p99:.1} ms), bare insert of the \
+             same rows {bare:.0} messages/s (before {bare_before:.0}, after {bare_after:.0}), ratio {:.2}",
+            rate / bare
+        ));
+        let spent = used.iter().map(|(thread, us)| format!("{thread} {us:.0}")).collect::<Vec<_>>().join(", ");
+        say(&format!(
+            "{who}: processor time of this process, us for each message: bare {bare_us:.0}; on the road {spent}"
+        ));
+        say(&format!("{who}: {} for each message: bare {bare_wrote:.1}, on the road {wrote:.1}", meter.of));
+        let (p50, p99) = opened(&road);
+        say(&format!("{who}: opening a conversation (state and last page) p50 {p50:.2} ms, p99 {p99:.2} ms"));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the bench's result")]
@@ -97,33 +167,24 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// About 500 bytes of JSON, of a conversation that goes on: what most events of a call are.
+/// About 1 KB of JSON, of a conversation that goes on. Numbers and so ids grow over all writers alike, as time does.
 fn event(writer: u64, n: u64) -> NewEvent {
     let conversation = ConversationId::new(1_795_516_200_000, u128::from((writer * 7_919 + n) % CONVERSATIONS));
-    let leg = LegId(1);
-    let event = if n.is_multiple_of(2) {
-        IvrEntered {
-            leg,
-            plan: "hotline-95188".to_owned(),
-            version: 3,
-            state: "main_menu".to_owned(),
-            verb: "menu".to_owned(),
-            lang: Some("zh".to_owned()),
-        }
-        .into()
-    } else {
-        PromptStarted {
-            leg,
-            play: n,
-            prompts: vec!["welcome".to_owned(), "menu".to_owned()],
-            lang: "zh".to_owned(),
-            length_ms: Some(4_200),
-            barge_in: true,
-            text: Some("欢迎致电客户服务热线。普通话请按一。".to_owned()),
-        }
-        .into()
+    let event = PromptStarted {
+        leg: LegId(1),
+        play: n,
+        prompts: vec!["welcome".to_owned(), "menu".to_owned()],
+        lang: "zh".to_owned(),
+        length_ms: Some(4_200),
+        barge_in: true,
+        text: Some("欢迎致电客户服务热线。普通话请按一，粤语请按二，人工服务请按零。".repeat(6)),
     };
-    new_event(conversation, writer << 32 | n, event)
+    samples::new_event(conversation, (n / EVENTS * WRITERS + writer) * EVENTS + n % EVENTS, event.into())
+}
+
+/// The events of a group as they come from all writers at once.
+fn events(group: u64) -> impl Iterator<Item = NewEvent> {
+    (0..WRITERS).flat_map(move |writer| (0..EVENTS).map(move |n| event(writer, group * EVENTS + n)))
 }
 
 /// The store as the gateway uses it: events a second, mean group, p50 and p99 of an append in milliseconds.
@@ -165,13 +226,14 @@ fn percentile(waits: &mut [f64], share: f64) -> f64 {
     waits.get((waits.len() as f64 * share) as usize).copied().unwrap_or(0.0)
 }
 
-/// Messages that are accepted while an owner reads the inbox and writes them to the log, as a busy gateway does:
-/// messages a second from end to end, and p50 and p99 of the acceptance in milliseconds.
-fn ingest_to_log(store: &Arc<dyn Store>, duration: Duration) -> (f64, f64, f64) {
+/// Messages that are accepted while an owner reads the inbox, gives each to its conversation's machine and writes what
+/// comes of it to the log: messages a second from end to end, their number, and p50 and p99 of the acceptance in
+/// milliseconds.
+fn ingest_to_log(store: &Arc<dyn Store>, duration: Duration) -> (f64, f64, f64, f64) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let begun = Instant::now();
     let (mut waits, applied) = runtime.block_on(async {
-        let writers: Vec<_> = (0..256_u64)
+        let writers: Vec<_> = (0..WINDOW)
             .map(|writer| {
                 let store = Arc::clone(store);
                 tokio::spawn(async move {
@@ -194,17 +256,38 @@ fn ingest_to_log(store: &Arc<dyn Store>, duration: Duration) -> (f64, f64, f64) 
         (all, owner.await.expect("the owner"))
     });
     let rate = applied as f64 / begun.elapsed().as_secs_f64();
-    (rate, percentile(&mut waits, 0.5), percentile(&mut waits, 0.99))
+    (rate, applied as f64, percentile(&mut waits, 0.5), percentile(&mut waits, 0.99))
 }
 
-/// The owner of all shards: pages of the inbox, each message one event, a few commits under way at once; until the
-/// messages are over and the inbox is empty.
+/// The conversations of an owner, all open.
+struct Machines {
+    policy: Arc<Policy>,
+    open: HashMap<ConversationId, Conversation>,
+}
+
+impl Machines {
+    fn new() -> Self {
+        Self { policy: Arc::new(Policy::default()), open: HashMap::new() }
+    }
+
+    /// The events that come of a message.
+    fn hear(&mut self, tenant: Tenant, id: ConversationId, at: jiff::Timestamp, event: CloudEvent) -> Vec<NewEvent> {
+        let policy = &self.policy;
+        let machine = self.open.entry(id).or_insert_with(|| Conversation::new(Arc::clone(policy), tenant, id));
+        machine.handle(at, Input::Inbound(event)).expect("a message is heard");
+        machine.poll().map(|commit| commit.events).unwrap_or_default()
+    }
+}
+
+/// The owner of all shards: pages of the inbox, each message to its machine, what comes of a page in one commit, a few
+/// commits under way at once; until the messages are over and the inbox is empty.
 async fn own(store: Arc<dyn Store>, begun: Instant, duration: Duration) -> u64 {
+    let mut machines = Machines::new();
     let (mut applied, mut after) = (0, 0);
     let mut under_way: VecDeque<tokio::task::JoinHandle<()>> = VecDeque::new();
     loop {
         let over = begun.elapsed() >= duration;
-        let page = store.inbox(&[], after, 256).await.expect("the inbox");
+        let page = store.inbox(&[], after, WINDOW as usize).await.expect("the inbox");
         if page.is_empty() {
             while let Some(one) = under_way.pop_front() {
                 one.await.expect("a commit");
@@ -220,13 +303,7 @@ async fn own(store: Arc<dyn Store>, begun: Instant, duration: Duration) -> u64 {
         after = page.last().map_or(after, |one| one.row);
         applied += page.len() as u64;
         let rows = page.iter().map(|one| one.row).collect();
-        let events = page.into_iter().map(|one| NewEvent {
-            tenant: one.tenant,
-            conversation: one.conversation,
-            epoch: 1,
-            at: one.at,
-            event: one.event,
-        });
+        let events = page.into_iter().flat_map(|one| machines.hear(one.tenant, one.conversation, one.at, one.event));
         let commit = Commit { applied: rows, events: events.collect(), ..Commit::default() };
         let store = Arc::clone(&store);
         under_way.push_back(tokio::spawn(async move { drop(store.commit(commit).await.expect("a commit")) }));
@@ -238,11 +315,20 @@ async fn own(store: Arc<dyn Store>, begun: Instant, duration: Duration) -> u64 {
     }
 }
 
+/// Whose thread a writer's message is of.
+const fn thread(writer: u64, n: u64) -> u64 {
+    (writer * 7_919 + n) % CONVERSATIONS
+}
+
+/// A message of about 1 KB as JSON, by the thread of its conversation.
 fn message(writer: u64, n: u64) -> NewInbound {
-    let NewEvent { tenant, at, mut event, .. } = event(writer, n);
-    let thread = (writer * 7_919 + n) % CONVERSATIONS;
-    event.source = format!("/ark/main/web/site/{thread}");
+    const WORDS: &str =
+        "您好，我上周在贵店订的那台净水器已经送到了，可是滤芯好像装不进去，说明书上写的型号和机身上的不一样。";
+    let thread = thread(writer, n);
     let begin = ConversationId::new(1_795_516_200_000, u128::from(thread));
+    let said = samples::message_in(&thread.to_string(), &WORDS.repeat(4));
+    let NewEvent { tenant, at, mut event, .. } = samples::new_event(begin, n * WINDOW + writer, said.into());
+    event.source = source::thread(&tenant, "web", "site", &thread.to_string());
     NewInbound { tenant, at, event, begin, join: Join::Begin }
 }
 
@@ -276,13 +362,16 @@ fn pg_bare(server: &kit::PostgresServer, round: u32, duration: Duration) -> f64 
             .batch_execute(&format!(
                 "create table {table} (tenant text, conversation bytea, seq bigint, epoch bigint, at_us bigint, type text,
                      source text, id text, subject text, time_us bigint, data text, extensions text,
-                     primary key (tenant, conversation, seq), unique (tenant, id, source))"
+                     position bigint generated always as identity,
+                     primary key (tenant, conversation, seq), unique (tenant, id, source));
+                 create unique index on {table} (position)"
             ))
             .await
             .expect("a table");
         let insert = client
             .prepare(&format!(
-                "insert into {table} select tenant, conversation, seq, 1, at, type, source, id, null, at, data, null
+                "insert into {table} (tenant, conversation, seq, epoch, at_us, type, source, id, time_us, data)
+                 select tenant, conversation, seq, 1, at, type, source, id, at, data
                  from unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
                      $8::text[]) u (tenant, conversation, seq, at, type, source, id, data)"
             ))
@@ -291,7 +380,7 @@ fn pg_bare(server: &kit::PostgresServer, round: u32, duration: Duration) -> f64 
         let begun = Instant::now();
         let mut rows = 0_u64;
         while begun.elapsed() < duration {
-            let group: Vec<NewEvent> = (0..WRITERS * EVENTS).map(|n| event(1, rows + n)).collect();
+            let group: Vec<NewEvent> = events(rows / (WRITERS * EVENTS)).collect();
             let data: Vec<String> =
                 group.iter().map(|new| serde_json::to_string(&new.event.event).expect("JSON")).collect();
             let tenant: Vec<&str> = group.iter().map(|new| new.tenant.as_str()).collect();
@@ -329,9 +418,8 @@ fn bare(path: &Path, duration: Duration) -> f64 {
         let mut insert = db
             .prepare_cached("insert into log values (null, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, null, ?9, ?10, null)")
             .expect("a statement");
-        for _ in 0..WRITERS * EVENTS {
+        for new in events(rows / (WRITERS * EVENTS)) {
             rows += 1;
-            let new = event(1, rows);
             let data = serde_json::to_string(&new.event.event).expect("JSON");
             let at = new.at.as_microsecond();
             let (tenant, key) = (new.tenant.as_str(), new.conversation.to_bytes());
@@ -343,61 +431,141 @@ fn bare(path: &Path, duration: Duration) -> f64 {
     rows as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// Messages of one commit of the road's yardstick.
-const GROUP: u64 = 256;
+/// A message and what the road makes of it, as rows: the yardstick writes them and decides nothing.
+struct Rows {
+    seqs: Vec<i64>,
+    /// The events of a conversation's beginning, as JSON, by the message that follows them.
+    opening: Vec<(String, String)>,
+    state: String,
+}
+
+/// One row of the log.
+struct Line {
+    key: [u8; 16],
+    seq: i64,
+    at: i64,
+    kind: String,
+    source: String,
+    id: String,
+    data: String,
+}
+
+/// One group of the yardstick.
+#[derive(Default)]
+struct Group {
+    messages: Vec<(NewInbound, i64)>,
+    log: Vec<Line>,
+    /// Conversations that begin.
+    begun: Vec<([u8; 16], String)>,
+}
+
+impl Rows {
+    fn new() -> Self {
+        let NewInbound { tenant, at, event, begin, .. } = message(1, 1);
+        let events = Machines::new().hear(tenant, begin, at, event);
+        let json = |new: &NewEvent| serde_json::to_string(&new.event.event).expect("JSON");
+        let opening = events.iter().take(events.len() - 1);
+        let opening = opening.map(|new| (new.event.type_name().to_owned(), json(new))).collect();
+        let records: Vec<Record> = (1..).zip(events).map(|(seq, new)| new.into_record(seq)).collect();
+        let mut state = ConversationState::begin(&records[0]);
+        for record in &records {
+            state.apply(record);
+        }
+        let state = serde_json::to_string(&state).expect("JSON");
+        Self { seqs: vec![0; CONVERSATIONS as usize], opening, state }
+    }
+
+    /// The next group, from this message on.
+    fn group(&mut self, from: u64) -> Group {
+        let mut group = Group::default();
+        for n in from..from + WINDOW {
+            let new = message(n % WINDOW, n / WINDOW);
+            let (key, at) = (new.begin.to_bytes(), new.at.as_microsecond());
+            let seq = &mut self.seqs[thread(n % WINDOW, n / WINDOW) as usize];
+            if *seq == 0 {
+                group.begun.push((key, new.event.source.clone()));
+                for (kind, data) in &self.opening {
+                    *seq += 1;
+                    let (kind, data, id) = (kind.clone(), data.clone(), format!("ark:{seq}"));
+                    let source = source::conversation(&new.tenant, new.begin);
+                    group.log.push(Line { key, seq: *seq, at, kind, source, id, data });
+                }
+            }
+            *seq += 1;
+            group.log.push(Line {
+                key,
+                seq: *seq,
+                at,
+                kind: new.event.type_name().to_owned(),
+                source: new.event.source.clone(),
+                id: new.event.id.clone(),
+                data: serde_json::to_string(&new.event.event).expect("JSON"),
+            });
+            group.messages.push((new, *seq));
+        }
+        group
+    }
+}
 
 /// What the road leaves behind, and nothing else; messages a second.
 fn bare_road(path: &Path, duration: Duration) -> f64 {
     let db = rusqlite::Connection::open(path).expect("a new file");
     db.execute_batch(
         "pragma journal_mode = wal; pragma synchronous = full; pragma wal_autocheckpoint = 4096;
+         pragma cache_size = -8192;
          create table log (row integer primary key, tenant text, conversation blob, seq integer, epoch integer,
              at_us integer, type text, source text, id text, subject text, time_us integer, data text, extensions text,
              unique (tenant, conversation, seq), unique (tenant, id, source));
-         create table inbox (row integer primary key, shard integer, tenant text, source text, id text,
-             conversation blob, at_us integer, event text, unique (tenant, id, source));
-         create index inbox_waiting on inbox (shard, row) where event is not null;
+         create table inbox (tenant text, id text, source text, row integer, conversation blob, at_us integer,
+             primary key (tenant, id, source)) without rowid;
          create table outbox (row integer primary key autoincrement, shard integer, tenant text, conversation blob,
-             first_seq integer, last_seq integer)",
+             first_seq integer, last_seq integer);
+         create table thread (row integer primary key, tenant text, source text, conversation blob, person blob,
+             unique (tenant, source));
+         create table conversation (row integer primary key, tenant text, conversation blob, kind text, ended_us integer,
+             state text, person blob, erased_us integer, unique (tenant, conversation));
+         create table conversation_channel (tenant text, channel text, conversation blob,
+             primary key (tenant, channel, conversation)) without rowid",
     )
     .expect("tables");
-    let mut seqs = vec![0_u64; CONVERSATIONS as usize];
+    let mut rows = Rows::new();
     let begun = Instant::now();
     let mut messages = 0_u64;
     while begun.elapsed() < duration {
-        db.execute_batch("begin immediate").expect("a transaction");
-        for sql in [
-            "insert into inbox values (null, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            "insert into log values (null, ?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, null, ?4, ?8, null)",
-            "insert into outbox values (null, ?1, ?2, ?3, ?4, ?4)",
-        ] {
-            let mut insert = db.prepare_cached(sql).expect("a statement");
-            for n in messages..messages + GROUP {
-                let NewInbound { tenant, at, event, begin, .. } = message(1, n);
-                let (tenant, key, at) = (tenant.as_str(), begin.to_bytes(), at.as_microsecond());
-                let shard = (n % 64) as u16;
-                let seq = &mut seqs[((7_919 + n) % CONVERSATIONS) as usize];
-                let (kind, source, id) = (event.type_name(), &event.source, &event.id);
-                let done = if sql.contains("into inbox") {
-                    let text = serde_json::to_string(&event).expect("JSON");
-                    insert.execute(rusqlite::params![shard, tenant, source, id, key, at, text])
-                } else if sql.contains("into log") {
-                    *seq += 1;
-                    let data = serde_json::to_string(&event.event).expect("JSON");
-                    insert.execute(rusqlite::params![tenant, key, *seq, at, kind, source, id, data])
-                } else {
-                    insert.execute(rusqlite::params![shard, tenant, key, *seq])
-                };
-                done.expect("a row");
-            }
-        }
-        db.execute_batch("commit").expect("a commit");
-        messages += GROUP;
+        let group = rows.group(messages);
+        bare_group(&db, &group, &rows.state).expect("rows");
+        messages += WINDOW;
     }
     messages as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// [`bare_road`] on PostgreSQL: three statements of columns in one transaction for each group, one connection.
+fn bare_group(db: &rusqlite::Connection, group: &Group, state: &str) -> rusqlite::Result<()> {
+    use rusqlite::params;
+    db.execute_batch("begin immediate")?;
+    for (key, source) in &group.begun {
+        db.prepare_cached("insert into thread values (null, 'main', ?1, ?2, null)")?.execute(params![source, key])?;
+        db.prepare_cached("insert into conversation values (null, 'main', ?1, 'chat', null, ?2, null, null)")?
+            .execute(params![key, state])?;
+        db.prepare_cached("insert into conversation_channel values ('main', 'web', ?1)")?.execute(params![key])?;
+    }
+    let mut insert = db.prepare_cached("insert into inbox values (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for (new, seq) in &group.messages {
+        let (tenant, key, at) = (new.tenant.as_str(), new.begin.to_bytes(), new.at.as_microsecond());
+        insert.execute(params![tenant, new.event.id, new.event.source, seq, key, at])?;
+    }
+    let mut insert =
+        db.prepare_cached("insert into log values (null, 'main', ?1, ?2, 1, ?3, ?4, ?5, ?6, null, ?3, ?7, null)")?;
+    for line in &group.log {
+        insert.execute(params![line.key, line.seq, line.at, line.kind, line.source, line.id, line.data])?;
+    }
+    let mut insert = db.prepare_cached("insert into outbox values (null, ?1, ?2, ?3, ?4, ?4)")?;
+    for (new, seq) in &group.messages {
+        insert.execute(params![seq % 64, new.tenant.as_str(), new.begin.to_bytes(), seq])?;
+    }
+    db.execute_batch("commit")
+}
+
+/// [`bare_road`] on PostgreSQL: statements of columns in one transaction for each group, one connection.
 fn pg_bare_road(server: &kit::PostgresServer, name: &str, duration: Duration) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -405,46 +573,50 @@ fn pg_bare_road(server: &kit::PostgresServer, name: &str, duration: Duration) ->
             tokio_postgres::connect(&server.url(), tokio_postgres::NoTls).await.expect("a connection");
         tokio::spawn(connection);
         client.batch_execute(&PG_TABLES.replace("bare_", &format!("{name}_"))).await.expect("tables");
-        let [inbox, log, outbox] = PG_INSERTS.map(|sql| sql.replace("bare_", &format!("{name}_")));
-        let inbox = client.prepare(&inbox).await.expect("a statement");
-        let log = client.prepare(&log).await.expect("a statement");
-        let outbox = client.prepare(&outbox).await.expect("a statement");
-        let mut seqs = vec![0_i64; CONVERSATIONS as usize];
+        let mut statements = Vec::new();
+        for sql in PG_INSERTS {
+            statements.push(client.prepare(&sql.replace("bare_", &format!("{name}_"))).await.expect("a statement"));
+        }
+        let [inbox, log, outbox, begin] = &statements[..] else { unreachable!("there are four") };
+        let mut rows = Rows::new();
         let begun = Instant::now();
         let mut messages = 0_u64;
         while begun.elapsed() < duration {
-            let group: Vec<NewInbound> = (messages..messages + GROUP).map(|n| message(1, n)).collect();
-            let whole: Vec<String> = group.iter().map(|new| serde_json::to_string(&new.event).expect("JSON")).collect();
-            let data: Vec<String> =
-                group.iter().map(|new| serde_json::to_string(&new.event.event).expect("JSON")).collect();
-            let tenant: Vec<&str> = group.iter().map(|new| new.tenant.as_str()).collect();
-            let key: Vec<Vec<u8>> = group.iter().map(|new| new.begin.to_bytes().to_vec()).collect();
-            let at: Vec<i64> = group.iter().map(|new| new.at.as_microsecond()).collect();
-            let kind: Vec<&str> = group.iter().map(|new| new.event.type_name()).collect();
-            let source: Vec<&str> = group.iter().map(|new| new.event.source.as_str()).collect();
-            let id: Vec<&str> = group.iter().map(|new| new.event.id.as_str()).collect();
-            let shard: Vec<i32> = (messages..messages + GROUP).map(|n| (n % 64) as i32).collect();
-            let next = |n: u64| {
-                let seq = &mut seqs[((7_919 + n) % CONVERSATIONS) as usize];
-                *seq += 1;
-                *seq
-            };
-            let seq: Vec<i64> = (messages..messages + GROUP).map(next).collect();
-            client.batch_execute("begin").await.expect("a transaction");
-            let inbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-                [&shard, &tenant, &source, &id, &key, &at, &whole];
-            let log_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-                [&tenant, &key, &seq, &at, &kind, &source, &id, &data];
+            let group = rows.group(messages);
+            let of =
+                |text: fn(&NewInbound) -> &str| group.messages.iter().map(|(new, _)| text(new)).collect::<Vec<_>>();
+            let tenant = of(|new| new.tenant.as_str());
+            let (source, id) = (of(|new| &new.event.source), of(|new| &new.event.id));
+            let key: Vec<Vec<u8>> = group.messages.iter().map(|(new, _)| new.begin.to_bytes().to_vec()).collect();
+            let at: Vec<i64> = group.messages.iter().map(|(new, _)| new.at.as_microsecond()).collect();
+            let seq: Vec<i64> = group.messages.iter().map(|(_, seq)| *seq).collect();
+            let shard: Vec<i32> = seq.iter().map(|seq| (*seq % 64) as i32).collect();
+            let log_key: Vec<&[u8]> = group.log.iter().map(|line| &line.key[..]).collect();
+            let log_seq: Vec<i64> = group.log.iter().map(|line| line.seq).collect();
+            let log_at: Vec<i64> = group.log.iter().map(|line| line.at).collect();
+            let line = |text: fn(&Line) -> &str| group.log.iter().map(text).collect::<Vec<_>>();
+            let (kind, log_source) = (line(|line| &line.kind), line(|line| &line.source));
+            let (log_id, data) = (line(|line| &line.id), line(|line| &line.data));
+            let begun_key: Vec<&[u8]> = group.begun.iter().map(|(key, _)| &key[..]).collect();
+            let begun_source: Vec<&str> = group.begun.iter().map(|(_, source)| &source[..]).collect();
+            let inbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [&seq, &tenant, &source, &id, &key, &at];
+            let log_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+                [&log_key, &log_seq, &log_at, &kind, &log_source, &log_id, &data];
             let outbox_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&shard, &tenant, &key, &seq];
+            let begin_rows: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&begun_key, &begun_source, &rows.state];
             tokio::try_join!(
                 biased;
-                client.execute(&inbox, &inbox_rows),
-                client.execute(&log, &log_rows),
-                client.execute(&outbox, &outbox_rows),
+                client.batch_execute("begin"),
+                client.execute(inbox, &inbox_rows),
+                client.execute(log, &log_rows),
+                client.execute(outbox, &outbox_rows),
+                async {
+                    if begun_key.is_empty() { Ok(0) } else { client.execute(begin, &begin_rows).await }
+                },
                 client.batch_execute("commit"),
             )
             .expect("rows");
-            messages += GROUP;
+            messages += WINDOW;
         }
         messages as f64 / begun.elapsed().as_secs_f64()
     })
@@ -456,22 +628,30 @@ const PG_TABLES: &str = "
         position bigint generated always as identity,
         primary key (tenant, conversation, seq), unique (tenant, id, source));
     create unique index on bare_log (position);
-    create table bare_inbox (row bigint generated always as identity primary key, shard integer, tenant text, source text,
-        id text, conversation bytea, at_us bigint, event text, unique (tenant, id, source));
-    create index on bare_inbox (row) where event is not null;
+    create table bare_inbox (tenant text, id text, source text, row bigint, conversation bytea, at_us bigint,
+        primary key (tenant, id, source));
     create table bare_outbox (row bigint generated always as identity primary key, shard integer, tenant text,
-        conversation bytea, first_seq bigint, last_seq bigint)";
+        conversation bytea, first_seq bigint, last_seq bigint);
+    create table bare_thread (tenant text, source text, conversation bytea, person bytea, primary key (tenant, source));
+    create table bare_conversation (tenant text, conversation bytea, kind text, ended_us bigint, state text,
+        version integer not null default 0, person bytea, erased_us bigint, primary key (tenant, conversation));
+    create table bare_conversation_channel (tenant text, channel text, conversation bytea,
+        primary key (tenant, channel, conversation))";
 
-const PG_INSERTS: [&str; 3] = [
-    "insert into bare_inbox (shard, tenant, source, id, conversation, at_us, event)
-     select * from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::text[])",
+const PG_INSERTS: [&str; 4] = [
+    "insert into bare_inbox (row, tenant, source, id, conversation, at_us)
+     select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[])",
     "insert into bare_log (tenant, conversation, seq, epoch, at_us, type, source, id, time_us, data)
-     select tenant, conversation, seq, 1, at, type, source, id, at, data
-     from unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[])
-         u (tenant, conversation, seq, at, type, source, id, data)",
+     select 'main', conversation, seq, 1, at, type, source, id, at, data
+     from unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
+         u (conversation, seq, at, type, source, id, data)",
     "insert into bare_outbox (shard, tenant, conversation, first_seq, last_seq)
      select shard, tenant, conversation, seq, seq from unnest($1::integer[], $2::text[], $3::bytea[], $4::bigint[])
          u (shard, tenant, conversation, seq)",
+    "with begun as (select * from unnest($1::bytea[], $2::text[]) u (conversation, source)),
+         threads as (insert into bare_thread select 'main', source, conversation from begun),
+         channels as (insert into bare_conversation_channel select 'main', 'web', conversation from begun)
+     insert into bare_conversation (tenant, conversation, kind, state) select 'main', conversation, 'chat', $3 from begun",
 ];
 
 /// Processor time of this process's threads so far, in microseconds, by name; nothing where the system does not tell.
@@ -484,4 +664,31 @@ fn processor() -> BTreeMap<String, f64> {
         *threads.entry(read("comm").trim().to_owned()).or_default() += ns / 1e3;
     }
     threads
+}
+
+/// What this process has written to files so far, in KB; nothing where the system does not tell.
+fn written() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let wrote = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    wrote.and_then(|bytes| bytes.parse::<f64>().ok()).unwrap_or(0.0) / 1e3
+}
+
+/// Processor time of the server's processes so far, also of those that have ended, in microseconds; nothing where the
+/// system does not tell.
+fn served(server: &kit::PostgresServer) -> f64 {
+    const TICK_US: f64 = 10_000.0;
+    let postmaster = server.pid().map(f64::from);
+    let mut ticks = 0.0;
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let Some((pid, rest)) = stat.split_once(" (postgres) ") else { continue };
+        // From the third field on: the state, the parent; the times of user and system, and those of ended children.
+        let fields: Vec<f64> = rest.split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
+        if pid.parse().ok() == postmaster {
+            ticks += fields.iter().skip(11).take(4).sum::<f64>();
+        } else if fields.get(1).copied() == postmaster {
+            ticks += fields.iter().skip(11).take(2).sum::<f64>();
+        }
+    }
+    ticks * TICK_US
 }

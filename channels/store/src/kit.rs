@@ -149,6 +149,12 @@ impl PostgresServer {
         self.run("pg_ctl", &["stop", "-w", "-s", "-m", "fast", "-D", &data])
     }
 
+    /// The process number of its postmaster, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+    }
+
     /// Kills the postmaster and everything it started, as a crash would (`kill -9`).
     ///
     /// # Errors

@@ -33,6 +33,7 @@ mod person;
 mod plan;
 mod postgres;
 mod sqlite;
+mod waiting;
 
 use std::future::Future;
 use std::path::Path;

@@ -51,6 +51,12 @@ pub const COMMIT_ROWS_MAX: usize = 1_024;
 /// Rows of the inbox, the outbox or of deliveries in one answer.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
+/// Rows of the inbox that SQLite's store remembers until they are applied; older ones are read from their table.
+pub const INBOX_HELD_ROWS_MAX: usize = 16_384;
+
+/// What those rows hold as JSON, in bytes.
+pub const INBOX_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Events in one row of the outbox: what one answer adds at once when it is nearly full.
 pub const OUTBOX_ROW_EVENTS: usize = 64;
 

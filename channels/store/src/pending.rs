@@ -1,9 +1,10 @@
 //! What is asked for is checked and written as JSON on the caller's thread: the writers have enough to do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_conversation::cloud_event::whole_microseconds;
-use ark_conversation::{Assurance, ConversationId, IdentityKey, NewEvent, PersonId, Record, Tenant};
+use ark_conversation::{Assurance, CloudEvent, ConversationId, IdentityKey, NewEvent, PersonId, Record, Tenant};
 use jiff::Timestamp;
 
 use crate::commit::{After, Commit, PersonOf};
@@ -41,10 +42,9 @@ pub(crate) struct PendingDelivery {
 pub(crate) struct PendingInbound {
     pub(crate) tenant: Tenant,
     pub(crate) at: Timestamp,
-    pub(crate) source: String,
-    pub(crate) id: String,
-    /// The whole CloudEvent as JSON.
-    pub(crate) event: String,
+    pub(crate) event: Arc<CloudEvent>,
+    /// The event as JSON.
+    pub(crate) json: String,
     pub(crate) begin: ConversationId,
     pub(crate) join: Join,
 }
@@ -152,25 +152,35 @@ fn at_most(what: &str, count: usize, most: usize) -> Result<(), StoreError> {
     if count > most { refused(format!("{count} {what} at once, more than {most}")) } else { Ok(()) }
 }
 
-/// Checks an event and writes its JSON.
-pub(crate) fn pending(event: NewEvent) -> Result<Pending, StoreError> {
-    event.event.check()?;
-    no_zero("an event's id", &event.event.id)?;
-    no_zero("an event's source", &event.event.source)?;
-    no_zero("an event's type", event.event.type_name())?;
-    no_zero("an event's subject", event.event.subject.as_deref().unwrap_or_default())?;
-    if event.epoch == 0 || i64::try_from(event.epoch).is_err() {
-        return refused("an epoch begins at 1 and has 63 bits");
-    }
-    let json = |error: serde_json::Error| StoreError::Refused(format!("{}: {error}", event.event.type_name()));
-    let data = serde_json::to_string(&event.event.event).map_err(json)?;
-    let extensions = &event.event.extensions;
+fn fits(event: &CloudEvent) -> Result<(), StoreError> {
+    event.check()?;
+    no_zero("an event's id", &event.id)?;
+    no_zero("an event's source", &event.source)?;
+    no_zero("an event's type", event.type_name())?;
+    no_zero("an event's subject", event.subject.as_deref().unwrap_or_default())
+}
+
+/// An event's data and its extension attributes (where there are any) as JSON.
+fn body(event: &CloudEvent) -> Result<(String, Option<String>), StoreError> {
+    let json = |error: serde_json::Error| StoreError::Refused(format!("{}: {error}", event.type_name()));
+    let data = serde_json::to_string(&event.event).map_err(json)?;
+    let extensions = &event.extensions;
     let extensions = if extensions.is_empty() { None } else { Some(serde_json::to_string(extensions).map_err(json)?) };
     let bytes = data.len() + extensions.as_ref().map_or(0, String::len);
     if bytes > EVENT_BYTES_MAX {
-        let what = event.event.type_name();
+        let what = event.type_name();
         return refused(format!("{what} has {bytes} bytes, more than {EVENT_BYTES_MAX}"));
     }
+    Ok((data, extensions))
+}
+
+/// Checks an event and writes its JSON.
+pub(crate) fn pending(event: NewEvent) -> Result<Pending, StoreError> {
+    fits(&event.event)?;
+    if event.epoch == 0 || i64::try_from(event.epoch).is_err() {
+        return refused("an epoch begins at 1 and has 63 bits");
+    }
+    let (data, extensions) = body(&event.event)?;
     let mut record = event.into_record(0);
     record.event.time = whole_microseconds(record.event.time);
     let epoch = record.epoch;
@@ -223,11 +233,15 @@ pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> R
 
 /// Checks a message for the inbox.
 pub(crate) fn inbound(new: NewInbound) -> Result<PendingInbound, StoreError> {
-    let NewInbound { tenant, at, event, begin, join } = new;
-    let checked = pending(NewEvent { tenant: tenant.clone(), conversation: begin, epoch: 1, at, event })?;
-    let event = serde_json::to_string(&checked.record.event).map_err(|error| StoreError::Refused(error.to_string()))?;
-    let (at, event_of) = (checked.record.at, checked.record.event);
-    Ok(PendingInbound { tenant, at, source: event_of.source, id: event_of.id, event, begin, join })
+    let NewInbound { tenant, at, mut event, begin, join } = new;
+    fits(&event)?;
+    event.time = whole_microseconds(event.time);
+    let json = serde_json::to_string(&event).map_err(|error| StoreError::Refused(error.to_string()))?;
+    // With its envelope it is longer than what the bound is about.
+    if json.len() > EVENT_BYTES_MAX {
+        body(&event)?;
+    }
+    Ok(PendingInbound { tenant, at: whole_microseconds(at), event: Arc::new(event), json, begin, join })
 }
 
 /// Checks a change of the live plan.

@@ -32,7 +32,7 @@ pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
 }
 
 /// A message of a thread.
-pub(super) fn message(thread: &str, n: u64, begin: ConversationId, join: Join) -> NewInbound {
+pub(crate) fn message(thread: &str, n: u64, begin: ConversationId, join: Join) -> NewInbound {
     let NewEvent { tenant, at, mut event, .. } = call(begin, n);
     event.source = format!("/ark/main/web/site/{thread}");
     event.id = format!("m{n}");

@@ -3,7 +3,7 @@
 //! `open` gives an empty store with an outbox for each name that it is called with. A broken law panics with its name.
 
 mod feed;
-mod flow;
+pub(crate) mod flow;
 mod people;
 
 use std::sync::Arc;

@@ -40,7 +40,12 @@ impl Fault {
         let Self::Db(error) = self else { return false };
         error.code().is_some_and(|code| {
             *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
-        })
+        }) || self.is_double()
+    }
+
+    /// Whether a row with the same key is there: somebody was quicker.
+    pub(super) fn is_double(&self) -> bool {
+        matches!(self, Self::Db(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
     }
 
     /// What it is to the caller.

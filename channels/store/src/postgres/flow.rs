@@ -186,7 +186,7 @@ pub(super) async fn forget_deliveries(
 }
 
 pub(super) async fn backlog(link: &Link) -> Result<Backlog> {
-    let sql = "select (select count(*) from inbox where event is not null), (select count(*) from outbox),
+    let sql = "select (select count(*) from waiting), (select count(*) from outbox),
         (select count(*) from delivery where state < 2), (select count(*) from delivery where state = 3)";
     let row = link.one(sql, &[]).await?.ok_or_else(|| Fault::unreadable("no counts"))?;
     let number = |column| rows::number(&row, column);

@@ -29,11 +29,13 @@ const MOVE: &str = "update thread t set conversation = u.conversation, person = 
         u (tenant, source, conversation, person, old)
     where t.tenant = u.tenant and t.source = u.source and t.conversation = u.old";
 
-const INSERT: &str = "insert into inbox (shard, tenant, source, id, conversation, at_us, event)
-    select shard, tenant, source, id, conversation, at_us, event
-    from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::text[])
-        with ordinality u (shard, tenant, source, id, conversation, at_us, event, n)
-    order by n on conflict do nothing returning row";
+const ROWS: &str = "select nextval('inbox_row') from generate_series(1, $1::bigint)";
+
+const KNOWN: &str = "insert into inbox (tenant, id, source, row, conversation, at_us)
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[])";
+
+const WAITING: &str = "insert into waiting (row, shard, tenant, conversation, at_us, event)
+    select * from unnest($1::bigint[], $2::integer[], $3::text[], $4::bytea[], $5::bigint[], $6::text[])";
 
 /// A thread that is pointed to a conversation in this group.
 struct Pointed {
@@ -46,16 +48,20 @@ struct Pointed {
 /// Writes a group in one transaction. None when another gateway wrote the same threads or messages in between.
 pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbound]) -> Result<Option<Vec<Ingested>>> {
     let tenants: Vec<&str> = news.iter().map(|new| new.tenant.as_str()).collect();
-    let sources: Vec<&str> = news.iter().map(|new| new.source.as_str()).collect();
-    let ids: Vec<&str> = news.iter().map(|new| new.id.as_str()).collect();
-    link.prepare(&[DUPLICATES, THREADS, BEGIN, MOVE, INSERT]).await?;
+    let sources: Vec<&str> = news.iter().map(|new| new.event.source.as_str()).collect();
+    let ids: Vec<&str> = news.iter().map(|new| new.event.id.as_str()).collect();
+    link.prepare(&[DUPLICATES, THREADS, ROWS, BEGIN, MOVE, KNOWN, WAITING]).await?;
     let looked_up: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenants, &sources, &ids];
-    let ((), there, known) = tokio::try_join!(
+    let rows_wanted = news.len() as i64;
+    let count: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&rows_wanted];
+    let ((), there, known, numbers) = tokio::try_join!(
         biased;
         link.batch("begin"),
         link.query(DUPLICATES, &looked_up),
         link.query(THREADS, &looked_up[..2]),
+        link.query(ROWS, &count),
     )?;
+    let mut numbers = numbers.iter().map(|row| rows::number(row, 0));
     let at = |row: &tokio_postgres::Row| -> Result<usize> { Ok(rows::number(row, 0)? as usize - 1) };
     let mut duplicates = HashMap::new();
     for row in &there {
@@ -74,12 +80,13 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
     let mut answers: Vec<Ingested> = Vec::with_capacity(news.len());
     let mut fresh: Vec<usize> = Vec::new();
     for (n, new) in news.iter().enumerate() {
-        let thread = (new.tenant.as_str(), new.source.as_str());
+        let thread = (new.tenant.as_str(), new.event.source.as_str());
         if let Some((row, conversation)) = duplicates.get(&n) {
             answers.push(answer(topology, *row, *conversation, false, true));
             continue;
         }
-        if let Some(first) = first_of.get(&(thread.0, thread.1, new.id.as_str())).and_then(|first| answers.get(*first))
+        if let Some(first) =
+            first_of.get(&(thread.0, thread.1, new.event.id.as_str())).and_then(|first| answers.get(*first))
         {
             answers.push(Ingested { joined: false, duplicate: true, ..*first });
             continue;
@@ -95,31 +102,15 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
                 (to, true)
             }
         };
-        first_of.insert((thread.0, thread.1, new.id.as_str()), n);
+        first_of.insert((thread.0, thread.1, new.event.id.as_str()), n);
         fresh.push(n);
-        answers.push(answer(topology, 0, conversation, joined, false));
+        let row = numbers.next().ok_or_else(|| super::fail::Fault::unreadable("no number for a row"))??;
+        answers.push(answer(topology, row, conversation, joined, false));
     }
     if !point(link, &pointed).await? {
         return Ok(None);
     }
-    let rows = insert(link, news, &answers, &fresh).await?;
-    if rows.len() != fresh.len() {
-        return Ok(None);
-    }
-    for (n, row) in fresh.iter().zip(rows) {
-        if let Some(answer) = answers.get_mut(*n) {
-            answer.row = row;
-        }
-    }
-    // What came twice within the group has the row of the first.
-    for (n, new) in news.iter().enumerate() {
-        let key = (new.tenant.as_str(), new.source.as_str(), new.id.as_str());
-        if let Some(row) = first_of.get(&key).and_then(|first| answers.get(*first)).map(|first| first.row)
-            && let Some(answer) = answers.get_mut(n)
-        {
-            answer.row = row;
-        }
-    }
+    insert(link, news, &answers, &fresh).await?;
     failpoint::at(Point::BeforeCommit);
     link.batch("commit").await?;
     Ok(Some(answers))
@@ -155,24 +146,26 @@ async fn point(link: &Link, pointed: &BTreeMap<(&str, &str), Pointed>) -> Result
     Ok(true)
 }
 
-/// Writes the messages that are new; their rows, in order. Fewer: some were there.
-async fn insert(link: &Link, news: &[PendingInbound], answers: &[Ingested], fresh: &[usize]) -> Result<Vec<u64>> {
+/// Writes the messages that are new. A collision when one of them has come by another gateway in between.
+async fn insert(link: &Link, news: &[PendingInbound], answers: &[Ingested], fresh: &[usize]) -> Result<()> {
     let these: Vec<_> = fresh.iter().filter_map(|n| news.get(*n).zip(answers.get(*n))).collect();
     if these.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
+    let numbers: Vec<i64> = these.iter().map(|(_, answer)| rows::big(answer.row)).collect();
     let shards: Vec<i32> = these.iter().map(|(_, answer)| i32::from(answer.shard)).collect();
     let text = |of: fn(&PendingInbound) -> &str| these.iter().map(|(new, _)| of(new)).collect::<Vec<&str>>();
     let conversations: Vec<[u8; 16]> = these.iter().map(|(_, answer)| answer.conversation.to_bytes()).collect();
     let conversations: Vec<&[u8]> = conversations.iter().map(|id| &id[..]).collect();
     let at: Vec<i64> = these.iter().map(|(new, _)| new.at.as_microsecond()).collect();
-    let tenants = text(|new| new.tenant.as_str());
-    let (sources, ids, events) = (text(|new| &new.source), text(|new| &new.id), text(|new| &new.event));
-    let written = link.query(INSERT, &[&shards, &tenants, &sources, &ids, &conversations, &at, &events]).await?;
-    // Numbers are given in the order in which the rows are written.
-    let mut rows = written.iter().map(|row| rows::number(row, 0)).collect::<Result<Vec<u64>>>()?;
-    rows.sort_unstable();
-    Ok(rows)
+    let (tenants, json) = (text(|new| new.tenant.as_str()), text(|new| &new.json));
+    let (sources, ids) = (text(|new| &new.event.source), text(|new| &new.event.id));
+    let known: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&tenants, &ids, &sources, &numbers, &conversations, &at];
+    let waiting: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&numbers, &shards, &tenants, &conversations, &at, &json];
+    tokio::try_join!(biased; link.execute(KNOWN, &known), link.execute(WAITING, &waiting))?;
+    Ok(())
 }
 
 /// The open conversation that a thread joins.
@@ -206,7 +199,7 @@ async fn join(link: &Link, tenant: &Tenant, join: &Join) -> Result<Option<Conver
 pub(super) async fn inbox(link: &Link, shards: &[u16], after: u64, limit: usize) -> Result<Vec<Inbound>> {
     let sql = "select row, shard, tenant, conversation, at_us, event from (
             select *, sum(octet_length(event)) over (order by row) - octet_length(event) as before from (
-                select * from inbox where event is not null and ($1::integer[] is null or shard = any($1)) and row > $2
+                select * from waiting where ($1::integer[] is null or shard = any($1)) and row > $2
                 order by row limit $3) p) i
         where before < $4 order by row";
     let (shards, limit) = (of_shards(shards), limit.min(PAGE_ROWS_MAX) as i64);

@@ -48,8 +48,7 @@ const FENCES: &str = "select shard, gateway, number, (select value from meta whe
 const INSERT: &str = "insert into log
     (tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions)
     select * from unnest($1::text[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[])
-    on conflict do nothing";
+        $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[])";
 
 const STATES: &str = "insert into conversation (tenant, conversation, kind, ended_us, state, version)
     select * from unnest($1::text[], $2::bytea[], $3::text[], $4::bigint[], $5::text[], $6::integer[])
@@ -62,7 +61,7 @@ const CHANNELS: &str = "insert into conversation_channel
 const OUTBOX: &str = "insert into outbox (shard, tenant, conversation, first_seq, last_seq)
     select * from unnest($1::integer[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[])";
 
-const APPLIED: &str = "update inbox set event = null where row = any($1)";
+const APPLIED: &str = "delete from waiting where row = any($1)";
 
 const DELIVERIES: &str = "insert into delivery
     (tenant, adapter, key, order_key, conversation, body, not_before_ms, not_before_us)
@@ -132,9 +131,13 @@ pub(super) async fn write(
     let mut beside = Beside::default();
     let Some(found) = plan(shared, heads, writes, tries, &mut beside) else { return Ok(None) };
     let events = found.iter().flatten().flatten().filter(|there| there.is_none()).count();
-    let Some(deliveries) = send(link, shared, heads, writes, &found, &beside).await? else {
-        relearn(link, writes, tries).await?;
-        return Ok(None);
+    let deliveries = match send(link, shared, heads, writes, &found, &beside).await {
+        Ok(Some(deliveries)) => deliveries,
+        Err(fault) if !fault.is_double() => return Err(fault),
+        _ => {
+            relearn(link, writes, tries).await?;
+            return Ok(None);
+        }
     };
     if !persons_of(link, writes, tries).await? {
         return Ok(None);

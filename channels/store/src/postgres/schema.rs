@@ -187,6 +187,37 @@ const MIGRATIONS: &[&str] = &[
         primary key (tenant, name)
     );
 ",
+    // As in SQLite: a wide row that was written anew when it was applied, in all its indices, since one of them spoke of
+    // the column that changed. What changes often and in place has room for it in its page, and is cleaned up often.
+    "
+    create table waiting (
+        row bigint primary key,
+        shard integer not null,
+        tenant text not null,
+        conversation bytea not null,
+        at_us bigint not null,
+        event text not null
+    ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+    insert into waiting select row, shard, tenant, conversation, at_us, event from inbox where event is not null;
+    create sequence inbox_row;
+    select setval('inbox_row', (select coalesce(max(row), 0) + 1 from inbox), false);
+
+    create table inbox_known (
+        tenant text not null,
+        id text not null,
+        source text not null,
+        row bigint not null,
+        conversation bytea not null,
+        at_us bigint not null
+    );
+    insert into inbox_known select tenant, id, source, row, conversation, at_us from inbox;
+    drop table inbox;
+    alter table inbox_known rename to inbox;
+    alter table inbox add constraint inbox_pkey primary key (tenant, id, source);
+
+    alter table outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+    alter table conversation set (fillfactor = 80);
+",
 ];
 
 /// The latest layout this program knows.

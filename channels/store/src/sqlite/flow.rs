@@ -1,11 +1,12 @@
 //! Inbox, outbox and deliveries in SQLite.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ark_conversation::{ConversationId, Tenant};
 use jiff::Timestamp;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::feed::DeliveryCounts;
 use crate::heads::Key;
@@ -17,6 +18,7 @@ use crate::pending::{PendingDelivery, PendingInbound};
 use crate::sqlite::leases::NOW_MS;
 use crate::sqlite::rows::{self, time, unreadable};
 use crate::sqlite::writer::{Result, Said, Work};
+use crate::waiting::Held;
 
 /// Which shards a question is about, as a parameter: a JSON array, or nothing for all.
 fn of_shards(shards: &[u16]) -> Option<String> {
@@ -25,9 +27,17 @@ fn of_shards(shards: &[u16]) -> Option<String> {
 
 const OF_SHARDS: &str = "(?1 is null or shard in (select value from json_each(?1)))";
 
+const KNOWN: &str = "insert into inbox (tenant, id, source, row, conversation, at_us) values (?1, ?2, ?3, ?4, ?5, ?6)
+    on conflict do nothing";
+
+const WAITING: &str = "insert into waiting (row, shard, tenant, conversation, at_us, event)
+    values (?1, ?2, ?3, ?4, ?5, ?6)";
+
+const APPLIED: &str = "delete from waiting where row between ?1 and ?2";
+
 pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<Ingested>> {
     let db = work.db;
-    if let Some(conversation) = work.threads.get(&new.tenant, &new.source) {
+    if let Some(conversation) = work.threads.get(&new.tenant, &new.event.source) {
         // The usual case is one statement; what was there says so by its keys.
         return match insert_inbound(work, new, conversation)? {
             Some(row) => Ok(Ok(ingested(work, row, conversation, false, false))),
@@ -47,7 +57,7 @@ pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<I
              left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation
              where t.tenant = ?1 and t.source = ?2",
         )?
-        .query_row(params![tenant, new.source], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![tenant, new.event.source], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let (conversation, joins) = match known {
         Some((conversation, false)) => (ConversationId::from_bytes(conversation), false),
@@ -59,12 +69,12 @@ pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<I
             "insert into thread (tenant, source, conversation, person) values (?1, ?2, ?3, ?4)
              on conflict (tenant, source) do update set conversation = ?3, person = coalesce(?4, person)",
         )?
-        .execute(params![tenant, new.source, conversation.to_bytes(), person])?;
+        .execute(params![tenant, new.event.source, conversation.to_bytes(), person])?;
     }
     let row = insert_inbound(work, new, conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     // One that was pointed to an ended conversation (by its id) is looked at again with the next message.
     if !joins {
-        work.threads.put(&new.tenant, &new.source, conversation);
+        work.threads.put(&new.tenant, &new.event.source, conversation);
     }
     Ok(Ok(ingested(work, row, conversation, joins, false)))
 }
@@ -76,30 +86,39 @@ fn ingested(work: &Work<'_>, row: u64, conversation: ConversationId, joined: boo
 /// The row of a message that is there, and its conversation.
 fn known_inbound(db: &Connection, new: &PendingInbound) -> Result<Option<(u64, ConversationId)>> {
     db.prepare_cached("select row, conversation from inbox where tenant = ?1 and source = ?2 and id = ?3")?
-        .query_row(params![new.tenant.as_str(), new.source, new.id], |row| {
+        .query_row(params![new.tenant.as_str(), new.event.source, new.event.id], |row| {
             Ok((row.get(0)?, ConversationId::from_bytes(row.get(1)?)))
         })
         .optional()
 }
 
 /// Its row; none when it is there already.
-fn insert_inbound(work: &Work<'_>, new: &PendingInbound, conversation: ConversationId) -> Result<Option<u64>> {
-    let written = work
-        .db
-        .prepare_cached(
-            "insert into inbox (shard, tenant, source, id, conversation, at_us, event)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict (tenant, id, source) do nothing",
-        )?
-        .execute(params![
-            work.shared.topology.shard(conversation),
-            new.tenant.as_str(),
-            new.source,
-            new.id,
-            conversation.to_bytes(),
-            new.at.as_microsecond(),
-            new.event
-        ])?;
-    Ok(if written == 1 { u64::try_from(work.db.last_insert_rowid()).ok() } else { None })
+fn insert_inbound(work: &mut Work<'_>, new: &PendingInbound, conversation: ConversationId) -> Result<Option<u64>> {
+    let row = work.last_row()? + 1;
+    let (tenant, key, at) = (new.tenant.as_str(), conversation.to_bytes(), new.at.as_microsecond());
+    let written =
+        work.hot.known.get(work.db, KNOWN)?.execute(params![tenant, new.event.id, new.event.source, row, key, at])?;
+    if written == 0 {
+        return Ok(None);
+    }
+    let shard = work.shared.topology.shard(conversation);
+    work.hot.waiting.get(work.db, WAITING)?.execute(params![row, shard, tenant, key, at, new.json])?;
+    let (tenant, event, bytes) = (new.tenant.clone(), Arc::clone(&new.event), new.json.len());
+    work.came(row, Held { shard, tenant, conversation, at: new.at, event, bytes });
+    Ok(Some(row))
+}
+
+/// Takes rows that are done out of what waits. One that is done already is no error.
+pub(super) fn applied(work: &mut Work<'_>, rows: &[u64]) -> Result<()> {
+    // The owner reads in order: most stand in one run.
+    for run in rows.chunk_by(|before, after| after.checked_sub(*before) == Some(1)) {
+        if let (Some(first), Some(last)) = (run.first(), run.last()) {
+            let between = params![i64::try_from(*first).unwrap_or(i64::MAX), i64::try_from(*last).unwrap_or(i64::MAX)];
+            let waited = work.hot.applied.get(work.db, APPLIED)?.execute(between)?;
+            work.done(*first, *last, waited as u64);
+        }
+    }
+    Ok(())
 }
 
 /// The open conversation that a thread joins.
@@ -137,8 +156,8 @@ fn joined(db: &Connection, tenant: &Tenant, join: &Join) -> Result<Option<Conver
 
 pub(super) fn inbox(db: &Connection, shards: &[u16], after: u64, limit: usize) -> Result<Vec<Inbound>> {
     let sql = format!(
-        "select row, shard, tenant, conversation, at_us, event from inbox
-         where event is not null and {OF_SHARDS} and row > ?2 order by row limit ?3"
+        "select row, shard, tenant, conversation, at_us, event from waiting
+         where {OF_SHARDS} and row > ?2 order by row limit ?3"
     );
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let limit = limit.min(PAGE_ROWS_MAX) as i64;
@@ -162,17 +181,55 @@ pub(super) fn inbox(db: &Connection, shards: &[u16], after: u64, limit: usize) -
     Ok(page)
 }
 
+/// The last number that a row of the inbox was given.
+pub(super) fn last_row(db: &Connection) -> Result<u64> {
+    db.query_row("select cast(value as integer) from meta where key = 'inbox_row'", [], |row| row.get(0))
+}
+
+/// How many rows of the inbox wait, and the last number that was given.
+pub(super) fn waits(db: &Connection) -> Result<(u64, u64)> {
+    Ok((db.query_row("select count(*) from waiting", [], |row| row.get(0))?, last_row(db)?))
+}
+
 pub(super) fn thread(db: &Connection, tenant: &Tenant, source: &str) -> Result<Option<ConversationId>> {
     db.prepare_cached("select conversation from thread where tenant = ?1 and source = ?2")?
         .query_row(params![tenant.as_str(), source], |row| row.get(0).map(ConversationId::from_bytes))
         .optional()
 }
 
-pub(super) fn insert_outgoing(db: &Connection, topology: Topology, key: &Key, range: (u64, u64)) -> Result<()> {
-    db.prepare_cached(
-        "insert into outbox (shard, tenant, conversation, first_seq, last_seq) values (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![topology.shard(key.1), key.0.as_str(), key.1.to_bytes(), range.0, range.1])?;
+/// A stretch of a conversation's log, for the outbox: its first and last number.
+pub(super) type Stretch = (Key, u64, u64);
+
+/// Rows of the outbox that one statement writes.
+const OUTGOING_AT_ONCE: usize = 16;
+
+/// Writes rows of the outbox, in order.
+pub(super) fn insert_outgoing(db: &Connection, topology: Topology, outgoing: &[Stretch]) -> Result<()> {
+    let sql = |rows: usize| {
+        let rows = vec!["(?, ?, ?, ?, ?)"; rows].join(", ");
+        format!("insert into outbox (shard, tenant, conversation, first_seq, last_seq) values {rows}")
+    };
+    let (mut many, mut one) = (None, None);
+    for chunk in outgoing.chunks(OUTGOING_AT_ONCE) {
+        // Numbers that are never used again cost something for each statement.
+        let (rows, statement) = if chunk.len() == OUTGOING_AT_ONCE { (chunk.len(), &mut many) } else { (1, &mut one) };
+        for part in chunk.chunks(rows) {
+            let statement = match statement {
+                Some(statement) => statement,
+                None => statement.insert(db.prepare_cached(&sql(rows))?),
+            };
+            let mut at = 1..;
+            for (key, first, last) in part {
+                let mut bind = |value: &dyn ToSql| statement.raw_bind_parameter(at.next().unwrap_or_default(), value);
+                bind(&topology.shard(key.1))?;
+                bind(&key.0.as_str())?;
+                bind(&key.1.to_bytes())?;
+                bind(first)?;
+                bind(last)?;
+            }
+            statement.raw_execute()?;
+        }
+    }
     Ok(())
 }
 
@@ -351,7 +408,7 @@ pub(super) fn forget_deliveries(
 
 pub(super) fn backlog(db: &Connection) -> Result<Backlog> {
     db.query_row(
-        "select (select count(*) from inbox where event is not null), (select count(*) from outbox),
+        "select (select count(*) from waiting), (select count(*) from outbox),
              (select count(*) from delivery where state < 2), (select count(*) from delivery where state = 3)",
         [],
         |row| Ok(Backlog { inbox: row.get(0)?, outbox: row.get(1)?, deliveries: row.get(2)?, dead: row.get(3)? }),

@@ -50,7 +50,7 @@ pub(super) fn set_topology(work: &Work<'_>, topology: Topology) -> Result<Said<(
         return conflict(format!("topology {} follows {}, not {}", now.version + 1, now.version, topology.version));
     }
     let count = |sql: &str| -> Result<u64> { work.db.query_row(sql, [], |row| row.get(0)) };
-    let waits = count("select count(*) from inbox where event is not null")? + count("select count(*) from outbox")?;
+    let waits = count("select count(*) from waiting")? + count("select count(*) from outbox")?;
     let held = count(&format!("select count(*) from lease where gateway is not null and until_ms > {NOW_MS}"))?;
     if waits + held > 0 {
         return conflict(format!("drain first: {waits} rows wait in inbox and outbox, {held} leases are held"));

@@ -31,6 +31,7 @@ use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
 use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
+use crate::waiting::Waiting;
 use crate::{
     Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
     DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
@@ -100,12 +101,14 @@ struct Shared {
     topology: Topology,
     outbox: bool,
     counters: Counters,
+    /// What waits in the inbox.
+    waiting: Waiting,
 }
 
 impl Shared {
     fn new(place: Place, topology: Topology, outbox: bool) -> Arc<Self> {
         let counters = Counters::new(place.path.display().to_string());
-        Arc::new(Self { place, topology, outbox, counters })
+        Arc::new(Self { place, topology, outbox, counters, waiting: Waiting::default() })
     }
 }
 
@@ -148,6 +151,8 @@ impl SqliteStore {
 
         let topology = leases::topology(&db).map_err(said)?;
         let shared = Shared::new(place, topology, options.outbox);
+        let (waiting, last) = flow::waits(&db).map_err(|error| fail::said(&error, &shared.place))?;
+        shared.waiting.begin(waiting, last);
         let threads = Threads::start(Some(db), readers, &shared).map_err(file_said)?;
         Ok(Self { shared, store_id, threads: Some(threads), _lock: Some(lock) })
     }
@@ -374,6 +379,9 @@ impl Store for SqliteStore {
     }
 
     fn inbox(&self, shards: &[u16], after: u64, limit: usize) -> Answer<'_, Vec<Inbound>> {
+        if let Some(page) = self.shared.waiting.page(shards, after, limit) {
+            return Box::pin(async { Ok(page) });
+        }
         let shards = shards.to_vec();
         self.ask(move |db| flow::inbox(db, &shards, after, limit))
     }

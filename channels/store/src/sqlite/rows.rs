@@ -145,29 +145,32 @@ pub(super) fn find(db: &Connection, tenant: &Tenant, source: &str, id: &str) -> 
     db.prepare_cached(&sql)?.query_row(params![tenant.as_str(), source, id], record).optional()
 }
 
-/// Writes a record under its `seq`; false when an event with its (tenant, source, id) is there already.
-pub(super) fn insert(db: &Connection, record: &Record, data: &str, extensions: Option<&str>) -> Result<bool> {
+pub(super) const INSERT: &str = "insert into log
+    (tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) on conflict (tenant, source, id) do nothing";
+
+/// Writes a record under its `seq` by [`INSERT`]; false when an event with its (tenant, source, id) is there already.
+pub(super) fn insert(
+    statement: &mut rusqlite::Statement<'_>,
+    record: &Record,
+    data: &str,
+    extensions: Option<&str>,
+) -> Result<bool> {
     let event = &record.event;
-    let written = db
-        .prepare_cached(
-            "insert into log
-             (tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) on conflict (tenant, source, id) do nothing",
-        )?
-        .execute(params![
-            record.tenant.as_str(),
-            record.conversation.to_bytes(),
-            record.seq,
-            record.epoch,
-            record.at.as_microsecond(),
-            event.type_name(),
-            event.source,
-            event.id,
-            event.subject,
-            event.time.as_microsecond(),
-            data,
-            extensions,
-        ])?;
+    let written = statement.execute(params![
+        record.tenant.as_str(),
+        record.conversation.to_bytes(),
+        record.seq,
+        record.epoch,
+        record.at.as_microsecond(),
+        event.type_name(),
+        event.source,
+        event.id,
+        event.subject,
+        event.time.as_microsecond(),
+        data,
+        extensions,
+    ])?;
     Ok(written == 1)
 }
 

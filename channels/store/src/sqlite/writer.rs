@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use ark_conversation::{ConversationState, Record};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
@@ -17,6 +17,7 @@ use crate::pending::{self, Also, AlsoDone, Pending, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 use crate::sqlite::fail::{self, is_of_one_job};
 use crate::sqlite::{Shared, flow, leases, persons, rows};
+use crate::waiting::{Change, Held};
 
 pub(super) type Reply<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
 pub(super) type Result<T> = rusqlite::Result<T>;
@@ -109,11 +110,13 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     heads: Heads,
     threads: Threads,
+    /// The last number of the inbox; none: to be read.
+    last_row: Option<u64>,
 }
 
 impl Writer {
     pub(super) fn new(db: Connection, shared: Arc<Shared>) -> Self {
-        Self { db, shared, heads: Heads::default(), threads: Threads::default() }
+        Self { db, shared, heads: Heads::default(), threads: Threads::default(), last_row: None }
     }
 
     /// Runs until every sender is gone and everything that waited is answered.
@@ -177,6 +180,8 @@ impl Writer {
                 // The transaction is rolled back; what was remembered of it is not in the log.
                 self.heads.clear();
                 self.threads.clear();
+                self.last_row = None;
+                self.shared.waiting.forget();
                 let error = fail::said(&error, &self.shared.place);
                 self.shared.counters.failed(&error);
                 Err(error)
@@ -191,19 +196,53 @@ impl Writer {
             shared: &self.shared,
             heads: &mut self.heads,
             threads: &mut self.threads,
+            last_row: &mut self.last_row,
+            hot: Hot::default(),
             dirty: Vec::new(),
             outgoing: Vec::new(),
+            sent: Vec::new(),
+            waiting: Vec::new(),
             events: 0,
         };
         for job in group {
             job.run(&mut work)?;
         }
         work.finish()?;
-        let events = work.events;
+        let (events, waiting) = (work.events, std::mem::take(&mut work.waiting));
+        drop(work);
         failpoint::at(Point::BeforeCommit);
         transaction.commit()?;
+        // Before anybody is answered, so that what was answered is seen.
+        self.shared.waiting.committed(waiting);
+        if !self.shared.waiting.knows()
+            && let Ok((waiting, last)) = flow::waits(&self.db)
+        {
+            self.shared.waiting.begin(waiting, last);
+        }
         Ok(events)
     }
+}
+
+/// A statement that runs for each of many rows of a transaction: looked up once.
+#[derive(Default)]
+pub(super) struct Statement<'a>(Option<CachedStatement<'a>>);
+
+impl<'a> Statement<'a> {
+    pub(super) fn get(&mut self, db: &'a Connection, sql: &str) -> Result<&mut CachedStatement<'a>> {
+        match &mut self.0 {
+            Some(statement) => Ok(statement),
+            none => Ok(none.insert(db.prepare_cached(sql)?)),
+        }
+    }
+}
+
+/// The statements of a message's road.
+#[derive(Default)]
+pub(super) struct Hot<'a> {
+    pub(super) known: Statement<'a>,
+    pub(super) waiting: Statement<'a>,
+    pub(super) applied: Statement<'a>,
+    log: Statement<'a>,
 }
 
 /// One transaction at work.
@@ -212,10 +251,16 @@ pub(super) struct Work<'a> {
     pub(super) shared: &'a Shared,
     pub(super) heads: &'a mut Heads,
     pub(super) threads: &'a mut Threads,
+    last_row: &'a mut Option<u64>,
+    pub(super) hot: Hot<'a>,
     /// Conversations whose rows must be written.
     dirty: Vec<Key>,
     /// Conversations with something for the outbox.
     outgoing: Vec<Key>,
+    /// Stretches that are full, for the outbox.
+    sent: Vec<flow::Stretch>,
+    /// What came into the inbox, and what is done.
+    waiting: Vec<Change>,
     /// Events written.
     events: u64,
 }
@@ -264,9 +309,7 @@ impl Work<'_> {
         if matches!(also, AlsoDone::Live { changed: false, .. }) {
             write.events.clear();
         }
-        for row in &write.applied {
-            self.db.prepare_cached("update inbox set event = null where row = ?1")?.execute(params![row])?;
-        }
+        flow::applied(self, &write.applied)?;
         let found = write.events.iter_mut().map(|pending| self.append(pending)).collect::<Result<_>>()?;
         let mut deliveries = 0;
         for delivery in &write.deliveries {
@@ -281,6 +324,25 @@ impl Work<'_> {
             }
         }
         Ok(Ok(AppendDone { found, deliveries, also }))
+    }
+
+    /// The last number that a row of the inbox was given.
+    pub(super) fn last_row(&mut self) -> Result<u64> {
+        match *self.last_row {
+            Some(row) => Ok(row),
+            None => Ok(*self.last_row.insert(flow::last_row(self.db)?)),
+        }
+    }
+
+    /// A row of the inbox is written under the next number.
+    pub(super) fn came(&mut self, row: u64, held: Held) {
+        *self.last_row = Some(row);
+        self.waiting.push(Change::Came(row, held));
+    }
+
+    /// These rows of the inbox are done; so many of them had been waiting.
+    pub(super) fn done(&mut self, first: u64, last: u64, waited: u64) {
+        self.waiting.push(Change::Done(first, last, waited));
     }
 
     /// Loads a conversation's head, when there is one; answers whether there is.
@@ -300,7 +362,8 @@ impl Work<'_> {
         self.knows(&key)?;
         let (last, epoch) = self.heads.get(&key).map_or((0, 1), |head| (head.state.last_seq, head.state.epoch));
         (record.seq, record.epoch) = (last + 1, epoch.max(pending.epoch));
-        if !rows::insert(self.db, record, &pending.data, pending.extensions.as_deref())? {
+        let insert = self.hot.log.get(self.db, rows::INSERT)?;
+        if !rows::insert(insert, record, &pending.data, pending.extensions.as_deref())? {
             let there = rows::find(self.db, &record.tenant, &record.event.source, &record.event.id)?;
             return Ok(Some(Box::new(there.ok_or(rusqlite::Error::QueryReturnedNoRows)?)));
         }
@@ -326,7 +389,7 @@ impl Work<'_> {
                 None => (record.seq, 0),
             };
             if count >= OUTBOX_ROW_EVENTS as u64 {
-                flow::insert_outgoing(self.db, self.shared.topology, &key, (first, record.seq - 1))?;
+                self.sent.push((key, first, record.seq - 1));
                 head.outgoing = Some((record.seq, record.seq));
             } else {
                 if count == 0 {
@@ -343,9 +406,15 @@ impl Work<'_> {
         let dirty = self.write_states()?;
         for key in std::mem::take(&mut self.outgoing) {
             let head = self.heads.get(&key).expect("what a transaction touched is remembered to its end");
-            if let Some(range) = head.outgoing.take() {
-                flow::insert_outgoing(self.db, self.shared.topology, &key, range)?;
+            if let Some((first, last)) = head.outgoing.take() {
+                self.sent.push((key, first, last));
             }
+        }
+        flow::insert_outgoing(self.db, self.shared.topology, &self.sent)?;
+        if let Some(Change::Came(row, _)) = self.waiting.iter().rev().find(|one| matches!(one, Change::Came(..))) {
+            self.db
+                .prepare_cached("update meta set value = ?1 where key = 'inbox_row'")?
+                .execute(params![row.to_string()])?;
         }
         for key in &dirty {
             self.heads.let_go_of_ended(key);
