@@ -1,4 +1,4 @@
-//! Adapters of others: a channel by the adapter standard's HTTP form (STANDARD.md).
+//! Adapters of others: a channel by the adapter standard's HTTP form (ADAPTERS.md).
 //!
 //! The adapter posts events to `/hooks/{account}/ark/v1/ingest`, signed (Standard Webhooks), one or a list of up to 256; they
 //! are answered when they are durable, one result for each. Messages of the house are posted to `{url}/ark/v1/events`,

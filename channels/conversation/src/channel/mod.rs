@@ -6,7 +6,7 @@
 //! wrong: it stores before it acknowledges, refuses addresses that are not the channel's ([`Hosts`]), checks and
 //! re-encodes pictures, keeps secrets, tokens and cursors, counts rates, tries again.
 //!
-//! The rules, which `STANDARD.md` states for adapters of every form and the conformance kit checks:
+//! The rules, which `ADAPTERS.md` states for adapters of every form and the conformance kit checks:
 //!
 //! - a request or frame is acknowledged only after what it brought is durable: the answer goes out with
 //!   [`Out::Ingest`], never before it;
