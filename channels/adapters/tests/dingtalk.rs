@@ -122,6 +122,8 @@ fn a_picture_that_is_late_is_shown_in_words_in_time_and_put_in_its_place_when_it
     assert_eq!(rig.wakes_in(), Some(4));
     let kept = ingest(rig.wake());
     assert!(words(&message(&kept.events[0]).parts[0]).contains("still being fetched"));
+    let Part::Unsupported { native_type, raw_ref, .. } = &message(&kept.events[0]).parts[0] else { panic!() };
+    assert_eq!((native_type.as_str(), raw_ref.as_deref()), ("picture", Some("dingtalk:d1")));
     let late = ingest(rig.give(In::Fetched { fetch: file, answer: Ok(media("image/png")) }));
     let Event::Edit(edit) = &late.events[0].event else { panic!("no edit") };
     assert_eq!(

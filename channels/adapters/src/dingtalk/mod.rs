@@ -452,8 +452,12 @@ impl DingTalk {
                 vec![unsupported(&kind, format!("[暂不支持的消息类型 Not shown here: {kind:.40}]"))]
             }
             Piece::File { kind, code, name, words } => {
-                let missing =
-                    Missing { kind, native_type: "file".to_owned(), native_ref: format!("dingtalk:{code}"), words };
+                let missing = Missing {
+                    kind,
+                    native_type: native_type(kind).to_owned(),
+                    native_ref: format!("dingtalk:{code}"),
+                    words,
+                };
                 if self.jobs.len() >= FETCHES_MAX {
                     return vec![missing.too_many()];
                 }
@@ -527,6 +531,16 @@ impl DingTalk {
             None => FetchFailure::Away(format!("messageFiles/download answered {status}")),
         };
         self.inbox.fetched(&mut self.base, now, fetch, Err(failure));
+    }
+}
+
+/// What DingTalk calls a message with such a file.
+const fn native_type(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Image => "picture",
+        FileKind::VoiceNote => "audio",
+        FileKind::Video => "video",
+        FileKind::File => "file",
     }
 }
 
