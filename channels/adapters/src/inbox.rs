@@ -5,7 +5,7 @@
 //! and acknowledged; when the file comes after all, an `ark.edit.v1` puts it in its place. A redelivery of a message that waits
 //! is answered with it and fetches nothing again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use ark_conversation::channel::{Ack, FetchFailure, FetchId, FileKind, Ingest, Out};
 use ark_conversation::event::{Edit, EditOp, Media, MessageIn, Part, Party, Window};
@@ -75,12 +75,21 @@ pub(crate) struct Arrived {
     pub(crate) thread: String,
     pub(crate) at: Timestamp,
     pub(crate) sender: Party,
+    /// What it says; none: it is no message, and only the events behind it are kept, in their place among the messages.
     pub(crate) slots: Vec<Slot>,
     pub(crate) reply_to: Option<String>,
     pub(crate) native_id: Option<String>,
     pub(crate) window: Option<Window>,
     /// Events that go with it, behind it.
     pub(crate) after: Vec<CloudEvent>,
+}
+
+impl Arrived {
+    /// Events of a thread that are no message: they wait behind its messages.
+    pub(crate) fn events((id, thread): (String, String), at: Timestamp, sender: Party, after: Vec<CloudEvent>) -> Self {
+        let slots = Vec::new();
+        Self { id, thread, at, sender, slots, reply_to: None, native_id: None, window: None, after }
+    }
 }
 
 /// How one delivery of it is answered.
@@ -193,22 +202,29 @@ impl Inbox {
         self.release(base, now);
     }
 
+    /// When the next message goes on without its files: of each thread only the first can.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        self.waiting.iter().map(|waiting| waiting.until).min()
+        let mut threads = HashSet::new();
+        let first = self.waiting.iter().filter(|waiting| threads.insert(waiting.message.thread.as_str()));
+        first.map(|waiting| waiting.until).min()
     }
 
     /// Lets go on what is whole or out of time and has no earlier one of its thread before it.
     fn release(&mut self, base: &mut Base, now: Timestamp) {
-        let mut index = 0;
-        while let Some(waiting) = self.waiting.get(index) {
+        let mut held = HashSet::new();
+        let mut go = Vec::new();
+        for (index, waiting) in self.waiting.iter().enumerate() {
+            let thread = waiting.message.thread.as_str();
             let whole = waiting.message.slots.iter().all(|slot| matches!(slot, Slot::Ready(_)));
-            let free = !self.waiting.iter().take(index).any(|other| other.message.thread == waiting.message.thread);
-            if free && (whole || waiting.until <= now) {
-                let waiting = self.waiting.remove(index).expect("it was just looked at");
-                self.keep(base, now, waiting.message, waiting.acks);
+            if (whole || waiting.until <= now) && !held.contains(thread) {
+                go.push(index);
             } else {
-                index += 1;
+                held.insert(thread);
             }
+        }
+        for (gone, index) in go.into_iter().enumerate() {
+            let waiting = self.waiting.remove(index - gone).expect("it was just looked at");
+            self.keep(base, now, waiting.message, waiting.acks);
         }
     }
 

@@ -176,7 +176,7 @@ fn manifest() -> Manifest {
         reply_window_s: Some(48 * 3_600),
         replies_per_window: Some(5),
     };
-    wire::manifest(("wecom-kf", "wecom_kf"), capabilities, &["wecom_external", "wechat_unionid"], limits)
+    wire::manifest(("wecom-kf", "wecom_kf"), capabilities, &["wecom_external"], limits)
 }
 
 /// What sending borrows of the channel.
@@ -463,7 +463,7 @@ impl WeCom {
                 let thread_event = ark_conversation::event::Thread { thread: thread.clone(), state, entry, window };
                 let mut events = vec![self.base.event(event_id.clone(), &thread, at, thread_event)];
                 if state == ark_conversation::event::ThreadState::Opened {
-                    events.extend(self.base.identity(now, (&event_id, &thread), vec![key]));
+                    events.extend(self.base.identity(now, (&event_id, &thread), vec![key.clone()]));
                 }
                 events
             }
@@ -475,7 +475,7 @@ impl WeCom {
                     native_id: Some(msgid),
                     reason: Some(reason),
                 };
-                vec![self.base.event(event_id, &thread, at, receipt)]
+                vec![self.base.event(event_id.clone(), &thread, at, receipt)]
             }
             Item::Recalled { msgid } => {
                 let edit = ark_conversation::event::Edit {
@@ -484,10 +484,11 @@ impl WeCom {
                     op: ark_conversation::event::EditOp::Recall,
                     parts: Vec::new(),
                 };
-                vec![self.base.event(event_id, &thread, at, edit)]
+                vec![self.base.event(event_id.clone(), &thread, at, edit)]
             }
         };
-        self.base.push(Out::Ingest(ingest(events, vec![acks])));
+        let arrived = Arrived::events((event_id, thread), at, customer(&key, None), events);
+        self.inbox.take(&mut self.base, now, arrived, acks, now + PATIENCE);
         true
     }
 

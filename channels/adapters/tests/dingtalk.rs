@@ -122,6 +122,8 @@ fn a_picture_that_is_late_is_shown_in_words_in_time_and_put_in_its_place_when_it
     assert_eq!(rig.wakes_in(), Some(4));
     let kept = ingest(rig.wake());
     assert!(words(&message(&kept.events[0]).parts[0]).contains("still being fetched"));
+    let Part::Unsupported { native_type, raw_ref, .. } = &message(&kept.events[0]).parts[0] else { panic!() };
+    assert_eq!((native_type.as_str(), raw_ref.as_deref()), ("picture", Some("dingtalk:d1")));
     let late = ingest(rig.give(In::Fetched { fetch: file, answer: Ok(media("image/png")) }));
     let Event::Edit(edit) = &late.events[0].event else { panic!("no edit") };
     assert_eq!(
@@ -147,6 +149,14 @@ fn a_file_at_a_foreign_address_is_not_fetched_and_its_message_is_kept() {
     );
     let asked = call(&rig.token("AT2")).0;
     assert!(words(&message(&ingest(rig.no_answer(asked)).events[0]).parts[0]).contains("could not be fetched"));
+    let outs = rig.request(signed(&robot("m3", json!({"msgtype": "audio", "content": {"downloadCode": "d3"}})))).1;
+    rig.answer(call(&outs).0, 401, json!({}));
+    let outs = rig.token("AT3");
+    assert_eq!(
+        ingest(rig.answer(call(&outs).0, 401, json!({}))).events[0].id,
+        "dingtalk:m3",
+        "a second refusal ends it"
+    );
 }
 
 #[test]
@@ -199,9 +209,15 @@ fn replies_go_by_the_sessions_webhook_while_it_lives_and_by_the_api_then() {
 #[test]
 fn a_webhook_on_a_foreign_host_is_never_called() {
     let mut rig = http();
-    let evil = robot("m1", json!({"sessionWebhook": "https://evil.example/robot"}));
-    let outs = rig.request(signed(&evil)).1;
-    assert!(outs.iter().any(|out| matches!(out, Out::Note(_))), "{outs:?}");
+    for url in [
+        "https://evil.example/robot",
+        "https://bucket.aliyuncs.com/robot",
+        "https://oapi.dingtalk.com.evil.example/robot",
+    ] {
+        let evil = robot("m1", json!({"sessionWebhook": url}));
+        let outs = rig.request(signed(&evil)).1;
+        assert!(outs.iter().any(|out| matches!(out, Out::Note(_))), "{outs:?}");
+    }
     rig.token("AT1");
     let (_, outs) = rig.send("u:user123", vec![Part::text("a")]);
     assert!(call(&outs).1.url.starts_with("https://api.dingtalk.com/"));

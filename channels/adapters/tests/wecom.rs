@@ -186,6 +186,23 @@ fn what_a_page_holds_is_translated_and_a_file_holds_its_page() {
 }
 
 #[test]
+fn a_recall_waits_behind_the_message_that_it_takes_back() {
+    let mut rig = rig();
+    let outs = called(&mut rig);
+    let picture = json!({"msgid": "f1", "open_kfid": KF, "external_userid": "wmUser", "send_time": NOW_S, "origin": 3,
+                         "msgtype": "image", "image": {"media_id": "M1"}});
+    let recall = event("e1", json!({"event_type": "user_recall_msg", "recall_msgid": "f1"}));
+    let outs = rig.answer(call(&outs).0, 200, page(json!([picture, recall]), "c1", 0));
+    assert_eq!(marks(&outs), [], "the picture is still on its way");
+    let outs = rig.give(In::Fetched { fetch: fetch(&outs).0, answer: Ok(media("image/jpeg")) });
+    let types: Vec<&str> = outs
+        .iter()
+        .filter_map(|out| if let Out::Ingest(one) = out { Some(one.events[0].type_name()) } else { None })
+        .collect();
+    assert_eq!(types, ["ark.message.in.v1", "ark.edit.v1"]);
+}
+
+#[test]
 fn answers_have_ids_of_our_own_and_a_state_that_allows_none_is_asked_for() {
     let mut rig = rig();
     let (_, outs) = rig.send("wk1:wmUser", vec![Part::text("您好")]);

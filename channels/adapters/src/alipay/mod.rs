@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use crate::base::{Base, Random, at_ms, customer};
 use crate::crypto::alipay::{Aes, SigningKey, VerifyingKey};
 use crate::fields::Fields;
-use crate::inbox::{Acks, Arrived, Inbox, Missing, Slot, ingest, text_slots, unsupported};
+use crate::inbox::{Acks, Arrived, Inbox, Missing, Slot, text_slots, unsupported};
 use crate::outbox::{Outbox, With};
 use crate::settings::{Account, Secrets, SettingsError, base as base_url, filled, read};
 use crate::tokens::Tokens;
@@ -362,9 +362,10 @@ impl Alipay {
         let change = Thread { thread: thread.to_owned(), state, entry: Some(entry), window };
         let mut events = vec![self.base.event(id.clone(), thread, at, change)];
         if state == ThreadState::Opened {
-            events.extend(self.base.identity(now, (&id, thread), vec![key]));
+            events.extend(self.base.identity(now, (&id, thread), vec![key.clone()]));
         }
-        self.base.push(Out::Ingest(ingest(events, vec![acks])));
+        let arrived = Arrived::events((id, thread.to_owned()), at, customer(&key, None), events);
+        self.inbox.take(&mut self.base, now, arrived, acks, now + PATIENCE);
         Ok(())
     }
 

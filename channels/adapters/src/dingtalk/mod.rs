@@ -91,11 +91,13 @@ macro_rules! with {
 /// Which of a file's two steps is under way.
 enum Download {
     Token { code: String, until: Timestamp },
-    Address { call: CallId, code: String, tries: u8 },
+    Address { call: CallId, code: String },
 }
 
 struct Job {
     step: Download,
+    /// Tokens that were refused for it.
+    refused: u8,
     kind: FileKind,
     name: Option<String>,
 }
@@ -420,7 +422,7 @@ impl DingTalk {
         if let (Some(url), Some(until)) = (&message.session_webhook, message.session_webhook_expired_time)
             && !self.sender.learn(&thread, url, at_ms(Some(until), now), staff.clone())
         {
-            self.base.note("a session's webhook is not on one of the channel's `hosts`; replies go by the API");
+            self.base.note("a session's webhook is not at `oapi`; replies go by the API");
         }
         let sender = customer(&key, message.sender_nick.as_deref());
         // A group is several people: none of them is the thread's own.
@@ -450,14 +452,18 @@ impl DingTalk {
                 vec![unsupported(&kind, format!("[暂不支持的消息类型 Not shown here: {kind:.40}]"))]
             }
             Piece::File { kind, code, name, words } => {
-                let missing =
-                    Missing { kind, native_type: "file".to_owned(), native_ref: format!("dingtalk:{code}"), words };
+                let missing = Missing {
+                    kind,
+                    native_type: native_type(kind).to_owned(),
+                    native_ref: format!("dingtalk:{code}"),
+                    words,
+                };
                 if self.jobs.len() >= FETCHES_MAX {
                     return vec![missing.too_many()];
                 }
                 let fetch = self.base.next_id();
                 let step = Download::Token { code, until: now + TOKEN_WAIT };
-                self.jobs.insert(fetch, Job { step, kind, name });
+                self.jobs.insert(fetch, Job { step, refused: 0, kind, name });
                 vec![Slot::Fetch(fetch, missing)]
             }
         }
@@ -473,7 +479,7 @@ impl DingTalk {
                 Some(token) => {
                     let code = std::mem::take(code);
                     let call = self.base.call(self.sender.download(&code, token));
-                    job.step = Download::Address { call, code, tries: 0 };
+                    job.step = Download::Address { call, code };
                 }
                 None if *until <= now => over.push(*fetch),
                 None => self.tokens.need(&mut self.base, now),
@@ -504,14 +510,14 @@ impl DingTalk {
         let mine = |job: &Job| matches!(job.step, Download::Address { call: mine, .. } if mine == call);
         let Some(fetch) = self.jobs.iter().find(|(_, job)| mine(job)).map(|(fetch, _)| *fetch) else { return };
         let Some(job) = self.jobs.remove(&fetch) else { return };
-        let Download::Address { code, tries, .. } = job.step else { return };
+        let Download::Address { code, .. } = job.step else { return };
         let status = answer.as_ref().map_or(0, |reply| reply.status);
-        if status == 401 && tries == 0 {
+        if status == 401 && job.refused == 0 {
             if let Some(token) = self.tokens.get(now).map(str::to_owned) {
                 self.tokens.refused(&mut self.base, now, &token);
             }
             let step = Download::Token { code, until: now + TOKEN_WAIT };
-            self.jobs.insert(fetch, Job { step, ..job });
+            self.jobs.insert(fetch, Job { step, refused: 1, kind: job.kind, name: job.name });
             return;
         }
         let url = answer.ok().and_then(|reply| wire::json(&reply)?["downloadUrl"].as_str().map(str::to_owned));
@@ -525,6 +531,16 @@ impl DingTalk {
             None => FetchFailure::Away(format!("messageFiles/download answered {status}")),
         };
         self.inbox.fetched(&mut self.base, now, fetch, Err(failure));
+    }
+}
+
+/// What DingTalk calls a message with such a file.
+const fn native_type(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Image => "picture",
+        FileKind::VoiceNote => "audio",
+        FileKind::Video => "video",
+        FileKind::File => "file",
     }
 }
 

@@ -43,9 +43,11 @@ impl Sender {
         Self { api, oapi, robot_code, cool_app_code, hosts, sessions: Recent::new(THREADS_MAX) }
     }
 
-    /// Remembers a session's webhook; false: its address is not one that may be called.
+    /// Remembers a session's webhook; false: its address is not one that may be called. It stands in a body that nobody signed, and
+    /// what agents write goes there: it must be at `oapi` itself, not only on one of the hosts that files come from.
     pub(super) fn learn(&mut self, thread: &str, url: &str, until: Timestamp, staff: Option<String>) -> bool {
-        let allowed = self.hosts.allow(url);
+        let at_home = url.strip_prefix(&self.oapi).is_some_and(|rest| rest.starts_with('/'));
+        let allowed = at_home && self.hosts.allow(url);
         if allowed {
             self.sessions.insert(thread.to_owned(), Session { url: url.to_owned(), until, staff });
         }

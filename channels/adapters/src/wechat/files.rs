@@ -113,7 +113,7 @@ impl Files {
         }
         for fetch in over {
             self.0.remove(&fetch);
-            inbox.fetched(base, now, fetch, Err(FetchFailure::Forbidden));
+            inbox.fetched(base, now, fetch, Err(FetchFailure::Away("no access token".to_owned())));
         }
     }
 

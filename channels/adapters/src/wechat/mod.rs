@@ -26,7 +26,7 @@ use crate::base::{Base, customer};
 use crate::crypto::container::{Envelope, OpenError};
 use crate::crypto::verify_sorted_sha1;
 use crate::fields::Fields;
-use crate::inbox::{Acks, Arrived, Inbox, Slot, ingest};
+use crate::inbox::{Acks, Arrived, Inbox, Slot};
 use crate::outbox::{Outbox, With};
 use crate::settings::{Account, Secret, Secrets, SettingsError, base as base_url, filled, read};
 use crate::tokens::{NoToken, Tokens};
@@ -396,7 +396,8 @@ impl WeChat {
                 if state == ark_conversation::event::ThreadState::Opened {
                     events.extend(self.base.identity(now, (&id, &thread), keys));
                 }
-                self.base.push(Out::Ingest(ingest(events, vec![acks])));
+                let arrived = Arrived::events((id, thread), at, customer(&key, None), events);
+                self.inbox.take(&mut self.base, now, arrived, acks, now + PATIENCE);
                 Ok(None)
             }
             Push::Message { content, window } => {
