@@ -702,7 +702,6 @@ impl Running {
         #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
         let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
         let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
-        let ratio = |name, help, value: f64| Sample { name, help, kind: gauge, label: None, value };
         let sip = switch.sip;
         let refused = sip.refused_draining
             + sip.refused_overloaded
@@ -733,40 +732,6 @@ impl Running {
                 switch.counters.persons_sought,
             ),
             sample("ark_prompts_missing_total", "Prompts that had no audio.", counter, switch.counters.prompts_missing),
-            sample("ark_media_legs", "RTP legs that are open now.", gauge, media.legs),
-            sample("ark_rtp_packets_received_total", "RTP packets received.", counter, media.rtp_in),
-            sample("ark_rtp_packets_sent_total", "RTP packets sent.", counter, media.rtp_out),
-            sample(
-                "ark_media_overloaded",
-                "1 while new calls get 503 since the media threads are at their limit.",
-                gauge,
-                u64::from(switch.media_load.overloaded),
-            ),
-            ratio("ark_media_busy_ratio", "CPU time of the busiest media thread in its share.", switch.media_load.busy),
-            ratio(
-                "ark_media_late_ratio",
-                "Frames sent 20 ms late or more, of those of the last second.",
-                switch.media_load.late,
-            ),
-            sample("ark_rtp_resyncs_total", "Times that media had to skip what was too late.", counter, media.resyncs),
-            sample(
-                "ark_recordings_failed",
-                "Recordings that failed or could not begin.",
-                counter,
-                media.recordings_failed,
-            ),
-            sample(
-                "ark_record_blocks_dropped_total",
-                "Blocks of recordings dropped since the disk was too far behind.",
-                counter,
-                media.record_blocks_dropped,
-            ),
-            sample(
-                "ark_record_blocks_waiting",
-                "Blocks of recordings that wait for the disk.",
-                gauge,
-                media.record_blocks_waiting,
-            ),
             sample("ark_store_events_total", "Events committed to the log.", counter, store.committed_events),
             sample("ark_store_failed_commits_total", "Commits that failed.", counter, store.failed_commits),
             sample("ark_log_retries_total", "Appends that were tried again.", counter, load(&log.retries)),
@@ -785,10 +750,51 @@ impl Running {
             sample("ark_relay_retries_total", "Times that the relay tried again.", counter, retries),
         ];
         samples.extend(self.conversations.samples().await);
+        samples.extend(media_samples(&media, switch.media_load));
         samples.extend(self.webhooks.samples().await);
         samples.extend(self.channels.samples());
         samples
     }
+}
+
+/// What the media engine counts, and how its threads fare.
+fn media_samples(media: &crate::media::metrics::Snapshot, load: crate::media::load::Load) -> Vec<Sample> {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
+    let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
+    let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
+    let ratio = |name, help, value: f64| Sample { name, help, kind: gauge, label: None, value };
+    vec![
+        sample("ark_media_legs", "RTP legs that are open now.", gauge, media.legs),
+        sample("ark_rtp_packets_received_total", "RTP packets received.", counter, media.rtp_in),
+        sample("ark_rtp_packets_sent_total", "RTP packets sent.", counter, media.rtp_out),
+        sample("ark_rtp_resyncs_total", "Times that media had to skip what was too late.", counter, media.resyncs),
+        sample(
+            "ark_media_overloaded",
+            "1 while new calls get 503 since the media threads are at their limit.",
+            gauge,
+            u64::from(load.overloaded),
+        ),
+        ratio("ark_media_busy_ratio", "CPU time of the busiest media thread in its share.", load.busy),
+        ratio("ark_media_late_ratio", "Frames sent 20 ms late or more, of those of the last second.", load.late),
+        sample(
+            "ark_recordings_failed_total",
+            "Recordings that failed or could not begin.",
+            counter,
+            media.recordings_failed,
+        ),
+        sample(
+            "ark_record_blocks_dropped_total",
+            "Blocks of recordings dropped since the disk was too far behind.",
+            counter,
+            media.record_blocks_dropped,
+        ),
+        sample(
+            "ark_record_blocks_waiting",
+            "Blocks of recordings that wait for the disk.",
+            gauge,
+            media.record_blocks_waiting,
+        ),
+    ]
 }
 
 impl Control for Running {

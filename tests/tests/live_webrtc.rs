@@ -482,7 +482,7 @@ fn a_page_without_a_microphone_listens_to_a_call_by_whep_and_goes() {
     ));
     assert_eq!(ended, 200);
     let gone = gateway.wait_for_event("call.ended", SOON);
-    assert_eq!(gone.all("call.ended", "leg"), ["3"], "the listener's leg alone");
+    assert_eq!(gone.all("call.ended", "leg"), ["L3"], "the listener's leg alone");
     let calls = gateway.ask("GET", "/api/v1/calls", None).json();
     assert_eq!(calls["calls"][0]["legs"].as_array().map(Vec::len), Some(2), "the talk goes on: {calls}");
     chen.hang_up();

@@ -1,8 +1,12 @@
-//! Calls with voice: prompts both ways and bridges, on one core, against the bare loop and a bare paced sender.
+//! Calls with voice: prompts both ways and bridges, of one codec and of two, on one core, against the bare loop and a bare paced sender.
 
 use std::{fmt, time::Duration};
 
-use ark_media::{codec, prompt::EncodedPrompt, sdp::Negotiated};
+use ark_media::{
+    codec::{self, CodecRef},
+    prompt::EncodedPrompt,
+    sdp::Negotiated,
+};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -11,12 +15,16 @@ use super::{
     kit::{self, BenchError, Cores, PACKETS_PER_SECOND, Table},
     traffic::{Seen, Traffic, bare_sender},
 };
-use crate::media::{Command, Engine, EngineConfig, Event, Leg, MediaPort, metrics::Snapshot, sys};
+use crate::media::{Command, Engine, EngineConfig, EngineHandle, Event, Leg, MediaPort, metrics::Snapshot, sys};
 
 /// Time for streams to settle before they are counted.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 /// Share of packets more than 20 ms late that a clean run may have beyond the bare sender's.
 const LATE_SHARE_MAX: f64 = 0.001;
+/// Resident memory that a call of G.711 may take, bytes.
+const RSS_PER_CALL_MAX: u64 = 16 * 1024;
+/// Two legs have a bridge.
+const LEGS_PER_BRIDGE: usize = 2;
 /// Ports of the bench's engine: clear of the ephemeral ones and of a gateway's usual range.
 const PORTS: std::ops::RangeInclusive<u16> = 10_000..=19_999;
 
@@ -29,6 +37,9 @@ pub struct Options {
     /// Bridged calls, two legs each (at most 2000)
     #[arg(long, default_value_t = 800)]
     pub bridges: usize,
+    /// Bridged calls whose sides speak PCMU and G.722 (at most 2000)
+    #[arg(long, default_value_t = 200)]
+    pub transcoded: usize,
     /// Seconds that are measured for each of baseline, prompts and bridges
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
@@ -83,6 +94,8 @@ pub struct Load {
     pub relayed_ms: Option<(f64, f64)>,
     /// Resident memory that a call added, bytes.
     pub rss_bytes_per_call: u64,
+    /// Resident memory that was left, beyond what there was before the first call, once all had ended, bytes.
+    pub rss_bytes_left: u64,
     /// Slots that the generator began more than 5 ms late: many of them, and the run says little.
     pub generator_late_slots: u64,
     /// Share of its core that the generator used, 0 to 1.
@@ -102,6 +115,8 @@ pub struct Report {
     pub prompts: Option<Load>,
     /// Bridged calls, one codec.
     pub bridges: Option<Load>,
+    /// Bridged calls, PCMU on one side and G.722 on the other.
+    pub transcoded: Option<Load>,
     /// Whether prompts were clean: under 0.1 % of packets more than 20 ms late beyond the bare sender.
     pub clean: bool,
     #[serde(skip)]
@@ -116,20 +131,22 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     let calls = options.calls.min(4_000);
     let bridges = options.bridges.min(2_000);
     let time = Duration::from_secs_f64(options.seconds.clamp(0.2, 120.0));
-    kit::need_files(2 * calls.max(2 * bridges) as u64 + 128)?;
+    let transcoded = options.transcoded.min(2_000);
+    kit::need_files(2 * calls.max(LEGS_PER_BRIDGE * bridges.max(transcoded)) as u64 + 128)?;
     let cores = Cores::take();
     let short = options.seconds.min(0.7);
     let floor = floor::run_on(cores, &floor::Options { calls: calls.max(1), seconds: short, json: false })?;
     // The machine's noise before and after what is measured: it changes by the second.
     let mut noise = baseline(cores, calls.max(1), time / 2)?;
-    let prompts = (calls > 0).then(|| load(cores, calls, 0, time)).transpose()?;
-    let bridged = (bridges > 0).then(|| load(cores, bridges, bridges, time)).transpose()?;
+    let prompts = (calls > 0).then(|| load(cores, Kind::Prompts, calls, time)).transpose()?;
+    let bridged = (bridges > 0).then(|| load(cores, Kind::Bridges, bridges, time)).transpose()?;
+    let translated = (transcoded > 0).then(|| load(cores, Kind::Transcoded, transcoded, time)).transpose()?;
     noise.merge(&baseline(cores, calls.max(1), time / 2)?);
     let baseline = lateness(&noise);
     let finish = |run: Run| summarize(&run, &floor, &baseline);
-    let (prompts, bridges) = (prompts.map(finish), bridged.map(finish));
+    let (prompts, bridges, transcoded) = (prompts.map(finish), bridged.map(finish), translated.map(finish));
     let clean = prompts.as_ref().is_none_or(|load| load.late_share_beyond_baseline < LATE_SHARE_MAX && load.lost == 0);
-    Ok(Report { cores, floor, baseline, prompts, bridges, clean, json: options.json })
+    Ok(Report { cores, floor, baseline, prompts, bridges, transcoded, clean, json: options.json })
 }
 
 fn wait(time: Duration) {
@@ -168,10 +185,27 @@ struct Run {
     after: Snapshot,
     time: Duration,
     rss_bytes: u64,
+    rss_left_bytes: u64,
 }
 
-fn negotiated(remote: std::net::SocketAddr) -> Negotiated {
-    let codec = codec::by_static_payload_type(0).expect("PCMU is in the table");
+/// What the calls of a run are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Prompts,
+    Bridges,
+    Transcoded,
+}
+
+impl Kind {
+    /// What the `index`th leg speaks. The generator's packets have PCMU's number; to a leg that agreed on G.722 under that
+    /// number their bytes are G.722.
+    fn codec(self, index: usize) -> CodecRef {
+        let number = if self == Self::Transcoded && !index.is_multiple_of(LEGS_PER_BRIDGE) { 9 } else { 0 };
+        codec::by_static_payload_type(number).expect("PCMU and G.722 are in the table")
+    }
+}
+
+fn negotiated(codec: CodecRef, remote: std::net::SocketAddr) -> Negotiated {
     Negotiated {
         dtmf_payload_type: Some(101),
         receive_dtmf_payload_type: Some(101),
@@ -198,8 +232,8 @@ fn prompt() -> std::sync::Arc<EncodedPrompt> {
     EncodedPrompt::encode(&pcm, codec, Duration::from_millis(20))
 }
 
-/// Brings up `calls` legs with a prompt each, or, with `bridges`, that many pairs of legs.
-fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Run, BenchError> {
+/// Brings up so many legs with a prompt each, or so many bridged pairs of legs.
+fn load(cores: Cores, kind: Kind, calls: usize, time: Duration) -> Result<Run, BenchError> {
     let mut traffic = Traffic::new()?;
     let (sender, events) = mpsc::channel::<Event>(8_192);
     let config = EngineConfig {
@@ -216,17 +250,17 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
     let own = std::process::id();
     let rss_before = kit::rss_bytes(own).map_err(BenchError::io("reading /proc/self/statm"))?;
     let mut legs: Vec<Leg> = Vec::new();
-    for index in 0..if bridges > 0 { 2 * bridges } else { calls } {
+    for index in 0..if kind == Kind::Prompts { calls } else { LEGS_PER_BRIDGE * calls } {
         let leg = patiently(|| handle.reserve()).map_err(refused)?;
-        let negotiated = negotiated(traffic.address(index)?);
+        let negotiated = negotiated(kind.codec(index), traffic.address(index)?);
         let start = Command::Start { negotiated, signalled_from: None, dtmf: Default::default() };
         patiently(|| handle.command(leg.id, start.clone())).map_err(refused)?;
         legs.push(leg);
     }
     for (index, leg) in legs.iter().enumerate() {
-        let command = if bridges == 0 {
+        let command = if kind == Kind::Prompts {
             Command::Play { id: 1, items: vec![prompt.clone()], barge_in: true, repeat: true }
-        } else if index % 2 == 0 {
+        } else if index.is_multiple_of(LEGS_PER_BRIDGE) {
             Command::Bridge { other: legs[index + 1].id }
         } else {
             continue;
@@ -243,6 +277,8 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
     let (after, ended) = (metrics.snapshot(), sys::monotonic_ns());
     let rss_after = kit::rss_bytes(own).map_err(BenchError::io("reading /proc/self/statm"))?;
     let seen = traffic.finish()?;
+    let rss_left =
+        end_all(&handle, &legs).and_then(|()| kit::rss_bytes(own).map_err(BenchError::io("reading memory")))?;
     drop(engine);
     drop(events);
     Ok(Run {
@@ -252,7 +288,23 @@ fn load(cores: Cores, calls: usize, bridges: usize, time: Duration) -> Result<Ru
         after,
         time: Duration::from_nanos(ended - began),
         rss_bytes: rss_after.saturating_sub(rss_before),
+        rss_left_bytes: rss_left.saturating_sub(rss_before),
     })
+}
+
+/// Ends every leg, and waits for it.
+fn end_all(handle: &EngineHandle, legs: &[Leg]) -> Result<(), BenchError> {
+    for leg in legs {
+        let refused = |error| BenchError::Failed(format!("a call of the bench cannot be ended: {error}"));
+        patiently(|| handle.command(leg.id, Command::Close)).map_err(refused)?;
+    }
+    for _ in 0..5_000 {
+        if handle.metrics().snapshot().legs == 0 {
+            return Ok(());
+        }
+        wait(Duration::from_millis(1));
+    }
+    Err(BenchError::Failed("calls of the bench do not end".to_owned()))
 }
 
 /// A bench brings up thousands of calls at once: the engine's bounded queue may be full for a moment.
@@ -289,6 +341,7 @@ fn summarize(run: &Run, floor: &floor::Report, baseline: &Lateness) -> Load {
         relayed_ms: (run.seen.relayed.count() > 0)
             .then(|| (run.seen.relayed.quantile_ms(0.5), run.seen.relayed.quantile_ms(0.99))),
         rss_bytes_per_call: run.rss_bytes / run.calls.max(1) as u64,
+        rss_bytes_left: run.rss_left_bytes,
         generator_late_slots: run.seen.late_slots,
         generator_core_share: run.seen.cpu_ns as f64 / run.seen.time_ns.max(1) as f64,
     }
@@ -319,12 +372,26 @@ fn load_rows(table: &mut Table, name: &str, load: &Load) {
             ),
         )
         .row("  lateness", late_line(&load.lateness))
-        .row("  beyond the bare sender", format!("{:.3} % of packets", load.late_share_beyond_baseline * 100.0))
+        .row(
+            "  beyond the bare sender",
+            format!(
+                "{:.3} % of packets more than 20 ms late (asked: under {:.1} %)",
+                load.late_share_beyond_baseline * 100.0,
+                LATE_SHARE_MAX * 100.0
+            ),
+        )
         .row("  lost / dropped / resyncs", format!("{} / {} / {}", load.lost, load.dropped, load.resyncs));
     if let Some((median, p99)) = load.relayed_ms {
         table.row("  phone to phone", format!("p50 {median:.2} ms, p99 {p99:.2} ms"));
     }
-    table.row("  memory", format!("{:.1} KiB resident/call", load.rss_bytes_per_call as f64 / 1024.0)).row(
+    let kib = |bytes: u64| bytes as f64 / 1024.0;
+    let memory = format!(
+        "{:.1} KiB resident/call (asked: at most {:.0}); {:.0} KiB left once all had ended",
+        kib(load.rss_bytes_per_call),
+        kib(RSS_PER_CALL_MAX),
+        kib(load.rss_bytes_left)
+    );
+    table.row("  memory", memory).row(
         "  generator",
         format!(
             "{:.0} % of its core, {} slots began more than 5 ms late",
@@ -353,6 +420,9 @@ impl fmt::Display for Report {
         if let Some(load) = &self.bridges {
             load_rows(&mut table, "bridges", load);
         }
+        if let Some(load) = &self.transcoded {
+            load_rows(&mut table, "transcoded bridges", load);
+        }
         let verdict = if self.clean { "yes" } else { "no" };
         table.row("clean", format!("{verdict} (no loss, under 0.1 % more than 20 ms late beyond the bare sender)"));
         write!(f, "{table}")
@@ -365,11 +435,15 @@ mod tests {
 
     #[test]
     fn a_small_run_measures_prompts_and_bridges_and_prints_units() {
-        let report = run(&Options { calls: 20, bridges: 5, seconds: 0.5, json: false }).unwrap();
+        let report = run(&Options { calls: 20, bridges: 5, transcoded: 5, seconds: 0.5, json: false }).unwrap();
         let (prompts, bridges) = (report.prompts.clone().unwrap(), report.bridges.clone().unwrap());
         assert!(prompts.lateness.packets > 200 && prompts.dropped == 0, "{prompts:?}");
         assert!(bridges.relayed_ms.is_some() && bridges.dropped == 0, "{bridges:?}");
+        let transcoded = report.transcoded.clone().unwrap();
+        assert!(transcoded.lateness.packets > 100 && transcoded.dropped == 0, "{transcoded:?}");
+        assert!(transcoded.cpu_us_per_packet > bridges.cpu_us_per_packet / 2.0, "{transcoded:?}");
         let text = report.to_string();
+        assert!(text.contains("asked: at most 16") && text.contains("asked: under 0.1 %"), "{text}");
         assert!(text.contains("us/packet") && text.contains("phone to phone"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&Report { json: true, ..report }.to_string()).unwrap();
         assert_eq!(json["prompts"]["calls"], 20);

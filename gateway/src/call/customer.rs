@@ -330,15 +330,16 @@ impl<M: MediaPort> Switch<M> {
         call.ring_until = None;
         call.customer.stage = Stage::Up;
         call.customer.answered = Some(now.mono);
+        let codec = agreed.codec;
         call.customer.agreed = Some(agreed.clone());
         self.counters.answered += 1;
         let signalled_from = call.customer.signalled_from;
         let dtmf = self.site.dtmf_of(&call.customer.trunk);
-        let start = Command::Start { negotiated: agreed.clone(), signalled_from, dtmf };
+        let start = Command::Start { negotiated: agreed, signalled_from, dtmf };
         self.tell_media(call.customer.media, start);
         self.log_answered(now, call, false);
         if call.record_call && self.config.announce_recording {
-            let (leg, codec) = (call.customer.media, agreed.codec);
+            let leg = call.customer.media;
             call.announcing = self.announce_recording(call, leg, codec);
         }
         if call.announcing.is_none() {

@@ -92,10 +92,9 @@ impl Writer {
         writer.packet(&head);
         writer.write_page(FIRST, 0, out);
         let mut tags = b"OpusTags".to_vec();
-        for text in ["ark"] {
-            tags.extend((text.len() as u32).to_le_bytes());
-            tags.extend(text.as_bytes());
-        }
+        // Who made it, and no comments.
+        tags.extend(3_u32.to_le_bytes());
+        tags.extend(b"ark");
         tags.extend(0_u32.to_le_bytes());
         writer.packet(&tags);
         writer.write_page(0, 0, out);
