@@ -41,16 +41,22 @@ const _: () = assert!(COMMIT_EVENTS_MAX + APPEND_EVENTS_MAX < HEADS_MAX / 2);
 
 impl Heads {
     pub(crate) fn get(&mut self, key: &Key) -> Option<&mut Head> {
-        if !self.young.contains_key(key) {
-            let head = self.old.remove(key)?;
+        if !self.old.is_empty()
+            && let Some(head) = self.old.remove(key)
+        {
             self.put(key.clone(), head);
         }
         self.young.get_mut(key)
     }
 
+    /// Remembers a head, in the place of what is remembered of its conversation.
     pub(crate) fn put(&mut self, key: Key, head: Head) {
         if self.young.len() >= HEADS_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
+        }
+        // What is older would come back.
+        if !self.old.is_empty() {
+            self.old.remove(&key);
         }
         self.young.insert(key, head);
     }
@@ -131,6 +137,10 @@ mod tests {
             assert!(heads.young.len() + heads.old.len() <= HEADS_MAX);
         }
         assert!(heads.get(&key(1)).is_none());
+        let newer = ConversationState { last_seq: 7, ..state };
+        let old = (0..3 * HEADS_MAX).map(key).find(|key| heads.old.contains_key(key)).expect("one is old");
+        heads.put(old.clone(), Head::new(newer));
+        assert_eq!(heads.get(&old).expect("it was put").state.last_seq, 7, "the newer one stays");
         heads.let_go_of_ended(&key(0));
         assert!(heads.get(&key(0)).is_some(), "it is open");
         let head = heads.get(&key(0)).expect("it is there");

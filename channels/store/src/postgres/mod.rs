@@ -8,7 +8,10 @@
 //!
 //! **Group commit.** What waits in a lane's queue is one transaction of a handful of statements (columns unnested into
 //! rows), sent one behind the other: two round trips and one flush of the database's log for up to 1,024 events.
-//! `COPY` was not taken: it has no `on conflict`, which is what tells duplicates and other gateways' writes.
+//! Duplicates and other gateways' writes are told by the unique keys as errors, and the group is done again without them:
+//! `on conflict do nothing` looks into each index twice and writes a word more to the database's log for each row
+//! (append_bench: 0.32 to 0.41 of a bare insert, 0.57 to 0.78 without). `COPY` was not taken: it needs a round trip of
+//! its own.
 //!
 //! **Several gateways.** Numbers are given optimistically and guarded by the log's unique keys (see `log`); leases are
 //! rows whose clock is the database's, held `for share` by every append under them, so that a claim waits for the

@@ -336,3 +336,46 @@ pub(super) async fn identity(link: &Link, road: &Road) -> Result<Identity> {
     };
     Ok(Identity { store_id: value("store_id").await?, topology })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::flow::message;
+    use crate::{Commit, Join, Store, kit};
+    use ark_conversation::ConversationId;
+
+    #[tokio::test]
+    async fn what_waited_and_what_was_known_is_so_after_the_inbox_was_divided() {
+        let Some(server) = kit::postgres("the division of the inbox") else { return };
+        let conversation = ConversationId::new(1, 1);
+        let of = |n| message("t1", n, conversation, Join::Begin);
+        let mut old = "create schema ark; set search_path to ark;
+            create table meta (key text primary key, value text not null);
+            insert into meta values ('store_id', 'abc'), ('layout', '3'), ('topology', '1'), ('shards', '64'),
+                ('probe', '0');"
+            .to_owned();
+        for script in &MIGRATIONS[..3] {
+            old.push_str(script);
+        }
+        for n in 1..=3 {
+            let event = of(n).event;
+            let json = if n == 2 { "null".to_owned() } else { format!("'{}'", serde_json::to_string(&event).unwrap()) };
+            let (source, id, key) = (&event.source, &event.id, u128::from_be_bytes(conversation.to_bytes()));
+            old.push_str(&format!(
+                "insert into inbox (shard, tenant, source, id, conversation, at_us, event)
+                 values (5, 'main', '{source}', '{id}', '\\x{key:032x}', {n}, {json});"
+            ));
+        }
+        server.sql(&old).unwrap();
+        let store = server.store("ark");
+        let rows = |page: &[crate::Inbound]| page.iter().map(|one| one.row).collect::<Vec<_>>();
+        let waiting = store.inbox(&[], 0, 10).await.unwrap();
+        assert_eq!((rows(&waiting), waiting[0].shard, &waiting[1].event), (vec![1, 3], 5, &of(3).event));
+        let known = store.ingest(of(2)).await.unwrap();
+        assert!(known.duplicate && known.row == 2 && known.conversation == conversation, "{known:?}");
+        let new = store.ingest(of(4)).await.unwrap();
+        assert!(new.row > 3 && !new.duplicate, "{new:?}");
+        store.commit(Commit { applied: vec![1, 3], ..Commit::default() }).await.unwrap();
+        assert_eq!(rows(&store.inbox(&[], 0, 10).await.unwrap()), [new.row]);
+    }
+}

@@ -13,8 +13,9 @@ use crate::sqlite::fail::{self, Place};
 /// index, while sources hold random Call-IDs and would touch a page of their own for each event (append_bench, minutes
 /// apart on a shared machine: 63 to 76k against 28 to 39k events/s, the bare insert alike).
 ///
-/// Rowid tables with separate unique indices and not `WITHOUT ROWID`, but for small rows that have one key: measured 28 to 33k against 8 to 10k rows/s (rows
-/// of 1 KB scattered over the key space make a B-tree of rows split everywhere).
+/// Rowid tables with separate unique indices and not `WITHOUT ROWID`: measured 28 to 33k against 8 to 10k rows/s (rows
+/// of 1 KB scattered over the key space make a B-tree of rows split everywhere). Small rows that have one key are the
+/// exception: one tree instead of two.
 const MIGRATIONS: &[&str] = &[
     "
     create table meta (

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ark_conversation::{ConversationState, Record};
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, params};
@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::failpoint::{self, Point};
 use crate::heads::{Head, Heads, Key, Threads};
 use crate::limits::{COMMIT_EVENTS_MAX, HEAD_CHANNELS_MAX, OUTBOX_ROW_EVENTS};
-use crate::pace::Pace;
+use crate::pace::{Pace, Patience};
 use crate::pending::{self, Also, AlsoDone, Pending, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 use crate::sqlite::fail::{self, is_of_one_job};
@@ -123,41 +123,30 @@ impl Writer {
     pub(super) fn run(mut self, jobs: &Receiver<Box<dyn Job>>) {
         let mut pace = Pace::default();
         while let Ok(first) = jobs.recv() {
-            let patience = pace.patience();
-            let mut events = first.weight();
-            let mut group = vec![first];
-            while events < COMMIT_EVENTS_MAX {
-                let job = match jobs.try_recv() {
-                    Ok(job) => job,
-                    Err(_) if pace.is_enough(group.len()) => break,
-                    // Whoever was answered a moment ago is about to come again: one commit for all of them.
-                    Err(_) => match jobs.recv_timeout(patience.left()) {
-                        Ok(job) => job,
-                        Err(_) => break,
-                    },
-                };
-                events += job.weight();
-                group.push(job);
-            }
-            self.shared.counters.taken(group.len());
-            let (jobs, begun) = (group.len(), Instant::now());
-            self.commit(group);
-            pace.committed(jobs, begun.elapsed());
+            let mut more = More { jobs, pace: &pace, patience: pace.patience(), waited: Duration::ZERO };
+            self.shared.counters.taken(1);
+            let begun = Instant::now();
+            let jobs = self.commit(vec![first], Some(&mut more));
+            let took = begun.elapsed().saturating_sub(more.waited);
+            pace.committed(jobs, took);
         }
     }
 
-    /// Commits a group and answers. When one job spoils it for the others, each is tried alone.
-    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
-        match self.transact(&mut group) {
+    /// Commits a group, and what comes while it is written, and answers; how many jobs that were. When one job spoils it
+    /// for the others, each is tried alone.
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>, more: Option<&mut More<'_>>) -> usize {
+        let outcome = self.transact(&mut group, more);
+        let jobs = group.len();
+        match outcome {
             Ok(()) => {
                 failpoint::at(Point::BeforeAnswer);
                 for job in group {
                     job.answer(Ok(()));
                 }
             }
-            Err(error) if group.len() > 1 && is_of_one_job(&error) => {
+            Err(error) if jobs > 1 && is_of_one_job(&error) => {
                 for job in group {
-                    self.commit(vec![job]);
+                    self.commit(vec![job], None);
                 }
             }
             Err(error) => {
@@ -166,12 +155,13 @@ impl Writer {
                 }
             }
         }
+        jobs
     }
 
     /// One transaction over a group: all of it is on the disk, or none.
-    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Said<()> {
+    fn transact(&mut self, group: &mut Vec<Box<dyn Job>>, more: Option<&mut More<'_>>) -> Said<()> {
         failpoint::at(Point::BeforeWrite);
-        match self.try_transact(group) {
+        match self.try_transact(group, more) {
             Ok(events) => {
                 self.shared.counters.committed(events);
                 Ok(())
@@ -189,7 +179,7 @@ impl Writer {
         }
     }
 
-    fn try_transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<u64> {
+    fn try_transact(&mut self, group: &mut Vec<Box<dyn Job>>, mut more: Option<&mut More<'_>>) -> Result<u64> {
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut work = Work {
             db: &transaction,
@@ -204,8 +194,18 @@ impl Writer {
             waiting: Vec::new(),
             events: 0,
         };
-        for job in group {
+        let (mut at, mut events) = (0, 0);
+        while let Some(job) = group.get_mut(at) {
             job.run(&mut work)?;
+            (at, events) = (at + 1, events + job.weight());
+            // What comes is written at once, while others are on their way.
+            if at == group.len()
+                && events < COMMIT_EVENTS_MAX
+                && let Some(next) = more.as_mut().and_then(|more| more.next(at))
+            {
+                self.shared.counters.taken(1);
+                group.push(next);
+            }
         }
         work.finish()?;
         let (events, waiting) = (work.events, std::mem::take(&mut work.waiting));
@@ -220,6 +220,32 @@ impl Writer {
             self.shared.waiting.begin(waiting, last);
         }
         Ok(events)
+    }
+}
+
+/// What comes while a group is written.
+struct More<'a> {
+    jobs: &'a Receiver<Box<dyn Job>>,
+    pace: &'a Pace,
+    patience: Patience,
+    /// How long nothing was there.
+    waited: Duration,
+}
+
+impl More<'_> {
+    /// The next job of a group of so many; none when it is to be committed.
+    fn next(&mut self, jobs: usize) -> Option<Box<dyn Job>> {
+        match self.jobs.try_recv() {
+            Ok(job) => Some(job),
+            Err(_) if self.pace.is_enough(jobs) => None,
+            // Whoever was answered a moment ago is about to come again: one commit for all of them.
+            Err(_) => {
+                let begun = Instant::now();
+                let job = self.jobs.recv_timeout(self.patience.left()).ok();
+                self.waited += begun.elapsed();
+                job
+            }
+        }
     }
 }
 
@@ -345,13 +371,20 @@ impl Work<'_> {
         self.waiting.push(Change::Done(first, last, waited));
     }
 
-    /// Loads a conversation's head, when there is one; answers whether there is.
+    /// Whether a conversation is in the log. Its head is remembered then.
     pub(super) fn knows(&mut self, key: &Key) -> Result<bool> {
-        if self.heads.get(key).is_none() {
-            let Some(state) = rows::state(self.db, &key.0, key.1)? else { return Ok(false) };
-            self.heads.put(key.clone(), Head::new(state));
+        Ok(self.last_seq(key)?.is_some())
+    }
+
+    /// The last number of a conversation that is in the log. Its head is remembered then.
+    fn last_seq(&mut self, key: &Key) -> Result<Option<u64>> {
+        if let Some(head) = self.heads.get(key) {
+            return Ok(Some(head.state.last_seq));
         }
-        Ok(true)
+        let Some(state) = rows::state(self.db, &key.0, key.1)? else { return Ok(None) };
+        let last = state.last_seq;
+        self.heads.put(key.clone(), Head::new(state));
+        Ok(Some(last))
     }
 
     /// Writes one event under the next number of its conversation; answers the record that is there when it is a
@@ -359,8 +392,8 @@ impl Work<'_> {
     fn append(&mut self, pending: &mut Pending) -> Result<Option<Box<Record>>> {
         let record = &mut pending.record;
         let key = (record.tenant.clone(), record.conversation);
-        self.knows(&key)?;
-        let (last, epoch) = self.heads.get(&key).map_or((0, 1), |head| (head.state.last_seq, head.state.epoch));
+        let last = self.last_seq(&key)?.unwrap_or(0);
+        let epoch = self.heads.get(&key).map_or(1, |head| head.state.epoch);
         (record.seq, record.epoch) = (last + 1, epoch.max(pending.epoch));
         let insert = self.hot.log.get(self.db, rows::INSERT)?;
         if !rows::insert(insert, record, &pending.data, pending.extensions.as_deref())? {
