@@ -758,7 +758,7 @@ impl Running {
 }
 
 /// What the media engine counts, and how its threads fare.
-fn media_samples(media: &crate::media::metrics::Snapshot, load: crate::media::load::Load) -> Vec<Sample> {
+fn media_samples(media: &media::metrics::Snapshot, load: media::load::Load) -> Vec<Sample> {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
     let sample = |name, help, kind, value: u64| Sample { name, help, kind, label: None, value: value as f64 };
     let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
