@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ark_conversation::event::{EraseReason, MessageOut};
 use ark_conversation::machine::{Delivery, Effect};
 use ark_conversation::source::ThreadSource;
-use ark_conversation::{CloudEvent, ConversationId, Hash, NewEvent, Tenant};
+use ark_conversation::{ConversationId, Hash, NewEvent, Tenant};
 use ark_store::limits::{DELIVERY_BYTES_MAX, DELIVERY_KEY_BYTES_MAX};
 use ark_store::{After, Commit, Inbound, NewDelivery, PersonOf};
 use jiff::Timestamp;
@@ -39,8 +39,8 @@ pub struct ParkedRow {
     pub at: Timestamp,
     /// Why no conversation takes it.
     pub reason: String,
-    /// The message.
-    pub event: CloudEvent,
+    /// The message, as it came: it may be that its data does not fit its type.
+    pub event: serde_json::Value,
 }
 
 /// An order to erase, to be carried out after its commit.
@@ -113,7 +113,8 @@ impl Batch {
 
     /// Takes a row out of the inbox that no conversation takes. False: it is too large for that.
     pub(super) fn park(&mut self, row: &Inbound, reason: String) -> bool {
-        let parked = ParkedRow { row: row.row, at: row.at, reason, event: row.event.clone() };
+        let Ok(event) = serde_json::to_value(&row.event) else { return false };
+        let parked = ParkedRow { row: row.row, at: row.at, reason, event };
         let Ok(body) = serde_json::to_value(&parked) else { return false };
         if body.to_string().len() > DELIVERY_BYTES_MAX {
             return false;

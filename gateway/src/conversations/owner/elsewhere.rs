@@ -12,7 +12,7 @@ use ark_conversation::event::OtherEvent;
 use ark_conversation::{CloudEvent, Event, EventId, source};
 use ark_store::{DeliveryState, Inbound, Join, NewDelivery, NewInbound, Store};
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::command::{Command, CommandError, Outcome};
 use super::ingest::{DESK, Ingest};
@@ -32,11 +32,14 @@ fn adapter(gateway: &str) -> String {
 
 /// Those who wait for another gateway's answer.
 #[derive(Default)]
-pub(super) struct Waiting(Mutex<HashMap<String, oneshot::Sender<Outcome>>>);
+pub(super) struct Waiting {
+    all: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
+    some: Notify,
+}
 
 impl Waiting {
     fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Outcome>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,6 +66,7 @@ pub(super) async fn ask(
             return Err(CommandError::Unavailable("too many commands wait for other gateways; try again".to_owned()));
         }
         all.insert(id.clone(), reply);
+        waiting.some.notify_one();
     }
     // With its own conversation as the one to begin, it goes there also when that has ended, or never was.
     let new = NewInbound { tenant, at: now, event, begin: conversation, join: Join::Conversation(conversation) };
@@ -127,6 +131,7 @@ pub(super) async fn fetch(store: Arc<dyn Store>, waiting: Arc<Waiting>, gateway:
             }
         }
         if waiting.all().is_empty() {
+            let _ = tokio::time::timeout(FORGET_AFTER, waiting.some.notified()).await;
             continue;
         }
         let Ok(found) = store.claim_deliveries(&adapter, &gateway, CLAIM, PAGE).await else { continue };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ark_conversation::event::{Event, MessageOut, PersonLinked};
 use ark_conversation::machine::{Commit as Decided, Conversation, Effect, Input, Policy};
-use ark_conversation::{NewEvent, PersonId, Record};
+use ark_conversation::{CloudEvent, NewEvent, PersonId, Record};
 use ark_store::{Committed, Erase, Inbound, NewIdentity, PersonOf, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
@@ -381,6 +381,7 @@ impl Owner {
     }
 
     fn park(&mut self, turn: &mut Turn, row: &Inbound, why: String) {
+        let why = unfit(&row.event.event).unwrap_or(why);
         tracing::warn!(conversation = %row.conversation, row = row.row, why, "a message was parked: no conversation takes it");
         if turn.batch().park(row, why) {
             self.work.in_flight.insert(row.row);
@@ -846,7 +847,11 @@ impl Owner {
                 }
             }
         }
-        match self.handle(&key, &right, (self.clock)(), Input::Inbound(parked.event)) {
+        let event: CloudEvent = match serde_json::from_value(parked.event) {
+            Ok(event) => event,
+            Err(error) => return Some(ark_store::Outcome::GiveUp { error: error.to_string() }),
+        };
+        match self.handle(&key, &right, (self.clock)(), Input::Inbound(event)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 self.machines.remove(&key);
@@ -881,6 +886,12 @@ async fn logged(
     }
     let found = store.read(&key.0, key.1, seq - 1, 1).await.map_err(Trouble::Store)?;
     Ok(found.first().and_then(|record| message(&record.event.event)))
+}
+
+/// Why an event of a known type was carried as an unknown one.
+fn unfit(event: &Event) -> Option<String> {
+    let Event::Other(other) = event else { return None };
+    Event::from_value(&other.type_name, other.data.clone()).err().map(|error| error.to_string())
 }
 
 /// The oldest commit, when it comes back; never, while there is none.
