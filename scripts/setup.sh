@@ -21,7 +21,7 @@ needed="cc:build-essential"
 useful=""
 case $want in
   run) useful="espeak-ng:espeak-ng" ;;
-  test) useful="espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl" ;;
+  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl" ;;
 esac
 
 packages=""
