@@ -438,7 +438,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_document_is_the_kept_one() {
+    fn the_openapi_document_is_the_kept_one() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openapi.json");
         let now = format!("{}\n", serde_json::to_string_pretty(&openapi()).unwrap());
         if std::env::var_os("UPDATE").is_some() {
