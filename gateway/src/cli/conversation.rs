@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ark_conversation::event::{Direction, EndedBy, PromptCause};
-use ark_conversation::{ConversationId, ConversationState, Event, LegPhase, Record};
+use ark_conversation::{ConversationId, ConversationState, Event, LegPhase, Owner, Record};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -175,6 +175,11 @@ fn phase(state: &ConversationState) -> &'static str {
     }
     if state.queue.is_some() {
         return "waiting";
+    }
+    match &state.owner {
+        Some(Owner::Agent(_)) => return "with an agent",
+        Some(Owner::Queue(_)) => return "waiting",
+        Some(Owner::Bot(_)) | None => {}
     }
     match state.customer().map(|leg| leg.phase) {
         Some(LegPhase::Ringing) => "ringing",
