@@ -113,6 +113,14 @@ pub(crate) struct With<'a, V> {
     pub(crate) vendor: &'a mut V,
 }
 
+/// [`With`] of a channel whose fields are called `base`, `tokens` and `sender`.
+macro_rules! with {
+    ($channel:ident) => {
+        $crate::outbox::With { base: &mut $channel.base, tokens: &mut $channel.tokens, vendor: &mut $channel.sender }
+    };
+}
+pub(crate) use with;
+
 impl Outbox {
     /// Begins to send. `merge`: the most characters in one text; neighbouring texts that fit in it become one.
     pub(crate) fn send<V: Vendor>(&mut self, mut with: With<'_, V>, now: Timestamp, out: Outbound, merge: usize) {

@@ -24,7 +24,7 @@ use crate::crypto::container::Envelope;
 use crate::fields::Fields;
 use crate::inbox::{Acks, Arrived, Inbox, ingest};
 use crate::limits::{KF_ACCOUNTS_MAX, KF_PAGE, TOKEN_WAIT};
-use crate::outbox::{Outbox, With};
+use crate::outbox::{Outbox, with};
 use crate::settings::{Account, Secret, Secrets, SettingsError, base as base_url, filled, read};
 use crate::tokens::Tokens;
 use crate::wechat::files::Files;
@@ -177,13 +177,6 @@ fn manifest() -> Manifest {
         replies_per_window: Some(5),
     };
     wire::manifest(("wecom-kf", "wecom_kf"), capabilities, &["wecom_external"], limits)
-}
-
-/// What sending borrows of the channel.
-macro_rules! with {
-    ($self:ident) => {
-        With { base: &mut $self.base, tokens: &mut $self.tokens, vendor: &mut $self.sender }
-    };
 }
 
 impl Channel for WeCom {

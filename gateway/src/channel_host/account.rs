@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::files::{Files, bytes_max};
 use super::limits::*;
 use super::socket::{self, Do};
-use super::wire::{Wire, pause};
+use super::wire::{NoFile, Wire, pause};
 use super::{Inlet, Live};
 
 /// Something that happened to an account.
@@ -474,14 +474,14 @@ async fn fetch_file(
     let mut attempt = 1;
     let bytes = loop {
         let why = match shared.wire.fetch(from.clone(), bytes_max).await {
-            Ok(None) => return Err(FetchFailure::Forbidden),
-            Ok(Some(reply)) if reply.status == 200 => break reply.body,
-            Ok(Some(reply)) if reply.status < 500 && reply.status != 429 => {
+            Ok(reply) if reply.status == 200 => break reply.body,
+            Ok(reply) if reply.status < 500 && reply.status != 429 => {
                 return Err(FetchFailure::Away(format!("status {}", reply.status)));
             }
-            Ok(Some(reply)) => format!("status {}", reply.status),
-            Err(why) if why.contains("length limit exceeded") => return Err(FetchFailure::TooLarge { bytes_max }),
-            Err(why) => why,
+            Ok(reply) => format!("status {}", reply.status),
+            Err(NoFile::Forbidden) => return Err(FetchFailure::Forbidden),
+            Err(NoFile::TooLong) => return Err(FetchFailure::TooLarge { bytes_max }),
+            Err(NoFile::Away(why)) => why,
         };
         if attempt >= FETCH_TRIES {
             return Err(FetchFailure::Away(why));

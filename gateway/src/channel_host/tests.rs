@@ -405,6 +405,14 @@ async fn files_are_fetched_checked_and_never_from_where_a_redirect_leads_astray(
 }
 
 #[tokio::test]
+async fn a_file_that_is_too_long_is_given_up_at_its_bound() {
+    let (base, _asked) = provider(vec![answer("200 OK", "", &[7; 11]), answer("200 OK", "", &[7; 10])]).await;
+    let wire = Wire::new(Hosts::new([base.clone()]));
+    assert!(matches!(wire.fetch(get(format!("{base}/1")), 10).await, Err(wire::NoFile::TooLong)));
+    assert_eq!(wire.fetch(get(format!("{base}/1")), 10).await.ok().map(|reply| reply.body.len()), Some(10));
+}
+
+#[tokio::test]
 async fn a_socket_is_opened_spoken_on_and_its_end_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ark_conversation::channel::{Body, Hosts, HttpCall, HttpFailure, HttpReply, Method, PartSource};
 use http::{HeaderName, HeaderValue, Request, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -29,6 +29,18 @@ enum Broken {
     Before(String),
     /// Something went out.
     After(String),
+    /// The answer is longer than it may be.
+    TooLong,
+}
+
+/// Why a file was not fetched this time.
+pub(super) enum NoFile {
+    /// An address is not one of the channel's.
+    Forbidden,
+    /// It is longer than it may be.
+    TooLong,
+    /// Anything else, in words.
+    Away(String),
 }
 
 impl From<Broken> for HttpFailure {
@@ -36,6 +48,7 @@ impl From<Broken> for HttpFailure {
         match broken {
             Broken::Before(why) => Self::NotSent(why),
             Broken::After(why) => Self::NoAnswer(why),
+            Broken::TooLong => Self::NoAnswer("the answer is too long".to_owned()),
         }
     }
 }
@@ -60,29 +73,31 @@ impl Wire {
     /// Fetches a file: as [`Self::call`], with a few redirects, each to an allowed host.
     ///
     /// # Errors
-    /// `Ok(None)`: an address is not one of the channel's.
-    pub(super) async fn fetch(&self, mut call: HttpCall, bytes_max: u64) -> Result<Option<HttpReply>, String> {
+    /// [`NoFile`]; an answer that is no success is none.
+    pub(super) async fn fetch(&self, mut call: HttpCall, bytes_max: u64) -> Result<HttpReply, NoFile> {
         let timeout = call.timeout.min(CALL_TIMEOUT_MAX);
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         for _ in 0..=REDIRECTS_MAX {
-            let Ok(place) = self.place(&call.url) else { return Ok(None) };
-            let (kind, body) = encode_small(&call.body)?;
+            let place = self.place(&call.url).map_err(|_| NoFile::Forbidden)?;
+            let (kind, body) = encode_small(&call.body).map_err(NoFile::Away)?;
             let send = self.send(&place, &call, kind, body, bytes_max);
             let reply = match tokio::time::timeout(timeout, send).await {
                 Ok(Ok(reply)) => reply,
-                Ok(Err(Broken::Before(why) | Broken::After(why))) => return Err(why),
-                Err(_) => return Err(format!("no answer within {} s", timeout.as_secs_f64())),
+                Ok(Err(Broken::Before(why) | Broken::After(why))) => return Err(NoFile::Away(why)),
+                Ok(Err(Broken::TooLong)) => return Err(NoFile::TooLong),
+                Err(_) => return Err(NoFile::Away(format!("no answer within {} s", timeout.as_secs_f64()))),
             };
             if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
-                return Ok(Some(reply));
+                return Ok(reply);
             }
-            let to = reply.header("location").ok_or("a redirect to nowhere")?;
+            let nowhere = || NoFile::Away("a redirect to nowhere".to_owned());
+            let to = reply.header("location").ok_or_else(nowhere)?;
             call.url = absolute(&place, to);
             // What authorises a call is for the host that it was made for.
             call.headers.retain(|(name, _)| !matches!(name.as_str(), "authorization" | "cookie"));
             (call.method, call.body) = (Method::Get, Body::Empty);
         }
-        Err("it was redirected too often".to_owned())
+        Err(NoFile::Away("it was redirected too often".to_owned()))
     }
 
     /// Opens a connection for a WebSocket.
@@ -173,7 +188,10 @@ impl Wire {
         let headers = answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), text(value)?)));
         let headers = headers.collect();
         let body = Limited::new(answer.into_body(), bytes_max).collect().await;
-        let body = body.map_err(|error| Broken::After(error.to_string()))?.to_bytes().to_vec();
+        let body = body.map_err(|error| {
+            if error.is::<LengthLimitError>() { Broken::TooLong } else { Broken::After(error.to_string()) }
+        })?;
+        let body = body.to_bytes().to_vec();
         if to.ready().await.is_ok() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = idle.entry(key(place)).or_default();
@@ -252,26 +270,7 @@ fn default_name(mime: &str) -> String {
 
 /// `application/x-www-form-urlencoded` (WHATWG URL).
 fn form(pairs: &[(String, String)]) -> String {
-    let mut text = String::new();
-    for (name, value) in pairs {
-        if !text.is_empty() {
-            text.push('&');
-        }
-        escape(&mut text, name);
-        text.push('=');
-        escape(&mut text, value);
-    }
-    text
-}
-
-fn escape(text: &mut String, value: &str) {
-    for byte in value.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => text.push(char::from(byte)),
-            b' ' => text.push('+'),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 /// How long to wait before the n-th further try: doubled each time, with jitter.

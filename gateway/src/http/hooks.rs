@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::Web;
@@ -17,7 +17,7 @@ use crate::channel_host::limits::{BODY_TIMEOUT, FILE_BYTES_MAX, LARGE_BODIES_MAX
 /// Where adapters bring files.
 const MEDIA_PATH: &str = "/ark/v1/media";
 
-/// Large bodies that are read now.
+/// Places for large bodies, held from their reading until they are kept.
 static LARGE: Semaphore = Semaphore::const_new(LARGE_BODIES_MAX);
 
 /// Answer of a hook to a request for its very path.
@@ -57,8 +57,8 @@ async fn ask(
     if host.manifest(&account).is_none() {
         return no_account().into_response();
     }
-    let body = match read_body(headers, &path, body).await {
-        Ok(body) => body,
+    let (body, _place) = match read_body(headers, &path, body).await {
+        Ok(read) => read,
         Err(refusal) => return refusal.into_response(),
     };
     let method = match *method {
@@ -75,15 +75,21 @@ async fn ask(
     host.ask(&account, request).await.map_or_else(|| no_account().into_response(), reply)
 }
 
-/// Reads a body: small ones as they come; large ones, which only files are, a few at a time.
-async fn read_body(headers: &HeaderMap, path: &str, body: Body) -> Result<Vec<u8>, ApiError> {
+/// Reads a body: small ones as they come; large ones, which only files are, a few at a time, for as long as the place with
+/// it is held.
+async fn read_body(
+    headers: &HeaderMap,
+    path: &str,
+    body: Body,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'static>>), ApiError> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let small = length.is_some_and(|length| length <= REQUEST_BYTES_MAX) || path != MEDIA_PATH;
-    let most = if small { REQUEST_BYTES_MAX } else { FILE_BYTES_MAX as usize };
-    let _place = if small { None } else { Some(LARGE.acquire().await) };
+    let most = if small { REQUEST_BYTES_MAX } else { usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX) };
+    let place = if small { None } else { LARGE.acquire().await.ok() };
     let slow = || ApiError::bad_request("the body did not come in time");
     let read = timeout(BODY_TIMEOUT, axum::body::to_bytes(body, most)).await.map_err(|_| slow())?;
-    read.map(|bytes| bytes.to_vec()).map_err(|_| ApiError::bad_request(format!("at most {most} bytes are read")))
+    read.map(|bytes| (bytes.to_vec(), place))
+        .map_err(|_| ApiError::bad_request(format!("at most {most} bytes are read")))
 }
 
 fn reply(reply: HttpReply) -> Response {
@@ -99,30 +105,7 @@ fn reply(reply: HttpReply) -> Response {
 
 /// The pairs of a query, decoded as `application/x-www-form-urlencoded` (WHATWG URL).
 fn read_query(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
-        .collect()
-}
-
-fn decode(text: &str) -> String {
-    let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
-    while let Some(byte) = bytes.get(at) {
-        let hex = |at: usize| bytes.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        match (byte, hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
-                at += 2;
-            }
-            (b'+', ..) => decoded.push(b' '),
-            (byte, ..) => decoded.push(*byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 #[cfg(test)]

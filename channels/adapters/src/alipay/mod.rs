@@ -25,7 +25,7 @@ use crate::base::{Base, Random, at_ms, customer};
 use crate::crypto::alipay::{Aes, SigningKey, VerifyingKey};
 use crate::fields::Fields;
 use crate::inbox::{Acks, Arrived, Inbox, Missing, Slot, text_slots, unsupported};
-use crate::outbox::{Outbox, With};
+use crate::outbox::{Outbox, with};
 use crate::settings::{Account, Secrets, SettingsError, base as base_url, filled, read};
 use crate::tokens::Tokens;
 use crate::wire;
@@ -156,13 +156,6 @@ fn manifest() -> Manifest {
     let limits =
         Limits { ack_deadline_ms: Some(5_000), out_per_s: None, reply_window_s: None, replies_per_window: None };
     wire::manifest(("alipay", "alipay"), capabilities, &["alipay_user"], limits)
-}
-
-/// What sending borrows of the channel.
-macro_rules! with {
-    ($self:ident) => {
-        With { base: &mut $self.base, tokens: &mut $self.tokens, vendor: &mut $self.sender }
-    };
 }
 
 impl Channel for Alipay {

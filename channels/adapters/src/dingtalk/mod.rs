@@ -25,7 +25,7 @@ use crate::crypto::container::{Envelope, OpenError};
 use crate::crypto::verify_dingtalk_robot;
 use crate::inbox::{Acks, Arrived, Inbox, Missing, Slot, text_slots, unsupported};
 use crate::limits::{FETCHES_MAX, REQUEST_BYTES_MAX, TOKEN_WAIT};
-use crate::outbox::{Outbox, With};
+use crate::outbox::{Outbox, with};
 use crate::settings::{Account, Secret, Secrets, SettingsError, base as base_url, filled, read};
 use crate::tokens::{NoToken, Tokens};
 use crate::wire;
@@ -79,13 +79,6 @@ fn api() -> String {
 
 fn oapi() -> String {
     "https://oapi.dingtalk.com".to_owned()
-}
-
-/// What sending borrows of the channel.
-macro_rules! with {
-    ($self:ident) => {
-        With { base: &mut $self.base, tokens: &mut $self.tokens, vendor: &mut $self.sender }
-    };
 }
 
 /// Which of a file's two steps is under way.

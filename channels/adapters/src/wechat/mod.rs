@@ -27,7 +27,7 @@ use crate::crypto::container::{Envelope, OpenError};
 use crate::crypto::verify_sorted_sha1;
 use crate::fields::Fields;
 use crate::inbox::{Acks, Arrived, Inbox, Slot};
-use crate::outbox::{Outbox, With};
+use crate::outbox::{Outbox, with};
 use crate::settings::{Account, Secret, Secrets, SettingsError, base as base_url, filled, read};
 use crate::tokens::{NoToken, Tokens};
 use crate::wire;
@@ -205,13 +205,6 @@ fn manifest(flavour: Flavour) -> Manifest {
         replies_per_window: Some(5),
     };
     wire::manifest(flavour.names(), capabilities, &["wechat_openid", "wechat_unionid"], limits)
-}
-
-/// What sending borrows of the channel.
-macro_rules! with {
-    ($self:ident) => {
-        With { base: &mut $self.base, tokens: &mut $self.tokens, vendor: &mut $self.sender }
-    };
 }
 
 impl Channel for WeChat {
