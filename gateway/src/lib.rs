@@ -20,6 +20,7 @@ pub mod phone;
 pub mod plans;
 mod priority;
 pub mod prompts;
+mod retry;
 pub mod serve;
 pub mod telemetry;
 pub mod webhooks;

@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::files::{Files, bytes_max};
 use super::limits::*;
 use super::socket::{self, Do};
-use super::wire::{NoFile, Wire, pause};
+use super::wire::{NoFile, Wire};
 use super::{Inlet, Live};
+use crate::retry::wait;
 
 /// Something that happened to an account.
 pub(super) enum Said {
@@ -486,7 +487,7 @@ async fn fetch_file(
         if attempt >= FETCH_TRIES {
             return Err(FetchFailure::Away(why));
         }
-        tokio::time::sleep(pause(attempt, RETRY_FIRST / 2, RETRY_MAX)).await;
+        tokio::time::sleep(wait(RETRY_FIRST / 2, RETRY_MAX, attempt, rand::random())).await;
         attempt += 1;
     };
     shared.files.keep(bytes, what, name).await

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::account::{Inputs, Said, Shared};
 use super::limits::*;
-use super::wire::pause;
+use crate::retry::wait;
 
 /// One account, as its messages see it.
 pub(super) struct Target {
@@ -123,11 +123,7 @@ async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Se
     let numbers = &target.shared.numbers;
     let (state, reason, native_id, settled) = match outcome {
         Outcome::Retry { code, after } if delivery.attempts < ATTEMPTS_MAX => {
-            let own = pause(delivery.attempts, RETRY_FIRST, RETRY_MAX);
-            return Settled::Retry {
-                error: code,
-                after: after.map_or(own, |after| after.max(Duration::from_millis(1))),
-            };
+            return Settled::Retry { error: code, after: until_next(after, delivery.attempts) };
         }
         Outcome::Accepted { native_id } => (ReceiptState::Accepted, None, native_id, Settled::Delivered),
         Outcome::Sent { native_id } => (ReceiptState::Sent, None, native_id, Settled::Delivered),
@@ -145,6 +141,11 @@ async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Se
             settled
         }
     }
+}
+
+/// How long a message waits for its next try: what the provider asks for, up to our own bound, since its thread waits behind it.
+fn until_next(asked: Option<Duration>, attempts: u32) -> Duration {
+    asked.map_or_else(|| wait(RETRY_FIRST, RETRY_MAX, attempts, rand::random()), |asked| asked.min(RETRY_MAX))
 }
 
 fn failed(code: &str, text: Option<String>) -> (ReceiptState, Option<ReceiptReason>, Option<String>, Settled) {
@@ -194,7 +195,7 @@ async fn receipt(
         match target.shared.inlet.take(&target.shared.who.tenant, receipt.clone()).await {
             Ok(_) => return Ok(()),
             Err(error) if attempt >= 5 => return Err(error),
-            Err(_) => tokio::time::sleep(pause(attempt, RETRY_FIRST, RETRY_MAX)).await,
+            Err(_) => tokio::time::sleep(wait(RETRY_FIRST, RETRY_MAX, attempt, rand::random())).await,
         }
         attempt += 1;
     }
@@ -207,7 +208,19 @@ async fn settle(store: &dyn Store, delivery: &Delivery, outcome: Settled) {
             Err(error) if attempt == 5 => {
                 tracing::error!(delivery = delivery.id, %error, "what came of a message could not be settled; it is tried again");
             }
-            Err(_) => tokio::time::sleep(pause(attempt, RETRY_FIRST, RETRY_MAX)).await,
+            Err(_) => tokio::time::sleep(wait(RETRY_FIRST, RETRY_MAX, attempt, rand::random())).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_cannot_ask_for_a_year() {
+        assert_eq!(until_next(Some(Duration::from_secs(7)), 1), Duration::from_secs(7));
+        assert_eq!(until_next(Some(Duration::from_secs(31_536_000)), 1), RETRY_MAX);
+        assert!(until_next(None, u32::MAX) <= RETRY_MAX);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ark_conversation::channel::{Body, Hosts, HttpCall, HttpFailure, HttpReply, Method, PartSource};
 use http::{HeaderName, HeaderValue, Request, header};
@@ -271,13 +271,6 @@ fn default_name(mime: &str) -> String {
 /// `application/x-www-form-urlencoded` (WHATWG URL).
 fn form(pairs: &[(String, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
-}
-
-/// How long to wait before the n-th further try: doubled each time, with jitter.
-pub(super) fn pause(attempt: u32, first: Duration, most: Duration) -> Duration {
-    let doubled =
-        first.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1).min(20)).unwrap_or(u32::MAX)).min(most);
-    doubled.mul_f64(rand::random_range(0.8..1.2))
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use ark_store::{Advance, Delivery, DeliveryState, NewDelivery, Outcome, Position
 use http::HeaderMap;
 use hyper::body::Bytes;
 use jiff::Timestamp;
-use rand::Rng as _;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -22,6 +21,7 @@ use super::limits::*;
 use super::reach::{Answer, Client, value};
 use super::sign::{Key, signature};
 use crate::http::mask;
+use crate::retry::wait;
 
 /// What a test may shorten; otherwise [`super::limits`].
 #[derive(Clone, Debug)]
@@ -391,7 +391,7 @@ impl Endpoint {
         if delivery.attempts >= self.bounds.attempts_max {
             return Outcome::GiveUp { error: format!("{error}, after {} attempts", delivery.attempts) };
         }
-        let own = wait(&self.bounds, delivery.attempts, rand::rng().random());
+        let own = wait(self.bounds.retry_first, self.bounds.retry_max, delivery.attempts, rand::random());
         let after = asked.map_or(own, |asked| asked.min(self.bounds.retry_max).max(own));
         Outcome::Retry { error, after }
     }
@@ -418,13 +418,6 @@ struct Read {
     more: bool,
     /// A transaction under way holds something back.
     held: bool,
-}
-
-/// Full jitter: any time up to a bound that doubles with each attempt, so that a receiver that comes back is not met by
-/// everything at once. `draw` is from 0 to 1.
-fn wait(bounds: &Bounds, attempts: u32, draw: f64) -> Duration {
-    let doubled = bounds.retry_first.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    doubled.min(bounds.retry_max).mul_f64(draw.clamp(0.0, 1.0))
 }
 
 /// Whether a type is wanted: one of the list, or below one (`ark.call` wants `ark.call.ringing.v1`); an empty list wants
@@ -478,14 +471,8 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_a_bound_and_are_drawn_from_all_of_it() {
-        let bounds = Bounds::default();
-        assert_eq!(wait(&bounds, 1, 1.0), RETRY_FIRST);
-        assert_eq!(wait(&bounds, 4, 1.0), RETRY_FIRST * 8);
-        assert_eq!(wait(&bounds, 4, 0.25), RETRY_FIRST * 2);
-        assert_eq!(wait(&bounds, 1, 0.0), Duration::ZERO);
-        assert_eq!(wait(&bounds, u32::MAX, 1.0), RETRY_MAX);
-        let most: Duration = (1..ATTEMPTS_MAX).map(|attempt| wait(&bounds, attempt, 1.0)).sum();
+    fn a_webhook_is_given_up_after_the_time_that_its_limit_says() {
+        let most: Duration = (1..ATTEMPTS_MAX).map(|attempt| wait(RETRY_FIRST, RETRY_MAX, attempt, 1.0)).sum();
         let hours = most.as_secs() / 3_600;
         assert!((26..27).contains(&hours), "{hours} hours at most, as the limit's words say");
     }

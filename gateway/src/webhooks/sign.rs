@@ -2,17 +2,18 @@
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use std::sync::Arc;
+
+use ark_channels::crypto::webhook::WebhookSecrets;
+use ark_channels::settings::Secret;
+use jiff::Timestamp;
 
 /// How a secret begins.
 const PREFIX: &str = "whsec_";
 
 /// A key that requests are signed with.
 #[derive(Clone)]
-pub struct Key(Vec<u8>);
+pub struct Key(Arc<WebhookSecrets>);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,22 +27,11 @@ impl Key {
     /// # Errors
     /// A sentence that says what is wrong with it, without the secret.
     pub fn parse(secret: &str) -> Result<Self, String> {
+        let wrong = "a webhook's secret is `whsec_` and the Base64 of 24 to 64 bytes";
         let help = "make one with: echo \"whsec_$(openssl rand -base64 32)\"";
-        let Some(text) = secret.trim().strip_prefix(PREFIX) else {
-            return Err(format!("a webhook's secret begins with `{PREFIX}`; {help}"));
-        };
-        let key = STANDARD.decode(text).map_err(|_| format!("what follows `{PREFIX}` is not Base64; {help}"))?;
-        if !(24..=64).contains(&key.len()) {
-            return Err(format!("a webhook's secret has 24 to 64 bytes, this one {}; {help}", key.len()));
-        }
-        Ok(Self(key))
-    }
-
-    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        mac.update(format!("{id}.{timestamp}.").as_bytes());
-        mac.update(body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        let begun = secret.trim().starts_with(PREFIX);
+        let key = WebhookSecrets::new(&[Secret::new(secret)]).ok().filter(|_| begun);
+        key.map(|key| Self(Arc::new(key))).ok_or_else(|| format!("{wrong}; {help}"))
     }
 }
 
@@ -49,7 +39,8 @@ impl Key {
 /// both are known here. `timestamp`: Unix seconds of this attempt.
 #[must_use]
 pub fn signature(keys: &[Key], id: &str, timestamp: i64, body: &[u8]) -> String {
-    keys.iter().map(|key| key.sign(id, timestamp, body)).collect::<Vec<_>>().join(" ")
+    let at = Timestamp::from_second(timestamp).unwrap_or_default();
+    keys.iter().map(|key| key.0.sign(id, at, body)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
