@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
-use ark_conversation::{ConversationId, LegId, Tenant};
+use ark_conversation::machine::Policy;
+use ark_conversation::{ConversationId, LegId, Owner, Tenant};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
@@ -163,7 +164,7 @@ impl Gateway {
         let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
-        let (conversations, owner) = start_owner((&store, &bus), &onward, site.as_ref(), &writer);
+        let (conversations, owner) = start_owner(&config, (&store, &bus), &onward, site.as_ref(), &writer);
         let (engine, media_events) = start_engine(&config)?;
         let plans =
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
@@ -305,7 +306,15 @@ fn start_engine(config: &Config) -> Result<(Engine, mpsc::Receiver<media::Event>
     Ok((engine, events))
 }
 
+/// What the site decides for its conversations.
+fn policy(config: &Config) -> Policy {
+    let queues = config.channel.iter().filter_map(|channel| Some((channel, channel.queue.clone()?)));
+    let openings = queues.map(|(channel, queue)| ((channel.kind.clone(), channel.name.clone()), Owner::Queue(queue)));
+    Policy { openings: openings.collect(), ..Policy::default() }
+}
+
 fn start_owner(
+    config: &Config,
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     onward: &Onward,
     site: Option<&SiteTasks>,
@@ -317,7 +326,7 @@ fn start_owner(
         bus: Arc::clone(bus),
         onward: onward.clone(),
         own,
-        policy: ark_conversation::machine::Policy::default(),
+        policy: policy(config),
         writer: writer.clone(),
         clock: Arc::new(jiff::Timestamp::now),
     })

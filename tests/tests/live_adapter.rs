@@ -69,8 +69,8 @@ fn start(at: SocketAddr, secrets: &TempDir) -> Gateway {
     std::fs::write(&secret, SECRET).expect("a temporary file");
     let mut setup = tone_site();
     setup.more = format!(
-        "[[channel]]\nname = \"shop\"\nkind = \"http\"\nsecrets = {{ secret = {{ file = {secret:?} }} }}\n\
-         settings = {{ url = \"http://{at}\" }}\n"
+        "[[channel]]\nname = \"shop\"\nkind = \"http\"\nqueue = \"parcels\"\nsecrets = {{ secret = {{ file = {secret:?} }} }}\n\
+         settings = {{ url = \"http://{at}\" }}\n\n[[queue]]\nname = \"parcels\"\noperators = []\n"
     );
     Gateway::start(&setup)
 }
@@ -114,6 +114,9 @@ fn a_customer_of_a_foreign_adapter_and_an_agent_write_to_each_other() {
     adapter.customer_writes("t1", "m2", "Order 1024.");
     let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 2);
     assert_eq!(texts(&messages), ["你好，我的快递在哪里？", "Order 1024."]);
+
+    let state = gateway.ask("GET", &format!("/api/v1/conversations/{id}"), None).json();
+    assert_eq!(state["owner"], "queue:parcels", "the channel's own queue: {state}");
 
     let answer = reply(&gateway, &id, "k1", "您好，正在为您查询。");
     assert!(answer.status < 300, "{}", answer.body);

@@ -585,6 +585,14 @@ impl Checker<'_> {
             {
                 self.error(&at("kind"), error, "docs/channels.md says what each kind needs");
             }
+            let known = |queue: &str| config.queue.iter().any(|one| one.name == queue);
+            if let Some(queue) = channel.queue.as_deref().filter(|queue| !known(queue)) {
+                let help = match nearest(queue, config.queue.iter().map(|queue| queue.name.as_str())) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "add a [[queue]] of this name".to_owned(),
+                };
+                self.error(&at("queue"), format!("there is no queue `{queue}`"), help);
+            }
         }
     }
 

@@ -643,6 +643,9 @@ pub struct Channel {
     pub name: String,
     /// What it is: `"http"` for an adapter of your own; `"dingtalk"`, `"wechat"`, `"wecom"`, `"alipay"`.
     pub kind: String,
+    /// The queue in which a customer waits who writes by it. Left out: `general`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
     /// Off: requests are answered 404 and nothing is sent; what is left for it waits.
     #[serde(default = "on")]
     pub enabled: bool,

@@ -1,5 +1,7 @@
 //! What the machine takes and gives.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
@@ -12,12 +14,15 @@ use crate::identity::{Assurance, IdentityKey};
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
 use crate::record::NewEvent;
+use crate::source::ThreadSource;
 
 /// What a house decides for all its conversations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Who owns a conversation that a customer opens by writing: a queue or a plan.
     pub opening: Owner,
+    /// The same for single accounts of channels, by adapter and account.
+    pub openings: BTreeMap<(String, String), Owner>,
     /// Where a customer goes whose agent vanished and who waited in no queue before.
     pub queue: String,
     /// How long an offer is open when nobody says so. At most [`crate::limits::OFFER_TTL_MAX`].
@@ -33,11 +38,20 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             opening: Owner::Queue("general".to_owned()),
+            openings: BTreeMap::new(),
             queue: "general".to_owned(),
             offer_ttl: SignedDuration::from_secs(30),
             wrap_up: SignedDuration::from_secs(300),
             fallback: Vec::new(),
         }
+    }
+}
+
+impl Policy {
+    /// Who owns a conversation that a customer opens by writing on this thread.
+    #[must_use]
+    pub fn opening_of(&self, thread: &ThreadSource) -> &Owner {
+        self.openings.get(&(thread.adapter.clone(), thread.account.clone())).unwrap_or(&self.opening)
     }
 }
 

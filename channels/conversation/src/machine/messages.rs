@@ -34,18 +34,18 @@ impl Conversation {
         }
         let receipt = match &mut event.event {
             Event::MessageIn(message) => {
-                self.open_for_customer(now);
+                self.open_for_customer(now, &thread);
                 self.wake(now, &event.source, &thread, Some(&message.sender));
                 None
             }
             Event::Thread(change) if change.state == ThreadState::Opened => {
-                self.open_for_customer(now);
+                self.open_for_customer(now, &thread);
                 self.wake(now, &event.source, &thread, None);
                 None
             }
             Event::Identity(identity) => {
                 if self.state.is_none() {
-                    self.open_for_customer(now);
+                    self.open_for_customer(now, &thread);
                 }
                 let link_token = identity.link_token.take();
                 let (keys, assurance) = (identity.keys.clone(), identity.assurance);
@@ -97,12 +97,12 @@ impl Conversation {
         Ok(thread)
     }
 
-    fn open_for_customer(&mut self, now: Timestamp) {
+    fn open_for_customer(&mut self, now: Timestamp, thread: &ThreadSource) {
         match &self.state {
             Some(state) if state.is_open() && state.session.is_some() => {}
             // A call that was written without sessions: its owner serves the thread too.
             Some(state) if state.is_open() => self.note_session(now),
-            _ => self.open_session(now, SessionOpenReason::Customer, self.policy.opening.clone()),
+            _ => self.open_session(now, SessionOpenReason::Customer, self.policy.opening_of(thread).clone()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod story;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -338,6 +339,21 @@ fn a_bot_speaks_while_it_owns_or_while_the_owner_lets_it() {
     let offer = house.offer(ben(), OfferMode::Warm);
     house.give(Input::Accept { by: ben(), offer, expected_epoch: 3 }).unwrap();
     assert_eq!(house.say(bot(), 4, "k3"), Err(Refused::NotOwner), "the invitation was Anna's");
+}
+
+#[test]
+fn an_account_may_have_a_queue_of_its_own() {
+    let parcels = Owner::Queue("parcels".to_owned());
+    let policy = Policy {
+        openings: BTreeMap::from([(("web".to_owned(), "parcels".to_owned()), parcels.clone())]),
+        ..Policy::default()
+    };
+    let of = |account: &str| {
+        let thread = source::thread(&Tenant::MAIN, "web", account, "visitor-1");
+        policy.opening_of(&thread.parse().unwrap()).clone()
+    };
+    assert_eq!(of("parcels"), parcels);
+    assert_eq!(of("shop"), Owner::Queue("general".to_owned()));
 }
 
 #[test]
