@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ark_tests::kit::{Answer, Gateway, Process, SOON, TempDir, request, root, tone_site};
+use ark_tests::{
+    kit::{Answer, Browser, Gateway, Process, SOON, TempDir, request, root, tone_site},
+    need,
+};
 use serde_json::{Value, json};
 
 const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -174,4 +177,35 @@ fn nothing_is_lost_or_doubled_when_adapter_and_gateway_are_killed() {
     let told = adapter.told(10);
     let told: Vec<_> = told.iter().filter_map(|event| event["data"]["parts"][0]["text"].as_str()).collect();
     assert_eq!(told, (0..10).map(|n| format!("r{n}")).collect::<Vec<_>>(), "each once and in order");
+}
+
+/// What the operator sees of it, in a real browser: words and no script, and nothing that only calls have.
+#[test]
+fn the_page_shows_a_chat_as_what_it_is() {
+    need!("live_adapter", "chromium");
+    let folder = TempDir::new("adapter");
+    let at = free_address();
+    let mut gateway = start(at, &folder);
+    let mut adapter = Adapter::start(at, gateway.web, &folder);
+    adapter.customer_writes("t1", "m1", "你好 <img src=x onerror=\"document.title='owned'\">");
+    let (id, _) = conversation_with(&mut gateway, "ark.message.in.v1", 1);
+    let token = std::fs::read_to_string(gateway.folder().join("data/ark.token")).expect("the gateway's token");
+    let browser = Browser::start(440.0);
+    let mut page = browser.open(&format!("http://{}/?token={}", gateway.web, token.trim()));
+    let item = format!("document.querySelector('[data-id=\"{id}\"]')");
+    page.wait_for(&format!("{item} && {item}.textContent.includes('http · shop')"), PATIENCE);
+    page.eval(&format!("{item}.click()"));
+    page.wait_for("document.querySelector('#timeline').textContent.includes('onerror')", PATIENCE);
+    page.wait_for("document.querySelector('#chips .wait') !== null", PATIENCE);
+    page.wait_for("/Customer|客户/.test(document.querySelector('#timeline').textContent)", PATIENCE);
+    assert_eq!(page.eval("document.querySelector('#hangup').hidden"), true, "there is no call to hang up");
+    assert_eq!(page.eval("document.querySelectorAll('#timeline img').length"), 0);
+    assert!(reply(&gateway, &id, "k1", "您好，正在为您查询。").status < 300);
+    adapter.told(1);
+    page.wait_for("document.querySelector('#timeline').textContent.includes('正在为您查询')", PATIENCE);
+    page.wait_for("document.querySelector('#chips .live') !== null", PATIENCE);
+    assert_ne!(page.eval("document.title"), "owned");
+    if let Some(folder) = std::env::var_os("ARK_SCREENSHOTS") {
+        page.screenshot(&std::path::Path::new(&folder).join("chat.png"));
+    }
 }

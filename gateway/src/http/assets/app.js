@@ -75,11 +75,19 @@ function nameOf(conversation) {
   if (!leg) return word("system");
   return (leg.direction === "inbound" ? leg.from : leg.to) || "?";
 }
+// The leg of a message, not of a call: what it came by is an adapter and an account, both in its source.
+const isMessage = (leg) => Boolean(leg && leg.medium && leg.medium !== "call");
+const channelOf = (leg) => leg.source.split("/").slice(3, 5).map(decodeURIComponent).join(" · ");
+// Something that can be hung up.
+const hasCall = (conversation) => conversation.legs.some((leg) => leg.phase !== "ended" && !isMessage(leg));
 function doing(conversation) {
   const call = state.calls.get(conversation.conversation);
   if (conversation.ended) return ["over", ""];
   if (conversation.bridged) return ["talking", "live"];
   if (conversation.queue) return ["waiting", "wait"];
+  const owner = conversation.owner || "";
+  if (owner.startsWith("agent:")) return ["talking", "live"];
+  if (owner.startsWith("queue:")) return ["waiting", "wait"];
   const leg = customer(conversation);
   if (leg && leg.phase === "held") return ["held", "wait"];
   if (leg && leg.phase === "ringing") return ["ringing", "wait"];
@@ -104,7 +112,7 @@ function item(conversation) {
   top.append(time);
   const plan = conversation.plan ? `${conversation.plan} · ` : "";
   const call = state.calls.get(conversation.conversation);
-  const place = call && call.plan_state ? `${plan}${call.plan_state}` : `${plan}${leg ? leg.to : ""}`;
+  const place = call && call.plan_state ? `${plan}${call.plan_state}` : `${plan}${!leg ? "" : isMessage(leg) ? channelOf(leg) : leg.to}`;
   const tail = conversation.ended ? span(conversation.started, conversation.ended) : word(what);
   button.append(top, element("span", "item-sub", `${place} · ${tail}`));
   button.addEventListener("click", () => select(conversation.conversation));
@@ -202,7 +210,7 @@ function drawRecord(record) {
     return;
   }
   const node = element("li", `line ${line.who}${line.minor ? " minor" : ""}`);
-  const who = { caller: "caller", ark: "ark", person: "person" }[line.who];
+  const who = line.name || { caller: "caller", ark: "ark", person: "person" }[line.who];
   const meta = element("span", "meta");
   if (who) meta.append(element("span", "", word(who)), " ");
   meta.append(element("time", "mono", clock(time)));
@@ -238,7 +246,7 @@ function drawStage() {
   const conversation = state.conversations.get(state.selected);
   $("welcome").hidden = Boolean(state.selected);
   $("timeline").hidden = !state.selected;
-  $("hangup").hidden = !conversation || Boolean(conversation.ended);
+  $("hangup").hidden = !conversation || Boolean(conversation.ended) || !hasCall(conversation);
   $("hangup").textContent = word(state.sure ? "hangupSure" : "hangup");
   $("back").hidden = !state.selected;
   for (const part of ["stage-head", "card-title", "details"]) $(part).hidden = !state.selected;
@@ -263,15 +271,18 @@ function drawStage() {
 }
 function drawDetails(conversation) {
   const leg = customer(conversation);
+  const plan = conversation.plan && `${conversation.plan} v${conversation.plan_version || "?"}`;
+  const way = isMessage(leg)
+    ? [["customer", leg.from], ["channel", channelOf(leg)]]
+    : leg && [["from", leg.from], ["to", leg.to], ["trunk", leg.trunk], ["codec", leg.codec], ["plan", plan]];
   const rows = leg
-    ? [["from", leg.from], ["to", leg.to], ["trunk", leg.trunk], ["codec", leg.codec], ["started", `${day(conversation.started)}`],
-      ["length", span(conversation.started, conversation.ended)], ["plan", conversation.plan && `${conversation.plan} v${conversation.plan_version || "?"}`],
+    ? [...way, ["started", `${day(conversation.started)}`], ["length", span(conversation.started, conversation.ended)],
       ["owner", conversation.owner], ["legs", String(conversation.legs.length)], ["id", conversation.conversation]]
     : [["id", conversation.conversation]];
   const nodes = [];
   for (const [name, value] of rows) {
     nodes.push(element("dt", "", word(name)));
-    const node = element("dd", ["id", "from", "to", "length", "started"].includes(name) ? "mono" : "", value || word("none"));
+    const node = element("dd", ["id", "from", "to", "customer", "length", "started"].includes(name) ? "mono" : "", value || word("none"));
     if (name === "length" && !conversation.ended) node.dataset.since = conversation.started;
     nodes.push(node);
   }

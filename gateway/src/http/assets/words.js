@@ -7,8 +7,8 @@ const WORDS = {
     howToKeys: "任何时候按 0 转人工。", details: "会话信息", callHere: "如何拨入", callBrowser: "从这个浏览器拨打", callOut: "外呼", callOutHint: "SIP 地址，或中继可达的号码；对方会听到第一条热线的流程。", call: "拨打",
     calling: "正在呼叫……", language: "EN", themeAuto: "跟随系统", themeLight: "浅色", themeDark: "深色", theme: "外观：", live: "实时", connecting: "正在连接", loading: "正在读取……",
     away: "与网关的连接断开，正在重连；期间的事件会补上。", refused: "网关不再接受此页面的登录，请用 ark serve 打印的链接重新打开。", failed: "没有做到：", none: "无",
-    from: "主叫", to: "被叫", started: "开始", length: "时长", plan: "流程", owner: "归属", id: "会话号", trunk: "线路", codec: "编码", legs: "通话方",
-    ringing: "振铃", active: "通话中", held: "保持", over: "已结束", waiting: "排队中", talking: "与人工通话", inPlan: "在流程中", system: "系统", noHotline: "还没有配置热线（[[hotline]]）。",
+    from: "主叫", to: "被叫", started: "开始", length: "时长", plan: "流程", owner: "归属", id: "会话号", trunk: "线路", codec: "编码", legs: "通话方", customer: "客户", channel: "渠道",
+    ringing: "振铃", active: "通话中", held: "保持", over: "已结束", waiting: "排队中", talking: "人工接待中", inPlan: "在流程中", system: "系统", noHotline: "还没有配置热线（[[hotline]]）。",
     download: "下载录音", recordingOf: "录音", ark: "方舟", caller: "来电人", person: "人工",
   },
   en: {
@@ -17,7 +17,7 @@ const WORDS = {
     howToKeys: "Press 0 at any time for a person.", details: "Conversation", callHere: "How to call in", callBrowser: "Call from this browser", callOut: "Call out", callOutHint: "A SIP address, or a number that a trunk carries; they hear the first hotline's plan.", call: "Call",
     calling: "Calling…", language: "中文", themeAuto: "System", themeLight: "Light", themeDark: "Dark", theme: "Theme: ", live: "Live", connecting: "Connecting", loading: "Loading…",
     away: "The connection to the gateway is lost; trying again. What happens meanwhile will be shown.", refused: "The gateway no longer knows this page: open the link that ark serve prints.", failed: "Not done: ", none: "none",
-    from: "From", to: "To", started: "Began", length: "Length", plan: "Plan", owner: "Owner", id: "Id", trunk: "Trunk", codec: "Codec", legs: "Legs",
+    from: "From", to: "To", started: "Began", length: "Length", plan: "Plan", owner: "Owner", id: "Id", trunk: "Trunk", codec: "Codec", legs: "Legs", customer: "Customer", channel: "Channel",
     ringing: "ringing", active: "talking", held: "on hold", over: "ended", waiting: "waiting", talking: "with a person", inPlan: "in the plan", system: "System", noHotline: "No [[hotline]] is configured yet.",
     download: "Download", recordingOf: "Recording", ark: "Ark", caller: "Caller", person: "Person",
   },
@@ -30,6 +30,8 @@ const TERMS = {
     transport_lost: "连接断开", no_codec: "没有共同的编码", overload: "网关已满", shutdown: "网关停止", failed: "失败", end: "播完", barge_in: "被按键打断", stopped: "已停止", complete: "收齐", invalid: "无效按键",
     silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
     remote: "对方", ark: "方舟", voicemail: "留言", call: "通话录音", listen: "监听", whisper: "耳语指导坐席", barge: "插话", take_over: "接管通话",
+    receipt_accepted: "渠道已收下", receipt_sent: "已发出", receipt_delivered: "已送达", receipt_read: "已读", receipt_failed: "消息没有送到", receipt_expired: "消息已过期", receipt_recalled: "消息已撤回",
+    outcome_unknown: "是否送达未知，重发前请先向客户确认", window_closed: "渠道回复窗口已关闭", blocked: "客户不再接收",
   },
   en: {
     hangup: "hung up", cancelled: "given up before it was answered", rejected: "refused", busy: "busy", no_answer: "no answer", unreachable: "cannot be reached", no_ack: "the answer was never acknowledged",
@@ -38,6 +40,8 @@ const TERMS = {
     abandoned: "the caller hung up", left: "by choice", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
     remote: "the other side", ark: "Ark", voicemail: "message", call: "call recording", listen: "listens", whisper: "whispers to the agent", barge: "joins in",
     take_over: "takes over",
+    receipt_accepted: "taken by the channel", receipt_sent: "sent", receipt_delivered: "delivered", receipt_read: "read", receipt_failed: "The message did not arrive", receipt_expired: "The message expired",
+    receipt_recalled: "taken back", outcome_unknown: "whether it arrived is not known; ask the customer before you send it again", window_closed: "the channel's reply window is closed", blocked: "the customer takes no more",
   },
 };
 
@@ -121,11 +125,15 @@ function describe(lang, type, data) {
     case "ark.plan.rolled_back.v1": return say(`流程 ${data.plan} 回到第 ${data.version} 版`, `Plan ${data.plan} is back at version ${data.version}`, { tone: "wait" });
     case "ark.plan.refused.v1": return say(`流程 ${data.plan} 未通过：${data.reason}`, `Plan ${data.plan} was refused: ${data.reason}`, { tone: "late" });
     case "ark.log.gap.v1": return say(`缺少 ${data.dropped_events} 条事件：${data.reason}`, `${data.dropped_events} events are missing: ${data.reason}`, { tone: "late" });
-    case "ark.message.in.v1": return { who: "caller", text: partsInWords(zh, data.parts) };
+    case "ark.message.in.v1": return { who: "caller", name: "customer", text: partsInWords(zh, data.parts) };
     case "ark.message.out.v1": return { who: "person", text: partsInWords(zh, data.parts) };
     case "ark.message.rerouted.v1": return say("消息改由另一渠道发送", "The message goes by another way", { minor: true });
     case "ark.edit.v1": return say("消息已修改或撤回", "A message was changed or taken back", { minor: true });
-    case "ark.receipt.v1": return say(`回执：${data.state}`, `Receipt: ${data.state}`, { minor: true });
+    case "ark.receipt.v1": {
+      const why = data.reason ? `：${term(data.reason.code)}` : "";
+      const text = `${term(`receipt_${data.state}`)}${zh ? why : why.replace("：", ": ")}`;
+      return say(text, text, data.state === "failed" || data.state === "expired" ? { tone: "late" } : { minor: true });
+    }
     case "ark.typing.v1": return say("正在输入", "Typing", { minor: true });
     case "ark.thread.v1": return say("会话线程有变化", "The thread changed", { minor: true });
     case "ark.call.v1": return say("渠道里的通话", "A call within the channel", { minor: true });
