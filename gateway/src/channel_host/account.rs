@@ -360,7 +360,7 @@ impl Account {
     fn need_token(&mut self, name: &'static str, stale: Option<&str>) -> Option<In> {
         if let Some(token) = self.tokens.get(name)
             && stale.is_none_or(|stale| stale != token.value)
-            && token.expires_at > Timestamp::now()
+            && token.expires_at.duration_since(Timestamp::now()) > TOKEN_LEFT_MIN
         {
             return Some(In::Token { name, token: token.clone() });
         }

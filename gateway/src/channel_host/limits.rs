@@ -62,6 +62,8 @@ pub const RETRY_FIRST: Duration = Duration::from_secs(2);
 pub const RETRY_MAX: Duration = Duration::from_secs(600);
 /// Tries before a message is given up: about six hours.
 pub const ATTEMPTS_MAX: u32 = 40;
+/// A token that ends sooner is fetched anew: machines do not use one that is about to end.
+pub const TOKEN_LEFT_MIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// How long the end of the process waits for what is under way.
 pub const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long a machine's saved cursor may be.

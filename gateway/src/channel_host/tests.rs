@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ark_conversation::channel::{
     Ack, Body, Capabilities, Capability, Dedup, FetchFailure, FileKind, Frame, HttpCall, HttpFailure, IdentityCaps, In,
-    InboundId, Ingest, Limits, Method, Ordering as Order, Out, Outcome, Transport, TransportMode,
+    InboundId, Ingest, Limits, Method, Ordering as Order, Out, Outcome, Token, Transport, TransportMode,
 };
 use ark_conversation::event::{Identity as Known, MessageOut, Part, Party, PartyRole, ReceiptState};
 use ark_conversation::{ConversationId, Event, IdentityKey, Pii, source};
@@ -410,6 +410,44 @@ async fn a_file_that_is_too_long_is_given_up_at_its_bound() {
     let wire = Wire::new(Hosts::new([base.clone()]));
     assert!(matches!(wire.fetch(get(format!("{base}/1")), 10).await, Err(wire::NoFile::TooLong)));
     assert_eq!(wire.fetch(get(format!("{base}/1")), 10).await.ok().map(|reply| reply.body.len()), Some(10));
+}
+
+#[tokio::test]
+async fn a_token_is_shared_until_it_is_about_to_end_or_was_refused() {
+    fn ask(input: &In) -> Vec<Out> {
+        let In::HttpRequest { request, http } = input else { return Vec::new() };
+        let text = String::from_utf8(http.body.clone()).unwrap();
+        let out = match text.split_once(' ') {
+            Some(("have", seconds)) => {
+                let expires_at = Timestamp::now() + jiff::SignedDuration::from_secs(seconds.parse().unwrap());
+                Out::Token { name: "t", token: Token { value: seconds.to_owned(), expires_at } }
+            }
+            Some((_, stale)) => Out::NeedToken { name: "t", stale: Some(stale.to_owned()) },
+            None => Out::NeedToken { name: "t", stale: None },
+        };
+        vec![out, Out::HttpReply { request: *request, reply: HttpReply::text(202, "") }]
+    }
+    let mut site = Site::start(ask, Hosts::default());
+    // What is asked, and whether it is to be fetched.
+    let steps = [
+        ("need", true),
+        ("need", false),
+        ("have 59", false),
+        ("need", true),
+        ("have 3600", false),
+        ("need", false),
+        ("refused 59", false),
+        ("refused 3600", true),
+    ];
+    for (ask, fetch) in steps {
+        site.host.ask("shop", hook(ask)).await.unwrap();
+        site.hear(|input| matches!(input, In::HttpRequest { .. }).then_some(())).await;
+        let mut fetched = false;
+        while let Ok(input) = site.heard.try_recv() {
+            fetched |= matches!(input, In::RefreshToken { .. });
+        }
+        assert_eq!(fetched, fetch, "{ask}");
+    }
 }
 
 #[tokio::test]
