@@ -16,7 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ark::media::{Command, EngineConfig, Event, Full, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, metrics::Drop};
+use ark::media::{
+    Command, EngineConfig, Event, Full, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordOf, metrics::Drop,
+};
 use ark_media::{dtmf::Digit, quality::Quality, sdp::Direction};
 use peer::{Heard, Rig, codec, config, share_at, tone, tone_at, until};
 
@@ -268,7 +270,13 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     rig.handle
         .command(
             leg.id,
-            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+            Command::RecordStart {
+                of: RecordOf::Call,
+                path: path.clone(),
+                how: RecordAs::default(),
+                limit: None,
+                silence: None,
+            },
         )
         .unwrap();
     rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 75))], false);
@@ -281,7 +289,7 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     for _ in 0..8 {
         peer.hear();
     }
-    rig.handle.command(leg.id, Command::RecordStop).unwrap();
+    rig.handle.command(leg.id, Command::RecordStop { of: RecordOf::Call }).unwrap();
     let (duration, bytes, cause) = rig.wait(|event| match event {
         Event::Recorded { duration, bytes, cause, path: recorded, .. } if *recorded == path => {
             Some((*duration, *bytes, *cause))
@@ -325,7 +333,13 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
     rig.handle
         .command(
             leg.id,
-            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+            Command::RecordStart {
+                of: RecordOf::Call,
+                path: path.clone(),
+                how: RecordAs::default(),
+                limit: None,
+                silence: None,
+            },
         )
         .unwrap();
     // Ten frames of tone, ten of silence, and so on for four seconds.
@@ -342,7 +356,7 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
             peer.say(said);
         }
     }
-    rig.handle.command(leg.id, Command::RecordStop).unwrap();
+    rig.handle.command(leg.id, Command::RecordStop { of: RecordOf::Call }).unwrap();
     rig.wait(|event| matches!(event, Event::Recorded { .. }).then_some(()));
     let [left, right] = read_wav(&path);
     let (caller, ark) = (onsets(&left), onsets(&right));
@@ -361,7 +375,12 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     let mut record = |name: &str, limit: Option<u64>, silence: Option<u64>, close: bool| {
         let path = temporary(name);
         let [limit, silence] = [limit, silence].map(|ms| ms.map(Duration::from_millis));
-        rig.handle.command(leg.id, Command::RecordStart { path, how: RecordAs::default(), limit, silence }).unwrap();
+        rig.handle
+            .command(
+                leg.id,
+                Command::RecordStart { of: RecordOf::Call, path, how: RecordAs::default(), limit, silence },
+            )
+            .unwrap();
         if close {
             rig.handle.command(leg.id, Command::Close).unwrap();
         }
@@ -380,7 +399,10 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     if std::path::Path::new("/dev/full").exists() {
         let path = std::path::PathBuf::from("/dev/full");
         rig.handle
-            .command(leg.id, Command::RecordStart { path, how: RecordAs::default(), limit: None, silence: None })
+            .command(
+                leg.id,
+                Command::RecordStart { of: RecordOf::Call, path, how: RecordAs::default(), limit: None, silence: None },
+            )
             .unwrap();
         let error = rig.wait(|event| match event {
             Event::RecordFailed { error, .. } => Some(error.clone()),
@@ -391,7 +413,10 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     let mut record = |name: &str| {
         let path = temporary(name);
         rig.handle
-            .command(leg.id, Command::RecordStart { path, how: RecordAs::default(), limit: None, silence: None })
+            .command(
+                leg.id,
+                Command::RecordStart { of: RecordOf::Call, path, how: RecordAs::default(), limit: None, silence: None },
+            )
             .unwrap();
         rig.handle.command(leg.id, Command::Close).unwrap();
         rig.wait(|event| match event {
@@ -542,7 +567,13 @@ fn dropping_the_engine_closes_recordings_and_every_leg() {
     rig.handle
         .command(
             leg.id,
-            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+            Command::RecordStart {
+                of: RecordOf::Call,
+                path: path.clone(),
+                how: RecordAs::default(),
+                limit: None,
+                silence: None,
+            },
         )
         .unwrap();
     for _ in 0..10 {
@@ -553,5 +584,5 @@ fn dropping_the_engine_closes_recordings_and_every_leg() {
     assert_eq!(events.iter().filter(|event| closed(event).is_some()).count(), 2);
     assert!(events.iter().any(|event| matches!(event, Event::Recorded { cause: RecordEnd::Closed, .. })));
     assert!(read_wav(&path)[0].len() >= 8 * 160);
-    assert_eq!(rig.handle.command(leg.id, Command::RecordStop), Err(Full::Stopped));
+    assert_eq!(rig.handle.command(leg.id, Command::RecordStop { of: RecordOf::Call }), Err(Full::Stopped));
 }
