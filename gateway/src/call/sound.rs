@@ -15,7 +15,7 @@ use ark_media::record::{Layout, Side};
 use super::limits::INFO_KEY;
 use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
 use super::switch::Switch;
-use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat};
+use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, RecordOf};
 use crate::prompts::consent_piece;
 
 impl<M: MediaPort> Switch<M> {
@@ -255,6 +255,7 @@ impl<M: MediaPort> Switch<M> {
         let how = RecordAs { layout: Layout::Sides, tone: None, ..self.config.record_as };
         let recording = self.new_recording(now, call, (RecordingPurpose::Voicemail, how), Some(message.request));
         let command = Command::RecordStart {
+            of: RecordOf::Message,
             path: recording.path.clone(),
             how,
             limit: Some(message.max),
@@ -266,7 +267,8 @@ impl<M: MediaPort> Switch<M> {
     /// The hotline records its calls: from answer to end.
     pub(super) fn record_whole_call(&mut self, now: Now, call: &mut Call, how: RecordAs) {
         let recording = self.new_recording(now, call, (RecordingPurpose::Call, how), None);
-        let command = Command::RecordStart { path: recording.path.clone(), how, limit: None, silence: None };
+        let (of, path) = (RecordOf::Call, recording.path.clone());
+        let command = Command::RecordStart { of, path, how, limit: None, silence: None };
         self.begin_recording(now, call, recording, command);
     }
 
@@ -338,7 +340,7 @@ impl<M: MediaPort> Switch<M> {
         }
         if let Some(recording) = call.recordings.iter_mut().find(|r| r.request == Some(request)) {
             recording.stop_cause = Some(RecordingCause::Key);
-            self.tell_media(call.customer.media, Command::RecordStop);
+            self.tell_media(call.customer.media, Command::RecordStop { of: RecordOf::Message });
         }
     }
 }

@@ -16,7 +16,7 @@ use super::site::NoWay;
 use super::state::{Call, Ending, Line, Other, Purpose, Stage, Supervisor};
 use super::switch::{Switch, ms};
 use super::web::WEB;
-use crate::media::{Command, MediaPort, RecordAs, RecordFormat, RoomPart};
+use crate::media::{Command, MediaPort, RecordAs, RecordFormat, RecordOf, RoomPart};
 
 /// Why something cannot be done in a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -224,7 +224,8 @@ impl<M: MediaPort> Switch<M> {
             if !call.customer.is_up() {
                 return Err(CannotAct::NotAnswered);
             }
-            if !call.recordings.is_empty() {
+            // A message that the caller leaves is another recording.
+            if call.recordings.iter().any(|recording| recording.request.is_none()) {
                 return Err(CannotAct::Recorded);
             }
             if switch.config.announce_recording {
@@ -244,7 +245,7 @@ impl<M: MediaPort> Switch<M> {
             if !call.recordings.iter().any(|recording| recording.request.is_none()) {
                 return Err(CannotAct::NoRecording);
             }
-            switch.tell_media(call.customer.media, Command::RecordStop);
+            switch.tell_media(call.customer.media, Command::RecordStop { of: RecordOf::Call });
             Ok(())
         })
     }

@@ -129,8 +129,11 @@ pub enum Command {
         /// Whether.
         muted: bool,
     },
-    /// Write what is heard and what is said to a file. Replaces a running recording.
+    /// Write what is heard and what is said to a file. Replaces a running recording of the same kind; one of the other kind
+    /// goes on.
     RecordStart {
+        /// Which of the leg's recordings it is.
+        of: RecordOf,
         /// The file, made anew; the directory must exist.
         path: PathBuf,
         /// As which file, and what in which channel.
@@ -140,7 +143,8 @@ pub enum Command {
         /// End by itself after the caller has been silent for this long.
         silence: Option<Duration>,
     },
-    /// Write silence from now on, or what is said again: nothing of what was said in between is kept.
+    /// Write silence from now on, or what is said again, in every recording of the leg that runs: nothing of what was said in
+    /// between is kept.
     RecordPause {
         /// Whether.
         paused: bool,
@@ -154,7 +158,10 @@ pub enum Command {
         side: Side,
     },
     /// Close the file; [`Event::Recorded`] follows when all of it is on disk.
-    RecordStop,
+    RecordStop {
+        /// Of which recording.
+        of: RecordOf,
+    },
     /// Send a digit to the far side as RFC 4733 events (ignored when the answer had no telephone-event).
     SendDtmf {
         /// The digit.
@@ -169,6 +176,20 @@ pub enum Command {
     },
     /// End the leg: recordings are closed, sockets closed, [`Event::Closed`] is its last event. Never refused as full.
     Close,
+}
+
+/// The recordings of a leg that may run at the same time, one of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordOf {
+    /// The call.
+    Call,
+    /// A message that the caller leaves; a recording of the call has it, too.
+    Message,
+}
+
+impl RecordOf {
+    /// All there are.
+    pub(crate) const ALL: [Self; 2] = [Self::Call, Self::Message];
 }
 
 /// How a recording is made.
@@ -239,7 +260,7 @@ pub enum PlayEnd {
 /// Why a recording ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordEnd {
-    /// `RecordStop`, or another recording began.
+    /// `RecordStop`, or another recording of its kind began.
     Stopped,
     /// The limit was reached.
     Limit,

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::{
-    api::{Command, Event, Full, Leg, LegId, MediaPort},
+    api::{Command, Event, Full, Leg, LegId, MediaPort, RecordOf},
     disk::{Disk, DiskThreads},
     leg::{LegState, Transport},
     limits::{
@@ -218,7 +218,7 @@ impl Engine {
             count => count.min(256),
         };
         let disk_metrics = Arc::default();
-        let (disk_thread, disk) = DiskThreads::start(capacity, &events, &disk_metrics)?;
+        let (disk_thread, disk) = DiskThreads::start(capacity * RecordOf::ALL.len(), &events, &disk_metrics)?;
         let (freed_in, freed) = bounded(capacity);
         let mut links = Vec::with_capacity(count);
         let mut receivers = Vec::with_capacity(count);

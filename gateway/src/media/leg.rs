@@ -17,7 +17,7 @@ use ark_media::{
 };
 
 use super::{
-    api::{LegId, RecordAs, RecordEnd, Repeated},
+    api::{LegId, RecordAs, RecordEnd, RecordOf, Repeated},
     disk::{Disk, Ticket},
     metrics::{Drop, ThreadMetrics},
     pipe::PipeEnd,
@@ -34,7 +34,10 @@ pub(crate) struct LegState {
     /// Half a round from the other, of a leg whose packet time is no multiple of 20 ms.
     pub(crate) half_seat: Option<Seat>,
     pub(crate) bridge: Option<Bridge>,
+    /// Of the call.
     pub(crate) recording: Option<Box<Recording>>,
+    /// Of the message that the caller leaves.
+    pub(crate) message: Option<Box<Recording>>,
     /// In whose recordings its voice is kept, too, and as what.
     pub(crate) recorded_in: Option<(LegId, Side)>,
     /// Its thread's room in which it is, by place.
@@ -97,6 +100,7 @@ impl LegState {
             half_seat: None,
             bridge: None,
             recording: None,
+            message: None,
             recorded_in: None,
             room: None,
             muted: false,
@@ -110,19 +114,34 @@ impl LegState {
     /// Sends the RTP packet that stands in `scratch.packet`, Ark's own, and lets a recording hear it.
     pub(crate) fn send_rtp(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
         self.send_packet(now, length, scratch, metrics);
-        if let (Some(recording), Some(session)) = (&mut self.recording, &self.session) {
+        let Some(session) = &self.session else { return };
+        for recording in [&mut self.recording, &mut self.message].into_iter().flatten() {
             recording.said(now, &scratch.packet[..length], session.negotiated());
         }
+    }
+
+    /// Where the recording of that kind is.
+    pub(crate) fn recording_of(&mut self, of: RecordOf) -> &mut Option<Box<Recording>> {
+        match of {
+            RecordOf::Call => &mut self.recording,
+            RecordOf::Message => &mut self.message,
+        }
+    }
+
+    /// Recordings that run.
+    pub(crate) fn recordings(&mut self) -> impl Iterator<Item = &mut Box<Recording>> {
+        [&mut self.recording, &mut self.message].into_iter().flatten()
     }
 
     /// Sends the RTP packet of somebody else that stands in `scratch.packet`. A recording with a channel for each leg has
     /// it from where it came.
     fn send_relayed(&mut self, now: Instant, length: usize, scratch: &Scratch, metrics: &ThreadMetrics) {
         self.send_packet(now, length, scratch, metrics);
-        if let (Some(recording), Some(session)) = (&mut self.recording, &self.session)
-            && !recording.has_legs()
-        {
-            recording.said(now, &scratch.packet[..length], session.negotiated());
+        let Some(session) = &self.session else { return };
+        for recording in [&mut self.recording, &mut self.message].into_iter().flatten() {
+            if !recording.has_legs() {
+                recording.said(now, &scratch.packet[..length], session.negotiated());
+            }
         }
     }
 

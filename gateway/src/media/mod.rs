@@ -34,7 +34,7 @@ mod thread;
 pub(crate) mod wheel;
 
 pub use api::{
-    Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, Road, RoomPart,
+    Command, Event, Full, Leg, LegId, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, RecordOf, Road, RoomPart,
 };
 pub use engine::{Engine, EngineConfig, EngineHandle, StartError};
 pub use pipe::{PIPE_REMOTE, Pipe, PipePacket};

@@ -16,7 +16,7 @@ use ark_media::session::{
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{
-    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordAs, RecordEnd, RoomPart},
+    api::{Command, Event, LegId, Negotiated, PlayEnd, Quality, RecordAs, RecordEnd, RecordOf, RoomPart},
     disk::Disk,
     engine::{EngineConfig, Freed, Link, Message, ThreadContext, seed},
     events::EventOut,
@@ -189,7 +189,7 @@ impl MediaThread {
         leg.seat = Some(self.wheel.add(pair));
         leg.half_seat = None;
         leg.events_waiting = 0;
-        ThreadMetrics::count(&self.metrics.recordings, u64::from(leg.recording.is_some()));
+        ThreadMetrics::count(&self.metrics.recordings, leg.recordings().count() as u64);
         self.legs[usize::from(pair)] = Some(leg);
         self.count += 1;
         ThreadMetrics::count(&self.metrics.legs, 1);
@@ -253,7 +253,7 @@ impl MediaThread {
     fn give_away(&mut self, id: LegId, to: usize) {
         let Some(mut leg) = self.remove(id) else { return };
         (leg.seat, leg.half_seat) = (None, None);
-        ThreadMetrics::uncount(&self.metrics.recordings, u64::from(leg.recording.is_some()));
+        ThreadMetrics::uncount(&self.metrics.recordings, leg.recordings().count() as u64);
         ThreadMetrics::count(&self.metrics.moves, 1);
         self.links[to].send_always(Message::Adopt(leg));
     }
@@ -307,14 +307,16 @@ impl MediaThread {
                 }
                 self.unbridge(id);
             }
-            Command::RecordStart { path, how, limit, silence } => self.record(id, (path, how), (limit, silence)),
+            Command::RecordStart { of, path, how, limit, silence } => {
+                self.record(id, of, (path, how), (limit, silence));
+            }
             Command::RecordInto { of, side } => leg.recorded_in = Some((of, side)),
             Command::RecordPause { paused } => {
-                if let Some(recording) = &mut leg.recording {
+                for recording in leg.recordings() {
                     recording.pause(paused);
                 }
             }
-            Command::RecordStop => self.end_recording(id, RecordEnd::Stopped),
+            Command::RecordStop { of } => self.end_recording(id, of, RecordEnd::Stopped),
             Command::SendDtmf { digit, duration } => {
                 if let Some(session) = &mut leg.session {
                     session.send_digit(digit, duration);
@@ -560,8 +562,14 @@ impl MediaThread {
         self.rooms[usize::from(place)] = Some(room);
     }
 
-    fn record(&mut self, id: LegId, file: (std::path::PathBuf, RecordAs), ends: (Option<Duration>, Option<Duration>)) {
-        self.end_recording(id, RecordEnd::Stopped);
+    fn record(
+        &mut self,
+        id: LegId,
+        of: RecordOf,
+        file: (std::path::PathBuf, RecordAs),
+        ends: (Option<Duration>, Option<Duration>),
+    ) {
+        self.end_recording(id, of, RecordEnd::Stopped);
         if self.leg(id).is_none_or(|leg| leg.session.is_none()) {
             let error = "the leg has not begun: there is nothing to record".to_owned();
             self.events.push(Event::RecordFailed { leg: id, path: file.0, error });
@@ -570,7 +578,7 @@ impl MediaThread {
         match Recording::start(&self.disk, Instant::now(), id, file, ends) {
             Ok(recording) => {
                 if let Some(leg) = self.leg(id) {
-                    leg.recording = Some(Box::new(recording));
+                    *leg.recording_of(of) = Some(Box::new(recording));
                     ThreadMetrics::count(&self.metrics.recordings, 1);
                 }
             }
@@ -581,15 +589,17 @@ impl MediaThread {
         }
     }
 
-    fn end_recording(&mut self, id: LegId, cause: RecordEnd) {
-        if let Some(recording) = self.leg(id).and_then(|leg| leg.recording.take()) {
+    fn end_recording(&mut self, id: LegId, of: RecordOf, cause: RecordEnd) {
+        if let Some(recording) = self.leg(id).and_then(|leg| leg.recording_of(of).take()) {
             recording.finish(&self.disk, Instant::now(), cause);
             ThreadMetrics::uncount(&self.metrics.recordings, 1);
         }
     }
 
     fn close(&mut self, id: LegId) {
-        self.end_recording(id, RecordEnd::Closed);
+        for of in RecordOf::ALL {
+            self.end_recording(id, of, RecordEnd::Closed);
+        }
         let Some(mut leg) = self.remove(id) else { return };
         let mut quality = Quality::default();
         if let Some(session) = &mut leg.session {
@@ -670,10 +680,13 @@ impl MediaThread {
         }
         let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         drain(leg, &mut self.events, &self.metrics, false);
-        if let Some(recording) = &mut leg.recording
-            && let Some(cause) = recording.tick(&self.disk, now)
-        {
-            self.end_recording(id, cause);
+        for of in RecordOf::ALL {
+            if let Some(Some(leg)) = self.legs.get_mut(usize::from(pair))
+                && let Some(recording) = leg.recording_of(of)
+                && let Some(cause) = recording.tick(&self.disk, now)
+            {
+                self.end_recording(id, of, cause);
+            }
         }
     }
 
@@ -882,9 +895,9 @@ fn hear(
         },
         Received::Media(media) => {
             let mut tone: Option<ConsentTone> = None;
-            if let Some(recording) = &mut leg.recording {
+            for recording in [&mut leg.recording, &mut leg.message].into_iter().flatten() {
                 recording.heard(at, Side::Caller, &media);
-                tone = recording.tone();
+                tone = tone.or(recording.tone());
             }
             if let Some(tap) = tap {
                 tap.recording.heard(at, tap.side, &media);

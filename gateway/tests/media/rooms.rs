@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark::media::{Command, EngineConfig, Event, MediaPort, RecordAs, RecordFormat, RoomPart};
+use ark::media::{Command, EngineConfig, Event, MediaPort, RecordAs, RecordEnd, RecordFormat, RecordOf, RoomPart};
 use ark_media::record::{Layout, Side, ogg};
 use ark_media::tone::{Repeated, level};
 
@@ -117,7 +117,13 @@ fn a_paused_recording_keeps_nothing_and_its_time_goes_on() {
     rig.handle
         .command(
             leg.id,
-            Command::RecordStart { path: path.clone(), how: RecordAs::default(), limit: None, silence: None },
+            Command::RecordStart {
+                of: RecordOf::Call,
+                path: path.clone(),
+                how: RecordAs::default(),
+                limit: None,
+                silence: None,
+            },
         )
         .unwrap();
     // A second each: heard, paused, heard again.
@@ -134,7 +140,7 @@ fn a_paused_recording_keeps_nothing_and_its_time_goes_on() {
             peer.lose(&[0; 160]);
         }
     }
-    rig.handle.command(leg.id, Command::RecordStop).unwrap();
+    rig.handle.command(leg.id, Command::RecordStop { of: RecordOf::Call }).unwrap();
     rig.wait(|event| matches!(event, Event::Recorded { .. }).then_some(()));
     let [caller, _] = read_wav(&path);
     let level_in = |from: usize, hz: f64| level(&caller[from..from + 4_000], 8_000, hz);
@@ -144,6 +150,42 @@ fn a_paused_recording_keeps_nothing_and_its_time_goes_on() {
     assert!(caller[paused..paused + 4_000].iter().all(|sample| *sample == 0), "nothing of the pause is kept");
     assert!(level(&caller, 8_000, 900.0) < 60.0);
     assert!(level_in(17_600 + 3_000, 1_400.0) > 7_000.0);
+}
+
+#[test]
+fn a_message_is_recorded_beside_the_call_whose_recording_goes_on() {
+    let mut rig = Rig::new(config(31_540, 2), 64);
+    let (leg, mut peer) = rig.call(codec(PCMA));
+    let start = |of, path: &std::path::Path, limit| {
+        let path = path.to_owned();
+        let command = Command::RecordStart { of, path, how: RecordAs::default(), limit, silence: None };
+        rig.handle.command(leg.id, command).unwrap();
+    };
+    let (call, message) = (temporary("call.wav"), temporary("message.wav"));
+    start(RecordOf::Call, &call, None);
+    start(RecordOf::Message, &message, Some(Duration::from_secs(1)));
+    until("both run", || rig.handle.metrics().snapshot().recordings == 2);
+    for frame in tone(500.0, 100).chunks(160) {
+        peer.hear();
+        peer.say(frame);
+    }
+    let recorded = |rig: &mut Rig| {
+        rig.wait(|event| match event {
+            Event::Recorded { path, cause, .. } => Some((path.clone(), *cause)),
+            _ => None,
+        })
+    };
+    assert_eq!(recorded(&mut rig), (message.clone(), RecordEnd::Limit));
+    // Whoever ends the message ends nothing else.
+    rig.handle.command(leg.id, Command::RecordStop { of: RecordOf::Message }).unwrap();
+    rig.handle.command(leg.id, Command::RecordStop { of: RecordOf::Call }).unwrap();
+    assert_eq!(recorded(&mut rig), (call.clone(), RecordEnd::Stopped));
+    let ([short, _], [long, _]) = (read_wav(&message), read_wav(&call));
+    assert!(short.len() == 8_000 && long.len() >= 14_400, "{} {}", short.len(), long.len());
+    for kept in [&short[2_000..6_000], &long[2_000..6_000], &long[9_000..13_000]] {
+        assert!(level(kept, 8_000, 500.0) > 7_000.0);
+    }
+    assert_eq!(rig.handle.metrics().snapshot().recordings, 0);
 }
 
 /// The channels of a recording of four.
@@ -165,7 +207,10 @@ fn each_leg_of_a_talk_is_in_its_own_channel_whoever_hears_it_and_a_pause_is_sile
     let tell = |leg: &ark::media::Leg, command| handle.command(leg.id, command).unwrap();
     let start = |path: &std::path::Path, format| {
         let how = RecordAs { format, layout: Layout::Legs, tone: None };
-        tell(&caller, Command::RecordStart { path: path.to_owned(), how, limit: None, silence: None });
+        tell(
+            &caller,
+            Command::RecordStart { of: RecordOf::Call, path: path.to_owned(), how, limit: None, silence: None },
+        );
     };
     let (wav, opus) = (temporary("legs.wav"), temporary("legs.opus"));
     start(&wav, RecordFormat::Wav);
@@ -215,7 +260,7 @@ fn each_leg_of_a_talk_is_in_its_own_channel_whoever_hears_it_and_a_pause_is_sile
     assert!((0..seconds).any(silent), "the pause is silent");
 
     talk(&mut peers);
-    handle.command(caller.id, Command::RecordStop).unwrap();
+    handle.command(caller.id, Command::RecordStop { of: RecordOf::Call }).unwrap();
     let (duration, bytes) = recorded(&mut rig);
     let file = std::fs::read(&opus).unwrap();
     let end = ogg::end(&file).expect("an Ogg file");
@@ -251,7 +296,7 @@ fn all_who_talk_hear_that_they_are_recorded_and_not_while_it_is_paused() {
         until("they are bridged", || rig.handle.metrics().snapshot().bridges == 1);
         assert_eq!(told(&mut peers[..2]), [false, false], "nobody is recorded");
         let path = temporary("told.wav");
-        tell(&caller, Command::RecordStart { path, how, limit: None, silence: None });
+        tell(&caller, Command::RecordStart { of: RecordOf::Call, path, how, limit: None, silence: None });
         assert_eq!(told(&mut peers[..2]), [true, true], "{codecs:?}");
         assert_eq!(heard(&talk(&mut peers[..2])), ["010", "100"], "the voices are heard with it");
         tell(&caller, Command::RecordPause { paused: true });
@@ -263,7 +308,7 @@ fn all_who_talk_hear_that_they_are_recorded_and_not_while_it_is_paused() {
         tell(&caller, Command::RecordPause { paused: true });
         assert_eq!(told(&mut peers), [false, false, false], "paused in a room");
         tell(&caller, Command::RecordPause { paused: false });
-        tell(&caller, Command::RecordStop);
+        tell(&caller, Command::RecordStop { of: RecordOf::Call });
         assert_eq!(told(&mut peers), [false, false, false], "nobody is recorded any more");
         assert_eq!(heard(&talk(&mut peers)), ["010", "100", "110"]);
     }

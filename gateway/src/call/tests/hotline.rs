@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use ark_conversation::Event;
+use ark_conversation::event::{RecordingCause, RecordingPurpose};
 use ark_media::sdp::Direction;
 use ark_sip::ua::CallEvent;
 
 use super::{ANNA, CHEN, Rig};
+use crate::call::CannotAct;
+use crate::media::RecordAs;
 
 pub(super) const PLAN: &str = r#"
 schema = "ark.dialplan/1"
@@ -157,6 +160,51 @@ fn a_voice_message_begins_after_the_beep_and_ends_with_a_key() {
     let lengths = rig.events(|e| if let Event::RecordingFinished(e) = e { Some(e.duration_ms) } else { None });
     assert_eq!(lengths, [5_000]);
     assert_eq!(rig.states(), ["main", "message", "bye"]);
+}
+
+#[test]
+fn a_voice_message_leaves_the_recording_of_the_call_running() {
+    let mut rig = Rig::new(PLAN, &[]);
+    rig.record_calls_and_say_so();
+    rig.switch.config.announce_recording = false;
+    rig.call(CHEN);
+    rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+    rig.press(CHEN, '1');
+    rig.run_until("both recordings run", |r| r.logged("recording.started") == 2);
+    let how = RecordAs::default();
+    let conversation = rig.log[0].conversation;
+    assert_eq!(rig.switch.start_recording(rig.now, conversation, how), Err(CannotAct::Recorded));
+    rig.run_for(Duration::from_secs(5));
+    rig.press(CHEN, '#');
+    rig.run_until("the call has ended", |r| r.switch.is_empty());
+    let started = rig.events(|e| if let Event::RecordingStarted(e) = e { Some(e.purpose) } else { None });
+    assert_eq!(started, [RecordingPurpose::Call, RecordingPurpose::Voicemail]);
+    let finished = rig.events(|e| {
+        if let Event::RecordingFinished(e) = e { Some((e.recording.clone(), e.cause, e.duration_ms)) } else { None }
+    });
+    let [(message, key, short), (call, hangup, long)] = &finished[..] else { panic!("{finished:?}") };
+    assert!(message.ends_with("-2.wav") && call.ends_with("-1.wav"), "{finished:?}");
+    assert_eq!((*key, *short, *hangup), (RecordingCause::Key, 5_000, RecordingCause::Hangup));
+    assert!(*long > 5_000 + 2_000, "from answer to end: {long} ms");
+}
+
+#[test]
+fn the_recording_of_a_call_is_stopped_and_its_caller_s_message_goes_on() {
+    let mut rig = Rig::new(PLAN, &[]);
+    rig.call(CHEN);
+    rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+    rig.press(CHEN, '1');
+    rig.run_until("the message is recorded", |r| r.logged("recording.started") == 1);
+    let conversation = rig.log[0].conversation;
+    assert_eq!(rig.switch.stop_recording(rig.now, conversation), Err(CannotAct::NoRecording));
+    rig.switch.start_recording(rig.now, conversation, RecordAs::default()).unwrap();
+    rig.run_for(Duration::from_secs(2));
+    rig.switch.stop_recording(rig.now, conversation).unwrap();
+    rig.run_for(Duration::from_secs(2));
+    rig.press(CHEN, '#');
+    rig.run_until("the call has ended", |r| r.switch.is_empty());
+    let causes = rig.events(|e| if let Event::RecordingFinished(e) = e { Some(e.cause) } else { None });
+    assert_eq!(causes, [RecordingCause::Stopped, RecordingCause::Key]);
 }
 
 #[test]

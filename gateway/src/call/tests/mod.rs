@@ -29,7 +29,7 @@ use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
 use super::web::{FromWeb, ToWeb};
 use crate::media::{
-    Command, Event, Full, Leg, LegId, MediaPort, Pipe, PipeEnd, PlayEnd, RecordAs, RecordEnd, Road, RoomPart,
+    Command, Event, Full, Leg, LegId, MediaPort, Pipe, PipeEnd, PlayEnd, RecordAs, RecordEnd, RecordOf, Road, RoomPart,
 };
 
 pub(super) const ARK: &str = "10.0.0.1:5060";
@@ -46,7 +46,7 @@ struct FakeLeg {
     playing: Option<(u64, Instant, bool)>,
     began: Option<Instant>,
     bridged: Option<LegId>,
-    recording: Option<(std::path::PathBuf, Instant, Option<Duration>)>,
+    recordings: Vec<(RecordOf, std::path::PathBuf, Instant, Option<Duration>)>,
     keys_sent: Vec<Digit>,
     /// Its part in a room; a bridge is one too, in which both speak.
     part: Option<RoomPart>,
@@ -85,10 +85,11 @@ impl FakeMedia {
         }
     }
 
-    fn end_recording(&mut self, leg: LegId, cause: RecordEnd) {
+    fn end_recording(&mut self, leg: LegId, of: RecordOf, cause: RecordEnd) {
         let now = self.now();
         let Some(state) = self.legs.get_mut(&leg) else { return };
-        if let Some((path, began, _)) = state.recording.take() {
+        if let Some(at) = state.recordings.iter().position(|(kind, ..)| *kind == of) {
+            let (_, path, began, _) = state.recordings.remove(at);
             self.events.push(Event::Recorded { leg, path, duration: now - began, bytes: 44, cause });
         }
     }
@@ -114,7 +115,7 @@ impl FakeMedia {
     fn deadline(&self) -> Option<Instant> {
         let plays = self.legs.values().filter_map(|l| l.playing).filter(|(_, _, repeat)| !repeat).map(|(_, at, _)| at);
         let records =
-            self.legs.values().filter_map(|l| l.recording.as_ref()).filter_map(|(_, at, limit)| limit.map(|l| *at + l));
+            self.legs.values().flat_map(|l| &l.recordings).filter_map(|(.., at, limit)| limit.map(|l| *at + l));
         plays.chain(records).min()
     }
 
@@ -129,14 +130,15 @@ impl FakeMedia {
         for leg in over {
             self.finish(leg, PlayEnd::End);
         }
-        let full: Vec<LegId> = self
+        let full: Vec<(LegId, RecordOf)> = self
             .legs
             .iter()
-            .filter(|(_, l)| l.recording.as_ref().is_some_and(|(_, at, limit)| limit.is_some_and(|l| *at + l <= now)))
-            .map(|(id, _)| *id)
+            .flat_map(|(id, l)| l.recordings.iter().map(move |recording| (*id, recording)))
+            .filter(|(_, (.., at, limit))| limit.is_some_and(|l| *at + l <= now))
+            .map(|(id, (of, ..))| (id, *of))
             .collect();
-        for leg in full {
-            self.end_recording(leg, RecordEnd::Limit);
+        for (leg, of) in full {
+            self.end_recording(leg, of, RecordEnd::Limit);
         }
     }
 }
@@ -210,11 +212,12 @@ impl MediaPort for Port {
             Command::Join { with, part } => media.join(leg, with, part),
             Command::Mute { muted } => media.legs.get_mut(&leg).unwrap().muted = muted,
             Command::RecordPause { paused } => media.legs.get_mut(&leg).unwrap().record_paused = paused,
-            Command::RecordStart { path, limit, .. } => {
-                media.legs.get_mut(&leg).unwrap().recording = Some((path, now, limit));
+            Command::RecordStart { of, path, limit, .. } => {
+                media.end_recording(leg, of, RecordEnd::Stopped);
+                media.legs.get_mut(&leg).unwrap().recordings.push((of, path, now, limit));
             }
             Command::RecordInto { of, side } => media.legs.get_mut(&leg).unwrap().recorded_in = Some((of, side)),
-            Command::RecordStop => media.end_recording(leg, RecordEnd::Stopped),
+            Command::RecordStop { of } => media.end_recording(leg, of, RecordEnd::Stopped),
             Command::InfoDigit { digit } => {
                 media.finish(leg, PlayEnd::Barge(digit));
                 media.events.push(Event::Digit { leg, digit, road: Road::Info, at: now });
@@ -222,7 +225,9 @@ impl MediaPort for Port {
             Command::SendDtmf { digit, .. } => media.legs.get_mut(&leg).unwrap().keys_sent.push(digit),
             Command::Close => {
                 media.finish(leg, PlayEnd::Closed);
-                media.end_recording(leg, RecordEnd::Closed);
+                for of in RecordOf::ALL {
+                    media.end_recording(leg, of, RecordEnd::Closed);
+                }
                 media.unbridge(leg);
                 media.legs.remove(&leg);
                 media.events.push(Event::Closed { leg, quality: ark_media::quality::Quality::default() });
