@@ -18,6 +18,8 @@ pub(crate) const BRIDGE_POLL: Duration = Duration::from_micros(250);
 
 /// Datagrams read from one socket in one turn. A peer that sends more waits in its own socket's buffer, which drops.
 pub(crate) const PACKETS_PER_SOCKET_TURN: usize = 8;
+/// How long a thread hears what came during a stall before it runs the slots that it missed.
+pub(crate) const HEAR_AFTER_STALL: Duration = Duration::from_millis(3);
 /// Sockets taken from epoll at a time, one datagram of each; between two such rounds the wheel is looked at.
 pub(crate) const READY_BATCH: usize = 128;
 /// Commands carried out in one turn of the loop.

@@ -22,8 +22,8 @@ use super::{
     events::EventOut,
     leg::{Bridge, ConsentTone, LegState, Recording, Scratch, Transport},
     limits::{
-        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, FRAME, LATE, PACKETS_PER_PIPE_TURN, PACKETS_PER_SOCKET_TURN,
-        PARKED_COMMANDS, READY_BATCH, SLOTS, SLOTS_PER_TURN,
+        BRIDGE_POLL, COMMANDS_PER_TURN, EVENTS_PER_LEG, FRAME, HEAR_AFTER_STALL, LATE, PACKETS_PER_PIPE_TURN,
+        PACKETS_PER_SOCKET_TURN, PARKED_COMMANDS, READY_BATCH, SLOTS, SLOTS_PER_TURN,
     },
     metrics::{Drop, ThreadMetrics},
     pipe::PIPE_REMOTE,
@@ -96,6 +96,7 @@ impl MediaThread {
     pub(crate) fn run(mut self) {
         while !self.links[self.index].is_stopping() {
             self.take_commands();
+            self.hear_what_came_meanwhile();
             self.run_slots();
             self.receive();
             self.receive_pipes();
@@ -622,6 +623,17 @@ impl MediaThread {
 
     // ---- the wheel
 
+    /// After a stall: what the kernel had in time is heard before the slots that were missed run, which fill with silence
+    /// what they have not got.
+    fn hear_what_came_meanwhile(&mut self) {
+        let now = sys::monotonic_ns();
+        if !self.pace.has_stalled(now) {
+            return;
+        }
+        let until = now + nanos(HEAR_AFTER_STALL);
+        while self.receive_round() > 0 && sys::monotonic_ns() < until {}
+    }
+
     fn run_slots(&mut self) {
         for _ in 0..SLOTS_PER_TURN {
             let Some(due) = self.pace.due(sys::monotonic_ns()) else { return };
@@ -708,23 +720,29 @@ impl MediaThread {
         // One datagram of each socket a round: a second one on the same socket is rare, and asking for it every time
         // costs more than the round that finds it.
         for _ in 0..PACKETS_PER_SOCKET_TURN {
-            let ready = self.epoll.wait(0);
-            let (now, real) = (Instant::now(), sys::realtime_ns());
-            for index in 0..ready {
-                let token = self.epoll.token(index);
-                if token == WAKER {
-                    self.links[self.index].waker().clear();
-                } else if token & 1 == 0 {
-                    self.receive_rtp((token >> 1) as usize, now, real);
-                } else {
-                    self.receive_rtcp((token >> 1) as usize, now);
-                }
-            }
+            let ready = self.receive_round();
             // What is not read now is read in the next turn; the wheel does not wait for it.
             if ready == 0 || sys::monotonic_ns() >= self.pace.next_ns() {
                 return;
             }
         }
+    }
+
+    /// One datagram of each socket that has one; how many sockets had.
+    fn receive_round(&mut self) -> usize {
+        let ready = self.epoll.wait(0);
+        let (now, real) = (Instant::now(), sys::realtime_ns());
+        for index in 0..ready {
+            let token = self.epoll.token(index);
+            if token == WAKER {
+                self.links[self.index].waker().clear();
+            } else if token & 1 == 0 {
+                self.receive_rtp((token >> 1) as usize, now, real);
+            } else {
+                self.receive_rtcp((token >> 1) as usize, now);
+            }
+        }
+        ready
     }
 
     fn receive_rtp(&mut self, pair: usize, now: Instant, real: u64) {

@@ -104,6 +104,11 @@ impl Pace {
         Some(due)
     }
 
+    /// Whether a whole frame was missed.
+    pub(crate) fn has_stalled(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.next_ns) >= nanos(FRAME)
+    }
+
     /// Nothing was to be sent for a while: go on from now, without catching up.
     pub(crate) fn restart(&mut self, now_ns: u64) {
         self.next_ns = self.next_ns.max(now_ns);
@@ -146,6 +151,15 @@ mod tests {
             assert_eq!((due.slot as u64, due.at_ns, due.skip_frames), (slot % 20, (100 + slot) * MS, 0));
             assert_eq!(pace.due(now), None);
         }
+    }
+
+    #[test]
+    fn a_stall_is_a_frame_that_was_missed() {
+        let mut pace = Pace::new(0);
+        assert!(!pace.has_stalled(19 * MS));
+        assert!(pace.has_stalled(20 * MS));
+        while pace.due(20 * MS).is_some() {}
+        assert!(!pace.has_stalled(20 * MS));
     }
 
     #[test]
