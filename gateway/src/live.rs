@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ark_bus::{Bus, Missed};
 use ark_conversation::event::Direction;
 use ark_conversation::{
-    ConversationId, Live, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveQueue, LiveState, Tenant,
+    ConversationId, LegId, Live, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveQueue, LiveState, Tenant,
     mask_number,
 };
 use jiff::Timestamp;
@@ -20,8 +20,12 @@ use tokio::sync::{broadcast, watch};
 
 use crate::call::driver::SwitchHandle;
 use crate::call::queue::QueueView;
-use crate::call::{CallView, LegView};
-use crate::control::Reply;
+use crate::call::{CallView, CannotAct, LegView};
+use crate::control::{ControlError, Reply};
+
+mod ask;
+
+pub use ask::CallAction;
 
 /// How often this gateway looks at its own calls while somebody wants to know.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -40,15 +44,30 @@ const CALLS_MAX: usize = 20_000;
 /// Queues of one other gateway that are known at once.
 const QUEUES_MAX: usize = 1_000;
 
-/// What is looked at: the switch.
+/// What is looked at and acted in: the switch.
 pub trait Sight: Send + Sync + 'static {
     /// Its calls and queues; none when it has stopped.
     fn look(&self) -> Reply<'_, Option<(Vec<CallView>, Vec<QueueView>)>>;
+    /// Does something in a call of its own; `Some`: the new leg.
+    fn act(&self, conversation: ConversationId, action: CallAction) -> Reply<'_, Result<Option<LegId>, ControlError>>;
 }
 
 impl Sight for SwitchHandle {
     fn look(&self) -> Reply<'_, Option<(Vec<CallView>, Vec<QueueView>)>> {
         Box::pin(async { self.board().await.ok() })
+    }
+
+    fn act(&self, conversation: ConversationId, action: CallAction) -> Reply<'_, Result<Option<LegId>, ControlError>> {
+        Box::pin(async move {
+            match action {
+                CallAction::Talk(action) => Ok(SwitchHandle::act(self, conversation, action).await?),
+                CallAction::Hangup => match self.hang_up(conversation).await {
+                    Ok(true) => Ok(None),
+                    Ok(false) => Err(CannotAct::NoCall.into()),
+                    Err(gone) => Err(ControlError::Unavailable(gone.to_string())),
+                },
+            }
+        })
     }
 }
 
@@ -80,6 +99,7 @@ pub struct LiveBoard {
     listeners: broadcast::Sender<Arc<LiveEvent>>,
     /// One look at a time.
     looking: tokio::sync::Mutex<()>,
+    asking: ask::Asking,
 }
 
 impl LiveBoard {
@@ -95,6 +115,7 @@ impl LiveBoard {
             board: Mutex::default(),
             listeners: broadcast::channel(KEPT).0,
             looking: tokio::sync::Mutex::default(),
+            asking: ask::Asking::new(),
         })
     }
 
@@ -127,6 +148,35 @@ impl LiveBoard {
         let mut calls: Vec<(String, LiveCall)> = calls.collect();
         calls.sort_by_key(|(_, call)| call.conversation);
         calls
+    }
+
+    /// Does something in a call, wherever it is: at another gateway that one is asked. `Some`: the new leg.
+    ///
+    /// # Errors
+    /// [`ControlError`]; `Unavailable` also when the other gateway does not answer in time, and then it may have been done.
+    pub async fn act(&self, conversation: ConversationId, action: CallAction) -> Result<Option<LegId>, ControlError> {
+        let here = self.sight.act(conversation, action.clone()).await;
+        let Err(ControlError::NotFound(_)) = here else { return here };
+        let elsewhere = self
+            .lock()
+            .others
+            .iter()
+            .find_map(|(gateway, known)| known.calls.contains_key(&conversation).then(|| gateway.clone()));
+        let Some(gateway) = elsewhere else { return here };
+        let send = |ask| self.bus.announce(vec![self.event(&self.gateway, Live::Ask(ask))]);
+        self.asking.ask(&self.process, &gateway, conversation, &action, send).await
+    }
+
+    /// Another gateway asked for something; it is done and answered beside all else.
+    fn answer(self: &Arc<Self>, event: Arc<LiveEvent>) {
+        let board = Arc::clone(self);
+        tokio::spawn(async move {
+            let Live::Ask(ask) = &event.event else { return };
+            let act = async |conversation, action| board.sight.act(conversation, action).await;
+            if let Some(answer) = board.asking.answer(ask, &event.gateway, event.at, act).await {
+                board.bus.announce(vec![board.event(&board.gateway, Live::Answer(answer))]);
+            }
+        });
     }
 
     /// A call of this gateway as it is shown.
@@ -288,6 +338,19 @@ impl LiveBoard {
             }
             // Of this moment: nothing is remembered of it.
             Live::Typing(_) => true,
+            // Between gateways only.
+            Live::Ask(ask) => {
+                if ask.to == self.gateway {
+                    follows = Heard::AsksForAct;
+                }
+                false
+            }
+            Live::Answer(answer) => {
+                if answer.to == self.gateway {
+                    self.asking.answered(answer);
+                }
+                false
+            }
         };
         if given {
             self.give(std::slice::from_ref(event));
@@ -321,6 +384,8 @@ enum Heard {
     AsksForAll,
     /// Something that it said before was not heard.
     MissesSome,
+    /// It wants something to be done in a call of this one.
+    AsksForAct,
 }
 
 /// Keeps the board, for as long as the gateway runs.
@@ -336,10 +401,14 @@ pub async fn run(board: Arc<LiveBoard>, mut stop: watch::Receiver<bool>) {
     let due = |last: Option<Instant>, now: Instant| last.is_none_or(|last| now.duration_since(last) >= ANEW_EVERY);
     loop {
         tokio::select! {
-            event = heard.next() => match event.map(|event| board.hear(&event, Instant::now())) {
-                Ok(Heard::Nothing) => continue,
-                Ok(Heard::AsksForAll) => tells = true,
-                Ok(Heard::MissesSome) | Err(Missed::Lagged { .. }) => asks = true,
+            event = heard.next() => match event.map(|event| (board.hear(&event, Instant::now()), event)) {
+                Ok((Heard::Nothing, _)) => continue,
+                Ok((Heard::AsksForAct, event)) => {
+                    board.answer(event);
+                    continue;
+                }
+                Ok((Heard::AsksForAll, _)) => tells = true,
+                Ok((Heard::MissesSome, _)) | Err(Missed::Lagged { .. }) => asks = true,
                 Err(Missed::Closed) => return,
             },
             _ = look.tick() => if board.is_wanted() { board.look().await },
@@ -444,18 +513,39 @@ fn leg_view(leg: LiveLeg) -> crate::control::CallLeg {
 #[cfg(test)]
 mod tests {
     use ark_bus::EmbeddedBus;
+    use ark_conversation::{LiveAction, LiveAsk, LiveOutcome};
 
     use super::*;
+    use crate::call::TalkAction;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// A switch of which a test says what is on it.
     #[derive(Default)]
-    struct Made(Mutex<(Vec<CallView>, Vec<QueueView>)>);
+    struct Made(Mutex<(Vec<CallView>, Vec<QueueView>)>, Mutex<Vec<(ConversationId, String)>>);
 
     impl Sight for Made {
         fn look(&self) -> Reply<'_, Option<(Vec<CallView>, Vec<QueueView>)>> {
             Box::pin(async { Some(self.0.lock().unwrap().clone()) })
+        }
+
+        fn act(
+            &self,
+            conversation: ConversationId,
+            action: CallAction,
+        ) -> Reply<'_, Result<Option<LegId>, ControlError>> {
+            Box::pin(async move {
+                let has = self.0.lock().unwrap().0.iter().any(|call| call.conversation == conversation);
+                if !has {
+                    return Err(CannotAct::NoCall.into());
+                }
+                self.1.lock().unwrap().push((conversation, format!("{action:?}")));
+                match action {
+                    CallAction::Hangup => Ok(None),
+                    CallAction::Talk(TalkAction::Supervise { .. }) => Ok(Some(LegId(7))),
+                    CallAction::Talk(_) => Err(CannotAct::NoRecording.into()),
+                }
+            })
         }
     }
 
@@ -498,6 +588,15 @@ mod tests {
         fn calls(&self, calls: Vec<CallView>) {
             self.made.0.lock().unwrap().0 = calls;
         }
+    }
+
+    /// A gateway that listens to the others already.
+    async fn listening(gateway: &str, bus: &Arc<dyn Bus>) -> (Up, ark_bus::Overheard) {
+        let mut road = bus.overhear().unwrap();
+        let up = Up::start(gateway, bus);
+        let hello = async { while road.next().await.expect("it goes on").gateway != gateway {} };
+        tokio::time::timeout(PATIENCE, hello).await.expect("it says that it is here");
+        (up, road)
     }
 
     async fn next(
@@ -551,6 +650,80 @@ mod tests {
         a.task.await.unwrap();
         let gone = next(&mut there, |event| matches!(&event.event, Live::Gateway(gateway) if !gateway.here)).await;
         assert_eq!((gone.gateway.as_str(), b.board.calls_elsewhere().len()), ("gw1", 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_in_a_call_of_another_gateway_is_done_there_and_answered() {
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
+        let a = Up::start("gw1", &bus);
+        a.calls(vec![call(1)]);
+        let b = Up::start("gw2", &bus);
+        let (_, mut there) = b.board.listen().await;
+        next(&mut there, |event| matches!(event.event, Live::Call(_))).await;
+        let id = ConversationId::new(1, 1);
+
+        assert_eq!(b.board.act(id, CallAction::Hangup).await, Ok(None));
+        let mode = ark_conversation::event::SupervisionMode::Whisper;
+        let supervise = CallAction::Talk(TalkAction::Supervise { to: "2001".to_owned(), mode });
+        assert_eq!(b.board.act(id, supervise).await, Ok(Some(LegId(7))));
+        let pause = CallAction::Talk(TalkAction::PauseRecordings { paused: true });
+        let refused = ControlError::Refused(CannotAct::NoRecording.to_string());
+        assert_eq!(b.board.act(id, pause).await, Err(refused));
+        let done: Vec<String> = a.made.1.lock().unwrap().iter().map(|(_, what)| what.clone()).collect();
+        assert_eq!(done.len(), 3, "{done:?}");
+        assert!(done[1].contains("Supervise") && done[1].contains("2001"), "{done:?}");
+        assert_eq!(b.made.1.lock().unwrap().len(), 0, "nothing was done here");
+
+        // A call that nobody has.
+        let nobody = b.board.act(ConversationId::new(1, 99), CallAction::Hangup).await;
+        assert_eq!(nobody, Err(ControlError::NotFound(CannotAct::NoCall.to_string())));
+        // What is asked and answered is no news for pages.
+        while let Ok(event) = there.try_recv() {
+            assert!(!matches!(event.event, Live::Ask(_) | Live::Answer(_)), "{event:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_does_not_answer_is_not_waited_for() {
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
+        let (b, _) = listening("gw2", &bus).await;
+        let (_, mut there) = b.board.listen().await;
+        let hello = LiveGateway { here: true, process: "gw1/7".to_owned(), calls: 1, asks: false, anew: true };
+        for event in [Live::Gateway(hello), Live::Call(b.board.show(&call(1)))] {
+            let at = Timestamp::now();
+            bus.announce(vec![LiveEvent { tenant: Tenant::default(), gateway: "gw1".to_owned(), at, event }]);
+        }
+        next(&mut there, |event| matches!(event.event, Live::Call(_))).await;
+        let unknown = b.board.act(ConversationId::new(1, 1), CallAction::Hangup).await;
+        let Err(ControlError::Unavailable(why)) = unknown else { panic!("{unknown:?}") };
+        assert!(why.contains("`gw1`") && why.contains("did not answer"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_comes_late_is_not_carried_out() {
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
+        let (b, mut road) = listening("gw2", &bus).await;
+        b.calls(vec![call(1)]);
+        let ask = |n: u32, at: Timestamp| {
+            let conversation = ConversationId::new(1, 1);
+            let ask = format!("gw1/7#{n}");
+            let ask = LiveAsk { ask, to: "gw2".to_owned(), conversation, action: LiveAction::Hangup };
+            let event = LiveEvent { tenant: Tenant::default(), gateway: "gw1".to_owned(), at, event: Live::Ask(ask) };
+            bus.announce(vec![event]);
+        };
+        let now = Timestamp::now();
+        ask(1, now - Duration::from_secs(60));
+        ask(2, now);
+        let answer = async {
+            loop {
+                if let Live::Answer(answer) = &road.next().await.expect("it goes on").event {
+                    return answer.clone();
+                }
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("in time");
+        assert_eq!((answer.ask.as_str(), answer.outcome), ("gw1/7#2", LiveOutcome::Done { leg: None }));
+        assert_eq!(b.made.1.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]

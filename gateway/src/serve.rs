@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
 use ark_conversation::machine::Policy;
-use ark_conversation::{ConversationId, LegId, Owner, Tenant};
+use ark_conversation::{LegId, Owner, Tenant};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
@@ -28,7 +28,7 @@ use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
 use crate::http::token::Token;
-use crate::live::{self, LiveBoard};
+use crate::live::{self, CallAction, LiveBoard};
 use crate::media::{self, Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
@@ -833,34 +833,15 @@ impl Control for Running {
 
     fn hangup<'a>(&'a self, id: &'a str) -> Reply<'a, Result<(), ControlError>> {
         Box::pin(async move {
-            let not_found =
-                || ControlError::NotFound(format!("no call {id} is up: `ark call list` shows those that are"));
-            let conversation: ConversationId = id.parse().map_err(|_| not_found())?;
-            match self.switch.hang_up(conversation).await {
-                Ok(true) => Ok(()),
-                Ok(false) => {
-                    let mut elsewhere = self.live.calls_elsewhere().into_iter();
-                    Err(match elsewhere.find(|(_, call)| call.conversation == conversation) {
-                        Some((gateway, _)) => {
-                            ControlError::Refused(format!("this call is at gateway `{gateway}`: hang it up there"))
-                        }
-                        None => not_found(),
-                    })
-                }
-                Err(gone) => Err(ControlError::Unavailable(gone.to_string())),
-            }
+            let not_found = |_| ControlError::NotFound(CannotAct::NoCall.to_string());
+            self.live.act(id.parse().map_err(not_found)?, CallAction::Hangup).await.map(|_| ())
         })
     }
 
     fn act<'a>(&'a self, id: &'a str, action: TalkAction) -> Reply<'a, Result<Option<LegId>, ControlError>> {
         Box::pin(async move {
-            let not_found = || ControlError::NotFound(CannotAct::NoCall.to_string());
-            let conversation: ConversationId = id.parse().map_err(|_| not_found())?;
-            self.switch.act(conversation, action).await.map_err(|error| match error {
-                CannotAct::NoCall | CannotAct::NoLeg => ControlError::NotFound(error.to_string()),
-                CannotAct::NoWay(CannotPlace::Full(_)) => ControlError::Unavailable(error.to_string()),
-                _ => ControlError::Refused(error.to_string()),
-            })
+            let not_found = |_| ControlError::NotFound(CannotAct::NoCall.to_string());
+            self.live.act(id.parse().map_err(not_found)?, CallAction::Talk(action)).await
         })
     }
 

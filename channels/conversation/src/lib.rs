@@ -35,7 +35,10 @@ pub use digest::{Hash, LogHash};
 pub use event::{Event, EventError};
 pub use id::{ConversationId, EventId, IdError, LegId, MergeId, OfferId, PersonId, SessionId, Tenant};
 pub use identity::{Assurance, IdentityKey, KeyKind};
-pub use live::{Live, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveQueue, LiveState, LiveTyping};
+pub use live::{
+    Live, LiveAction, LiveAnswer, LiveAsk, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveOutcome,
+    LiveQueue, LiveState, LiveTyping,
+};
 pub use owner::Owner;
 pub use pii::{Content, Pii, mask_number, normalise_number};
 pub use record::{NewEvent, Record};

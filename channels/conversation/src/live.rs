@@ -1,14 +1,16 @@
 //! Live events: what is so just now, beside the log.
 //!
 //! They have no `seq`, are kept nowhere and may be lost; the next one of the same subject says all that the one before said. Nothing
-//! is decided by one: what must be known is in the log.
+//! is decided by one: what must be known is in the log. What one gateway asks of another about a call that is up goes the same way:
+//! whoever asked and hears no answer says so to whoever asked them.
 
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Direction, Party, Role, SupervisionMode};
+use crate::event::{Direction, Party, RecordingFormat, Role, SupervisionMode};
 use crate::id::{ConversationId, LegId, Tenant};
+use crate::pii::Pii;
 
 /// Something that is so just now, and who says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,12 +46,25 @@ pub enum Live {
     /// Somebody types.
     #[serde(rename = "ark.live.typing.v1")]
     Typing(LiveTyping),
+    /// A gateway asks the one that has a call to do something in it.
+    #[serde(rename = "ark.live.ask.v1")]
+    Ask(LiveAsk),
+    /// What came of it.
+    #[serde(rename = "ark.live.answer.v1")]
+    Answer(LiveAnswer),
 }
 
 impl Live {
     /// The name of every type.
-    pub const TYPES: [&'static str; 5] =
-        ["ark.live.call.v1", "ark.live.call.over.v1", "ark.live.queue.v1", "ark.live.gateway.v1", "ark.live.typing.v1"];
+    pub const TYPES: [&'static str; 7] = [
+        "ark.live.call.v1",
+        "ark.live.call.over.v1",
+        "ark.live.queue.v1",
+        "ark.live.gateway.v1",
+        "ark.live.typing.v1",
+        "ark.live.ask.v1",
+        "ark.live.answer.v1",
+    ];
 
     /// Its name.
     #[must_use]
@@ -60,19 +75,23 @@ impl Live {
             Self::Queue(_) => Self::TYPES[2],
             Self::Gateway(_) => Self::TYPES[3],
             Self::Typing(_) => Self::TYPES[4],
+            Self::Ask(_) => Self::TYPES[5],
+            Self::Answer(_) => Self::TYPES[6],
         }
     }
 
     /// The schema of each type's `data`, in the order of [`Live::TYPES`].
     #[must_use]
     pub fn data_schemas() -> Vec<(&'static str, Schema)> {
-        let [call, over, queue, gateway, typing] = Self::TYPES;
+        let [call, over, queue, gateway, typing, ask, answer] = Self::TYPES;
         vec![
             (call, schema_for!(LiveCall)),
             (over, schema_for!(LiveCallOver)),
             (queue, schema_for!(LiveQueue)),
             (gateway, schema_for!(LiveGateway)),
             (typing, schema_for!(LiveTyping)),
+            (ask, schema_for!(LiveAsk)),
+            (answer, schema_for!(LiveAnswer)),
         ]
     }
 }
@@ -200,9 +219,132 @@ pub struct LiveTyping {
     pub on: bool,
 }
 
+/// A gateway asks another one to do something in a call that is up there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveAsk {
+    /// Names this question; the answer repeats it.
+    pub ask: String,
+    /// The gateway that has the call.
+    pub to: String,
+    /// The call's conversation.
+    pub conversation: ConversationId,
+    /// What is to be done.
+    pub action: LiveAction,
+}
+
+/// What may be done in a call that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum LiveAction {
+    /// Hang it up.
+    Hangup,
+    /// Call a supervisor into the talk.
+    Supervise {
+        /// Whom to call: a SIP address or a number.
+        to: Pii,
+        /// What they do.
+        mode: SupervisionMode,
+    },
+    /// Let a supervisor do something else.
+    SuperviseAs {
+        /// The supervisor's leg.
+        leg: LegId,
+        /// What they do.
+        mode: SupervisionMode,
+    },
+    /// Let a supervisor go.
+    StopSupervising {
+        /// The supervisor's leg.
+        leg: LegId,
+    },
+    /// Keep a voice from the others, or let it through.
+    Mute {
+        /// Whose.
+        leg: LegId,
+        /// Kept from the others.
+        muted: bool,
+    },
+    /// Record the call from now on.
+    StartRecording {
+        /// The kind of file; none: as that gateway's site says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<RecordingFormat>,
+        /// Whether each leg has a channel of its own, or each side; none: as that gateway's site says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        legs: Option<bool>,
+    },
+    /// End the recording.
+    StopRecording,
+    /// Pause the recordings, or let them go on.
+    PauseRecordings {
+        /// Silence is recorded.
+        paused: bool,
+    },
+}
+
+/// What came of a [`LiveAsk`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveAnswer {
+    /// Of which.
+    pub ask: String,
+    /// The gateway that asked.
+    pub to: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: LiveOutcome,
+}
+
+/// What came of something that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum LiveOutcome {
+    /// It was done.
+    Done {
+        /// The new leg, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leg: Option<LegId>,
+    },
+    /// There is no such call or leg.
+    NotFound {
+        /// In words.
+        why: String,
+    },
+    /// It cannot be done as asked.
+    Refused {
+        /// In words.
+        why: String,
+    },
+    /// Not now.
+    Unavailable {
+        /// In words.
+        why: String,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_and_its_answer_are_read_back() {
+        let conversation = ConversationId::new(5, 7);
+        let actions = [
+            (LiveAction::Hangup, "hangup"),
+            (LiveAction::Supervise { to: Pii::new("2001"), mode: SupervisionMode::Whisper }, "supervise"),
+            (LiveAction::StartRecording { format: Some(RecordingFormat::Opus), legs: Some(true) }, "start_recording"),
+        ];
+        for (action, name) in actions {
+            let ask = LiveAsk { ask: "gw1/7#1".to_owned(), to: "gw2".to_owned(), conversation, action };
+            let json = serde_json::to_value(Live::Ask(ask.clone())).unwrap();
+            assert_eq!(json["data"]["action"]["do"], name);
+            assert_eq!(serde_json::from_value::<Live>(json).unwrap(), Live::Ask(ask));
+        }
+        let outcome = LiveOutcome::Refused { why: "nobody talks".to_owned() };
+        let answer = LiveAnswer { ask: "gw1/7#1".to_owned(), to: "gw1".to_owned(), outcome };
+        let json = serde_json::to_value(Live::Answer(answer.clone())).unwrap();
+        assert_eq!((&json["data"]["outcome"], &json["data"]["why"]), (&"refused".into(), &"nobody talks".into()));
+        assert_eq!(serde_json::from_value::<Live>(json).unwrap(), Live::Answer(answer));
+    }
 
     #[test]
     fn a_live_event_is_flat_and_read_back_and_a_later_type_is_an_error_of_its_own() {
@@ -230,7 +372,7 @@ mod tests {
         assert_eq!((json["type"].as_str(), json["data"]["state"].as_str()), (Some("ark.live.call.v1"), Some("queued")));
         assert_eq!(serde_json::from_value::<LiveEvent>(json.clone()).unwrap(), event);
         let mut later = json;
-        later["type"] = "ark.live.typing.v1".into();
+        later["type"] = "ark.live.later.v1".into();
         assert!(serde_json::from_value::<LiveEvent>(later).is_err());
         let names: Vec<&str> = Live::data_schemas().iter().map(|(name, _)| *name).collect();
         assert_eq!(names, Live::TYPES);
