@@ -60,7 +60,7 @@ impl Sight for SwitchHandle {
     fn act(&self, conversation: ConversationId, action: CallAction) -> Reply<'_, Result<Option<LegId>, ControlError>> {
         Box::pin(async move {
             match action {
-                CallAction::Talk(action) => Ok(SwitchHandle::act(self, conversation, action).await?),
+                CallAction::Talk(action) => Ok(Self::act(self, conversation, action).await?),
                 CallAction::Hangup => match self.hang_up(conversation).await {
                     Ok(true) => Ok(None),
                     Ok(false) => Err(CannotAct::NoCall.into()),
