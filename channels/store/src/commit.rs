@@ -5,6 +5,7 @@ use ark_conversation::{ConversationId, NewEvent, PersonId, Tenant};
 use crate::Appended;
 use crate::lease::Fence;
 use crate::outbox::NewDelivery;
+use crate::person::MergeOf;
 
 /// One transaction of a conversation's owner: what it read from the inbox, what it made of it, and what goes out.
 /// All of it is written, or none.
@@ -24,6 +25,8 @@ pub struct Commit {
     pub deliveries: Vec<NewDelivery>,
     /// Whose conversations they are, for [`crate::ListFilter::person`].
     pub persons: Vec<PersonOf>,
+    /// Persons who turned out to be one. Those who are one already are passed over.
+    pub merges: Vec<MergeOf>,
 }
 
 impl From<Vec<NewEvent>> for Commit {

@@ -40,7 +40,9 @@ use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use ark_conversation::{ConversationId, ConversationKind, ConversationState, NewEvent, PersonId, Record, Tenant};
+use ark_conversation::{
+    ConversationId, ConversationKind, ConversationState, IdentityKey, NewEvent, PersonId, Record, Tenant,
+};
 use jiff::Timestamp;
 
 pub use check::{Backup, Check, Restored};
@@ -52,7 +54,7 @@ pub use health::{Health, HealthState};
 pub use inbox::{Backlog, Inbound, Ingested, Join, NewInbound};
 pub use lease::{Attendance, Fence, Lease, Presence, Topology};
 pub use outbox::{Delivery, DeliveryState, NewDelivery, Outcome, Outgoing};
-pub use person::{Identified, Identity, Merge, NewIdentity};
+pub use person::{Identified, Identity, Merge, MergeOf, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{Options, SqliteStore, restore, verify};
@@ -383,6 +385,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::append`].
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified>;
+
+    /// The person who has this key as a verified one, as they are now; none when nobody has.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn owner(&self, tenant: &Tenant, key: &IdentityKey) -> Answer<'_, Option<PersonId>>;
 
     /// A person's keys, those of the persons merged into them included; empty when they are not known.
     ///

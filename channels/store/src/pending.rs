@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_conversation::cloud_event::whole_microseconds;
-use ark_conversation::{Assurance, CloudEvent, ConversationId, IdentityKey, NewEvent, PersonId, Record, Tenant};
+use ark_conversation::{Assurance, CloudEvent, ConversationId, IdentityKey, NewEvent, Record, Tenant};
 use jiff::Timestamp;
 
 use crate::commit::{After, Commit, PersonOf};
@@ -13,7 +13,7 @@ use crate::feed::Advance;
 use crate::lease::{Attendance, Fence, Topology};
 use crate::limits::*;
 use crate::outbox::{DeliveryState, NewDelivery, Outcome};
-use crate::person::Merge;
+use crate::person::{Merge, MergeOf};
 use crate::plan::{NewPlanVersion, PlanChange};
 use crate::{Answer, Appended, Erase, Join, LivePlan, NewInbound, PlanVersion};
 
@@ -58,6 +58,7 @@ pub(crate) struct Write {
     pub(crate) events: Vec<Pending>,
     pub(crate) deliveries: Vec<PendingDelivery>,
     pub(crate) persons: Vec<PersonOf>,
+    pub(crate) merges: Vec<MergeOf>,
     pub(crate) also: Also,
 }
 
@@ -70,16 +71,6 @@ pub(crate) enum Also {
     Merge(MergeOf),
     Unmerge(MergeOf),
     Advance(AdvanceOf),
-}
-
-/// A merge without its event.
-#[derive(Clone)]
-pub(crate) struct MergeOf {
-    pub(crate) tenant: Tenant,
-    pub(crate) from: PersonId,
-    pub(crate) into: PersonId,
-    pub(crate) by: String,
-    pub(crate) at: Timestamp,
 }
 
 /// A reader's step without its deliveries.
@@ -118,7 +109,7 @@ impl Write {
 
     /// Whether it may share its transaction's statements with others.
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.also, Also::Nothing) && self.persons.is_empty()
+        matches!(self.also, Also::Nothing) && self.persons.is_empty() && self.merges.is_empty()
     }
 }
 
@@ -210,11 +201,15 @@ fn delivery(what: NewDelivery) -> Result<PendingDelivery, StoreError> {
 
 /// Checks a commit. `shard` tells a conversation's shard.
 pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> Result<Write, StoreError> {
-    let Commit { fence, after, applied, events, deliveries, persons } = commit;
+    let Commit { fence, after, applied, events, deliveries, persons, merges } = commit;
     at_most("conversations", after.len(), COMMIT_ROWS_MAX)?;
     at_most("inbox rows", applied.len(), COMMIT_ROWS_MAX)?;
     at_most("deliveries", deliveries.len(), COMMIT_ROWS_MAX)?;
     at_most("persons", persons.len(), COMMIT_ROWS_MAX)?;
+    at_most("merges", merges.len(), COMMIT_ROWS_MAX)?;
+    for one in &merges {
+        bounded("who merges", &one.by, REASON_BYTES_MAX)?;
+    }
     if let Some(fence) = &fence {
         let conversations = events.iter().map(|event| event.conversation);
         let conversations = conversations.chain(deliveries.iter().map(|one| one.conversation));
@@ -228,7 +223,7 @@ pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> R
     }
     let events = pending_events(events)?;
     let deliveries = deliveries.into_iter().map(delivery).collect::<Result<_, _>>()?;
-    Ok(Write { fence, after, applied, events, deliveries, persons, also: Also::Nothing })
+    Ok(Write { fence, after, applied, events, deliveries, persons, merges, also: Also::Nothing })
 }
 
 /// Checks a message for the inbox.

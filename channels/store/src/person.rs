@@ -40,6 +40,21 @@ pub struct Identity {
     pub at: Timestamp,
 }
 
+/// One person turns out to be another, within a [`crate::Commit`], whose events say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeOf {
+    /// Whose data it is. A merge never crosses tenants.
+    pub tenant: Tenant,
+    /// The person who is merged; when they were merged already, the one that they are now.
+    pub from: PersonId,
+    /// The person into whom. When the two are one already, nothing is done.
+    pub into: PersonId,
+    /// Who did it, for the audit trail.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// One person turns out to be another, or turns out not to be. Written with its event in one transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merge {

@@ -16,6 +16,7 @@ mod dialplan;
 mod doctor;
 mod export;
 mod output;
+mod person;
 mod replay;
 mod serve;
 mod sip;
@@ -80,6 +81,9 @@ enum Command {
     /// Read the log of the running gateway; export and replay conversations
     #[command(subcommand)]
     Conversation(conversation::ConversationCommand),
+    /// See who a customer is, and that two of them are one
+    #[command(subcommand)]
+    Person(person::PersonCommand),
     /// See what stands and waits on the broker, and send given-up messages again
     #[command(subcommand)]
     Bus(bus::BusCommand),
@@ -121,6 +125,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Channel(command) => channel::run(command),
         Command::Webhook(command) => webhook::run(command),
         Command::Conversation(command) => conversation::run(command),
+        Command::Person(command) => person::run(command),
         Command::Bus(command) => bus::run(command),
         Command::Store(command) => store::run(&command),
     }

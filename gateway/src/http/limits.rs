@@ -49,3 +49,6 @@ const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 
 /// Pages of a log that are gone through for one page of its messages.
 pub const MESSAGE_PAGES_MAX: usize = 20;
+
+/// A person's newest conversations that are shown with them.
+pub const PERSON_CONVERSATIONS: usize = 50;

@@ -19,6 +19,7 @@ mod history;
 mod hooks;
 pub mod limits;
 pub(crate) mod mask;
+mod persons;
 mod recordings;
 mod rtc;
 mod socket;
@@ -177,6 +178,10 @@ fn api_routes() -> Routes {
         ("/api/v1/events", get(events::stream)),
         ("/api/v1/history", get(history::history)),
         ("/api/v1/media/{id}", get(channels::media)),
+        ("/api/v1/persons", get(persons::find)),
+        ("/api/v1/persons/{id}", get(persons::person)),
+        ("/api/v1/persons/{id}/merge", post(persons::merge)),
+        ("/api/v1/persons/{id}/unmerge", post(persons::unmerge)),
         ("/api/v1/plans", get(api::plans)),
         ("/api/v1/plans/{name}/publish", post(api::publish)),
         ("/api/v1/plans/{name}/rollback", post(api::rollback)),

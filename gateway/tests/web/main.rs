@@ -511,3 +511,53 @@ async fn what_the_embedded_bus_gave_up_is_seen_and_sent_again_over_the_api() {
     assert_eq!(ingress.next().await.unwrap().wake_up.id, wake_up.id);
     std::fs::remove_dir_all(&made.folder).unwrap();
 }
+
+#[tokio::test]
+async fn a_person_is_shown_with_all_channels_and_two_can_be_made_one_and_two_again() {
+    use ark_conversation::{Assurance, IdentityKey, KeyKind, PersonId};
+    let made = Made::new("person");
+    let router = router(made.web());
+    let (anna, also) = (PersonId::new(1, 1), PersonId::new(2, 2));
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    for (person, kind, value, assurance) in [
+        (anna, KeyKind::Phone, "+8613800001212", Assurance::Otp),
+        (also, KeyKind::Alipay, "2088123412341234", Assurance::ChannelVerified),
+    ] {
+        let key = IdentityKey::new(kind, value);
+        let new = ark_store::NewIdentity { tenant: Tenant::MAIN, key, assurance, person, at };
+        made.store.identify(new).await.unwrap();
+    }
+    for (n, person) in [(1, anna), (2, also)] {
+        let id = conversation(n, n as u128);
+        made.append(id, 0.0, ark_conversation::samples::ended(LegId(1)).into()).await;
+        let of = ark_store::PersonOf { tenant: Tenant::MAIN, conversation: id, person };
+        let commit = ark_store::Commit { persons: vec![of], ..Default::default() };
+        made.store.commit(commit).await.unwrap();
+    }
+    let shown = json(ask(&router, get("/api/v1/persons?kind=phone_e164&value=%2B8613800001212")).await).await;
+    assert_eq!(shown["person"], anna.to_string().as_str());
+    assert_eq!(shown["conversations"].as_array().unwrap().len(), 1);
+    assert!(!shown.to_string().contains("13800001212"), "{shown}");
+    let nobody = get("/api/v1/persons?kind=phone_e164&value=%2B8613900000000");
+    assert_eq!(ask(&router, nobody).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(ask(&router, get("/api/v1/persons?kind=Phone&value=1")).await.status(), StatusCode::BAD_REQUEST);
+
+    let order = |what: &str, who: PersonId, into: PersonId| {
+        Request::post(format!("/api/v1/persons/{who}/{what}"))
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(format!(r#"{{"into": "{into}", "by": "wang"}}"#)))
+            .unwrap()
+    };
+    let one = json(ask(&router, order("merge", also, anna)).await).await;
+    assert_eq!((&one["person"], &one["merged"]), (&anna.to_string().into(), &also.to_string().into()), "{one}");
+    assert_eq!((one["keys"].as_array().unwrap().len(), one["conversations"].as_array().unwrap().len()), (2, 2));
+    assert_eq!(ask(&router, order("merge", also, anna)).await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(ask(&router, order("merge", PersonId::new(9, 9), anna)).await.status(), StatusCode::NOT_FOUND);
+    let two = json(ask(&router, order("unmerge", also, anna)).await).await;
+    assert_eq!((&two["person"], two["keys"].as_array().unwrap().len()), (&also.to_string().into(), 1), "{two}");
+    let system = made.store.read(&Tenant::MAIN, ark_conversation::ConversationId::SYSTEM, 0, 10).await.unwrap();
+    let told: Vec<&str> = system.iter().map(|record| record.event.type_name()).collect();
+    assert_eq!(told, ["ark.person.merged.v1", "ark.person.unmerged.v1"]);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}

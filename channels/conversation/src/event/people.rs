@@ -14,6 +14,8 @@ words! {
         Key = "key",
         /// One of them opened a link that was made for the other.
         LinkToken = "link_token",
+        /// A person of the house said so.
+        Person = "person",
     }
 
     /// Why a body was erased.

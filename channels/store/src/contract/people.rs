@@ -8,13 +8,16 @@ use ark_conversation::{
 
 use super::flow::message;
 use super::{L1, call, conversation, new_event};
-use crate::{Commit, Erase, Join, ListFilter, Merge, NewIdentity, PersonOf, Retention, Store, StoreError, replay};
+use crate::{
+    Commit, Erase, Join, ListFilter, Merge, MergeOf, NewIdentity, PersonOf, Retention, Store, StoreError, replay,
+};
 
 const MAIN: Tenant = Tenant::MAIN;
 
 pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
     a_verified_key_is_one_persons(&open("a_verified_key_is_one_persons")).await;
     a_merge_can_be_undone(&open("a_merge_can_be_undone")).await;
+    a_commit_merges_with_its_events(&open("a_commit_merges_with_its_events")).await;
     history_is_found_by_person_channel_and_time(&open("history_is_found_by_person_channel_and_time")).await;
     an_erased_body_is_gone_and_the_log_agrees(&open("an_erased_body_is_gone_and_the_log_agrees")).await;
     a_whole_person_is_erased_with_their_keys(&open("a_whole_person_is_erased_with_their_keys")).await;
@@ -117,6 +120,32 @@ async fn a_merge_can_be_undone(store: &impl Store) {
     assert_eq!(told, [("unmerge", "anna"), ("merge", "anna"), ("merge", "anna")], "newest first");
     let older = store.audit(&MAIN, None, Some(audit[0].row), 1).await.expect("audit");
     assert_eq!(older, audit[1..2]);
+}
+
+async fn a_commit_merges_with_its_events(store: &impl Store) {
+    let (a, b, c) = (person(1), person(2), person(3));
+    for (value, person) in [("a", a), ("b", b), ("c", c)] {
+        store.identify(identity(value, Assurance::Sso, person)).await.expect("identify");
+    }
+    let owner = async |value| {
+        let key = IdentityKey::new(KeyKind::Alipay, value);
+        store.owner(&MAIN, &key).await.expect("an owner")
+    };
+    assert_eq!((owner("a").await, owner("nobody").await), (Some(a), None));
+    let id = conversation(1, 1);
+    let of = |from, into| MergeOf { tenant: MAIN, from, into, by: "ark".to_owned(), at: at(2) };
+    let with = |n, merges| Commit { events: vec![call(id, n)], merges, ..Commit::default() };
+    let conflict = |answer| matches!(answer, Err(StoreError::Conflict(_)));
+    assert!(conflict(store.commit(with(1, vec![of(b, a), of(a, person(9))])).await), "nobody knows 9");
+    assert_eq!((owner("b").await, store.read(&MAIN, id, 0, 10).await.expect("a read").len()), (Some(b), 0));
+    store.commit(with(2, vec![of(b, a), of(c, b)])).await.expect("a commit");
+    assert_eq!((owner("b").await, owner("c").await), (Some(a), Some(a)), "c went where b had gone");
+    // Decided by two at once: the second finds it done.
+    store.commit(with(3, vec![of(b, a), of(a, c)])).await.expect("a commit");
+    assert_eq!(owner("c").await, Some(a));
+    let audit = store.audit(&MAIN, None, None, 10).await.expect("audit");
+    assert_eq!(audit.iter().filter(|row| row.action == "merge").count(), 2);
+    assert_eq!(store.read(&MAIN, id, 0, 10).await.expect("a read").len(), 2);
 }
 
 async fn history_is_found_by_person_channel_and_time(store: &impl Store) {

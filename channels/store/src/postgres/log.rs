@@ -554,11 +554,18 @@ async fn also(link: &Link, write: &Write) -> Result<super::lane::Said<AlsoDone>>
     }
 }
 
-/// Writes whose conversations they are. False when one is not in the log: its write is refused.
+/// Writes whose conversations they are, and who turned out to be one. False when one of them is not known: its write is refused.
 async fn persons_of(link: &Link, writes: &[Write], tries: &mut Tries) -> Result<bool> {
-    for (at, write) in writes.iter().enumerate().filter(|(_, write)| !write.persons.is_empty()) {
+    let with_persons = |write: &Write| !write.persons.is_empty() || !write.merges.is_empty();
+    for (at, write) in writes.iter().enumerate().filter(|(_, write)| with_persons(write)) {
         if tries.refused.contains_key(&at) {
             continue;
+        }
+        for merge in &write.merges {
+            if let Err(refused) = persons::merge_now(link, merge).await? {
+                tries.refused.insert(at, refused);
+                return Ok(false);
+            }
         }
         for of in &write.persons {
             let sql = "update conversation set person = $3 where tenant = $1 and conversation = $2";

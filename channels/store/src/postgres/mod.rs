@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ark_conversation::{ConversationId, ConversationState, NewEvent, PersonId, Record, Tenant};
+use ark_conversation::{ConversationId, ConversationState, IdentityKey, NewEvent, PersonId, Record, Tenant};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -475,6 +475,11 @@ impl Store for PostgresStore {
 
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {
         self.run(pending::key(&new.key), with!(new; |link| persons::identify(link, &new)))
+    }
+
+    fn owner(&self, tenant: &Tenant, key: &IdentityKey) -> Answer<'_, Option<PersonId>> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.ask(with!(tenant, key; |link| persons::owner(link, &tenant, &key)))
     }
 
     fn identities(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Vec<Identity>> {

@@ -10,8 +10,8 @@ use super::rows::{self, one};
 use crate::erase::{AuditRow, Erase, Erased, Eraser};
 use crate::error::StoreError;
 use crate::limits::{LIST_MAX, READ_RECORDS_MAX};
-use crate::pending::{self, MergeOf};
-use crate::person::{Identified, Identity, NewIdentity};
+use crate::pending;
+use crate::person::{Identified, Identity, MergeOf, NewIdentity};
 
 /// Who a person is today.
 pub(super) async fn root(link: &Link, tenant: &Tenant, person: PersonId) -> Result<Option<PersonId>> {
@@ -25,17 +25,24 @@ pub(super) async fn root(link: &Link, tenant: &Tenant, person: PersonId) -> Resu
     row.as_ref().map(|row| rows::person(row, 0)).transpose()
 }
 
+/// Whose verified key it is, as they are now.
+pub(super) async fn owner(link: &Link, tenant: &Tenant, key: &IdentityKey) -> Result<Option<PersonId>> {
+    let sql = "select person from identity where tenant = $1 and kind = $2 and value = $3 and verified";
+    let Some(row) = link.one(sql, &[&tenant.as_str(), &key.kind.as_str(), &key.value.reveal()]).await? else {
+        return Ok(None);
+    };
+    let owner = rows::person(&row, 0)?;
+    Ok(Some(root(link, tenant, owner).await?.unwrap_or(owner)))
+}
+
 pub(super) async fn identify(link: &Link, new: &NewIdentity) -> Result<Said<Identified>> {
     let NewIdentity { tenant, key, assurance, person, at } = new;
     let (kind, value) = (key.kind.as_str(), key.value.reveal());
     let name = tenant.as_str();
-    if assurance.is_verified() {
-        let sql = "select person from identity where tenant = $1 and kind = $2 and value = $3 and verified";
-        if let Some(row) = link.one(sql, &[&name, &kind, &value]).await? {
-            let owner = rows::person(&row, 0)?;
-            let person = root(link, tenant, owner).await?.unwrap_or(owner);
-            return Ok(Ok(Identified { person, new: false }));
-        }
+    if assurance.is_verified()
+        && let Some(person) = owner(link, tenant, key).await?
+    {
+        return Ok(Ok(Identified { person, new: false }));
     }
     let bytes = person.to_bytes();
     let at_us = at.as_microsecond();
@@ -102,6 +109,14 @@ pub(super) async fn merge(link: &Link, merge: &MergeOf) -> Result<Said<()>> {
     link.execute(sql, &[&tenant.as_str(), &&from.to_bytes()[..], &&into.to_bytes()[..]]).await?;
     audit(link, tenant, None, "merge", by, *at, &format!("{from} into {into}")).await?;
     Ok(Ok(()))
+}
+
+/// A merge within a commit: of those whom the two are now, and nothing when they are one.
+pub(super) async fn merge_now(link: &Link, of: &MergeOf) -> Result<Said<()>> {
+    link.batch("lock table person in share row exclusive mode").await?;
+    let roots = (root(link, &of.tenant, of.from).await?, root(link, &of.tenant, of.into).await?);
+    let (Some(from), Some(into)) = roots else { return merge(link, of).await };
+    if from == into { Ok(Ok(())) } else { merge(link, &MergeOf { from, into, ..of.clone() }).await }
 }
 
 pub(super) async fn unmerge(link: &Link, merge: &MergeOf) -> Result<Said<()>> {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ark_conversation::{ConversationId, ConversationState, NewEvent, PersonId, Record, Tenant};
+use ark_conversation::{ConversationId, ConversationState, IdentityKey, NewEvent, PersonId, Record, Tenant};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
@@ -507,6 +507,11 @@ impl Store for SqliteStore {
 
     fn identify(&self, new: NewIdentity) -> Answer<'_, Identified> {
         self.run(pending::key(&new.key), move |work| persons::identify(work.db, &new))
+    }
+
+    fn owner(&self, tenant: &Tenant, key: &IdentityKey) -> Answer<'_, Option<PersonId>> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.ask(move |db| persons::owner(db, &tenant, &key))
     }
 
     fn identities(&self, tenant: &Tenant, person: PersonId) -> Answer<'_, Vec<Identity>> {

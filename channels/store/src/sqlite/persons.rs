@@ -9,8 +9,8 @@ use crate::erase::{AuditRow, Erase, Erased, Eraser};
 use crate::error::StoreError;
 use crate::heads::Head;
 use crate::limits::{LIST_MAX, READ_RECORDS_MAX};
-use crate::pending::{self, MergeOf};
-use crate::person::{Identified, Identity, NewIdentity};
+use crate::pending;
+use crate::person::{Identified, Identity, MergeOf, NewIdentity};
 use crate::sqlite::rows;
 use crate::sqlite::writer::{Result, Said, Work};
 
@@ -33,15 +33,24 @@ pub(super) fn root(db: &Connection, tenant: &Tenant, person: PersonId) -> Result
     .optional()
 }
 
+/// Whose verified key it is, as they are now.
+pub(super) fn owner(db: &Connection, tenant: &Tenant, key: &IdentityKey) -> Result<Option<PersonId>> {
+    let owner: Option<PersonId> = db
+        .prepare_cached("select person from identity where tenant = ?1 and kind = ?2 and value = ?3 and verified = 1")?
+        .query_row(params![tenant.as_str(), key.kind.as_str(), key.value.reveal()], |row| {
+            row.get(0).map(PersonId::from_bytes)
+        })
+        .optional()?;
+    let Some(owner) = owner else { return Ok(None) };
+    Ok(Some(root(db, tenant, owner)?.unwrap_or(owner)))
+}
+
 pub(super) fn identify(db: &Connection, new: &NewIdentity) -> Result<Said<Identified>> {
     let NewIdentity { tenant, key, assurance, person, at } = new;
     let (kind, value) = (key.kind.as_str(), key.value.reveal());
-    let verified: Option<PersonId> = db
-        .prepare_cached("select person from identity where tenant = ?1 and kind = ?2 and value = ?3 and verified = 1")?
-        .query_row(params![tenant.as_str(), kind, value], |row| row.get(0).map(PersonId::from_bytes))
-        .optional()?;
-    if let Some(owner) = verified.filter(|_| assurance.is_verified()) {
-        let person = root(db, tenant, owner)?.unwrap_or(owner);
+    if assurance.is_verified()
+        && let Some(person) = owner(db, tenant, key)?
+    {
         return Ok(Ok(Identified { person, new: false }));
     }
     let bytes = person.to_bytes();
@@ -95,19 +104,37 @@ pub(super) fn identities(db: &Connection, tenant: &Tenant, person: PersonId) -> 
 }
 
 pub(super) fn merge(db: &Connection, merge: &MergeOf) -> Result<Said<()>> {
-    let MergeOf { tenant, from, into, by, at } = merge;
+    let MergeOf { tenant, from, into, .. } = merge;
     let (Some(from_root), Some(into_root)) = (root(db, tenant, *from)?, root(db, tenant, *into)?) else {
         return Ok(Err(StoreError::Conflict(format!("person {from} or {into} is not known"))));
     };
     if from_root != *from || from_root == into_root {
         return Ok(Err(StoreError::Conflict(format!("person {from} is merged already"))));
     }
+    put_merge(db, merge).map(Ok)
+}
+
+fn put_merge(db: &Connection, merge: &MergeOf) -> Result<()> {
+    let MergeOf { tenant, from, into, by, at } = merge;
     db.execute(
         "update person set merged_into = ?3 where tenant = ?1 and person = ?2",
         params![tenant.as_str(), from.to_bytes(), into.to_bytes()],
     )?;
-    audit(db, tenant, None, "merge", by, *at, &format!("{from} into {into}"))?;
-    Ok(Ok(()))
+    audit(db, tenant, None, "merge", by, *at, &format!("{from} into {into}"))
+}
+
+/// Why a merge cannot be.
+pub(super) fn unknown(db: &Connection, of: &MergeOf) -> Result<Option<StoreError>> {
+    let MergeOf { tenant, from, into, .. } = of;
+    let known = root(db, tenant, *from)?.is_some() && root(db, tenant, *into)?.is_some();
+    Ok((!known).then(|| StoreError::Conflict(format!("person {from} or {into} is not known"))))
+}
+
+/// A merge within a commit: of those whom the two are now, and nothing when they are one. Both are known.
+pub(super) fn merge_now(db: &Connection, of: &MergeOf) -> Result<()> {
+    let (from, into) = (root(db, &of.tenant, of.from)?, root(db, &of.tenant, of.into)?);
+    let (Some(from), Some(into)) = (from, into) else { return Ok(()) };
+    if from == into { Ok(()) } else { put_merge(db, &MergeOf { from, into, ..of.clone() }) }
 }
 
 pub(super) fn unmerge(db: &Connection, merge: &MergeOf) -> Result<Said<()>> {

@@ -313,6 +313,11 @@ impl Work<'_> {
                 return Ok(Err(StoreError::Conflict(format!("conversation {} is not in the log", key.1))));
             }
         }
+        for merge in &write.merges {
+            if let Some(refused) = persons::unknown(self.db, merge)? {
+                return Ok(Err(refused));
+            }
+        }
         let also = match &write.also {
             Also::Nothing => AlsoDone::Nothing,
             Also::SetLive(change) => match self.set_live(change)? {
@@ -340,6 +345,9 @@ impl Work<'_> {
         let mut deliveries = 0;
         for delivery in &write.deliveries {
             deliveries += usize::from(flow::insert_delivery(self.db, delivery)?);
+        }
+        for merge in &write.merges {
+            persons::merge_now(self.db, merge)?;
         }
         if !write.persons.is_empty() {
             self.write_states()?;

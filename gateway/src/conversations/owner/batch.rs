@@ -7,7 +7,7 @@ use ark_conversation::machine::{Delivery, Effect};
 use ark_conversation::source::ThreadSource;
 use ark_conversation::{ConversationId, Hash, NewEvent, Tenant};
 use ark_store::limits::{DELIVERY_BYTES_MAX, DELIVERY_KEY_BYTES_MAX};
-use ark_store::{After, Commit, Inbound, NewDelivery, PersonOf};
+use ark_store::{After, Commit, Inbound, MergeOf, NewDelivery, PersonOf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,7 @@ pub(super) struct Batch {
     pub(super) events: Vec<NewEvent>,
     pub(super) deliveries: Vec<NewDelivery>,
     pub(super) persons: Vec<PersonOf>,
+    pub(super) merges: Vec<MergeOf>,
     pub(super) happenings: Vec<Happening>,
     pub(super) erasing: Vec<Erasing>,
     /// Commands of this gateway, and their answers.
@@ -78,6 +79,7 @@ impl Batch {
             events: Vec::new(),
             deliveries: Vec::new(),
             persons: Vec::new(),
+            merges: Vec::new(),
             happenings: Vec::new(),
             erasing: Vec::new(),
             asked: Vec::new(),
@@ -145,6 +147,7 @@ impl Batch {
             events: self.events.clone(),
             deliveries: self.deliveries.clone(),
             persons: self.persons.clone(),
+            merges: self.merges.clone(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod hear;
 mod ingest;
 pub mod limits;
 mod machines;
+mod people;
 mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ark_conversation::event::{Event, MessageOut, PersonLinked};
+use ark_conversation::event::{Event, MessageOut};
 use ark_conversation::machine::{Commit as Decided, Conversation, Effect, Input, Policy};
-use ark_conversation::{CloudEvent, NewEvent, PersonId, Record};
-use ark_store::{Committed, Erase, Inbound, NewIdentity, PersonOf, Store, StoreError};
+use ark_conversation::{CloudEvent, NewEvent, Record};
+use ark_store::{Committed, Erase, Inbound, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -117,7 +117,7 @@ impl Work {
 
 /// The commits of one turn.
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     open: Vec<Batch>,
     at: usize,
 }
@@ -137,7 +137,7 @@ impl Turn {
         self.open.iter().enumerate().any(|(at, batch)| at != self.at && batch.spans.contains_key(key))
     }
 
-    fn batch(&mut self) -> &mut Batch {
+    pub(super) fn batch(&mut self) -> &mut Batch {
         self.open.get_mut(self.at).expect("a turn is begun before it is written to")
     }
 }
@@ -146,7 +146,7 @@ impl Turn {
 type Opened = (Key, Right, Result<Conversation, OpenError>);
 
 /// What stops a turn.
-enum Trouble {
+pub(super) enum Trouble {
     /// The store does not answer.
     Store(StoreError),
     /// What was decided is out of date: again, once nothing is under way.
@@ -362,7 +362,7 @@ impl Owner {
 
     /// Gives an input to an open machine. What is answered says why it never takes it, if it does not. One that is open no more (its
     /// shard has changed hands since) takes nothing: that is not to be taken for done.
-    fn handle(
+    pub(super) fn handle(
         &mut self,
         key: &Key,
         right: &Right,
@@ -432,15 +432,15 @@ impl Owner {
         loop {
             let decided = self.machines.get(key, right).and_then(|open| open.machine.poll());
             let Some(decided) = decided else { break };
-            let mut linked = Vec::new();
+            let mut known = Vec::new();
             for effect in &decided.effects {
-                if let Effect::Identify { .. } = effect {
-                    linked.extend(self.identify(key, effect).await?);
+                if let Effect::Identify { keys, assurance, .. } = effect {
+                    known.extend(self.identify(key, keys, *assurance).await?);
                 }
             }
             self.take(turn, key, decided).await?;
-            for linked in linked {
-                self.link(turn, right, key, linked)?;
+            for known in known {
+                self.link(turn, right, key, known)?;
             }
         }
         let open = self.machines.get(key, right).ok_or(Trouble::Again)?;
@@ -479,41 +479,6 @@ impl Owner {
                 }
                 effect => batch.happenings.push(Happening { tenant: key.0.clone(), conversation: key.1, effect }),
             }
-        }
-        Ok(())
-    }
-
-    /// Finds whose keys these are. Asked again after a crash, the answer is the same.
-    async fn identify(&mut self, key: &Key, effect: &Effect) -> Result<Option<PersonLinked>, Trouble> {
-        let Effect::Identify { keys, assurance, .. } = effect else { return Ok(None) };
-        let previous = self.person_of(key);
-        let mut person = previous.unwrap_or_else(|| PersonId::from_bytes(key.1.to_bytes()));
-        for one in keys {
-            let new = NewIdentity {
-                tenant: key.0.clone(),
-                key: one.clone(),
-                assurance: *assurance,
-                person,
-                at: (self.clock)(),
-            };
-            person = self.store.identify(new).await.map_err(Trouble::Store)?.person;
-        }
-        if keys.is_empty() || previous == Some(person) {
-            return Ok(None);
-        }
-        Ok(Some(PersonLinked { person, keys: keys.clone(), assurance: *assurance, previous }))
-    }
-
-    fn person_of(&mut self, key: &Key) -> Option<PersonId> {
-        let right = self.own.right(self.own.topology().shard(key.1))?;
-        self.machines.get(key, &right)?.machine.state()?.person
-    }
-
-    fn link(&mut self, turn: &mut Turn, right: &Right, key: &Key, linked: PersonLinked) -> Result<(), Trouble> {
-        let person = linked.person;
-        let now = (self.clock)();
-        if self.handle(key, right, now, Input::Linked(linked))?.is_ok() {
-            turn.batch().persons.push(PersonOf { tenant: key.0.clone(), conversation: key.1, person });
         }
         Ok(())
     }

@@ -419,6 +419,53 @@ async fn whose_keys_these_are_is_found_in_the_transaction_that_logs_them() {
     rig.tasks.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_turn_out_to_have_the_same_verified_key_are_one_person_and_it_can_be_undone() {
+    let folder = Folder::new("merge");
+    let rig = Rig::alone(&folder.store());
+    let key = |kind, value: &str| IdentityKey { kind, value: ark_conversation::Pii::new(value) };
+    let phone = || key(KeyKind::Phone, "+8613800001212");
+    let come = async |thread: &str, id: &str, keys: Vec<IdentityKey>, assurance| {
+        let identity = Identity { thread: thread.to_owned(), keys, assurance, link_token: None };
+        rig.take(CloudEvent::new(id, thread_source(thread), at(0), identity), Join::Begin).await;
+        rig.until_inbox_is_empty().await;
+    };
+    let (a, b) = (rig.says("t1", 0).await, rig.says("t2", 0).await);
+    come("t1", "i1", vec![phone()], Assurance::Otp).await;
+    come("t2", "i2", vec![key(KeyKind::Alipay, "2088")], Assurance::ChannelVerified).await;
+    let (one, other) = (rig.state(a).await.person.unwrap(), rig.state(b).await.person.unwrap());
+    assert_ne!(one, other);
+    // A number that is only said proves nothing.
+    come("t2", "i3", vec![phone()], Assurance::Asserted).await;
+    assert_eq!(rig.state(b).await.person, Some(other));
+    assert_eq!(rig.store.person(&MAIN, other).await.unwrap(), Some(other));
+
+    come("t2", "i4", vec![phone()], Assurance::Sso).await;
+    let into = one.min(other);
+    assert_eq!(rig.store.person(&MAIN, one.max(other)).await.unwrap(), Some(into), "they are one");
+    assert_eq!(rig.store.person(&MAIN, into).await.unwrap(), Some(into), "who was known first stays");
+    let merges = |log: &[Record]| -> Vec<_> {
+        let merged = |record: &Record| match &record.event.event {
+            Event::PersonMerged(merged) => Some((merged.from, merged.into, merged.keys.len())),
+            _ => None,
+        };
+        log.iter().filter_map(merged).collect()
+    };
+    let of_b = log(&*rig.store, b).await;
+    assert_eq!(merges(&of_b), [(one.max(other), into, 1)], "it is in the log, once, with the keys that it moved");
+    let filter = ListFilter { person: Some(into), ..ListFilter::default() };
+    assert_eq!(rig.store.list(&MAIN, filter, 10).await.unwrap().conversations.len(), 2);
+    // The same again changes nothing.
+    come("t1", "i5", vec![phone(), key(KeyKind::Alipay, "2088")], Assurance::Sso).await;
+    assert_eq!(merges(&log(&*rig.store, a).await), []);
+    // A third with keys that nobody has, and one that is theirs.
+    let c = rig.says("t3", 0).await;
+    come("t3", "i6", vec![key(KeyKind::DingTalkUnion, "u9"), phone()], Assurance::ChannelVerified).await;
+    assert_eq!(rig.state(c).await.person, Some(into));
+    assert_eq!(rig.store.owner(&MAIN, &key(KeyKind::DingTalkUnion, "u9")).await.unwrap(), Some(into));
+    rig.tasks.end().await;
+}
+
 /// Shards with their leases, as the site's member takes them.
 async fn lease(store: &Arc<dyn Store>, gateway: &str, own: &OwnShards, of: impl Iterator<Item = u16>) {
     for shard in of {
