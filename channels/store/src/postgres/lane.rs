@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
+use super::direct::Numbers;
 use super::fail::{Fault, is_of_one_job};
 use super::link::{Link, Result};
 use super::log::{self, AppendDone};
@@ -92,14 +93,15 @@ pub(super) struct Lane {
     stash: Option<Ask>,
     link: Option<Link>,
     heads: Heads,
+    numbers: Numbers,
     pace: Pace,
     wait: Duration,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Ask>, link: Link) -> Self {
-        let (heads, pace) = (Heads::default(), Pace::default());
-        Self { shared, jobs, stash: None, link: Some(link), heads, pace, wait: *PG_BACKOFF.start() }
+        let (heads, numbers, pace) = (Heads::default(), Numbers::default(), Pace::default());
+        Self { shared, jobs, stash: None, link: Some(link), heads, numbers, pace, wait: *PG_BACKOFF.start() }
     }
 
     /// Runs until every sender is gone and everything that waited is answered.
@@ -231,9 +233,10 @@ impl Lane {
                     Ok(done) => {
                         failpoint::at(Point::BeforeAnswer);
                         for ((write, reply), done) in writes.into_iter().zip(replies).zip(done) {
-                            let told = |AppendDone { found, deliveries, also }| Written {
+                            let told = |AppendDone { found, deliveries, direct, also }| Written {
                                 appended: pending::appended(write.events, found),
                                 deliveries,
+                                direct,
                                 also,
                             };
                             let _ = reply.send(done.map(told));
@@ -277,7 +280,8 @@ impl Lane {
         let mut tries = log::Tries::default();
         loop {
             let (Some(link), shared) = (&self.link, &self.shared) else { return Err(StoreError::Closed) };
-            let tried = within(log::write(link, shared, &mut self.heads, writes, &mut tries)).await;
+            let remembered = (&mut self.heads, &mut self.numbers);
+            let tried = within(log::write(link, shared, remembered, writes, &mut tries)).await;
             match tried {
                 Ok(Some((done, events))) => {
                     self.shared.counters.committed(events);
