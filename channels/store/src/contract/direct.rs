@@ -404,7 +404,8 @@ async fn both_roads_lead_to_the_same_log<S: Store>(long: &S, short: &S, seed: u6
         for (owner, ids) in owners.iter_mut().zip(&mut ids) {
             match dice {
                 60..72 => {
-                    _ = ids.insert(owner.store.ingest(new.clone()).await.expect("another gateway's").conversation)
+                    let taken = owner.store.ingest(new.clone()).await.expect("another gateway's");
+                    ids.insert(taken.conversation);
                 }
                 72..80 => owner.apply(now, None).await,
                 80..86 => owner.machines.clear(),
