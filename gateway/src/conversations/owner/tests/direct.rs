@@ -9,10 +9,11 @@ use std::sync::atomic::AtomicU32;
 
 use ark_store::{PostgresOptions, PostgresStore};
 
+use super::super::direct::ShortRoad;
 use super::super::failpoint::{self, Point};
 use super::*;
 
-fn value(rig: &Rig, of: fn(&direct::ShortRoad) -> &AtomicU64) -> u64 {
+fn value(rig: &Rig, of: fn(&ShortRoad) -> &AtomicU64) -> u64 {
     of(&rig.conversations.ingest.short).load(Ordering::Relaxed)
 }
 
@@ -46,8 +47,9 @@ async fn a_message_whose_conversation_lives_here_never_waits() {
     let before = passed(&rig);
     let mut ids = BTreeMap::new();
     for n in 0..20 {
-        for thread in ["t1", "t2"] {
-            let taken = rig.conversations.ingest().take(new(thread, n, u128::from(n) + 7)).await.unwrap();
+        for (at, thread) in [(0, "t1"), (1, "t2")] {
+            let new = new(thread, n, u128::from(n) * 2 + at);
+            let taken = rig.conversations.ingest().take(new).await.unwrap();
             assert!(taken.row > 0 && !taken.duplicate && taken.joined == (n == 0), "{taken:?}");
             assert_eq!(*ids.entry(thread).or_insert(taken.conversation), taken.conversation);
             assert_eq!(rig.store.backlog().await.unwrap().inbox, 0, "it does not wait");
