@@ -383,7 +383,10 @@ async fn own_offered(store: Arc<dyn Store>, mut offered: mpsc::Receiver<Offer>) 
         let store = Arc::clone(&store);
         under_way.spawn(async move {
             store.commit(commit).await.expect("a commit");
-            replies.into_iter().for_each(|reply: oneshot::Sender<()>| drop(reply.send(())));
+            for reply in replies {
+                // Nobody goes away while they wait.
+                let _ = reply.send(());
+            }
             keys
         });
     }

@@ -14,13 +14,14 @@ use crate::heads::Heads;
 use crate::limits::PG_NUMBERS;
 use crate::pending::Write;
 
-/// Those whose thread is the conversation's and before which nobody waits: that many rows are written.
+/// Those whose thread is the conversation's and before which nobody waits: that many rows are written. Each is looked up by its
+/// keys, never by a join: plans are kept, and these tables grow.
 pub(super) const KNOWN: &str = "insert into inbox (tenant, id, source, row, conversation, at_us)
     select u.tenant, u.id, u.source, u.row, u.conversation, u.at_us
     from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[])
         u (tenant, id, source, row, conversation, at_us)
-    join thread t on t.tenant = u.tenant and t.source = u.source and t.conversation = u.conversation
-    where not exists (select 1 from waiting w where w.conversation = u.conversation and w.tenant = u.tenant)";
+    where (select t.conversation from thread t where t.tenant = u.tenant and t.source = u.source) = u.conversation
+        and (select 1 from waiting w where w.conversation = u.conversation and w.tenant = u.tenant limit 1) is null";
 
 /// Those against which something speaks. `begins`: its thread is to be new.
 const BY_INBOX: &str = "select u.n from unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::boolean[])

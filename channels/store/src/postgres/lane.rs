@@ -395,6 +395,14 @@ pub(super) async fn connect(shared: &Shared) -> Result<Link> {
         let detail = format!("this is store {}, not {}: another database answers here", now.store_id, shared.store_id);
         return Err(StoreError::Denied { place: shared.road.place.clone(), detail }.into());
     }
-    link.prepare(log::STATEMENTS).await?;
+    prepare(&link).await?;
     Ok(link)
+}
+
+/// Makes a connection a lane's. What a lane looks up it looks up by keys, a few hundred at a time; a plan that reads a whole
+/// table because it was small when the plan was made, and is kept while it grows, would be its end.
+pub(super) async fn prepare(link: &Link) -> Result<()> {
+    let by_keys = "set enable_seqscan to off; set enable_hashjoin to off; set enable_mergejoin to off";
+    link.batch(by_keys).await?;
+    link.prepare(log::STATEMENTS).await
 }

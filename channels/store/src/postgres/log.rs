@@ -117,8 +117,8 @@ pub(super) async fn write(
     // The first thing that a group of one does beside its events may take them away, or refuse it.
     let mut also = AlsoDone::Nothing;
     let alone = writes.len() == 1 && !matches!(writes.first().map(|one| &one.also), Some(Also::Nothing));
-    link.batch(super::feed::BEGIN).await?;
     if alone && let Some(write) = writes.first_mut() {
+        link.batch(super::feed::BEGIN).await?;
         match self::also(link, write).await? {
             Ok(done) => also = done,
             Err(refused) => {
@@ -130,18 +130,28 @@ pub(super) async fn write(
             write.events.clear();
         }
     }
-    if !fenced(link, shared, writes, tries).await? {
-        return Ok(None);
-    }
     let mut beside = Beside::default();
-    let Some(found) = plan(shared, heads, writes, tries, &mut beside) else { return Ok(None) };
+    let shards = shards(writes, tries);
+    let Some(found) = plan(shared, heads, writes, tries, &mut beside) else {
+        // A lease that has passed on is said before all else.
+        fenced(shared, &leases(link, &shards).await?, writes, tries)?;
+        return Ok(None);
+    };
     let events = found.iter().flatten().flatten().filter(|there| there.is_none()).count();
     let direct = Directs::of(writes, &found, numbers);
-    let deliveries = match send(link, shared, heads, writes, (&found, &direct), &beside).await {
-        Ok(Some(deliveries)) => deliveries,
+    // One behind the other and back in one round trip: what a lease or a number was not as remembered undoes it all.
+    let sent = tokio::try_join!(
+        biased;
+        async { if alone { Ok(()) } else { link.batch(super::feed::BEGIN).await } },
+        leases(link, &shards),
+        send(link, shared, heads, writes, (&found, &direct), &beside),
+    );
+    let deliveries = match sent {
+        Ok(((), leases, Some(deliveries))) if fenced(shared, &leases, writes, tries)? => deliveries,
         Err(fault) if !fault.is_double() => return Err(fault),
         _ => {
             relearn(link, writes, tries).await?;
+            fenced(shared, &leases(link, &shards).await?, writes, tries)?;
             return Ok(None);
         }
     };
@@ -194,29 +204,29 @@ async fn load(link: &Link, heads: &mut Heads, writes: &[Write]) -> Result<()> {
     Ok(())
 }
 
-/// Holds the leases of a group for its transaction; those that have passed on refuse their writes. False when one was
-/// found only now: the others are done again without it.
-async fn fenced(link: &Link, shared: &Shared, writes: &[Write], tries: &mut Tries) -> Result<bool> {
-    let live = |at: &usize, tries: &Tries| !tries.refused.contains_key(at);
-    let shards: Vec<i32> = writes
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| live(at, tries))
-        .filter_map(|(_, write)| write.fence.as_ref().map(|fence| i32::from(fence.shard)))
-        .collect();
-    if shards.is_empty() {
-        return Ok(true);
-    }
-    let rows = link.query(FENCES, &[&shards]).await?;
+/// The shards whose leases a group is written under.
+fn shards(writes: &[Write], tries: &Tries) -> Vec<i32> {
+    let live = writes.iter().enumerate().filter(|(at, _)| !tries.refused.contains_key(at));
+    live.filter_map(|(_, write)| write.fence.as_ref().map(|fence| i32::from(fence.shard))).collect()
+}
+
+/// Their leases, held to the transaction's end.
+async fn leases(link: &Link, shards: &[i32]) -> Result<Vec<Row>> {
+    if shards.is_empty() { Ok(Vec::new()) } else { link.query(FENCES, &[&shards]).await }
+}
+
+/// Whether a group's leases are held; those that have passed on refuse their writes. False when one was found only now: the
+/// others are done again without it.
+fn fenced(shared: &Shared, rows: &[Row], writes: &[Write], tries: &mut Tries) -> Result<bool> {
     let topology = shared.topology.version.to_string();
     let mut held: BTreeMap<i32, (Option<&str>, u64, bool)> = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let same = row.try_get::<_, &str>(3)? == topology;
         held.insert(row.try_get(0)?, (row.try_get(1)?, rows::number(row, 2)?, same));
     }
     let mut all = true;
     for (at, write) in writes.iter().enumerate() {
-        let Some(fence) = &write.fence else { continue };
+        let Some(fence) = write.fence.as_ref().filter(|_| !tries.refused.contains_key(&at)) else { continue };
         let error = match held.get(&i32::from(fence.shard)) {
             Some((Some(gateway), number, same)) if *gateway == fence.gateway && *number == fence.number => {
                 if *same {

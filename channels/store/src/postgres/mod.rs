@@ -284,7 +284,7 @@ async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, Link, Option<Li
     if to_read {
         return Ok((shared, first, None));
     }
-    first.prepare(log::STATEMENTS).await?;
+    lane::prepare(&first).await?;
     let second = lane::connect(&shared).await?;
     Ok((shared, first, Some(second)))
 }
