@@ -115,6 +115,14 @@ pub enum StoreError {
         /// The record after which [`crate::Commit::after`] wanted to write.
         seq: u64,
     },
+    /// Messages of [`crate::Commit::direct`] that must not go past the inbox: they came before, their thread belongs elsewhere,
+    /// or others wait before them. Nothing was written: give these to [`crate::Store::ingest`]; the others may be written
+    /// without them.
+    #[error("{} of the messages must go by the inbox: known already, of another conversation, or behind others", .messages.len())]
+    ByInbox {
+        /// Which, by their place in [`crate::Commit::direct`].
+        messages: Vec<usize>,
+    },
     /// Another gateway holds the lease.
     #[error("shard {shard}: held by gateway '{gateway}' for {left_ms} ms more")]
     Held {
@@ -154,6 +162,7 @@ impl StoreError {
                 | Self::Closed
                 | Self::Fenced { .. }
                 | Self::GoneOn { .. }
+                | Self::ByInbox { .. }
                 | Self::Conflict(_)
         )
     }

@@ -6,7 +6,8 @@
 //! The road through it: [`Store::ingest`] makes a message from outside durable and finds or makes its conversation;
 //! the gateway that holds the lease of the conversation's shard ([`Store::claim`]) reads it from the inbox, and writes
 //! what it makes of it with one [`Store::commit`]: the inbox row done, events in the log, deliveries for adapters, and
-//! the events in the outbox from which a relay carries them to the bus.
+//! the events in the outbox from which a relay carries them to the bus. An owner that is given a message itself may write
+//! all of it with one commit ([`Commit::direct`]): the message is known, and in the log, and never waits.
 
 mod check;
 mod commit;
@@ -46,7 +47,7 @@ use ark_conversation::{
 use jiff::Timestamp;
 
 pub use check::{Backup, Check, Restored};
-pub use commit::{After, Commit, Committed, PersonOf};
+pub use commit::{After, Commit, Committed, Direct, PersonOf};
 pub use erase::{AuditRow, Erase, Erased, Replayed, Retention, replay};
 pub use error::StoreError;
 pub use feed::{Advance, DeliveryCounts, FeedPage, Positioned};
@@ -201,11 +202,12 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::append`].
     fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>>;
 
-    /// Writes one transaction: inbox rows done, events, deliveries, persons.
+    /// Writes one transaction: inbox rows done, messages that go past the inbox, events, deliveries, persons.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on; [`StoreError::GoneOn`] when a log is not where
-    /// [`Commit::after`] says; otherwise as [`Store::append`].
+    /// [`Commit::after`] says; [`StoreError::ByInbox`] when one of [`Commit::direct`] must not go past the inbox; otherwise
+    /// as [`Store::append`].
     fn commit(&self, commit: Commit) -> Answer<'_, Committed>;
 
     /// Puts a message from outside into the inbox, once for each (tenant, source, id), and finds or makes the

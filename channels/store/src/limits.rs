@@ -45,7 +45,7 @@ pub const GATEWAY_BYTES_MAX: usize = 128;
 /// Longest lease.
 pub const LEASE_MAX: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// Rows of the inbox, persons and deliveries that one commit may hold, of each.
+/// Rows of the inbox, messages past it, persons and deliveries that one commit may hold, of each.
 pub const COMMIT_ROWS_MAX: usize = 1_024;
 
 /// Rows of the inbox, the outbox or of deliveries in one answer.
@@ -53,6 +53,9 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 
 /// Rows of the inbox that SQLite's store remembers until they are applied; older ones are read from their table.
 pub const INBOX_HELD_ROWS_MAX: usize = 16_384;
+
+/// Numbers of the inbox that a connection to PostgreSQL fetches at once for messages that go past it; gaps mean nothing.
+pub const PG_NUMBERS: usize = 1_024;
 
 /// What those rows hold as JSON, in bytes.
 pub const INBOX_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;

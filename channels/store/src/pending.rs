@@ -1,13 +1,15 @@
 //! What is asked for is checked and written as JSON on the caller's thread: the writers have enough to do.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ark_conversation::cloud_event::whole_microseconds;
+use ark_conversation::limits::{EVENT_ID_BYTES_MAX, SOURCE_BYTES_MAX};
 use ark_conversation::{Assurance, CloudEvent, ConversationId, IdentityKey, NewEvent, Record, Tenant};
 use jiff::Timestamp;
 
-use crate::commit::{After, Commit, PersonOf};
+use crate::commit::{After, Commit, Direct, PersonOf};
 use crate::error::StoreError;
 use crate::feed::Advance;
 use crate::lease::{Attendance, Fence, Topology};
@@ -55,6 +57,7 @@ pub(crate) struct Write {
     pub(crate) fence: Option<Fence>,
     pub(crate) after: Vec<After>,
     pub(crate) applied: Vec<u64>,
+    pub(crate) direct: Vec<Direct>,
     pub(crate) events: Vec<Pending>,
     pub(crate) deliveries: Vec<PendingDelivery>,
     pub(crate) persons: Vec<PersonOf>,
@@ -98,13 +101,15 @@ pub(crate) enum AlsoDone {
 pub(crate) struct Written {
     pub(crate) appended: Vec<Appended>,
     pub(crate) deliveries: usize,
+    pub(crate) direct: Vec<u64>,
     pub(crate) also: AlsoDone,
 }
 
 impl Write {
     /// How much it is, in events, for the size of a group.
     pub(crate) fn weight(&self) -> usize {
-        self.events.len() + self.deliveries.len() + self.applied.len().div_ceil(8) + 1
+        let beside = self.applied.len().div_ceil(8) + self.direct.len().div_ceil(4);
+        self.events.len() + self.deliveries.len() + beside + 1
     }
 
     /// Whether it may share its transaction's statements with others.
@@ -201,9 +206,10 @@ fn delivery(what: NewDelivery) -> Result<PendingDelivery, StoreError> {
 
 /// Checks a commit. `shard` tells a conversation's shard.
 pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> Result<Write, StoreError> {
-    let Commit { fence, after, applied, events, deliveries, persons, merges } = commit;
+    let Commit { fence, after, applied, direct, events, deliveries, persons, merges } = commit;
     at_most("conversations", after.len(), COMMIT_ROWS_MAX)?;
     at_most("inbox rows", applied.len(), COMMIT_ROWS_MAX)?;
+    let direct = self::direct(direct, &applied, &after)?;
     at_most("deliveries", deliveries.len(), COMMIT_ROWS_MAX)?;
     at_most("persons", persons.len(), COMMIT_ROWS_MAX)?;
     at_most("merges", merges.len(), COMMIT_ROWS_MAX)?;
@@ -223,7 +229,28 @@ pub(crate) fn commit(commit: Commit, shard: impl Fn(ConversationId) -> u16) -> R
     }
     let events = pending_events(events)?;
     let deliveries = deliveries.into_iter().map(delivery).collect::<Result<_, _>>()?;
-    Ok(Write { fence, after, applied, events, deliveries, persons, merges, also: Also::Nothing })
+    Ok(Write { fence, after, applied, direct, events, deliveries, persons, merges, also: Also::Nothing })
+}
+
+/// Checks messages that go past the inbox.
+fn direct(mut direct: Vec<Direct>, applied: &[u64], after: &[After]) -> Result<Vec<Direct>, StoreError> {
+    if direct.is_empty() {
+        return Ok(direct);
+    }
+    at_most("messages", direct.len(), COMMIT_ROWS_MAX)?;
+    if !applied.is_empty() {
+        return refused("a commit takes messages out of the inbox or past it, not both");
+    }
+    let named: HashSet<(&Tenant, ConversationId)> = after.iter().map(|of| (&of.tenant, of.conversation)).collect();
+    for one in &mut direct {
+        bounded("a message's source", &one.source, SOURCE_BYTES_MAX)?;
+        bounded("a message's id", &one.id, EVENT_ID_BYTES_MAX)?;
+        if !named.contains(&(&one.tenant, one.conversation)) {
+            return refused(format!("the commit does not say where the log of {} is (`after`)", one.conversation));
+        }
+        one.at = whole_microseconds(one.at);
+    }
+    Ok(direct)
 }
 
 /// Checks a message for the inbox.

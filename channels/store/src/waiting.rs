@@ -55,6 +55,12 @@ impl Waiting {
         self.state().older.is_some()
     }
 
+    /// Whether nothing waits; false when that is not known.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.older == Some(0) && state.rows.is_empty()
+    }
+
     /// Forgets everything, until the table has been asked again: after a transaction that failed.
     pub(crate) fn forget(&self) {
         *self.state() = State::default();

@@ -13,10 +13,14 @@ use ark_conversation::event::Role;
 use ark_conversation::samples::{new_event, ringing};
 use ark_conversation::{ConversationId, LegId, NewEvent, Tenant};
 use ark_store::failpoint::{self, Point};
-use ark_store::{Commit, Join, NewInbound, Options, PostgresOptions, PostgresStore, SqliteStore, Store, kit};
+use ark_store::{
+    After, Commit, Direct, Join, NewInbound, Options, PostgresOptions, PostgresStore, SqliteStore, Store, kit,
+};
 
 const PLACE: &str = "ARK_TEST_FAILPOINT_PLACE";
 const POINT: &str = "ARK_TEST_FAILPOINT";
+/// Set: messages go past the inbox.
+const STRAIGHT: &str = "ARK_TEST_FAILPOINT_STRAIGHT";
 /// Writes that go well before the one that kills.
 const WRITES: u32 = 9;
 
@@ -34,6 +38,19 @@ fn message(n: u64) -> NewInbound {
     let mut new = event(n);
     new.event.source = "/ark/main/web/site/t1".to_owned();
     NewInbound { tenant: new.tenant, at: new.at, event: new.event, begin: id(), join: Join::Begin }
+}
+
+/// The same message past the inbox, with its two events.
+fn straight(n: u64) -> Commit {
+    let NewInbound { tenant, at, event, .. } = message(n);
+    let after = vec![After { tenant: tenant.clone(), conversation: id(), seq: n * 2 }];
+    let (source, id_, begins) = (event.source, event.id, n == 0);
+    let direct = vec![Direct { tenant, source, id: id_, at, conversation: id(), begins }];
+    Commit { after, direct, events: vec![event_of(n, 0), event_of(n, 1)], ..Commit::default() }
+}
+
+fn event_of(n: u64, which: u64) -> NewEvent {
+    event(10_000 + n * 2 + which)
 }
 
 fn open(place: &str) -> Arc<dyn Store> {
@@ -68,18 +85,29 @@ async fn the_child_writes_until_its_failpoint() {
         writeln!(out, "{line}").unwrap();
         out.flush().unwrap();
     };
+    if std::env::var(STRAIGHT).is_ok() {
+        for n in 0..1_000_u64 {
+            store.commit(straight(n)).await.unwrap();
+            say(format!("ack inbox 0 {n}"));
+            say(format!("ack log {} {n}", n * 2 + 2));
+        }
+    }
     for n in 0..1_000_u64 {
         let row = store.ingest(message(n)).await.unwrap().row;
         say(format!("ack inbox {row} {n}"));
-        let events = vec![event(10_000 + n * 2), event(10_001 + n * 2)];
+        let events = vec![event_of(n, 0), event_of(n, 1)];
         let done = store.commit(Commit { applied: vec![row], events, ..Commit::default() }).await.unwrap();
         say(format!("ack log {} {n}", done.appended[1].record.seq));
     }
 }
 
 /// Runs the child to its death; the messages and the commits that were acknowledged.
-fn killed_at(place: &str, point: usize) -> (Vec<u64>, Vec<(u64, u64)>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn killed_at(place: &str, point: usize, straight: bool) -> (Vec<u64>, Vec<(u64, u64)>) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    if straight {
+        child.env(STRAIGHT, "1");
+    }
+    let mut child = child
         .args(["--exact", "the_child_writes_until_its_failpoint", "--nocapture"])
         .env(PLACE, place)
         .env(POINT, point.to_string())
@@ -101,34 +129,39 @@ fn killed_at(place: &str, point: usize) -> (Vec<u64>, Vec<(u64, u64)>) {
     (inbox, log)
 }
 
-async fn every_point(place: impl Fn(usize) -> String) {
-    for (point, name) in POINTS.iter().enumerate() {
-        let place = place(point);
-        let (inbox, log) = killed_at(&place, point);
-        assert!(!inbox.is_empty() && !log.is_empty(), "{name:?}: the child was answered");
-        let store = open(&place);
-        let records = store.read(&Tenant::MAIN, id(), 0, 1_000).await.unwrap();
-        assert!((1..).zip(&records).all(|(seq, record)| record.seq == seq), "{name:?}: a gap");
-        assert!(records.len().is_multiple_of(2), "{name:?}: half a commit");
-        for (seq, n) in &log {
-            let record = &records[usize::try_from(*seq).unwrap() - 1];
-            assert_eq!(record.event.id, event(10_001 + n * 2).event.id, "{name:?}: what was acknowledged is there");
+async fn every_point(place: impl Fn(&str) -> String) {
+    for straight in [false, true] {
+        for (point, name) in POINTS.iter().enumerate() {
+            at_point(&place(&format!("{point}{straight}")), point, name, straight).await;
         }
-        let waiting = store.inbox(&[], 0, 100).await.unwrap();
-        let applied = records.len() as u64 / 2;
-        for n in &inbox {
-            let waits = waiting.iter().any(|one| one.event.id == message(*n).event.id);
-            assert_eq!(waits, *n >= applied, "{name:?}: message {n} is applied with its events, or waits");
-        }
-        let sent: usize = store.outbox(&[], &[], 1_000).await.unwrap().iter().map(|row| row.records.len()).sum();
-        assert_eq!(sent, records.len(), "{name:?}: the outbox has what the log has");
-        let last = inbox.last().unwrap() + 1;
-        for n in 0..=last {
-            let again = store.ingest(message(n)).await.unwrap();
-            assert!(again.duplicate || n == last, "{name:?}: message {n} was forgotten");
-        }
-        store.check().await.unwrap();
     }
+}
+
+async fn at_point(place: &str, point: usize, name: &Point, straight: bool) {
+    let (inbox, log) = killed_at(place, point, straight);
+    assert!(!inbox.is_empty() && !log.is_empty(), "{name:?}: the child was answered");
+    let store = open(place);
+    let records = store.read(&Tenant::MAIN, id(), 0, 1_000).await.unwrap();
+    assert!((1..).zip(&records).all(|(seq, record)| record.seq == seq), "{name:?}: a gap");
+    assert!(records.len().is_multiple_of(2), "{name:?}: half a commit");
+    for (seq, n) in &log {
+        let record = &records[usize::try_from(*seq).unwrap() - 1];
+        assert_eq!(record.event.id, event(10_001 + n * 2).event.id, "{name:?}: what was acknowledged is there");
+    }
+    let waiting = store.inbox(&[], 0, 100).await.unwrap();
+    let applied = records.len() as u64 / 2;
+    for n in &inbox {
+        let waits = waiting.iter().any(|one| one.event.id == message(*n).event.id);
+        assert_eq!(waits, *n >= applied, "{name:?}: message {n} is applied with its events, or waits");
+    }
+    let sent: usize = store.outbox(&[], &[], 1_000).await.unwrap().iter().map(|row| row.records.len()).sum();
+    assert_eq!(sent, records.len(), "{name:?}: the outbox has what the log has");
+    let last = inbox.last().unwrap() + 1;
+    for n in 0..=last {
+        let again = store.ingest(message(n)).await.unwrap();
+        assert!(again.duplicate || n == last, "{name:?}: message {n} was forgotten");
+    }
+    store.check().await.unwrap();
 }
 
 #[tokio::test]

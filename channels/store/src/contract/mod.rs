@@ -2,6 +2,7 @@
 //!
 //! `open` gives an empty store with an outbox for each name that it is called with. A broken law panics with its name.
 
+mod direct;
 mod feed;
 pub(crate) mod flow;
 mod people;
@@ -44,6 +45,7 @@ pub async fn suite<S: Store>(open: impl Fn(&str) -> S) {
     a_plan_goes_live_with_its_event(&open("a_plan_goes_live_with_its_event")).await;
     a_store_is_well_and_has_an_id(&open("a_store_is_well_and_has_an_id")).await;
     flow::suite(&open).await;
+    direct::suite(&open).await;
     feed::suite(&open).await;
     people::suite(&open).await;
 }

@@ -21,7 +21,7 @@ const THREADS: &str = "select u.n, t.conversation, c.ended_us is not null
     join thread t on t.tenant = u.tenant and t.source = u.source
     left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation";
 
-const BEGIN: &str = "insert into thread (tenant, source, conversation, person)
+pub(super) const BEGIN: &str = "insert into thread (tenant, source, conversation, person)
     select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[]) on conflict do nothing";
 
 const MOVE: &str = "update thread t set conversation = u.conversation, person = coalesce(u.person, t.person)
@@ -29,7 +29,7 @@ const MOVE: &str = "update thread t set conversation = u.conversation, person = 
         u (tenant, source, conversation, person, old)
     where t.tenant = u.tenant and t.source = u.source and t.conversation = u.old";
 
-const ROWS: &str = "select nextval('inbox_row') from generate_series(1, $1::bigint)";
+pub(super) const ROWS: &str = "select nextval('inbox_row') from generate_series(1, $1::bigint)";
 
 const KNOWN: &str = "insert into inbox (tenant, id, source, row, conversation, at_us)
     select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[])";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
+use super::direct::Numbers;
 use super::fail::{Fault, is_of_one_job};
 use super::link::{Link, Result};
 use super::log::{self, AppendDone};
@@ -92,14 +93,15 @@ pub(super) struct Lane {
     stash: Option<Ask>,
     link: Option<Link>,
     heads: Heads,
+    numbers: Numbers,
     pace: Pace,
     wait: Duration,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, jobs: mpsc::Receiver<Ask>, link: Link) -> Self {
-        let (heads, pace) = (Heads::default(), Pace::default());
-        Self { shared, jobs, stash: None, link: Some(link), heads, pace, wait: *PG_BACKOFF.start() }
+        let (heads, numbers, pace) = (Heads::default(), Numbers::default(), Pace::default());
+        Self { shared, jobs, stash: None, link: Some(link), heads, numbers, pace, wait: *PG_BACKOFF.start() }
     }
 
     /// Runs until every sender is gone and everything that waited is answered.
@@ -231,9 +233,10 @@ impl Lane {
                     Ok(done) => {
                         failpoint::at(Point::BeforeAnswer);
                         for ((write, reply), done) in writes.into_iter().zip(replies).zip(done) {
-                            let told = |AppendDone { found, deliveries, also }| Written {
+                            let told = |AppendDone { found, deliveries, direct, also }| Written {
                                 appended: pending::appended(write.events, found),
                                 deliveries,
+                                direct,
                                 also,
                             };
                             let _ = reply.send(done.map(told));
@@ -277,7 +280,8 @@ impl Lane {
         let mut tries = log::Tries::default();
         loop {
             let (Some(link), shared) = (&self.link, &self.shared) else { return Err(StoreError::Closed) };
-            let tried = within(log::write(link, shared, &mut self.heads, writes, &mut tries)).await;
+            let remembered = (&mut self.heads, &mut self.numbers);
+            let tried = within(log::write(link, shared, remembered, writes, &mut tries)).await;
             match tried {
                 Ok(Some((done, events))) => {
                     self.shared.counters.committed(events);
@@ -391,6 +395,14 @@ pub(super) async fn connect(shared: &Shared) -> Result<Link> {
         let detail = format!("this is store {}, not {}: another database answers here", now.store_id, shared.store_id);
         return Err(StoreError::Denied { place: shared.road.place.clone(), detail }.into());
     }
-    link.prepare(log::STATEMENTS).await?;
+    prepare(&link).await?;
     Ok(link)
+}
+
+/// Makes a connection a lane's. What a lane looks up it looks up by keys, a few hundred at a time; a plan that reads a whole
+/// table because it was small when the plan was made, and is kept while it grows, would be its end.
+pub(super) async fn prepare(link: &Link) -> Result<()> {
+    let by_keys = "set enable_seqscan to off; set enable_hashjoin to off; set enable_mergejoin to off";
+    link.batch(by_keys).await?;
+    link.prepare(log::STATEMENTS).await
 }

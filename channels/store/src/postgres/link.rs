@@ -129,7 +129,7 @@ impl Road {
         let link = Link { client, statements: Mutex::default(), driver };
         // A gateway that hangs must not hold a lease's row for ever; a commit is on the disk when it is answered.
         let session = format!(
-            "set search_path to {}; set synchronous_commit to on; set lock_timeout to '10s';
+            "set search_path to {}; set synchronous_commit to on; set lock_timeout to '10s'; set jit to off;
              set statement_timeout to '{}s'; set idle_in_transaction_session_timeout to '{}s'",
             self.schema,
             PG_COMMIT_WAIT.as_secs(),

@@ -10,6 +10,8 @@ use ark_conversation::{Change, ConversationState, Record};
 use tokio_postgres::Row;
 
 use super::Shared;
+use super::direct::{self, Directs, Numbers, Past};
+use super::inbox::{BEGIN, ROWS};
 use super::link::{Link, Result};
 use super::{persons, rows};
 use crate::commit::After;
@@ -23,6 +25,7 @@ use crate::pending::{self, Also, AlsoDone, Write};
 pub(super) struct AppendDone {
     pub(super) found: Vec<Option<Box<Record>>>,
     pub(super) deliveries: usize,
+    pub(super) direct: Vec<u64>,
     pub(super) also: AlsoDone,
 }
 
@@ -70,7 +73,8 @@ const DELIVERIES: &str = "insert into delivery
     on conflict (tenant, adapter, key) do nothing returning tenant, adapter, key";
 
 /// What a connection that writes prepares before anything else: statements are sent one behind the other.
-pub(super) const STATEMENTS: &[&str] = &[HEADS, FENCES, INSERT, STATES, CHANNELS, OUTBOX, APPLIED, DELIVERIES];
+pub(super) const STATEMENTS: &[&str] =
+    &[HEADS, FENCES, INSERT, STATES, CHANNELS, OUTBOX, APPLIED, DELIVERIES, ROWS, BEGIN, direct::KNOWN];
 
 /// The rows of the log, as columns.
 #[derive(Default)]
@@ -104,16 +108,17 @@ struct Beside {
 pub(super) async fn write(
     link: &Link,
     shared: &Shared,
-    heads: &mut Heads,
+    (heads, numbers): (&mut Heads, &mut Numbers),
     writes: &mut [Write],
     tries: &mut Tries,
 ) -> Result<Option<(Vec<Said>, u64)>> {
     load(link, heads, writes).await?;
+    numbers.fetch(link, writes.iter().map(|write| write.direct.len()).sum()).await?;
     // The first thing that a group of one does beside its events may take them away, or refuse it.
     let mut also = AlsoDone::Nothing;
     let alone = writes.len() == 1 && !matches!(writes.first().map(|one| &one.also), Some(Also::Nothing));
-    link.batch(super::feed::BEGIN).await?;
     if alone && let Some(write) = writes.first_mut() {
+        link.batch(super::feed::BEGIN).await?;
         match self::also(link, write).await? {
             Ok(done) => also = done,
             Err(refused) => {
@@ -125,17 +130,28 @@ pub(super) async fn write(
             write.events.clear();
         }
     }
-    if !fenced(link, shared, writes, tries).await? {
-        return Ok(None);
-    }
     let mut beside = Beside::default();
-    let Some(found) = plan(shared, heads, writes, tries, &mut beside) else { return Ok(None) };
+    let shards = shards(writes, tries);
+    let Some(found) = plan(shared, heads, writes, tries, &mut beside) else {
+        // A lease that has passed on is said before all else.
+        fenced(shared, &leases(link, &shards).await?, writes, tries)?;
+        return Ok(None);
+    };
     let events = found.iter().flatten().flatten().filter(|there| there.is_none()).count();
-    let deliveries = match send(link, shared, heads, writes, &found, &beside).await {
-        Ok(Some(deliveries)) => deliveries,
+    let direct = Directs::of(writes, &found, numbers);
+    // One behind the other and back in one round trip: what a lease or a number was not as remembered undoes it all.
+    let sent = tokio::try_join!(
+        biased;
+        async { if alone { Ok(()) } else { link.batch(super::feed::BEGIN).await } },
+        leases(link, &shards),
+        send(link, shared, heads, writes, (&found, &direct), &beside),
+    );
+    let deliveries = match sent {
+        Ok(((), leases, Some(deliveries))) if fenced(shared, &leases, writes, tries)? => deliveries,
         Err(fault) if !fault.is_double() => return Err(fault),
         _ => {
             relearn(link, writes, tries).await?;
+            fenced(shared, &leases(link, &shards).await?, writes, tries)?;
             return Ok(None);
         }
     };
@@ -153,7 +169,7 @@ pub(super) async fn write(
     let done = found.into_iter().zip(deliveries).enumerate().map(|(at, (found, deliveries))| match found {
         Some(found) => {
             let also = std::mem::replace(&mut also, AlsoDone::Nothing);
-            Ok(AppendDone { found, deliveries, also })
+            Ok(AppendDone { found, deliveries, direct: direct.rows_of(at), also })
         }
         None => Err(tries.refused.get(&at).cloned().unwrap_or(StoreError::Closed)),
     });
@@ -188,29 +204,29 @@ async fn load(link: &Link, heads: &mut Heads, writes: &[Write]) -> Result<()> {
     Ok(())
 }
 
-/// Holds the leases of a group for its transaction; those that have passed on refuse their writes. False when one was
-/// found only now: the others are done again without it.
-async fn fenced(link: &Link, shared: &Shared, writes: &[Write], tries: &mut Tries) -> Result<bool> {
-    let live = |at: &usize, tries: &Tries| !tries.refused.contains_key(at);
-    let shards: Vec<i32> = writes
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| live(at, tries))
-        .filter_map(|(_, write)| write.fence.as_ref().map(|fence| i32::from(fence.shard)))
-        .collect();
-    if shards.is_empty() {
-        return Ok(true);
-    }
-    let rows = link.query(FENCES, &[&shards]).await?;
+/// The shards whose leases a group is written under.
+fn shards(writes: &[Write], tries: &Tries) -> Vec<i32> {
+    let live = writes.iter().enumerate().filter(|(at, _)| !tries.refused.contains_key(at));
+    live.filter_map(|(_, write)| write.fence.as_ref().map(|fence| i32::from(fence.shard))).collect()
+}
+
+/// Their leases, held to the transaction's end.
+async fn leases(link: &Link, shards: &[i32]) -> Result<Vec<Row>> {
+    if shards.is_empty() { Ok(Vec::new()) } else { link.query(FENCES, &[&shards]).await }
+}
+
+/// Whether a group's leases are held; those that have passed on refuse their writes. False when one was found only now: the
+/// others are done again without it.
+fn fenced(shared: &Shared, rows: &[Row], writes: &[Write], tries: &mut Tries) -> Result<bool> {
     let topology = shared.topology.version.to_string();
     let mut held: BTreeMap<i32, (Option<&str>, u64, bool)> = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let same = row.try_get::<_, &str>(3)? == topology;
         held.insert(row.try_get(0)?, (row.try_get(1)?, rows::number(row, 2)?, same));
     }
     let mut all = true;
     for (at, write) in writes.iter().enumerate() {
-        let Some(fence) = &write.fence else { continue };
+        let Some(fence) = write.fence.as_ref().filter(|_| !tries.refused.contains_key(&at)) else { continue };
         let error = match held.get(&i32::from(fence.shard)) {
             Some((Some(gateway), number, same)) if *gateway == fence.gateway && *number == fence.number => {
                 if *same {
@@ -226,7 +242,7 @@ async fn fenced(link: &Link, shared: &Shared, writes: &[Write], tries: &mut Trie
 }
 
 /// Of a write for each event the record that was there, or nothing when it is new; nothing at all of a write that is refused.
-type Found = Option<Vec<Option<Box<Record>>>>;
+pub(super) type Found = Option<Vec<Option<Box<Record>>>>;
 
 /// Gives the numbers, folds the states, and collects what goes beside. For each write its events: none for those that
 /// are written, the record that is there for duplicates; nothing for a write that is refused. No answer at all: a log is not
@@ -239,6 +255,7 @@ fn plan(
     beside: &mut Beside,
 ) -> Option<Vec<Found>> {
     let mut now: HashMap<(String, String, String), Box<Record>> = HashMap::new();
+    let mut past = Past::default();
     let many = writes.iter().map(|write| write.events.len()).sum::<usize>() > 1;
     let mut one = |heads: &mut Heads, there: &HashMap<_, Box<Record>>, pending: &mut pending::Pending| {
         let record = &mut pending.record;
@@ -272,6 +289,14 @@ fn plan(
                 return None;
             }
             tries.refused.insert(at, StoreError::GoneOn { conversation: of.conversation, seq: of.seq });
+        }
+        if !tries.refused.contains_key(&at)
+            && let Some((messages, certain)) = past.refuses(heads, &write.direct)
+        {
+            if tries.count == 0 && !certain {
+                return None;
+            }
+            tries.refused.insert(at, StoreError::ByInbox { messages });
         }
         let live = !tries.refused.contains_key(&at);
         found.push(live.then(|| write.events.iter_mut().map(|event| one(heads, &tries.there, event)).collect()));
@@ -328,7 +353,7 @@ async fn send(
     shared: &Shared,
     heads: &mut Heads,
     writes: &[Write],
-    found: &[Found],
+    (found, direct): (&[Found], &Directs<'_>),
     beside: &Beside,
 ) -> Result<Option<Vec<usize>>> {
     let live = || writes.iter().zip(found).filter_map(|(write, found)| found.as_ref().map(|found| (write, found)));
@@ -349,21 +374,22 @@ async fn send(
             states.push(key, head);
         }
     }
-    let (inserted, updated, (), (), (), deliveries) = tokio::try_join!(
+    let ((), passed, inserted, updated, (), (), deliveries) = tokio::try_join!(
         biased;
-        log.insert(link),
-        states.upsert(link),
-        channels(link, &beside.channels),
-        outbox(link, shared, &beside.outgoing),
         async {
             if !applied.is_empty() {
                 link.execute(APPLIED, &[&applied]).await?;
             }
             Ok(())
         },
+        direct.insert(link),
+        log.insert(link),
+        states.upsert(link),
+        channels(link, &beside.channels),
+        outbox(link, shared, &beside.outgoing),
         deliveries(link, writes, found),
     )?;
-    let as_remembered = inserted == written.len() as u64 && updated == beside.dirty.len() as u64;
+    let as_remembered = passed && inserted == written.len() as u64 && updated == beside.dirty.len() as u64;
     Ok(as_remembered.then_some(deliveries))
 }
 
@@ -522,6 +548,9 @@ async fn relearn(link: &Link, writes: &[Write], tries: &mut Tries) -> Result<()>
         let event = &record.event;
         let id = (record.tenant.as_str().to_owned(), event.source.clone(), event.id.clone());
         tries.there.insert(id, Box::new(record));
+    }
+    for (at, messages) in direct::by_inbox(link, writes).await? {
+        tries.refused.entry(at).or_insert(StoreError::ByInbox { messages });
     }
     Ok(())
 }

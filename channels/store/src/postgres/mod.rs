@@ -25,6 +25,7 @@
 //! [`Store::check`] says whether it keeps the laws. [`Store::backup`] and [`PostgresStore::restore`] run them.
 
 mod copy;
+mod direct;
 mod fail;
 mod feed;
 mod flow;
@@ -283,7 +284,7 @@ async fn start(road: Road, outbox: bool) -> Result<(Arc<Shared>, Link, Option<Li
     if to_read {
         return Ok((shared, first, None));
     }
-    first.prepare(log::STATEMENTS).await?;
+    lane::prepare(&first).await?;
     let second = lane::connect(&shared).await?;
     Ok((shared, first, Some(second)))
 }
@@ -335,8 +336,8 @@ impl Store for PostgresStore {
         let topology = self.shared.topology;
         let written = self.write(pending::commit(commit, |id| topology.shard(id)));
         Box::pin(async move {
-            let Written { appended, deliveries, .. } = written.await?;
-            Ok(Committed { appended, deliveries })
+            let Written { appended, deliveries, direct, .. } = written.await?;
+            Ok(Committed { appended, deliveries, direct })
         })
     }
 

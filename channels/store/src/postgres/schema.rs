@@ -218,6 +218,10 @@ const MIGRATIONS: &[&str] = &[
     alter table outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
     alter table conversation set (fillfactor = 80);
 ",
+    // Whether somebody's message waits for a conversation is asked before another goes past it.
+    "
+    create index waiting_conversation on waiting (conversation);
+",
 ];
 
 /// The latest layout this program knows.

@@ -27,7 +27,8 @@ fn of_shards(shards: &[u16]) -> Option<String> {
 
 const OF_SHARDS: &str = "(?1 is null or shard in (select value from json_each(?1)))";
 
-const KNOWN: &str = "insert into inbox (tenant, id, source, row, conversation, at_us) values (?1, ?2, ?3, ?4, ?5, ?6)
+pub(super) const KNOWN: &str =
+    "insert into inbox (tenant, id, source, row, conversation, at_us) values (?1, ?2, ?3, ?4, ?5, ?6)
     on conflict do nothing";
 
 const WAITING: &str = "insert into waiting (row, shard, tenant, conversation, at_us, event)

@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file, one writer thread, a few readers.
 
 mod copy;
+mod direct;
 mod fail;
 mod flow;
 mod leases;
@@ -366,8 +367,8 @@ impl Store for SqliteStore {
         let topology = self.shared.topology;
         let written = self.write(pending::commit(commit, |id| topology.shard(id)));
         Box::pin(async move {
-            let Written { appended, deliveries, .. } = written.await?;
-            Ok(Committed { appended, deliveries })
+            let Written { appended, deliveries, direct, .. } = written.await?;
+            Ok(Committed { appended, deliveries, direct })
         })
     }
 

@@ -235,6 +235,10 @@ const MIGRATIONS: &[&str] = &[
     drop table inbox;
     alter table inbox_known rename to inbox;
 ",
+    // Whether somebody's message waits for a conversation is asked before another goes past it.
+    "
+    create index waiting_conversation on waiting (conversation);
+",
 ];
 
 /// The latest layout this program knows.

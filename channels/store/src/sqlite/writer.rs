@@ -16,7 +16,7 @@ use crate::pace::{Pace, Patience};
 use crate::pending::{self, Also, AlsoDone, Pending, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 use crate::sqlite::fail::{self, is_of_one_job};
-use crate::sqlite::{Shared, flow, leases, persons, rows};
+use crate::sqlite::{Shared, direct, flow, leases, persons, rows};
 use crate::waiting::{Change, Held};
 
 pub(super) type Reply<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
@@ -73,6 +73,7 @@ pub(super) struct Append {
 pub(super) struct AppendDone {
     found: Vec<Option<Box<Record>>>,
     deliveries: usize,
+    direct: Vec<u64>,
     also: AlsoDone,
 }
 
@@ -90,9 +91,10 @@ impl Job for Append {
         let Self { write, done, reply } = *self;
         let done = outcome.and_then(|()| done.expect("a committed job has run"));
         let events = write.events;
-        let _ = reply.send(done.map(|AppendDone { found, deliveries, also }| Written {
+        let _ = reply.send(done.map(|AppendDone { found, deliveries, direct, also }| Written {
             appended: pending::appended(events, found),
             deliveries,
+            direct,
             also,
         }));
     }
@@ -192,6 +194,7 @@ impl Writer {
             outgoing: Vec::new(),
             sent: Vec::new(),
             waiting: Vec::new(),
+            numbered: false,
             events: 0,
         };
         let (mut at, mut events) = (0, 0);
@@ -287,6 +290,8 @@ pub(super) struct Work<'a> {
     sent: Vec<flow::Stretch>,
     /// What came into the inbox, and what is done.
     waiting: Vec<Change>,
+    /// Whether numbers of the inbox were given.
+    numbered: bool,
     /// Events written.
     events: u64,
 }
@@ -318,6 +323,10 @@ impl Work<'_> {
                 return Ok(Err(refused));
             }
         }
+        let direct = match direct::take(self, &write.direct)? {
+            Ok(direct) => direct,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let also = match &write.also {
             Also::Nothing => AlsoDone::Nothing,
             Also::SetLive(change) => match self.set_live(change)? {
@@ -357,7 +366,7 @@ impl Work<'_> {
                     .execute(params![of.tenant.as_str(), of.conversation.to_bytes(), of.person.to_bytes()])?;
             }
         }
-        Ok(Ok(AppendDone { found, deliveries, also }))
+        Ok(Ok(AppendDone { found, deliveries, direct, also }))
     }
 
     /// The last number that a row of the inbox was given.
@@ -370,8 +379,18 @@ impl Work<'_> {
 
     /// A row of the inbox is written under the next number.
     pub(super) fn came(&mut self, row: u64, held: Held) {
-        *self.last_row = Some(row);
+        self.numbered(row);
         self.waiting.push(Change::Came(row, held));
+    }
+
+    /// This number of the inbox is given.
+    pub(super) fn numbered(&mut self, row: u64) {
+        (*self.last_row, self.numbered) = (Some(row), true);
+    }
+
+    /// Whether nothing at all waits in the inbox.
+    pub(super) fn is_inbox_empty(&self) -> bool {
+        self.waiting.is_empty() && self.shared.waiting.is_empty()
     }
 
     /// These rows of the inbox are done; so many of them had been waiting.
@@ -452,7 +471,8 @@ impl Work<'_> {
             }
         }
         flow::insert_outgoing(self.db, self.shared.topology, &self.sent)?;
-        if let Some(Change::Came(row, _)) = self.waiting.iter().rev().find(|one| matches!(one, Change::Came(..))) {
+        if self.numbered {
+            let row = self.last_row()?;
             self.db
                 .prepare_cached("update meta set value = ?1 where key = 'inbox_row'")?
                 .execute(params![row.to_string()])?;

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Asked, Outcome};
+use super::direct::Took;
 use super::limits::BATCH_EVENTS;
 use super::machines::Key;
 use crate::conversations::shards::Right;
@@ -50,6 +51,8 @@ pub(super) type Erasing = (Key, u64, u64, EraseReason);
 pub(super) struct Batch {
     pub(super) right: Right,
     pub(super) rows: Vec<u64>,
+    /// Messages that go past the inbox.
+    pub(super) direct: Vec<Took>,
     /// By conversation: after which record it goes on, and the last one that it makes.
     pub(super) spans: BTreeMap<Key, (u64, u64)>,
     pub(super) events: Vec<NewEvent>,
@@ -75,6 +78,7 @@ impl Batch {
         Self {
             right,
             rows: Vec::new(),
+            direct: Vec::new(),
             spans: BTreeMap::new(),
             events: Vec::new(),
             deliveries: Vec::new(),
@@ -89,7 +93,11 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.spans.is_empty() && self.deliveries.is_empty() && self.asked.is_empty()
+        self.rows.is_empty()
+            && self.direct.is_empty()
+            && self.spans.is_empty()
+            && self.deliveries.is_empty()
+            && self.asked.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -134,7 +142,8 @@ impl Batch {
         true
     }
 
-    pub(super) fn commit(&self) -> Commit {
+    /// The commit. What it writes is its own from now on.
+    pub(super) fn commit(&mut self) -> Commit {
         let after = self.spans.iter().map(|((tenant, conversation), (seq, _))| After {
             tenant: tenant.clone(),
             conversation: *conversation,
@@ -144,10 +153,11 @@ impl Batch {
             fence: self.right.fence().cloned(),
             after: after.collect(),
             applied: self.rows.clone(),
-            events: self.events.clone(),
-            deliveries: self.deliveries.clone(),
-            persons: self.persons.clone(),
-            merges: self.merges.clone(),
+            direct: self.direct.iter().map(Took::direct).collect(),
+            events: std::mem::take(&mut self.events),
+            deliveries: std::mem::take(&mut self.deliveries),
+            persons: std::mem::take(&mut self.persons),
+            merges: std::mem::take(&mut self.merges),
         }
     }
 }

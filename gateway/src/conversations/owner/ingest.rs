@@ -8,6 +8,8 @@ use ark_store::{Ingested, NewInbound, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::direct::ShortRoad;
+use super::failpoint::{self, Point};
 use crate::conversations::shards::OwnShards;
 
 /// Names that no adapter may have: what Ark itself writes by.
@@ -17,14 +19,16 @@ pub(super) const DESK: &str = "desk";
 
 /// Where whoever receives messages from channels leaves them. Cheap to clone.
 ///
-/// [`Ingest::take`] answers when the message is committed to the inbox: only then may it be acknowledged to its sender. The owner
-/// of its conversation is told at once, here or over the bus; when that word is lost, it finds the message within a second.
+/// [`Ingest::take`] answers when the message is committed, to its conversation's log when that lives here ([`super::direct`]), else
+/// to the inbox: only then may it be acknowledged to its sender. Of a message in the inbox the owner of its conversation is told at
+/// once, here or over the bus; when that word is lost, it finds the message within a second.
 #[derive(Clone)]
 pub struct Ingest {
     pub(super) store: Arc<dyn Store>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) own: Arc<OwnShards>,
     pub(super) wake: Arc<Notify>,
+    pub(super) short: Arc<ShortRoad>,
 }
 
 impl Ingest {
@@ -47,13 +51,21 @@ impl Ingest {
         if OWN_NAMES.contains(&source.adapter.as_str()) || source.adapter.starts_with("ark.") {
             return Err(refused("no adapter may be called so; its name stands for what Ark writes itself"));
         }
-        self.put(new).await
+        let new = match self.short.take(&*self.store, &self.own, new).await {
+            Ok(answer) => return answer,
+            Err(new) => new,
+        };
+        let thread = new.event.source.clone();
+        let taken = self.put(new).await?;
+        self.short.knows(&thread, taken.conversation);
+        Ok(taken)
     }
 
-    /// [`Ingest::take`] for what Ark itself sends.
+    /// By the inbox: what Ark itself sends, and what does not go straight to its log.
     pub(super) async fn put(&self, new: NewInbound) -> Result<Ingested, StoreError> {
         let (tenant, source, id) = (new.tenant.clone(), new.event.source.clone(), new.event.id.clone());
         let taken = self.store.ingest(new).await?;
+        failpoint::at(Point::Taken);
         if self.own.holds(taken.shard) {
             self.wake.notify_one();
         } else {

@@ -27,6 +27,18 @@ pub const COMMANDS: usize = 1_024;
 pub const TURN_COMMANDS: usize = 64;
 /// Times that a command is decided anew because somebody wrote to its conversation in between.
 pub const COMMAND_TRIES: u32 = 16;
+/// Messages that are offered to the owner before they are written; one more goes by the inbox.
+pub const OFFERS: usize = 1_024;
+/// Offered messages in one turn.
+pub const TURN_OFFERS: usize = 256;
+/// How long a message waits for the owner to take it up; then it goes by the inbox.
+pub const OFFER_WAIT: Duration = Duration::from_millis(200);
+/// Times that an offered message is decided anew before it goes by the inbox.
+pub const OFFER_TRIES: u32 = 3;
+/// Threads whose conversation is remembered; the others are looked up in the store.
+pub const THREADS_KNOWN: usize = 65_536;
+/// Conversations of which it is remembered that messages of theirs wait in the inbox.
+pub const BEHIND_MAX: usize = 8_192;
 /// What follows from commits, kept for a listener that does not keep up; the oldest goes first, and it is told.
 pub const HAPPENINGS: usize = 4_096;
 /// How often the inbox is looked at without a wake-up: so late is a message whose wake-up was lost.

@@ -15,7 +15,10 @@
 
 mod batch;
 mod command;
+mod direct;
 mod elsewhere;
+#[doc(hidden)]
+pub mod failpoint;
 mod hear;
 mod ingest;
 pub mod limits;
@@ -147,8 +150,14 @@ pub fn start(setup: Setup) -> (Conversations, Tasks) {
     let (stop, stopped) = watch::channel(false);
     let (wake, parked, stats) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Stats::default()));
     let (policy, waiting) = (Arc::new(policy), Arc::new(elsewhere::Waiting::default()));
-    let ingest =
-        Ingest { store: Arc::clone(&store), bus: Arc::clone(&bus), own: Arc::clone(&own), wake: Arc::clone(&wake) };
+    let (short, offers) = direct::ShortRoad::new();
+    let ingest = Ingest {
+        store: Arc::clone(&store),
+        bus: Arc::clone(&bus),
+        own: Arc::clone(&own),
+        wake: Arc::clone(&wake),
+        short: Arc::clone(&short),
+    };
     let calls_of = onward.clone();
     let owner = run::Owner {
         store: Arc::clone(&store),
@@ -163,6 +172,8 @@ pub fn start(setup: Setup) -> (Conversations, Tasks) {
         parked: Arc::clone(&parked),
         happenings: happenings.clone(),
         stats: Arc::clone(&stats),
+        offers,
+        short,
         machines: machines::Machines::default(),
         deadlines: machines::Deadlines::default(),
         work: run::Work::default(),
@@ -243,6 +254,18 @@ impl Conversations {
             sample("ark_inbox_rows", "Messages in the inbox that no conversation has taken yet.", gauge, waiting),
             sample("ark_inbox_oldest_ms", "How long the oldest of this gateway's waits.", gauge, oldest_ms),
             sample("ark_inbox_applied_total", "Messages that conversations took.", counter, load(&stats.applied)),
+            sample(
+                "ark_inbox_passed_total",
+                "Of these, messages that went straight to their log, in one commit.",
+                counter,
+                load(&self.ingest.short.passed),
+            ),
+            sample(
+                "ark_inbox_turned_away_total",
+                "Messages that were tried to go straight to their log, and went by the inbox.",
+                counter,
+                load(&self.ingest.short.turned_away),
+            ),
             sample("ark_inbox_parked_total", "Messages that no conversation takes.", counter, load(&stats.parked)),
             sample("ark_conversations_open", "Conversations that are open in memory.", gauge, load(&stats.machines)),
             sample("ark_conversation_deadlines", "Deadlines that are waited for.", gauge, load(&stats.deadlines)),

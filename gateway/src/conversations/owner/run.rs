@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ark_conversation::event::{Event, MessageOut};
-use ark_conversation::machine::{Commit as Decided, Conversation, Effect, Input, Policy};
+use ark_conversation::machine::{Commit as Decided, Conversation, Effect, Handled, Input, Policy};
 use ark_conversation::{CloudEvent, NewEvent, Record};
 use ark_store::{Committed, Erase, Inbound, Store, StoreError};
 use jiff::Timestamp;
@@ -19,7 +19,9 @@ use tokio::time::Instant;
 
 use super::batch::{self, Batch, Happening};
 use super::command::{self, Asked, CommandError};
+use super::direct::{Offer, Offers, ShortRoad};
 use super::elsewhere;
+use super::failpoint::{self, Point};
 use super::limits::*;
 use super::machines::{self, Deadlines, Key, Machines, OpenError};
 use super::{Clock, Note, Stats};
@@ -47,6 +49,8 @@ pub(super) struct Owner {
     pub(super) parked: Arc<Notify>,
     pub(super) happenings: broadcast::Sender<Happening>,
     pub(super) stats: Arc<Stats>,
+    pub(super) offers: mpsc::Receiver<Offer>,
+    pub(super) short: Arc<ShortRoad>,
     pub(super) machines: Machines,
     pub(super) deadlines: Deadlines,
     pub(super) work: Work,
@@ -65,7 +69,9 @@ pub(super) struct Work {
     doomed: HashMap<u64, String>,
     /// Conversations with a commit under way, one at most: what is decided next is decided by what came of it. (A number that fits
     /// alone would not do: somebody else may have written as many records as the commit that failed.)
-    busy: HashSet<Key>,
+    pub(super) busy: HashSet<Key>,
+    /// Messages that are offered.
+    pub(super) offers: Offers,
     /// Commands, and ends of calls, of busy conversations: they wait until something has come back.
     held_back: VecDeque<Asked>,
     calls_held_back: VecDeque<Key>,
@@ -93,6 +99,7 @@ impl Default for Work {
             suspects: HashSet::new(),
             doomed: HashMap::new(),
             busy: HashSet::new(),
+            offers: Offers::default(),
             held_back: VecDeque::new(),
             calls_held_back: VecDeque::new(),
             ready: VecDeque::new(),
@@ -124,7 +131,7 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Chooses where the next input goes, and all that follows from it: an input is done in the commit of what it became.
-    fn begin(&mut self, right: &Right) {
+    pub(super) fn begin(&mut self, right: &Right) {
         let at = self.open.iter().rposition(|batch| batch.right == *right && !batch.is_full());
         self.at = at.unwrap_or_else(|| {
             self.open.push(Batch::new(right.clone()));
@@ -133,12 +140,17 @@ impl Turn {
     }
 
     /// Whether a conversation is in another commit of this turn.
-    fn has_elsewhere(&self, key: &Key) -> bool {
+    pub(super) fn has_elsewhere(&self, key: &Key) -> bool {
         self.open.iter().enumerate().any(|(at, batch)| at != self.at && batch.spans.contains_key(key))
     }
 
     pub(super) fn batch(&mut self) -> &mut Batch {
         self.open.get_mut(self.at).expect("a turn is begun before it is written to")
+    }
+
+    /// The one commit of a turn that has no other.
+    pub(super) fn into_batch(mut self) -> Batch {
+        self.open.pop().expect("a turn is begun before it is written to")
     }
 }
 
@@ -192,6 +204,11 @@ impl Owner {
                         self.call_over(key).await;
                     }
                 }
+                offer = self.offers.recv(), if free && self.work.offers.have_room() => match offer {
+                    Some(offer) => self.offered(Some(offer)).await,
+                    None => break,
+                },
+                () = std::future::ready(()), if free && self.work.offers.are_ready() => self.offered(None).await,
                 note = self.notes.recv(), if free && self.work.calls_held_back.len() < NOTES => match note {
                     Some(note) => self.note(note).await,
                     None => break,
@@ -244,6 +261,7 @@ impl Owner {
         let right = |id| own.right(own.topology().shard(id));
         self.machines.keep(|id, opened| right(id).as_ref() == Some(opened));
         self.deadlines.keep(|id| right(id).is_some());
+        self.work.offers.shards_changed();
         self.look();
     }
 
@@ -270,6 +288,7 @@ impl Owner {
         }
         let Some(last) = page.last() else {
             self.stats.well();
+            self.work.offers.inbox_is_empty();
             (self.work.after, self.work.reading) = (0, std::mem::take(&mut self.work.again));
             return;
         };
@@ -283,6 +302,7 @@ impl Owner {
             .collect();
         let mut turn = Turn::default();
         let outcome = self.rows(fresh, &mut turn).await;
+        failpoint::at(Point::Decided);
         self.close_turn(turn, outcome);
     }
 
@@ -333,7 +353,7 @@ impl Owner {
         }
         let event = row.event.clone();
         match self.handle(&key, right, now, Input::Inbound(event))? {
-            Ok(()) => {
+            Ok(_) => {
                 self.absorb(turn, right, &key).await?;
                 turn.batch().rows.push(row.row);
                 self.work.in_flight.insert(row.row);
@@ -368,10 +388,10 @@ impl Owner {
         right: &Right,
         now: Timestamp,
         input: Input,
-    ) -> Result<Result<(), String>, Trouble> {
+    ) -> Result<Result<Handled, String>, Trouble> {
         let open = self.machines.get(key, right).ok_or(Trouble::Again)?;
         Ok(match std::panic::catch_unwind(AssertUnwindSafe(|| open.machine.handle(now, input))) {
-            Ok(handled) => handled.map(drop).map_err(|refused| refused.to_string()),
+            Ok(handled) => handled.map_err(|refused| refused.to_string()),
             Err(_) => {
                 self.machines.remove(key);
                 tracing::error!(conversation = %key.1, "a fault of Ark's: a conversation could not take an input");
@@ -393,7 +413,7 @@ impl Owner {
     }
 
     /// Opens the conversations that are not open, several at once. Those whose log is damaged are answered with the reason.
-    async fn open_all(&mut self, keys: impl Iterator<Item = Key>) -> Result<HashMap<Key, String>, Trouble> {
+    pub(super) async fn open_all(&mut self, keys: impl Iterator<Item = Key>) -> Result<HashMap<Key, String>, Trouble> {
         let (mut opening, mut damaged, mut seen) = (JoinSet::new(), HashMap::new(), HashSet::new());
         let mut failed = None;
         for key in keys {
@@ -428,7 +448,7 @@ impl Owner {
     }
 
     /// Takes what a machine has decided into the turn's commits.
-    async fn absorb(&mut self, turn: &mut Turn, right: &Right, key: &Key) -> Result<(), Trouble> {
+    pub(super) async fn absorb(&mut self, turn: &mut Turn, right: &Right, key: &Key) -> Result<(), Trouble> {
         loop {
             let decided = self.machines.get(key, right).and_then(|open| open.machine.poll());
             let Some(decided) = decided else { break };
@@ -484,7 +504,7 @@ impl Owner {
     }
 
     /// Hands the commits of a turn to the store.
-    fn close_turn(&mut self, turn: Turn, outcome: Result<(), Trouble>) {
+    pub(super) fn close_turn(&mut self, turn: Turn, outcome: Result<(), Trouble>) {
         self.submit_all(turn);
         if self.work.passed_over == Some(usize::MAX) {
             self.work.passed_over = Some(self.work.under_way.len() / 2);
@@ -507,8 +527,9 @@ impl Owner {
         }
     }
 
-    fn submit(&mut self, batch: Batch) {
+    fn submit(&mut self, mut batch: Batch) {
         self.work.busy.extend(batch.spans.keys().cloned());
+        self.work.offers.submitted(&batch.direct);
         let (store, commit) = (Arc::clone(&self.store), batch.commit());
         let mut answer: Answer = Box::pin(async move { store.commit(commit).await });
         // Once at once: it is in the store's queue then, behind those before it.
@@ -526,6 +547,7 @@ impl Owner {
         for key in batch.spans.keys() {
             self.work.busy.remove(key);
         }
+        self.work.offers.settled(&batch.direct);
         self.work.ready.append(&mut self.work.held_back);
         self.work.calls_over.append(&mut self.work.calls_held_back);
         if self.work.passed_over.is_some_and(|few| self.work.under_way.len() <= few) {
@@ -538,10 +560,12 @@ impl Owner {
     }
 
     async fn committed(&mut self, batch: Batch, committed: Committed) {
+        failpoint::at(Point::Committed);
         self.work.retry = RETRY_MIN;
         self.stats.well();
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
-        self.stats.applied.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+        self.stats.applied.fetch_add((batch.rows.len() + batch.direct.len()) as u64, Ordering::Relaxed);
+        self.passed(batch.direct, committed.direct);
         for row in &batch.rows {
             self.work.suspects.remove(row);
         }
@@ -595,7 +619,9 @@ impl Owner {
         self.work.calls_over.extend(batch.calls_over.iter().cloned());
         self.begin_again();
         let alone = batch.causes() <= 1;
+        self.not_passed(batch.direct, error);
         match error {
+            StoreError::ByInbox { .. } => {}
             StoreError::GoneOn { .. } => _ = self.stats.conflicts.fetch_add(1, Ordering::Relaxed),
             StoreError::Fenced { .. } => {
                 self.stats.conflicts.fetch_add(1, Ordering::Relaxed);
@@ -817,7 +843,7 @@ impl Owner {
             Err(error) => return Some(ark_store::Outcome::GiveUp { error: error.to_string() }),
         };
         match self.handle(&key, &right, (self.clock)(), Input::Inbound(event)) {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 self.machines.remove(&key);
                 return Some(ark_store::Outcome::GiveUp { error });

@@ -1,5 +1,7 @@
 //! The owner over real stores: SQLite with the embedded bus, and two owners with leases on one store.
 
+mod direct;
+
 use std::path::PathBuf;
 
 use ark_bus::EmbeddedBus;
