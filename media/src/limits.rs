@@ -58,10 +58,9 @@ pub const AUDIO_RATE_HZ: std::ops::RangeInclusive<u32> = 8000..=48_000;
 pub const MIX_MEMBERS_MAX: usize = 16;
 /// Samples in a frame of a mixer: 20 ms at 48 kHz.
 pub const MIX_SAMPLES_MAX: usize = 960;
-/// Longest loss that a bridge between two codecs lets the codec conceal; a longer one stays a loss.
-pub const TRANSCODE_CONCEAL_MAX: Duration = Duration::from_millis(60);
-/// A timestamp that lies further off than this begins a new stretch of a bridged stream.
-pub const TRANSCODE_JUMP_MAX: Duration = Duration::from_secs(10);
+/// How long a bridge between two codecs keeps the voice back for a key of which nothing more comes: two updates of those
+/// phones that send one each 50 ms (RFC 4733 2.5.1.2).
+pub const TRANSCODE_KEY_MAX: Duration = Duration::from_millis(100);
 
 /// Largest sound file that is read as a prompt.
 pub const PROMPT_BYTES_MAX: usize = 64 << 20;
