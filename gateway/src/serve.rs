@@ -760,6 +760,7 @@ impl Running {
         ];
         samples.extend(self.conversations.samples().await);
         samples.extend(media_samples(&media, switch.media_load));
+        samples.extend(self.webrtc.samples());
         samples.extend(self.webhooks.samples().await);
         samples.extend(self.channels.samples());
         samples

@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod conceal;
+pub mod demux;
 pub mod dtmf;
 #[doc(hidden)]
 pub mod fuzz;
