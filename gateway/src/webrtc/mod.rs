@@ -6,6 +6,7 @@
 //! Packets go between the road ([`peer`]) and the media engine by bounded queues ([`crate::media::Pipe`]); the leg is one
 //! of the engine's like any other.
 
+pub(crate) mod browser;
 mod gate;
 pub mod limits;
 mod offer;

@@ -254,7 +254,7 @@ async fn connect(
 }
 
 /// Only what is registered is answered: the one codec, and its keys.
-fn engine(choice: &Choice) -> Result<(MediaEngine, Registry), PeerError> {
+pub(super) fn engine(choice: &Choice) -> Result<(MediaEngine, Registry), PeerError> {
     let mut engine = MediaEngine::default();
     engine.register_codec(parameters(choice), RtpCodecKind::Audio)?;
     if let Some(number) = choice.keys {
@@ -272,7 +272,7 @@ fn engine(choice: &Choice) -> Result<(MediaEngine, Registry), PeerError> {
     Ok((engine, registry))
 }
 
-fn parameters(choice: &Choice) -> RTCRtpCodecParameters {
+pub(super) fn parameters(choice: &Choice) -> RTCRtpCodecParameters {
     let name = choice.codec.name();
     let fmtp =
         if name.eq_ignore_ascii_case("opus") { "minptime=10;useinbandfec=1;maxaveragebitrate=64000" } else { "" };
