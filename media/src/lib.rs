@@ -27,6 +27,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
+pub mod sound_over;
 pub mod stretch;
 pub mod tone;
 pub mod transcode;

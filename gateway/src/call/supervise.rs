@@ -381,6 +381,7 @@ impl<M: MediaPort> Switch<M> {
         let (media, signalled_from) = (leg.media, leg.signalled_from);
         self.counters.answered += 1;
         let dtmf = self.site.dtmf_of(&call.supervisors[at].leg.trunk);
+        let codec = agreed.codec;
         self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         let event = super::customer::answered_event(now, &call.supervisors[at].leg);
         if let Some(event) = event {
@@ -389,6 +390,7 @@ impl<M: MediaPort> Switch<M> {
         if call.is_talking() {
             self.record_leg(call, media, Side::Supervisor(call.supervisors[at].voice));
             self.let_supervise(now, call, at);
+            self.tell_who_joins(call, media, codec);
         } else {
             // The talk ended while the phone rang.
             self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::Hangup);

@@ -10,11 +10,13 @@ use std::{
 use ark_media::{
     codec::CodecRef,
     dtmf::Payload,
+    limits::RTP_HEADER_BYTES,
     record::{Layout, Recorder, Side},
     repack::Repacker,
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
+    sound_over::SoundOver,
     transcode::{Conversion, Transcoder},
 };
 
@@ -40,6 +42,8 @@ pub(crate) struct LegState {
     pub(crate) recording: Option<Box<Recording>>,
     /// Of the message that the caller leaves.
     pub(crate) message: Option<Box<Recording>>,
+    /// Puts the tone of a recording over what Ark itself says.
+    over: Option<Box<SoundOver>>,
     /// In whose recordings its voice is kept, too, and as what.
     pub(crate) recorded_in: Option<(LegId, Side)>,
     /// Its thread's room in which it is, by place.
@@ -103,6 +107,7 @@ impl LegState {
             bridge: None,
             recording: None,
             message: None,
+            over: None,
             recorded_in: None,
             room: None,
             muted: false,
@@ -120,6 +125,24 @@ impl LegState {
         for recording in [&mut self.recording, &mut self.message].into_iter().flatten() {
             recording.said(now, &scratch.packet[..length], session.negotiated());
         }
+    }
+
+    /// Puts the tone of a call that is recorded over the packet of Ark's own that stands in `scratch.packet`; how long it is then.
+    pub(crate) fn sound_over(&mut self, tone: Option<ConsentTone>, length: usize, scratch: &mut Scratch) -> usize {
+        let (Some(ConsentTone { tone, sounding }), Some(session)) = (tone, &self.session) else {
+            self.over = None;
+            return length;
+        };
+        let agreed = session.negotiated();
+        // Keys and comfort noise are no audio.
+        if scratch.packet[1] & 0x7F != agreed.payload_type {
+            return length;
+        }
+        let known = self.over.take().filter(|over| over.is_for(agreed.codec, agreed.tuning, tone));
+        let over = known.unwrap_or_else(|| Box::new(SoundOver::new(agreed.codec, agreed.tuning, tone)));
+        let bytes = length.saturating_sub(RTP_HEADER_BYTES);
+        let payload = &mut scratch.packet[RTP_HEADER_BYTES..];
+        RTP_HEADER_BYTES + self.over.insert(over).add(payload, bytes, sounding)
     }
 
     /// Where the recording of that kind is.

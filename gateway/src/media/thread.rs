@@ -673,11 +673,13 @@ impl MediaThread {
 
     /// 20 ms of one leg.
     fn tick(&mut self, pair: u16, due: Due) {
+        let tone = self.tone_of(usize::from(pair));
         let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         let id = leg.id;
         let Some(session) = &mut leg.session else { return };
         let now = Instant::now();
         if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
+            let length = leg.sound_over(tone, length, &mut self.scratch);
             leg.send_rtp(now, length, &self.scratch, &self.metrics);
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
         }
