@@ -557,7 +557,7 @@ fn load_rows(table: &mut Table, name: &str, load: &Load) {
 }
 
 impl Report {
-    /// What issue and README ask for, each beside what this run has.
+    /// What is asked of media, each value beside what this run has.
     fn asked(&self) -> Table {
         let mut table = Table::new();
         let kib = |bytes: u64| bytes as f64 / 1024.0;
