@@ -273,6 +273,7 @@ impl<M: MediaPort> Switch<M> {
         self.log_answered(now, call, true);
         self.record_leg(call, media, Side::Agent);
         self.tell_media(call.customer.media, Command::Bridge { other: media });
+        self.end_the_plans_pause(now, call);
         self.tell_who_joins(call, media, codec);
         call.playing = None;
         if let Some(waiting) = call.waiting.take() {

@@ -229,6 +229,8 @@ pub(super) struct Call {
     pub(super) hold_play: Option<(media::LegId, u64)>,
     pub(super) recordings: Vec<Recording>,
     pub(super) recordings_made: u32,
+    /// What the plan paused ends with it when a person answers.
+    pub(super) pause_is_the_plans: bool,
     pub(super) record_call: bool,
     /// What says that the call is recorded; the plan begins when it is over.
     pub(super) announcing: Option<u64>,
