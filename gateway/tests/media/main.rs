@@ -362,6 +362,10 @@ struct Echo {
     told: Vec<i16>,
     came: Vec<i16>,
     next: Option<u32>,
+    /// When its clock began, and at which of Ark's timestamps.
+    began: Option<(Instant, u32)>,
+    /// The most that an answer came after its time.
+    late: Duration,
 }
 
 impl Echo {
@@ -372,6 +376,9 @@ impl Echo {
         // Frames that a busy machine gave Ark no time to say: the clock of a phone runs on meanwhile.
         let skipped = heard.timestamp.wrapping_sub(self.next.unwrap_or(heard.timestamp)) / 160;
         self.next = Some(heard.timestamp.wrapping_add(160));
+        let (began, first) = *self.began.get_or_insert((Instant::now(), heard.timestamp));
+        let due = began + Duration::from_micros(u64::from(heard.timestamp.wrapping_sub(first)) * 125);
+        self.late = self.late.max(Instant::now().saturating_duration_since(due));
         for _ in 0..skipped {
             peer.lose(&silence);
             self.told.extend(&silence);
@@ -389,10 +396,28 @@ impl Echo {
     }
 }
 
+/// What a phone may be late before it is no test of a recording any more: what comes 400 ms late is not kept, and Ark itself catches
+/// up on 60 ms.
+const PHONE_LATE_MAX: Duration = Duration::from_millis(250);
+/// Runs in which a busy machine may make it later.
+const RUNS_MAX: usize = 6;
+
 #[test]
 fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
-    let path = temporary("aligned.wav");
-    let mut rig = Rig::new(config(31_180, 2), 64);
+    let mut late = Vec::new();
+    while late.len() < RUNS_MAX {
+        match aligned_run(late.len() as u16) {
+            Ok(()) => return,
+            Err(by) => late.push(by),
+        }
+    }
+    panic!("the machine lets no phone answer in time: {late:?} late");
+}
+
+/// One recording, judged by what its phone sent and heard. `Err`: the phone was so late once, and says nothing about Ark.
+fn aligned_run(run: u16) -> Result<(), Duration> {
+    let path = temporary(&format!("aligned-{run}.wav"));
+    let mut rig = Rig::new(config(31_620 + 4 * run, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
     rig.handle
         .command(
@@ -414,6 +439,10 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
         // A packet that it had to wait for, and not for long, is one that it answers in time.
         in_time += u32::from((10..30).contains(&last.elapsed().as_millis()));
         last = Instant::now();
+        if in_time == 1 {
+            // From here on its clock counts.
+            (echo.began, echo.late) = (None, Duration::ZERO);
+        }
         in_time == 5
     });
     // Ten frames of silence, ten of tone, and so on for four seconds.
@@ -428,7 +457,15 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
     let [left, right] = read_wav(&path);
     let (caller, ark) = (onsets(&left), onsets(&right));
     let (came, told) = (onsets(&echo.came), onsets(&echo.told));
-    assert!(ark.len() >= 9 && caller.len() >= 6, "{ark:?} {caller:?}");
+    if echo.late > PHONE_LATE_MAX {
+        return Err(echo.late);
+    }
+    let values = format!(
+        "the phone was up to {:?} late; Ark said {told:?}, kept {ark:?}; the caller said {came:?}, kept {caller:?}",
+        echo.late
+    );
+    // Nothing that was said is missing; the last one may lie behind the end.
+    assert!(told.len() >= 9 && ark.len() + 1 >= told.len() && caller.len() + 1 >= came.len(), "{values}");
     // The recording begins some packets before or after the first one that the phone counts.
     let began = told[0] as i64 - ark[0] as i64;
     for (side, kept, true_onsets) in [("caller", caller, came), ("ark", ark, told)] {
@@ -436,12 +473,10 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
             |at: &usize| true_onsets.iter().map(|onset| (*onset as i64).abs_diff(*at as i64 + began)).min().unwrap();
         let aligned = kept.iter().filter(|at| apart(at) < 160).count();
         let all = kept.len();
-        assert!(
-            aligned * 10 >= all * 7,
-            "{side}: {aligned} of {all} within 20 ms of {true_onsets:?} less {began}: {kept:?}"
-        );
-        assert!(kept.iter().all(|at| apart(at) < 480), "{side}: {true_onsets:?} less {began}: {kept:?}");
+        assert!(aligned * 10 >= all * 7, "{side}: {aligned} of {all} within 20 ms, {began} apart: {values}");
+        assert!(kept.iter().all(|at| apart(at) < 480), "{side}: {began} apart: {values}");
     }
+    Ok(())
 }
 
 #[test]
