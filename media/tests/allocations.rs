@@ -16,7 +16,8 @@ use ark_media::record::{self, Recorder, Side};
 use ark_media::rtp::Header;
 use ark_media::sdp::Negotiated;
 use ark_media::session::{Kind, Media, Playlist, RelayKeys, Session, SessionConfig};
-use ark_media::tone;
+use ark_media::sound_over::SoundOver;
+use ark_media::tone::{self, Repeated};
 use ark_media::transcode::{Conversion, Transcoder};
 
 struct Counting;
@@ -119,6 +120,8 @@ fn a_second_of_every_codec_allocates_nothing() {
         let back = Conversion { from: pcma, to: codec, tuning, ptime: TICK };
         let mut there = Transcoder::new(start(), there, 1).unwrap();
         let mut back = Transcoder::new(start(), back, 2).unwrap();
+        let beep = Repeated { hz: 1400, amplitude: 3000, length: TICK * 5, every: TICK * 20 };
+        let mut over = SoundOver::new(codec, tuning, beep);
         let mut recorder = Recorder::new(start(), record::Layout::Sides);
         let pcm = tone::sine(440.0, 8000, codec.sample_rate_hz(), Duration::from_secs(1));
         let mut noise = Generator::new(Noise::white(50), 1);
@@ -133,6 +136,8 @@ fn a_second_of_every_codec_allocates_nothing() {
             let now = start() + TICK * n as u32;
             let bytes = encoder.encode(frame, &mut payload);
             decoder.decode(&payload[..bytes], &mut heard);
+            let mut prompt = payload;
+            over.add(&mut prompt, bytes, true);
             let (sequence, timestamp) = (n as u64, n as u32 * codec.clock_units(TICK));
             let media = |codec, payload, timestamp| Media {
                 kind: Kind::Audio,

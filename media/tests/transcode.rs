@@ -471,9 +471,9 @@ fn a_tone_is_heard_over_the_voice_and_over_nothing() {
         line.transcoder.set_tone(Some(tone), true);
         let from = line.sent.len();
         if speaks {
-            line.sing(440.0, 2000)
+            line.sing(440.0, 2000);
         } else {
-            line.pause(2000)
+            line.pause(2000);
         }
         let heard = line.heard(from);
         let level = tone::level(&heard[4000..12_000], 8000, 1400.0);
@@ -481,9 +481,9 @@ fn a_tone_is_heard_over_the_voice_and_over_nothing() {
         line.transcoder.set_tone(Some(tone), false);
         let from = line.sent.len();
         if speaks {
-            line.sing(440.0, 1000)
+            line.sing(440.0, 1000);
         } else {
-            line.pause(1000)
+            line.pause(1000);
         }
         assert!(tone::level(&line.heard(from)[400..], 8000, 1400.0) < 60.0, "not while it is paused");
     }

@@ -234,9 +234,9 @@ fn what_a_phone_loses_is_mended_where_its_codec_is_changed_and_every_tick_has_it
     for (n, frame) in voice.chunks(160).enumerate() {
         // It speaks whenever the other hears, and loses one of twelve.
         if n % 12 == 7 {
-            a.lose(frame)
+            a.lose(frame);
         } else {
-            a.say(frame)
+            a.say(frame);
         }
         heard.push(b.hear());
     }
