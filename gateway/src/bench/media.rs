@@ -138,6 +138,8 @@ pub struct Report {
     pub webrtc: Option<Load>,
     /// rtpengine's relay of as many calls as `bridges`; `None`: it is not installed, or was not asked for.
     pub rtpengine: Option<Load>,
+    /// Why not, where it is installed.
+    pub no_rtpengine: Option<String>,
     /// Whether prompts were clean: under 0.1 % of packets more than 20 ms late beyond the bare sender.
     pub clean: bool,
     #[serde(skip)]
@@ -164,14 +166,30 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     let translated = (transcoded > 0).then(|| load(cores, Kind::Transcoded, transcoded, time)).transpose()?;
     let pages = options.webrtc.min(web::BRIDGES_MAX);
     let pages = (pages > 0).then(|| web::load(cores, pages, time)).transpose()?;
-    let peer = if options.no_rtpengine || bridges == 0 { None } else { rtpengine(cores, bridges, time)? };
+    // Somebody else's program that does not run here is no reason to measure nothing.
+    let (peer, no_rtpengine) = match rtpengine(cores, if options.no_rtpengine { 0 } else { bridges }, time) {
+        Ok(peer) => (peer, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     noise.merge(&baseline(cores, calls.max(1), time / 2)?);
     let baseline = lateness(&noise);
     let finish = |run: Run| summarize(&run, &floor, &baseline);
     let (prompts, bridges, transcoded) = (prompts.map(finish), bridged.map(finish), translated.map(finish));
     let (webrtc, rtpengine) = (pages.map(finish_web(&floor, &baseline)), peer.map(finish_peer(&floor, &baseline)));
     let clean = prompts.as_ref().is_none_or(|load| load.late_share_beyond_baseline < LATE_SHARE_MAX && load.lost == 0);
-    Ok(Report { cores, floor, baseline, prompts, bridges, transcoded, webrtc, rtpengine, clean, json: options.json })
+    Ok(Report {
+        cores,
+        floor,
+        baseline,
+        prompts,
+        bridges,
+        transcoded,
+        webrtc,
+        rtpengine,
+        no_rtpengine,
+        clean,
+        json: options.json,
+    })
 }
 
 pub(super) fn wait(time: Duration) {
@@ -484,9 +502,9 @@ fn finish_peer(floor: &floor::Report, baseline: &Lateness) -> impl Fn(PeerRun) -
     }
 }
 
-/// rtpengine's relay of so many calls; `None`: it is not installed.
+/// rtpengine's relay of so many calls; `None`: it is not installed, or none are asked for.
 fn rtpengine(cores: Cores, calls: usize, time: Duration) -> Result<Option<PeerRun>, BenchError> {
-    let Some(mut peer) = Rtpengine::start(cores)? else { return Ok(None) };
+    let Some(mut peer) = (calls > 0).then(|| Rtpengine::start(cores)).transpose()?.flatten() else { return Ok(None) };
     let mut traffic = Traffic::new()?;
     let memory = |pid| kit::rss_bytes(pid).map_err(BenchError::io("reading rtpengine's memory"));
     let before = memory(peer.pid())?;
@@ -637,7 +655,10 @@ impl fmt::Display for Report {
         }
         match &self.rtpengine {
             Some(load) => load_rows(&mut table, "rtpengine's relay", load),
-            None => _ = table.row("rtpengine", "not measured: it is not installed, or was not asked for"),
+            None => {
+                let why = self.no_rtpengine.as_deref().unwrap_or("it is not installed, or was not asked for");
+                table.row("rtpengine", format!("not measured: {why}"));
+            }
         }
         let verdict = if self.clean { "yes" } else { "no" };
         table.row("clean", format!("{verdict} (no loss, under 0.1 % more than 20 ms late beyond the bare sender)"));
