@@ -156,6 +156,41 @@ impl Piece {
     }
 }
 
+/// What can be done with the recording of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordingAct {
+    /// It begins, unless it has.
+    Start,
+    /// Nothing is kept from now on; its time goes on in silence.
+    Pause,
+    /// Everything is kept again.
+    Resume,
+    /// It ends.
+    Stop,
+}
+
+impl RecordingAct {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Start, Self::Pause, Self::Resume, Self::Stop];
+
+    /// As a plan writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Stop => "stop",
+        }
+    }
+
+    /// The one that a plan writes so.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.as_str() == word)
+    }
+}
+
 /// What the plan asks of the call. To be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Do {
@@ -198,6 +233,11 @@ pub enum Do {
     StopRecord {
         /// The id of the [`Do::Record`].
         id: u64,
+    },
+    /// The recording of the call begins, pauses, goes on or ends. What is so already stays so; nothing is reported.
+    Recording {
+        /// What to do.
+        act: RecordingAct,
     },
     /// Put the caller in a queue: music whenever no prompt plays, [`Heard::QueueUpdate`] at once and when it changes.
     Queue {

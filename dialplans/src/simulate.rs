@@ -178,6 +178,7 @@ fn shown(one: &Do) -> Option<String> {
         Do::Entered { state, verb } => format!("-> {state} ({verb})"),
         Do::Play { pieces, .. } => format!("   \"{}\"", words(pieces)),
         Do::Record { .. } => "   (beep, recording)".to_owned(),
+        Do::Recording { act } => format!("   (the call's recording: {})", act.as_str()),
         Do::Queue { name, priority, .. } => format!("   (waiting in queue {name}, priority {priority})"),
         Do::LeaveQueue { .. } => "   (left the queue)".to_owned(),
         Do::Transfer { name, to, .. } => format!("   (ringing {name} at {to})"),

@@ -47,7 +47,7 @@ else = "main"
 [state.main]
 do = "menu"
 prompt = "welcome"
-keys = { 1 = "set_en", 2 = "order", 3 = "boss", star = "main" }
+keys = { 1 = "set_en", 2 = "hush", 3 = "boss", star = "main" }
 timeout = "3s"
 on_timeout = "hours"
 retries = 0
@@ -60,14 +60,22 @@ do = "branch"
 on = "lang"
 cases = { zh = "hours", en = "hours" }
 else = "hours"
+[state.hush]
+do = "recording"
+act = "pause"
+next = "order"
 [state.order]
 do = "gather"
 prompt = "number"
 min = 4
 max = 8
 into = "order"
-next = "ask"
+next = "keep"
 on_timeout = "to_agent"
+[state.keep]
+do = "recording"
+act = "resume"
+next = "ask"
 [state.ask]
 do = "http"
 action = "order"
@@ -133,7 +141,7 @@ expect = ["queue:general"]
 [[test]]
 name = "the order"
 events = ["2", "12345", "hash", { http = { status = "42" } }]
-expect = ["gathered:order=12345", "http:order", "set:status=42", "play:state_of", "queue:general"]
+expect = ["recording:pause", "gathered:order=12345", "recording:resume", "http:order", "set:status=42", "play:state_of", "queue:general"]
 [[test]]
 name = "the order, when nobody knows"
 events = ["2", "12345", "hash", { http = "failed" }]

@@ -71,6 +71,9 @@ pub struct CallLeg {
     pub muted: bool,
     /// What a supervisor does.
     pub supervises: Option<Supervision>,
+    /// Where its voice goes to: an address and a port. A browser's is the one that ICE found.
+    #[serde(default)]
+    pub remote: Option<String>,
 }
 
 /// What a supervisor does in a talk.

@@ -206,7 +206,8 @@ impl LiveBoard {
 
     fn show_leg(&self, leg: &LegView) -> LiveLeg {
         let who = if self.numbers { leg.who.clone() } else { mask_number(&leg.who) };
-        LiveLeg { leg: leg.leg, role: leg.role, who, up: leg.up, muted: leg.muted, supervises: leg.supervises }
+        let remote = leg.remote.map(|remote| remote.to_string());
+        LiveLeg { leg: leg.leg, role: leg.role, who, up: leg.up, muted: leg.muted, supervises: leg.supervises, remote }
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -507,6 +508,7 @@ fn leg_view(leg: LiveLeg) -> crate::control::CallLeg {
         up: leg.up,
         muted: leg.muted,
         supervises: leg.supervises.map(crate::control::Supervision::of),
+        remote: leg.remote,
     }
 }
 

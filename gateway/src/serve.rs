@@ -523,6 +523,7 @@ fn switch_config(
         recordings,
         record_as: config.recording.record_as(),
         announce_recording: config.recording.announces(),
+        announce_to_joiners: config.recording.announces_to_joiners(),
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),
         log,
         calls_max: config.sip.calls_max,
@@ -760,6 +761,7 @@ impl Running {
         ];
         samples.extend(self.conversations.samples().await);
         samples.extend(media_samples(&media, switch.media_load));
+        samples.extend(self.webrtc.samples());
         samples.extend(self.webhooks.samples().await);
         samples.extend(self.channels.samples());
         samples

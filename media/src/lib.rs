@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod conceal;
+pub mod demux;
 pub mod dtmf;
 #[doc(hidden)]
 pub mod fuzz;
@@ -26,6 +27,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod session;
+pub mod sound_over;
 pub mod stretch;
 pub mod tone;
 pub mod transcode;

@@ -58,10 +58,20 @@ pub const AUDIO_RATE_HZ: std::ops::RangeInclusive<u32> = 8000..=48_000;
 pub const MIX_MEMBERS_MAX: usize = 16;
 /// Samples in a frame of a mixer: 20 ms at 48 kHz.
 pub const MIX_SAMPLES_MAX: usize = 960;
-/// Longest loss that a bridge between two codecs lets the codec conceal; a longer one stays a loss.
-pub const TRANSCODE_CONCEAL_MAX: Duration = Duration::from_millis(60);
-/// A timestamp that lies further off than this begins a new stretch of a bridged stream.
-pub const TRANSCODE_JUMP_MAX: Duration = Duration::from_secs(10);
+/// How long a bridge between two codecs keeps the voice back for a key of which nothing more comes: two updates of those
+/// phones that send one each 50 ms (RFC 4733 2.5.1.2).
+pub const TRANSCODE_KEY_MAX: Duration = Duration::from_millis(100);
+
+/// Addresses from which a browser may be heard: all the candidates that it may name, and a few that it did not.
+pub const GATE_ADDRESSES_MAX: usize = 80;
+/// Packets of RTP and RTCP that a browser may send in a second: five times those of the shortest packet time.
+pub const GATE_MEDIA_PER_SECOND_MAX: u32 = 500;
+/// Those that may come at once: what a stalled network held back for two seconds.
+pub const GATE_MEDIA_BURST: u32 = 250;
+/// Checks of ICE and packets of DTLS in a second, on average: a check of each candidate every 50 ms is more than any browser sends.
+pub const GATE_CONTROL_PER_SECOND_MAX: u32 = 100;
+/// Those that may come at once: a handshake's, and a check of every pair of candidates.
+pub const GATE_CONTROL_BURST: u32 = 200;
 
 /// Largest sound file that is read as a prompt.
 pub const PROMPT_BYTES_MAX: usize = 64 << 20;

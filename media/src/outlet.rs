@@ -67,6 +67,12 @@ impl Outlet {
             == (rate_hz, codec, tuning, ptime.min(PTIME_MAX))
     }
 
+    /// Timestamp of the next packet.
+    #[must_use]
+    pub fn timestamp(&self) -> u32 {
+        self.timestamp
+    }
+
     /// Takes a frame of at most 20 ms. Take what comes of it with [`Outlet::pull`] until that gives `None`, before the next.
     pub fn push(&mut self, pcm: &[i16]) {
         self.filled += self.resampler.process(pcm, &mut self.waiting[self.filled..]);

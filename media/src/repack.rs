@@ -83,7 +83,7 @@ impl Repacker {
         if known.is_none() || gap != 0 {
             // What waits goes out as short as it is: it does not belong to this.
             if self.filled > 0 {
-                self.send(self.filled, media.ssrc, &mut send);
+                self.send(self.filled, &mut send);
             }
             let lost = u32::try_from(gap).unwrap_or(u32::MAX).div_ceil(step);
             if known.is_none() || lost > LOST_MAX {
@@ -100,12 +100,12 @@ impl Repacker {
         self.heard = Some((media.ssrc, media.timestamp.wrapping_add(self.units(size))));
         let packet = (self.ptime.as_millis() / PIECE.as_millis()).max(1) as usize * self.piece_bytes;
         while self.filled >= packet {
-            self.send(packet, media.ssrc, &mut send);
+            self.send(packet, &mut send);
         }
         // A frame that is shorter than the others (a silence descriptor) ends its packet (RFC 3551 4.5.6).
         let grain = (self.piece_bytes * self.codec.grain_samples() / self.codec.samples(PIECE).max(1)).max(1);
         if !size.is_multiple_of(grain) && self.filled > 0 {
-            self.send(self.filled, media.ssrc, &mut send);
+            self.send(self.filled, &mut send);
         }
     }
 
@@ -116,8 +116,8 @@ impl Repacker {
         self.sequence - 1
     }
 
-    fn send(&mut self, bytes: usize, ssrc: u32, send: &mut impl FnMut(&[u8], Coded)) {
-        let coded = Coded { bytes, marker: self.marker, timestamp: self.timestamp, sequence: self.sequence, ssrc };
+    fn send(&mut self, bytes: usize, send: &mut impl FnMut(&[u8], Coded)) {
+        let coded = Coded { bytes, marker: self.marker, timestamp: self.timestamp, sequence: self.sequence };
         send(&self.waiting[..bytes], coded);
         self.marker = false;
         self.sequence += 1;

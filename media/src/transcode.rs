@@ -1,23 +1,30 @@
-//! One codec into another while a bridge is up: decode, change the rate, gather samples, encode in the other leg's
-//! packet time, with numbers and timestamps of a stream of its own.
+//! One codec into another while a bridge is up: what a leg sends is played out ([`crate::playout`]: an adaptive jitter
+//! buffer, losses made up for, its clock followed) and encoded anew in the other leg's codec and packet time.
 //!
-//! What comes in order goes out in order. A short loss is mended by the codec that lost it, where it can; a longer one,
-//! or one of a codec that cannot, stays a loss that the listener's phone conceals. A pause stays a pause.
+//! What comes in when it comes goes out with the ticks of the listener: one frame of 20 ms each, whatever the network did,
+//! with numbers and timestamps without a hole. A pause is sent as what it sounds like.
+//!
+//! ```
+//! use ark_media::{codec, codec::Tuning, limits::TICK, transcode::{Conversion, Transcoder}};
+//! # let now = ark_media::fuzz::start();
+//! let conversion = Conversion { from: codec::ALL[0], to: codec::ALL[1], tuning: Tuning::default(), ptime: TICK };
+//! let mut transcoder = Transcoder::new(now, conversion, 1).expect("rates of telephony");
+//! let mut payload = [0; 1500];
+//! // For each packet: transcoder.push(now, &media). For each tick of 20 ms:
+//! transcoder.frame(now);
+//! while let Some(coded) = transcoder.pull(&mut payload) {
+//!     // A packet of `coded.bytes` goes to the listener.
+//! }
+//! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::codec::{CodecRef, Decoder, Encoder, Tuning};
-use crate::limits::{DATAGRAM_BYTES_MAX, PTIME_MAX, TRANSCODE_CONCEAL_MAX, TRANSCODE_JUMP_MAX};
-use crate::resample::Resampler;
+use crate::codec::{CodecRef, Tuning};
+use crate::limits::{MIX_SAMPLES_MAX, PTIME_MAX, TRANSCODE_KEY_MAX};
+use crate::outlet::Outlet;
+use crate::playout::{Playout, PlayoutConfig, PlayoutStats};
 use crate::session::Media;
 use crate::tone::{Overlay, Repeated};
-
-/// Samples of the longest packet: a datagram full of G.711, or 120 ms at 16 kHz.
-const PACKET_SAMPLES_MAX: usize = 1920;
-const _: () = assert!(PACKET_SAMPLES_MAX >= DATAGRAM_BYTES_MAX);
-/// Samples that wait at most: a mended loss, the longest packet and what did not fill a frame before it, at 16 kHz.
-const WAITING_MAX: usize =
-    PACKET_SAMPLES_MAX * 2 + (TRANSCODE_CONCEAL_MAX.as_millis() + 2 * PTIME_MAX.as_millis()) as usize * 16;
 
 /// Numbers between the streams of two transcoders of one bridge.
 pub(crate) const NUMBERS_APART: u64 = 30_000;
@@ -31,264 +38,214 @@ pub struct Coded {
     pub marker: bool,
     /// In the clock of the outgoing codec.
     pub timestamp: u32,
-    /// Counts the packets of the outgoing stream, and those that are lost in it.
+    /// Counts the packets of the outgoing stream.
     pub sequence: u64,
-    /// That of the incoming stream: another one begins anew.
-    pub ssrc: u32,
 }
 
-/// Where the incoming stream stands.
+/// What a transcoder does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conversion {
+    /// What the speaker sends to begin with; another codec in [`Media::codec`] takes its place when it comes.
+    pub from: CodecRef,
+    /// What the listener hears.
+    pub to: CodecRef,
+    /// How the listener wants its encoder set.
+    pub tuning: Tuning,
+    /// The listener's packet time, up to 60 ms.
+    pub ptime: Duration,
+}
+
+impl Conversion {
+    /// Whether the listener's side is the same.
+    fn speaks(&self, to: &Self) -> bool {
+        (self.to, self.tuning, self.ptime.min(PTIME_MAX)) == (to.to, to.tuning, to.ptime.min(PTIME_MAX))
+    }
+
+    fn outlet(&self, rate_hz: u32) -> Option<Outlet> {
+        Outlet::new(rate_hz, self.to, self.tuning, self.ptime)
+    }
+}
+
+/// A telephone-event that goes through.
 #[derive(Debug, Clone, Copy)]
-struct Heard {
+struct Key {
     ssrc: u32,
-    /// Timestamp of the sample after the last one.
-    next: u32,
-    sequence: u64,
-}
-
-/// Frames of nothing between waiting samples.
-#[derive(Debug, Clone, Copy)]
-struct Gap {
-    /// Samples that wait before it: whole frames.
-    after: usize,
-    frames: u32,
-    /// Packets were lost, and so shall the listener see it; else the speaker paused.
-    lost: bool,
+    /// Timestamp there, and here.
+    theirs: u32,
+    ours: u32,
+    /// Until when the voice keeps silent for it.
+    until: Option<Instant>,
 }
 
 /// One direction of a bridge between two codecs.
 pub struct Transcoder {
-    from: CodecRef,
-    to: CodecRef,
-    tuning: Tuning,
-    ptime: Duration,
-    decoder: Box<dyn Decoder>,
-    resampler: Resampler,
-    encoder: Box<dyn Encoder>,
-    pcm: Box<[i16; PACKET_SAMPLES_MAX]>,
-    /// At the outgoing rate.
-    waiting: Box<[i16; WAITING_MAX]>,
-    begin: usize,
-    end: usize,
-    gap: Option<Gap>,
-    heard: Option<Heard>,
-    /// Of the next packet.
-    timestamp: u32,
-    sequence: u64,
-    marker: bool,
+    conversion: Conversion,
+    noise_seed: u32,
+    playout: Playout,
+    outlet: Outlet,
+    pcm: Box<[i16; MIX_SAMPLES_MAX]>,
     /// What is heard over the voice.
     overlay: Option<Overlay>,
+    tone: Option<Repeated>,
     sounding: bool,
-    /// The last telephone-event: its stream, its timestamp there and here.
-    event: Option<(u32, u32, u32)>,
+    /// Something was heard, or there was a tone: from then on every frame is sent.
+    begun: bool,
+    /// Something was heard that is not forgotten.
+    heard: bool,
+    /// Of the tick that is being pulled: the voice gives way to a key.
+    yields: bool,
+    /// Of the next packet.
+    sequence: u64,
+    marker: bool,
+    /// Timestamp of the outlet's beginning.
+    base: u32,
+    key: Option<Key>,
 }
 
 impl std::fmt::Debug for Transcoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Transcoder({} to {}, {:?})", self.from.name(), self.to.name(), self.ptime)
+        write!(f, "Transcoder({:?})", self.conversion)
     }
 }
 
 impl Transcoder {
-    /// From one codec to another in packets of `ptime`, for a peer that wants its encoder set like this. Allocates here
-    /// and nowhere else. `None`: their rates are not those of telephony.
-    pub fn new(from: CodecRef, to: CodecRef, tuning: Tuning, ptime: Duration) -> Option<Self> {
+    /// A transcoder that has heard nothing; its time begins `now`. It allocates here, and when a codec or packet time
+    /// changes. `noise_seed`: any number, two of different numbers have different comfort noise. `None`: the rates are
+    /// not those of telephony.
+    pub fn new(now: Instant, conversion: Conversion, noise_seed: u32) -> Option<Self> {
+        let codec = conversion.from;
         Some(Self {
-            from,
-            to,
-            tuning,
-            ptime: ptime.min(PTIME_MAX),
-            decoder: from.decoder(),
-            resampler: Resampler::new(from.sample_rate_hz(), to.sample_rate_hz())?,
-            encoder: to.encoder_with(tuning),
-            pcm: Box::new([0; PACKET_SAMPLES_MAX]),
-            waiting: Box::new([0; WAITING_MAX]),
-            begin: 0,
-            end: 0,
-            gap: None,
-            heard: None,
-            timestamp: 0,
+            conversion,
+            noise_seed,
+            playout: Playout::new(now, PlayoutConfig { codec, noise_seed }),
+            outlet: conversion.outlet(codec.sample_rate_hz())?,
+            pcm: Box::new([0; MIX_SAMPLES_MAX]),
+            overlay: None,
+            tone: None,
+            sounding: false,
+            begun: false,
+            heard: false,
+            yields: false,
             sequence: 0,
             marker: true,
-            overlay: None,
-            sounding: false,
-            event: None,
+            base: 0,
+            key: None,
         })
     }
 
-    /// Goes on after another one of the same bridge (a codec or packet time was agreed on anew), with numbers so far
-    /// ahead that nobody takes the new stretch for packets of the old one.
-    #[must_use]
-    pub fn after(mut self, old: &Self) -> Self {
-        self.sequence = old.sequence + NUMBERS_APART;
-        self.timestamp = old.timestamp;
-        self
-    }
-
-    /// Whether it does just this.
-    pub fn is_for(&self, from: CodecRef, to: CodecRef, tuning: Tuning, ptime: Duration) -> bool {
-        (self.from, self.to, self.tuning, self.ptime) == (from, to, tuning, ptime.min(PTIME_MAX))
-    }
-
-    /// A tone that the listener hears over the voice from the next packet on, or none; not `sounding`, it is silent for now.
-    pub fn set_tone(&mut self, tone: Option<Repeated>, sounding: bool) {
-        let rate_hz = self.to.sample_rate_hz();
-        if self.overlay.as_ref().is_none_or(|overlay| tone.is_none_or(|tone| !overlay.is_for(tone, rate_hz))) {
-            self.overlay = tone.map(|tone| Overlay::new(tone, rate_hz));
-        }
-        self.sounding = sounding;
-    }
-
-    /// Takes an audio packet of the incoming codec. Take what comes of it with [`Transcoder::pull`] until that gives
-    /// `None`, before the next packet.
-    pub fn push(&mut self, media: &Media<'_>) {
-        self.waiting.copy_within(self.begin..self.end, 0);
-        (self.begin, self.end) = (0, self.end - self.begin);
-        if !self.bridge_gap(media) {
+    /// The listener agreed on something else: what was heard is kept, and the stream goes on with numbers so far ahead that
+    /// nobody takes the new stretch for packets of the old one. The same as before changes nothing.
+    pub fn settle(&mut self, conversion: Conversion) {
+        if self.conversion.speaks(&conversion) {
             return;
         }
-        let samples = self.decoder.decode(media.payload, &mut self.pcm[..]);
-        self.append(samples);
-        let units = samples as u64 * u64::from(self.from.rtp_clock_hz()) / u64::from(self.from.sample_rate_hz());
-        let next = media.timestamp.wrapping_add(units as u32);
-        self.heard = Some(Heard { ssrc: media.ssrc, next, sequence: media.sequence });
+        let Some(outlet) = conversion.outlet(self.playout.rate_hz()) else { return };
+        self.conversion = conversion;
+        self.renew(outlet);
+        self.sequence += NUMBERS_APART;
+    }
+
+    /// Another outlet goes on where the last one is.
+    fn renew(&mut self, outlet: Outlet) {
+        self.base = self.timestamp();
+        self.outlet = outlet;
+        self.marker = true;
+    }
+
+    /// What is heard of the speaker is forgotten: it may not be heard any more.
+    pub fn hush(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.heard) {
+            return;
+        }
+        let config = PlayoutConfig { codec: self.playout.codec(), noise_seed: self.noise_seed };
+        self.playout = Playout::new(now, config);
+    }
+
+    /// A tone that the listener hears over the voice from the next frame on, or none; not `sounding`, it is silent for now.
+    pub fn set_tone(&mut self, tone: Option<Repeated>, sounding: bool) {
+        (self.tone, self.sounding) = (tone, sounding);
+        self.begun |= tone.is_some();
+    }
+
+    /// Takes a packet of the speaker that [`crate::session::Session::receive_rtp`] accepted, of any kind: keys and comfort
+    /// noise tell that no audio is lost.
+    pub fn push(&mut self, now: Instant, media: &Media<'_>) {
+        (self.begun, self.heard) = (true, true);
+        self.playout.push(now, media);
+    }
+
+    /// The tick: makes the next 20 ms. Take what comes of it with [`Transcoder::pull`] until that gives `None`, before the
+    /// next one. Call it each 20 ms, also while nothing comes.
+    pub fn frame(&mut self, now: Instant) {
+        if !self.begun {
+            return;
+        }
+        let frame = self.playout.frame(now, &mut self.pcm[..]);
+        let (rate_hz, Conversion { to, tuning, ptime, .. }) = (self.playout.rate_hz(), self.conversion);
+        if !self.outlet.is_for(rate_hz, to, tuning, ptime) {
+            // The speaker has another codec.
+            let Some(outlet) = self.conversion.outlet(rate_hz) else { return };
+            self.renew(outlet);
+        }
+        let pcm = &mut self.pcm[..frame.samples];
+        if self.overlay.as_ref().is_none_or(|overlay| self.tone.is_none_or(|tone| !overlay.is_for(tone, rate_hz))) {
+            self.overlay = self.tone.map(|tone| Overlay::new(tone, rate_hz));
+        }
+        if let Some(overlay) = &mut self.overlay {
+            overlay.add(pcm, self.sounding);
+        }
+        self.outlet.push(pcm);
+        self.yields = self.key.is_some_and(|key| key.until.is_some_and(|until| now < until));
     }
 
     /// The next whole packet, its payload written to `out`.
     pub fn pull(&mut self, out: &mut [u8]) -> Option<Coded> {
-        self.pass_gap();
-        let frame = self.frame();
-        if self.end - self.begin < frame {
-            return None;
+        loop {
+            let spoken = self.outlet.pull(out)?;
+            if self.yields {
+                // Its time goes by.
+                self.marker = true;
+                continue;
+            }
+            let timestamp = self.base.wrapping_add(spoken.timestamp);
+            let coded = Coded { bytes: spoken.bytes, marker: self.marker, timestamp, sequence: self.sequence };
+            self.marker = false;
+            self.sequence += 1;
+            return Some(coded);
         }
-        if let Some(overlay) = &mut self.overlay {
-            overlay.add(&mut self.waiting[self.begin..self.begin + frame], self.sounding);
-        }
-        let bytes = self.encoder.encode(&self.waiting[self.begin..self.begin + frame], out);
-        self.begin += frame;
-        if let Some(gap) = &mut self.gap {
-            gap.after = gap.after.saturating_sub(frame);
-        }
-        let ssrc = self.heard.map_or(0, |heard| heard.ssrc);
-        let coded = Coded { bytes, marker: self.marker, timestamp: self.timestamp, sequence: self.sequence, ssrc };
-        self.marker = false;
-        self.timestamp = self.timestamp.wrapping_add(self.step());
-        self.sequence += 1;
-        Some(coded)
     }
 
-    /// Number and timestamp, in the outgoing stream, of a telephone-event's packet that came between the audio.
+    /// Number and timestamp, in the outgoing stream, of a telephone-event's packet that goes to the listener as it comes.
     pub fn place_event(&mut self, media: &Media<'_>) -> (u64, u32) {
         let sequence = self.sequence;
         self.sequence += 1;
-        if let Some(heard) = &mut self.heard {
-            // Its number is no gap in the audio.
-            heard.sequence = heard.sequence.max(media.sequence);
-        }
-        // All packets of an event have one timestamp.
-        let known = self.event.filter(|(ssrc, theirs, _)| (*ssrc, *theirs) == (media.ssrc, media.timestamp));
-        let ours = known.map_or_else(|| self.translated(media), |(_, _, ours)| ours);
-        self.event = Some((media.ssrc, media.timestamp, ours));
-        (sequence, ours)
-    }
-
-    /// A timestamp of the incoming stream as one of the outgoing.
-    fn translated(&self, media: &Media<'_>) -> u32 {
-        let (to, from) = (i64::from(self.to.rtp_clock_hz()), i64::from(self.from.rtp_clock_hz()));
-        let waiting = (self.end - self.begin) as i64 * to / i64::from(self.to.sample_rate_hz());
-        let skipped = self.gap.map_or(0, |gap| i64::from(self.step()) * i64::from(gap.frames));
-        let ahead = self.heard.filter(|heard| heard.ssrc == media.ssrc).map_or(0, |heard| {
-            let units = i64::from(media.timestamp.wrapping_sub(heard.next) as i32);
-            units * to / from
+        // All packets of an event have one timestamp (RFC 4733 2.5.1.2).
+        let known = self.key.filter(|key| (key.ssrc, key.theirs) == (media.ssrc, media.timestamp));
+        let key = known.unwrap_or_else(|| Key {
+            ssrc: media.ssrc,
+            theirs: media.timestamp,
+            ours: self.timestamp(),
+            until: None,
         });
-        self.timestamp.wrapping_add((waiting + skipped + ahead) as u32)
+        self.key = Some(key);
+        (sequence, key.ours)
     }
 
-    /// Samples of a packet.
-    fn frame(&self) -> usize {
-        self.to.samples(self.ptime).max(1)
-    }
-
-    /// Clock units of a packet.
-    fn step(&self) -> u32 {
-        self.to.clock_units(self.ptime)
-    }
-
-    /// Deals with what lies between the last packet and this one. False: this one comes too late.
-    fn bridge_gap(&mut self, media: &Media<'_>) -> bool {
-        let Some(heard) = self.heard.filter(|heard| heard.ssrc == media.ssrc) else {
-            // Another voice: what is left of the old one is no part of it.
-            (self.end, self.gap, self.marker) = (self.begin, None, true);
-            return true;
-        };
-        let units = i64::from(media.timestamp.wrapping_sub(heard.next) as i32);
-        let clock = i64::from(self.from.rtp_clock_hz());
-        let jump = TRANSCODE_JUMP_MAX.as_secs() as i64 * clock;
-        if units.abs() > jump {
-            self.hole(0, false);
-            return true;
+    /// A packet of the last event placed was sent: the voice keeps silent until the event is `over`, or was not heard of for
+    /// 100 ms.
+    pub fn give_way(&mut self, now: Instant, over: bool) {
+        if let Some(key) = &mut self.key {
+            key.until = (!over).then(|| now + TRANSCODE_KEY_MAX);
         }
-        if units <= 0 {
-            // Seen already, or so late that it was taken for lost.
-            return units == 0;
-        }
-        let samples = (units * i64::from(self.from.sample_rate_hz()) / clock) as usize;
-        let lost = media.sequence != heard.sequence + 1;
-        if lost && samples <= self.from.samples(TRANSCODE_CONCEAL_MAX) && self.mend(samples, media.payload) {
-            return true;
-        }
-        let out = samples as u64 * u64::from(self.to.sample_rate_hz()) / u64::from(self.from.sample_rate_hz());
-        self.hole(out as usize, lost);
-        true
     }
 
-    /// Lets the codec fill a short loss.
-    fn mend(&mut self, samples: usize, next: &[u8]) -> bool {
-        let Some(place) = self.pcm.get_mut(..samples) else { return false };
-        let written = match self.decoder.recover(next, place) {
-            0 => self.decoder.conceal(place),
-            written => written,
-        };
-        self.pcm[written..samples].fill(0);
-        if written > 0 {
-            self.append(samples);
-        }
-        written > 0
+    /// Of the playout: losses, delay, what was made up.
+    pub fn stats(&self) -> PlayoutStats {
+        self.playout.stats()
     }
 
-    /// So many samples of `pcm` wait, at the outgoing rate.
-    fn append(&mut self, samples: usize) {
-        let room = &mut self.waiting[self.end..];
-        self.end += self.resampler.process(&self.pcm[..samples], room);
-    }
-
-    /// So many samples of nothing, at the outgoing rate: silence up to the end of a frame, frames that are not sent, and
-    /// silence again.
-    fn hole(&mut self, samples: usize, lost: bool) {
-        let frame = self.frame();
-        let before = (frame - (self.end - self.begin) % frame) % frame;
-        let silent = if lost { before.min(samples) } else { before };
-        self.silence(silent);
-        let rest = samples.saturating_sub(silent);
-        let frames = (rest / frame) as u32;
-        let after = self.end - self.begin;
-        if frames > 0 || !lost {
-            self.gap = Some(Gap { after, frames, lost });
-        }
-        self.silence(rest % frame);
-    }
-
-    fn silence(&mut self, samples: usize) {
-        let end = (self.end + samples).min(WAITING_MAX);
-        self.waiting[self.end..end].fill(0);
-        self.end = end;
-    }
-
-    /// Goes over a gap once everything before it is sent.
-    fn pass_gap(&mut self) {
-        let Some(gap) = self.gap.take_if(|gap| gap.after == 0) else { return };
-        self.timestamp = self.timestamp.wrapping_add(self.step().wrapping_mul(gap.frames));
-        self.sequence += if gap.lost { u64::from(gap.frames) } else { 0 };
-        self.marker |= !gap.lost;
+    /// Of the next packet.
+    fn timestamp(&self) -> u32 {
+        self.base.wrapping_add(self.outlet.timestamp())
     }
 }

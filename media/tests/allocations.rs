@@ -16,8 +16,9 @@ use ark_media::record::{self, Recorder, Side};
 use ark_media::rtp::Header;
 use ark_media::sdp::Negotiated;
 use ark_media::session::{Kind, Media, Playlist, RelayKeys, Session, SessionConfig};
-use ark_media::tone;
-use ark_media::transcode::Transcoder;
+use ark_media::sound_over::SoundOver;
+use ark_media::tone::{self, Repeated};
+use ark_media::transcode::{Conversion, Transcoder};
 
 struct Counting;
 
@@ -115,8 +116,12 @@ fn a_second_of_every_codec_allocates_nothing() {
     for codec in codec::ALL.iter().copied() {
         let tuning = Tuning { in_band_fec: true, ..Tuning::default() };
         let (mut encoder, mut decoder) = (codec.encoder_with(tuning), codec.decoder());
-        let mut there = Transcoder::new(codec, pcma, Tuning::default(), TICK).unwrap();
-        let mut back = Transcoder::new(pcma, codec, tuning, TICK).unwrap();
+        let there = Conversion { from: codec, to: pcma, tuning: Tuning::default(), ptime: TICK };
+        let back = Conversion { from: pcma, to: codec, tuning, ptime: TICK };
+        let mut there = Transcoder::new(start(), there, 1).unwrap();
+        let mut back = Transcoder::new(start(), back, 2).unwrap();
+        let beep = Repeated { hz: 1400, amplitude: 3000, length: TICK * 5, every: TICK * 20 };
+        let mut over = SoundOver::new(codec, tuning, beep);
         let mut recorder = Recorder::new(start(), record::Layout::Sides);
         let pcm = tone::sine(440.0, 8000, codec.sample_rate_hz(), Duration::from_secs(1));
         let mut noise = Generator::new(Noise::white(50), 1);
@@ -128,8 +133,11 @@ fn a_second_of_every_codec_allocates_nothing() {
                 // The first frame makes tables that all calls share.
                 before = COUNT.with(Cell::get);
             }
+            let now = start() + TICK * n as u32;
             let bytes = encoder.encode(frame, &mut payload);
             decoder.decode(&payload[..bytes], &mut heard);
+            let mut prompt = payload;
+            over.add(&mut prompt, bytes, true);
             let (sequence, timestamp) = (n as u64, n as u32 * codec.clock_units(TICK));
             let media = |codec, payload, timestamp| Media {
                 kind: Kind::Audio,
@@ -146,13 +154,15 @@ fn a_second_of_every_codec_allocates_nothing() {
                 decoder.conceal(&mut heard[..frame.len()]);
                 decoder.recover(&payload[..bytes], &mut heard[..frame.len()]);
             } else {
-                there.push(&media(codec, &payload[..bytes], timestamp));
-                while there.pull(&mut out).is_some() {}
+                there.push(now, &media(codec, &payload[..bytes], timestamp));
             }
-            back.push(&media(pcma, &[0xAA; 160], n as u32 * 160));
-            while back.pull(&mut out).is_some() {}
+            back.push(now, &media(pcma, &[0xAA; 160], n as u32 * 160));
+            for transcoder in [&mut there, &mut back] {
+                transcoder.frame(now);
+                while transcoder.pull(&mut out).is_some() {}
+            }
             noise.fill(&mut heard);
-            recorder.push(start() + TICK * n as u32, Side::Caller, codec, 1, timestamp, &payload[..bytes]);
+            recorder.push(now, Side::Caller, codec, 1, timestamp, &payload[..bytes]);
         }
         assert_eq!(COUNT.with(Cell::get) - before, 0, "{}", codec.name());
     }

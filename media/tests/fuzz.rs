@@ -38,6 +38,11 @@ fn bridges_survive() {
 }
 
 #[test]
+fn browsers_ports_survive() {
+    fuzz::gate(9, 60_000);
+}
+
+#[test]
 fn recordings_survive() {
     fuzz::recorder(6, 15_000);
 }

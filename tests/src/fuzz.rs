@@ -31,6 +31,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "media::session", run: ark_media::fuzz::session },
     Target { name: "media::recorder", run: ark_media::fuzz::recorder },
     Target { name: "media::codecs", run: ark_media::fuzz::codecs },
+    Target { name: "media::gate", run: ark_media::fuzz::gate },
     Target { name: "media::transcoder", run: ark_media::fuzz::transcoder },
     Target { name: "media::playout", run: ark_media::fuzz::playout },
     Target { name: "dialplans::callers", run: ark_dialplans::fuzz::callers },

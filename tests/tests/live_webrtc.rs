@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ark_tests::kit::{
-    Browser, Ended, Gateway, Page, Phone, SOON, Setup, conversation_id, dominant_hz, read_wav, tone_site,
+    Baresip, Browser, Ended, Gateway, Page, Phone, SOON, Setup, conversation_id, dominant_hz, read_wav, tone, tone_site,
 };
 use ark_tests::need;
 use serde_json::{Value, json};
@@ -232,6 +232,57 @@ fn two_pages_and_a_telephone_are_in_one_room_and_a_whisper_is_for_the_agent() {
     gateway.wait_for_ended(1, SOON);
 }
 
+/// Customer and agent in browsers of their own, and baresip, which joins in: each hears both others.
+#[test]
+fn two_pages_and_baresip_are_in_one_bridge_and_each_hears_both_others() {
+    const AGENT: f64 = 2_300.0;
+    need!("live_webrtc_baresip", "chromium", "baresip");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(vec!["web:anna".to_owned()], false));
+    let (hers, his) = (Browser::start(AGENT), Browser::start(BROWSER));
+    let mut desk = page(&gateway, &hers, &json!({ "operator": "anna" }));
+    let mut customer = call(&gateway, &his);
+    press(&mut customer, '0');
+    desk.wait_for("arkCall.state === 'ringing'", SOON);
+    desk.click("#call");
+    customer.wait_to_hear(AGENT, SOON * 2);
+    desk.wait_to_hear(BROWSER, SOON);
+
+    let mut baresip = Baresip::start(&tone(PHONE, Duration::from_secs(120)));
+    let id = gateway.ask("GET", "/api/v1/calls", None).json()["calls"][0]["id"].as_str().unwrap().to_owned();
+    let wanted = json!({ "to": format!("sip:chen@{}", baresip.sip), "mode": "barge" });
+    let asked = gateway.ask("POST", &format!("/api/v1/calls/{id}/supervisors"), Some(&wanted));
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    baresip.wait_for_event("CALL_ESTABLISHED", SOON);
+    // A page tells one voice at a time: of the others one is muted.
+    let mute = |leg: u32, muted: bool| {
+        let path = format!("/api/v1/calls/{id}/legs/{leg}/mute");
+        let answer = gateway.ask("POST", &path, Some(&json!({ "muted": muted })));
+        assert!(answer.status < 300, "{}", answer.body);
+    };
+    mute(2, true);
+    customer.wait_to_hear(PHONE, SOON);
+    mute(2, false);
+    mute(1, true);
+    desk.wait_to_hear(PHONE, SOON);
+    mute(1, false);
+    mute(3, true);
+    customer.wait_to_hear(AGENT, SOON);
+    desk.wait_to_hear(BROWSER, SOON);
+    mute(3, false);
+    customer.hear_for(Duration::from_secs(2));
+    customer.click("#hangup");
+    baresip.wait_for_event("CALL_CLOSED", SOON);
+    gateway.wait_for_ended(1, SOON);
+    let (rate_hz, channels) = read_wav(&baresip.heard().expect("baresip heard something"));
+    let both = channels[0].chunks(rate_hz as usize / 5).filter(|part| {
+        let level = |hz| ark_media::tone::level(part, rate_hz, hz);
+        level(AGENT) > 1_000.0 && level(BROWSER) > 1_000.0 && level(PHONE) < 500.0
+    });
+    let both = both.count();
+    assert!(both >= 5, "baresip hears both others, and not itself, in {both} of {}", channels[0].len());
+}
+
 #[test]
 fn an_operator_answers_in_a_browser_and_hears_the_telephone() {
     need!("live_webrtc", "chromium");
@@ -343,19 +394,13 @@ fn a_call_outlives_its_socket_when_the_page_comes_back() {
     gateway.wait_for_ended(1, SOON);
 }
 
-/// Sends everything that is no packet of this call to its port: nobody hears it and the call goes on.
-#[test]
-fn garbage_at_a_calls_port_is_not_heard() {
-    need!("live_webrtc", "chromium");
-    let _turn = turn();
-    let gateway = Gateway::start(&site(Vec::new(), true));
-    let browser = Browser::start(BROWSER);
-    let mut page = call(&gateway, &browser);
-    let port = page.stat("remote-candidate", "port").as_u64().expect("Ark's port") as u16;
+/// Everything that is no packet of a call, to its port: what claims to be STUN, DTLS, RTP and RTCP (RFC 7983), and noise. The call's
+/// own address cannot be had.
+fn flood(port: u16, packets: u32) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    for round in 0..2_000_u32 {
-        // The first byte says what it claims to be: STUN, DTLS, TURN, RTP or RTCP (RFC 7983).
+    for round in 0..packets {
+        // The first byte says what it claims to be.
         let first = [0_u8, 1, 20, 22, 23, 64, 128, 128, 129, 200][round as usize % 10];
         let length = 1 + (round as usize * 37) % 400;
         let mut bytes = vec![first];
@@ -368,20 +413,65 @@ fn garbage_at_a_calls_port_is_not_heard() {
         if first == 0 && length >= 20 {
             bytes[..8].copy_from_slice(&[0, 1, 0, (length - 20) as u8, 0x21, 0x12, 0xa4, 0x42]);
         }
+        if first == 22 && length > 13 {
+            bytes[1..3].copy_from_slice(&[0xfe, 0xfd]);
+            bytes[11..13].copy_from_slice(&((length - 13) as u16).to_be_bytes());
+        }
         if first >= 128 && length > 12 {
             bytes[1] = [8, 126, 200, 201][round as usize % 4];
         }
         let _ = socket.send_to(&bytes, ("127.0.0.1", port));
     }
+}
+
+#[test]
+fn garbage_at_a_calls_port_is_counted_and_heard_by_nobody() {
+    need!("live_webrtc", "chromium");
+    let _turn = turn();
+    let gateway = Gateway::start(&site(Vec::new(), true));
+    let browser = Browser::start(BROWSER);
+    let mut page = call(&gateway, &browser);
+    let port = page.stat("remote-candidate", "port").as_u64().expect("Ark's port") as u16;
+    let mut others = ["chen", "dora"].map(Phone::new);
+    for other in &mut others {
+        other.call(gateway.sip, "95188");
+        other.wait_to_hear(440.0, SOON);
+    }
+    let before: Vec<usize> = others.iter().map(|other| other.heard().len()).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| flood(port, 20_000));
+        for other in &mut others {
+            scope.spawn(|| other.talk_for(Duration::from_secs(2)));
+        }
+    });
+    for (other, before) in others.iter().zip(before) {
+        hears(&other.heard()[before..], 440.0);
+    }
     page.wait_to_hear(440.0, SOON);
     let heard = page.hear_for(Duration::from_secs(1));
     let right = heard.iter().filter(|hz| (**hz - 440.0).abs() < 15.0).count();
     assert!(right * 10 >= heard.len() * 8, "the page hears {heard:?}");
+    let metrics = gateway.ask("GET", "/metrics", None).body;
+    for reason in ["garbage", "stranger"] {
+        let line = format!("ark_webrtc_kept_out_total{{reason=\"{reason}\"}} ");
+        let count = metrics.lines().find_map(|one| one.strip_prefix(line.as_str()));
+        let count: f64 = count.and_then(|count| count.parse().ok()).unwrap_or(0.0);
+        assert!(count >= 500.0, "{reason}: {count}");
+    }
+    let calls = gateway.ask("GET", "/api/v1/calls", None).json();
+    let legs = calls["calls"].as_array().expect("calls").iter().filter_map(|call| call["legs"][0]["remote"].as_str());
+    let remotes: Vec<String> = legs.map(str::to_owned).collect();
+    assert!(remotes.len() == 3 && remotes.iter().all(|at| at.starts_with("127.0.0.1:")), "{remotes:?}");
+    for other in &mut others {
+        other.hang_up();
+    }
     press(&mut page, '1');
     page.wait_to_hear(1_000.0, SOON);
-    gateway.wait_for_ended(1, SOON);
-    let timeline = gateway.wait_for_event("call.quality", SOON);
-    assert_eq!(timeline.all("dtmf", "digit"), ["1"], "no key of a stranger");
+    gateway.wait_for_ended(3, SOON);
+    let ended = gateway.conversations();
+    let digits: Vec<String> =
+        ended.iter().flat_map(|one| gateway.timeline(&conversation_id(one)).all("dtmf", "digit")).collect();
+    assert_eq!(digits, ["1"], "no key of a stranger");
 }
 
 #[test]

@@ -163,6 +163,9 @@ pub struct LiveLeg {
     /// What a supervisor does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervises: Option<SupervisionMode>,
+    /// Where its voice goes to: an address and a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
 }
 
 /// A call that is up no more.

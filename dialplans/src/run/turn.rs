@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Core, Flow, Held, Job, Phase, Place, Tick, Timer};
-use crate::event::{Do, Piece, Sought, StrikeCause};
+use crate::event::{Do, Piece, RecordingAct, Sought, StrikeCause};
 use crate::lang::Lang;
 use crate::limits;
 use crate::plan::{Plan, text_piece};
@@ -227,6 +227,10 @@ impl Turn<'_> {
         if let Some(job) = self.core.job.take() {
             self.out.extend(super::cancel(job));
         }
+    }
+
+    pub(crate) fn recording(&mut self, act: RecordingAct) {
+        self.out.push(Do::Recording { act });
     }
 
     pub(crate) fn record(&mut self, max: Duration, silence: Duration) {

@@ -10,6 +10,7 @@ mod http;
 mod menu;
 mod queue;
 mod record;
+mod recording;
 mod say;
 mod set;
 mod transfer;
@@ -46,6 +47,7 @@ pub static ALL: &[Verb] = &[
     branch::VERB,
     direct::VERB,
     record::VERB,
+    recording::VERB,
     queue::VERB,
     transfer::VERB,
     http::VERB,

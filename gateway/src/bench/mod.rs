@@ -4,10 +4,13 @@
 //! yardstick is [`floor`]: the bare loop of system calls on the same core, with the same packet size and as many
 //! sockets as calls. Absolute numbers belong to the machine; the ratios travel.
 
+mod barge;
 pub mod floor;
 mod kit;
 pub mod media;
+mod rtpengine;
 pub mod sip;
 mod traffic;
+mod web;
 
 pub use kit::{BenchError, Cores};

@@ -24,13 +24,13 @@ const RECEIVE_BUFFER: usize = 8 * 1024 * 1024;
 /// Datagrams in one system call.
 const BATCH: usize = 64;
 /// Marks a payload that carries its time of sending.
-const MAGIC: u64 = 0x4152_4B2D_5449_4D45;
+pub(super) const MAGIC: u64 = 0x4152_4B2D_5449_4D45;
 /// RTP header bytes.
-const HEADER: usize = 12;
+pub(super) const HEADER: usize = 12;
 /// A slot that begins later than this makes the run doubtful.
 const LATE_SLOT_NS: u64 = 5_000_000;
 /// Timestamp units of one packet of 20 ms at 8 kHz.
-const STEP: u32 = 160;
+pub(super) const STEP: u32 = 160;
 /// A timestamp that moves further begins a new talkspurt: transit is measured anew.
 const TALKSPURT: u32 = 1_600;
 
@@ -83,7 +83,7 @@ impl Seen {
 
 /// One received stream.
 #[derive(Clone, Copy, Default)]
-struct Arrivals {
+pub(super) struct Arrivals {
     known: bool,
     sequence: u16,
     timestamp: u32,
@@ -94,7 +94,7 @@ struct Arrivals {
 
 impl Arrivals {
     /// Takes a packet; gives its lateness in microseconds and how many are missing before it.
-    fn take(&mut self, at_ns: u64, sequence: u16, timestamp: u32) -> (u64, u64) {
+    pub(super) fn take(&mut self, at_ns: u64, sequence: u16, timestamp: u32) -> (u64, u64) {
         let forward = timestamp.wrapping_sub(self.timestamp);
         let missing = sequence.wrapping_sub(self.sequence.wrapping_add(1));
         let fresh = !self.known || (forward > TALKSPURT && missing == 0) || forward > i32::MAX as u32;

@@ -247,6 +247,7 @@ impl<M: MediaPort> Switch<M> {
             hold_play: None,
             recordings: Vec::new(),
             recordings_made: 0,
+            pause_is_the_plans: false,
             record_call: hotline.record,
             announcing: None,
             heard: VecDeque::new(),

@@ -268,10 +268,13 @@ impl<M: MediaPort> Switch<M> {
         let signalled_from = other.leg.signalled_from;
         let dtmf = self.site.dtmf_of(&other.leg.trunk);
         self.counters.answered += 1;
+        let codec = agreed.codec;
         self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         self.log_answered(now, call, true);
         self.record_leg(call, media, Side::Agent);
         self.tell_media(call.customer.media, Command::Bridge { other: media });
+        self.end_the_plans_pause(now, call);
+        self.tell_who_joins(call, media, codec);
         call.playing = None;
         if let Some(waiting) = call.waiting.take() {
             self.queues.accepted(call.id);

@@ -298,6 +298,14 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
+    /// Whoever comes into a call that is recorded is told so, where the site wants it.
+    pub(super) fn tell_who_joins(&mut self, call: &mut Call, leg: media::LegId, codec: CodecRef) {
+        let recorded = |recording: &Recording| recording.request.is_none() && recording.paused.is_none();
+        if self.config.announce_to_joiners && call.recordings.iter().any(recorded) {
+            self.announce_recording(call, leg, codec);
+        }
+    }
+
     /// What a leg says is kept in a channel of its own, where the caller's leg is recorded so, now or later.
     pub(super) fn record_leg(&mut self, call: &Call, leg: media::LegId, side: Side) {
         self.tell_media(leg, Command::RecordInto { of: call.customer.media, side });

@@ -1,7 +1,7 @@
 //! What a call is while it is up: its legs, its plan's run, and what is being done with it.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ pub(super) struct Leg {
     /// Of a SIP leg; a browser's offers and answers are its carrier's business.
     pub(super) sdp: Option<Negotiator>,
     pub(super) agreed: Option<Negotiated>,
+    /// Where ICE found a browser.
+    pub(super) road: Option<SocketAddr>,
     pub(super) stage: Stage,
     pub(super) started: Instant,
     pub(super) answered: Option<Instant>,
@@ -88,6 +90,7 @@ impl Leg {
             trunk: if matches!(line, Line::Web(_)) { WEB_TRUNK.to_owned() } else { String::new() },
             sdp: None,
             agreed: None,
+            road: None,
             stage: Stage::Ringing,
             started: now,
             answered: None,
@@ -100,6 +103,14 @@ impl Leg {
 
     pub(super) fn is_up(&self) -> bool {
         self.stage == Stage::Up
+    }
+
+    /// Where its voice goes to.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        match self.line {
+            Line::Sip(_) => self.agreed.as_ref().map(|agreed| agreed.remote),
+            Line::Web(_) => self.road,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -218,6 +229,8 @@ pub(super) struct Call {
     pub(super) hold_play: Option<(media::LegId, u64)>,
     pub(super) recordings: Vec<Recording>,
     pub(super) recordings_made: u32,
+    /// What the plan paused ends with it when a person answers.
+    pub(super) pause_is_the_plans: bool,
     pub(super) record_call: bool,
     /// What says that the call is recorded; the plan begins when it is over.
     pub(super) announcing: Option<u64>,

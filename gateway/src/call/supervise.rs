@@ -4,7 +4,7 @@ use ark_conversation::event::{
     CallSupervised, EndCause, EndedBy, LegBridged, LegMuted, RecordingPaused, RecordingResumed, Role, SupervisionMode,
 };
 use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
-use ark_dialplans::Now;
+use ark_dialplans::{Now, RecordingAct};
 use ark_media::record::{Layout, Side};
 use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
@@ -220,20 +220,22 @@ impl<M: MediaPort> Switch<M> {
     /// # Errors
     /// [`CannotAct::NoCall`], [`CannotAct::NotAnswered`] and [`CannotAct::Recorded`].
     pub fn start_recording(&mut self, now: Now, conversation: ConversationId, how: RecordAs) -> Result<(), CannotAct> {
-        self.in_call(now, conversation, |switch, call| {
-            if !call.customer.is_up() {
-                return Err(CannotAct::NotAnswered);
-            }
-            // A message that the caller leaves is another recording.
-            if call.recordings.iter().any(|recording| recording.request.is_none()) {
-                return Err(CannotAct::Recorded);
-            }
-            if switch.config.announce_recording {
-                switch.announce_to_both(call);
-            }
-            switch.record_whole_call(now, call, how);
-            Ok(())
-        })
+        self.in_call(now, conversation, |switch, call| switch.record_from_now(now, call, how))
+    }
+
+    fn record_from_now(&mut self, now: Now, call: &mut Call, how: RecordAs) -> Result<(), CannotAct> {
+        if !call.customer.is_up() {
+            return Err(CannotAct::NotAnswered);
+        }
+        // A message that the caller leaves is another recording.
+        if call.recordings.iter().any(|recording| recording.request.is_none()) {
+            return Err(CannotAct::Recorded);
+        }
+        if self.config.announce_recording {
+            self.announce_to_both(call);
+        }
+        self.record_whole_call(now, call, how);
+        Ok(())
     }
 
     /// Ends the recording of a call; a message that its caller leaves is ended by them.
@@ -241,13 +243,15 @@ impl<M: MediaPort> Switch<M> {
     /// # Errors
     /// [`CannotAct::NoCall`] and [`CannotAct::NoRecording`].
     pub fn stop_recording(&mut self, now: Now, conversation: ConversationId) -> Result<(), CannotAct> {
-        self.in_call(now, conversation, |switch, call| {
-            if !call.recordings.iter().any(|recording| recording.request.is_none()) {
-                return Err(CannotAct::NoRecording);
-            }
-            switch.tell_media(call.customer.media, Command::RecordStop { of: RecordOf::Call });
-            Ok(())
-        })
+        self.in_call(now, conversation, |switch, call| switch.record_no_more(call))
+    }
+
+    fn record_no_more(&mut self, call: &Call) -> Result<(), CannotAct> {
+        if !call.recordings.iter().any(|recording| recording.request.is_none()) {
+            return Err(CannotAct::NoRecording);
+        }
+        self.tell_media(call.customer.media, Command::RecordStop { of: RecordOf::Call });
+        Ok(())
     }
 
     /// Keeps nothing of what is said in this call's recordings until told otherwise (while a card number is read out,
@@ -256,31 +260,56 @@ impl<M: MediaPort> Switch<M> {
     /// # Errors
     /// [`CannotAct::NoCall`] and [`CannotAct::NoRecording`].
     pub fn pause_recordings(&mut self, now: Now, conversation: ConversationId, paused: bool) -> Result<(), CannotAct> {
-        self.in_call(now, conversation, |switch, call| {
-            if call.recordings.is_empty() {
-                return Err(CannotAct::NoRecording);
-            }
-            switch.tell_media(call.customer.media, Command::RecordPause { paused });
-            let leg = call.customer.number;
-            for at in 0..call.recordings.len() {
-                let recording = &mut call.recordings[at];
-                let name = recording.name.clone();
-                match recording.paused {
-                    None if paused => {
-                        recording.paused = Some(now.mono);
-                        let at_ms = Some(ms(recording.began, now.mono));
-                        switch.log(now, call, RecordingPaused { leg, recording: name, at_ms });
-                    }
-                    Some(since) if !paused => {
-                        recording.paused = None;
-                        let paused_ms = ms(since, now.mono);
-                        switch.log(now, call, RecordingResumed { leg, recording: name, paused_ms });
-                    }
-                    _ => {}
+        self.in_call(now, conversation, |switch, call| switch.keep_nothing(now, call, paused))
+    }
+
+    fn keep_nothing(&mut self, now: Now, call: &mut Call, paused: bool) -> Result<(), CannotAct> {
+        if call.recordings.is_empty() {
+            return Err(CannotAct::NoRecording);
+        }
+        self.tell_media(call.customer.media, Command::RecordPause { paused });
+        let leg = call.customer.number;
+        for at in 0..call.recordings.len() {
+            let recording = &mut call.recordings[at];
+            let name = recording.name.clone();
+            match recording.paused {
+                None if paused => {
+                    recording.paused = Some(now.mono);
+                    let at_ms = Some(ms(recording.began, now.mono));
+                    self.log(now, call, RecordingPaused { leg, recording: name, at_ms });
                 }
+                Some(since) if !paused => {
+                    recording.paused = None;
+                    let paused_ms = ms(since, now.mono);
+                    self.log(now, call, RecordingResumed { leg, recording: name, paused_ms });
+                }
+                _ => {}
             }
-            Ok(())
-        })
+        }
+        Ok(())
+    }
+
+    /// The plan says what becomes of the call's recording. What is so already stays so: a plan does not know whether somebody
+    /// else has begun or ended it.
+    pub(super) fn record_as_planned(&mut self, now: Now, call: &mut Call, act: RecordingAct) {
+        let done = match act {
+            RecordingAct::Start => self.record_from_now(now, call, self.config.record_as),
+            RecordingAct::Pause => self.keep_nothing(now, call, true),
+            RecordingAct::Resume => self.keep_nothing(now, call, false),
+            RecordingAct::Stop => self.record_no_more(call),
+        };
+        call.pause_is_the_plans = act == RecordingAct::Pause && done.is_ok();
+        if let Err(why) = done {
+            tracing::debug!(conversation = %call.conversation, act = act.as_str(), %why, "the plan's recording is as it is");
+        }
+    }
+
+    /// A person is there: what the plan paused goes on.
+    pub(super) fn end_the_plans_pause(&mut self, now: Now, call: &mut Call) {
+        if std::mem::take(&mut call.pause_is_the_plans) {
+            // Ended meanwhile, it stays ended.
+            let _ = self.keep_nothing(now, call, false);
+        }
     }
 
     /// Runs `f` on the call of a conversation.
@@ -381,6 +410,7 @@ impl<M: MediaPort> Switch<M> {
         let (media, signalled_from) = (leg.media, leg.signalled_from);
         self.counters.answered += 1;
         let dtmf = self.site.dtmf_of(&call.supervisors[at].leg.trunk);
+        let codec = agreed.codec;
         self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         let event = super::customer::answered_event(now, &call.supervisors[at].leg);
         if let Some(event) = event {
@@ -389,6 +419,7 @@ impl<M: MediaPort> Switch<M> {
         if call.is_talking() {
             self.record_leg(call, media, Side::Supervisor(call.supervisors[at].voice));
             self.let_supervise(now, call, at);
+            self.tell_who_joins(call, media, codec);
         } else {
             // The talk ended while the phone rang.
             self.let_supervisor_go(now, call, at, EndedBy::Ark, EndCause::Hangup);

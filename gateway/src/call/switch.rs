@@ -61,6 +61,8 @@ pub struct SwitchConfig {
     pub record_as: RecordAs,
     /// Whether those who are recorded are told in words.
     pub announce_recording: bool,
+    /// Whoever comes into a call that is recorded hears it, too.
+    pub announce_to_joiners: bool,
     /// The user part of our own From in calls out.
     pub number: String,
     /// Whether call events are made for the log; off only in a bench that measures its cost.

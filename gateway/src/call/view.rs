@@ -1,5 +1,6 @@
 //! Calls as others see them.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{Direction, Role, SupervisionMode};
@@ -55,6 +56,8 @@ pub struct LegView {
     pub muted: bool,
     /// What a supervisor does.
     pub supervises: Option<SupervisionMode>,
+    /// Where its voice goes to.
+    pub remote: Option<SocketAddr>,
 }
 
 impl CallView {
@@ -100,6 +103,7 @@ impl Call {
             up: self.customer.is_up(),
             muted: self.customer.muted,
             supervises: None,
+            remote: self.customer.remote(),
         };
         let other = self.other.iter().map(|other| LegView {
             leg: other.leg.number,
@@ -112,6 +116,7 @@ impl Call {
             up: other.leg.is_up(),
             muted: other.leg.muted,
             supervises: (other.purpose == Purpose::Supervisor).then_some(SupervisionMode::TakeOver),
+            remote: other.leg.remote(),
         });
         let supervisors = self.supervisors.iter().map(|supervisor| LegView {
             leg: supervisor.leg.number,
@@ -120,6 +125,7 @@ impl Call {
             up: supervisor.leg.is_up(),
             muted: supervisor.leg.muted,
             supervises: Some(supervisor.mode),
+            remote: supervisor.leg.remote(),
         });
         std::iter::once(customer).chain(other).chain(supervisors).collect()
     }

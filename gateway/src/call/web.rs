@@ -71,6 +71,8 @@ pub enum FromWeb {
     Call(WebKey, Box<WebCall>),
     /// Audio can flow: an accepted call, or one that rang and was answered.
     Up(WebKey, Negotiated),
+    /// ICE found the browser there, or elsewhere than before.
+    Road(WebKey, SocketAddr),
     /// The browser put the call on hold, or took it back.
     Changed(WebKey, Negotiated),
     /// A key was pressed; one that also came as a telephone-event counts once.
@@ -167,6 +169,16 @@ impl<M: MediaPort> Switch<M> {
                 Side::Customer => {}
                 Side::Other => switch.other_up(now, call, agreed),
                 Side::Supervisor(at) => switch.supervisor_up(now, call, at, agreed),
+            }),
+            FromWeb::Road(key, road) => self.with_web(now, key, |_, call, side| {
+                let leg = match side {
+                    Side::Customer => Some(&mut call.customer),
+                    Side::Other => call.other.as_mut().map(|other| &mut other.leg),
+                    Side::Supervisor(at) => call.supervisors.get_mut(at).map(|supervisor| &mut supervisor.leg),
+                };
+                if let Some(leg) = leg {
+                    leg.road = Some(road);
+                }
             }),
             FromWeb::Changed(key, agreed) => self.with_web(now, key, |switch, call, side| match side {
                 Side::Customer => switch.agreed_anew(now, call, false, agreed),

@@ -227,10 +227,19 @@ async fn show(args: ShowArgs) -> CliResult {
             let does = does.map_or_else(String::new, |mode| mode.get_name().to_owned());
             let state = if leg.up { "talks" } else { "rings" };
             let muted = if leg.muted { "muted" } else { "" };
-            vec![leg.leg.to_string(), leg.role.clone(), leg.who.clone(), state.to_owned(), muted.to_owned(), does]
+            let remote = leg.remote.clone().unwrap_or_default();
+            vec![
+                leg.leg.to_string(),
+                leg.role.clone(),
+                leg.who.clone(),
+                state.to_owned(),
+                muted.to_owned(),
+                does,
+                remote,
+            ]
         })
         .collect();
-    output::table(&["leg", "who", "at", "", "", "supervises"], &legs)?;
+    output::table(&["leg", "who", "at", "", "", "supervises", "media at"], &legs)?;
     output::line(if call.recording { "it is being recorded" } else { "it is not being recorded" })?;
     Ok(Outcome::Done)
 }

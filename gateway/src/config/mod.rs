@@ -367,9 +367,12 @@ pub struct Recording {
     /// plays, the agent, supervisors; whoever joins late begins in silence.
     pub channels: RecordingChannels,
     /// How those who are recorded are told. `"announcement"`: the caller hears it before the plan begins, and both hear it when a
-    /// recording is begun during their talk. `"tone"`: all hear a short tone again and again while people talk and are recorded, not
-    /// while the recording is paused. `"both"`, or `"none"`. The message that a caller leaves needs neither.
+    /// recording is begun during their talk. `"tone"`: all hear a short tone again and again while they are recorded, over prompts and
+    /// music too, and not while the recording is paused. `"both"`, or `"none"`. The message that a caller leaves needs neither.
     pub consent: Consent,
+    /// Who hears the announcement. `"caller"`: as above. `"everyone"`: also an operator, a transfer's target or a supervisor, as they
+    /// come into a call that is recorded; they hear the caller when it is over.
+    pub announce_to: AnnounceTo,
     /// The announcement in Mandarin, for plans that speak it.
     pub announcement_zh: String,
     /// The announcement in English, for plans that speak it.
@@ -394,6 +397,7 @@ impl Default for Recording {
             format: RecordingFormat::default(),
             channels: RecordingChannels::default(),
             consent: Consent::default(),
+            announce_to: AnnounceTo::default(),
             announcement_zh: "为保证服务质量，您的通话将被录音。".into(),
             announcement_en: "This call is recorded to keep our service good.".into(),
             announcement_file_zh: None,
@@ -421,10 +425,26 @@ impl Recording {
         RecordAs { format: self.format.into(), layout: self.channels.into(), tone }
     }
 
+    /// Whether whoever joins hears it, too.
+    pub fn announces_to_joiners(&self) -> bool {
+        self.announces() && self.announce_to == AnnounceTo::Everyone
+    }
+
     /// Whether an announcement is spoken.
     pub fn announces(&self) -> bool {
         matches!(self.consent, Consent::Announcement | Consent::Both)
     }
+}
+
+/// Who hears that a call is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AnnounceTo {
+    /// The caller, and both who talk when a recording is begun.
+    #[default]
+    Caller,
+    /// Also whoever comes into a call that is recorded.
+    Everyone,
 }
 
 /// How those who are recorded are told.

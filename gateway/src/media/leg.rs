@@ -8,12 +8,16 @@ use std::{
 };
 
 use ark_media::{
+    codec::CodecRef,
+    dtmf::Payload,
+    limits::RTP_HEADER_BYTES,
     record::{Layout, Recorder, Side},
     repack::Repacker,
     rtp::Packet,
     sdp::Negotiated,
     session::{Kind, Media, Session},
-    transcode::Transcoder,
+    sound_over::SoundOver,
+    transcode::{Conversion, Transcoder},
 };
 
 use super::{
@@ -38,6 +42,8 @@ pub(crate) struct LegState {
     pub(crate) recording: Option<Box<Recording>>,
     /// Of the message that the caller leaves.
     pub(crate) message: Option<Box<Recording>>,
+    /// Puts the tone of a recording over what Ark itself says.
+    over: Option<Box<SoundOver>>,
     /// In whose recordings its voice is kept, too, and as what.
     pub(crate) recorded_in: Option<(LegId, Side)>,
     /// Its thread's room in which it is, by place.
@@ -101,6 +107,7 @@ impl LegState {
             bridge: None,
             recording: None,
             message: None,
+            over: None,
             recorded_in: None,
             room: None,
             muted: false,
@@ -120,12 +127,35 @@ impl LegState {
         }
     }
 
+    /// Puts the tone of a call that is recorded over the packet of Ark's own that stands in `scratch.packet`; how long it is then.
+    pub(crate) fn sound_over(&mut self, tone: Option<ConsentTone>, length: usize, scratch: &mut Scratch) -> usize {
+        let (Some(ConsentTone { tone, sounding }), Some(session)) = (tone, &self.session) else {
+            self.over = None;
+            return length;
+        };
+        let agreed = session.negotiated();
+        // Keys and comfort noise are no audio.
+        if scratch.packet[1] & 0x7F != agreed.payload_type {
+            return length;
+        }
+        let known = self.over.take().filter(|over| over.is_for(agreed.codec, agreed.tuning, tone));
+        let over = known.unwrap_or_else(|| Box::new(SoundOver::new(agreed.codec, agreed.tuning, tone)));
+        let bytes = length.saturating_sub(RTP_HEADER_BYTES);
+        let payload = &mut scratch.packet[RTP_HEADER_BYTES..];
+        RTP_HEADER_BYTES + self.over.insert(over).add(payload, bytes, sounding)
+    }
+
     /// Where the recording of that kind is.
     pub(crate) fn recording_of(&mut self, of: RecordOf) -> &mut Option<Box<Recording>> {
         match of {
             RecordOf::Call => &mut self.recording,
             RecordOf::Message => &mut self.message,
         }
+    }
+
+    /// What those who talk are to hear of its call's recording.
+    pub(crate) fn tone(&self) -> Option<ConsentTone> {
+        self.recording.as_ref()?.tone()
     }
 
     /// Recordings that run.
@@ -159,12 +189,14 @@ impl LegState {
         ThreadMetrics::count(&metrics.rtp_out, 1);
     }
 
-    /// Sends what the other leg of the bridge heard, in this leg's codec.
+    /// Sends what the other leg of the bridge heard, in this leg's codec: at once where it speaks the same, else with the
+    /// next ticks ([`Self::speak`]).
     ///
-    /// `tone`: who are bridged hear that they are recorded; then also one codec is turned into itself.
+    /// `tone`: who are bridged hear that they are recorded; then also one codec is turned into itself. `at`: when the packet
+    /// came.
     pub(crate) fn relay(
         &mut self,
-        now: Instant,
+        (now, at): (Instant, Instant),
         media: &Media<'_>,
         tone: Option<ConsentTone>,
         scratch: &mut Scratch,
@@ -172,6 +204,9 @@ impl LegState {
     ) {
         let Some(session) = &mut self.session else { return };
         if media.codec == session.negotiated().codec && tone.is_none() {
+            if let Some(bridge) = &mut self.bridge {
+                bridge.transcoder = None;
+            }
             let bytes = session.packet_bytes().filter(|_| media.kind == Kind::Audio);
             let repacks = self.bridge.as_ref().is_some_and(|bridge| bridge.repacker.is_some());
             if repacks || bytes.is_some_and(|bytes| bytes != media.payload.len()) {
@@ -182,31 +217,60 @@ impl LegState {
             }
             return;
         }
-        let Some(transcoder) = self.bridge.as_mut().and_then(|b| b.transcoder(media, session.negotiated())) else {
-            return;
-        };
+        let (id, codec) = (self.id, media.codec);
+        let Some(bridge) = &mut self.bridge else { return };
+        let Some(transcoder) = bridge.transcoder(now, id, codec, session.negotiated()) else { return };
         transcoder.set_tone(tone.map(|tone| tone.tone), tone.is_some_and(|tone| tone.sounding));
-        // What comes out is a stream of its own, and begins anew when packets are passed on as they are.
-        let ssrc = !media.ssrc;
-        if media.kind == Kind::Event {
-            let (sequence, timestamp) = transcoder.place_event(media);
-            let event = Media { sequence, timestamp, ssrc, ..*media };
-            if let Some(length) = session.forward(now, &event, &mut scratch.packet) {
-                self.send_relayed(now, length, scratch, metrics);
-            }
+        transcoder.push(at, media);
+        if media.kind != Kind::Event {
             return;
         }
-        transcoder.push(media);
+        let (sequence, timestamp) = transcoder.place_event(media);
+        let event = Media { sequence, timestamp, ssrc: stream_of(id), ..*media };
+        if let Some(length) = session.forward(now, &event, &mut scratch.packet) {
+            transcoder.give_way(now, Payload::parse(media.payload).is_some_and(|payload| payload.end));
+            self.send_relayed(now, length, scratch, metrics);
+        }
+    }
+
+    /// 20 ms of a bridge between two codecs, or of one whose sides hear a tone: what the other leg, which speaks `codec`,
+    /// sent is played out to this one. `muted`: nothing of it.
+    pub(crate) fn speak(
+        &mut self,
+        now: Instant,
+        (codec, muted): (CodecRef, bool),
+        tone: Option<ConsentTone>,
+        scratch: &mut Scratch,
+        metrics: &ThreadMetrics,
+    ) {
+        let (id, Some(session), Some(bridge)) = (self.id, &mut self.session, &mut self.bridge) else { return };
+        if tone.is_none() && codec == session.negotiated().codec {
+            bridge.transcoder = None;
+            return;
+        }
+        if tone.is_none() && bridge.transcoder.is_none() {
+            // Nothing was heard yet.
+            return;
+        }
+        let Some(transcoder) = bridge.transcoder(now, id, codec, session.negotiated()) else { return };
+        transcoder.set_tone(tone.map(|tone| tone.tone), tone.is_some_and(|tone| tone.sounding));
+        if muted {
+            transcoder.hush(now);
+        }
+        transcoder.frame(now);
         while let Some((bridge, session)) = self.bridge.as_mut().zip(self.session.as_mut()) {
             let Some(coded) = bridge.transcoder.as_mut().and_then(|t| t.pull(&mut scratch.payload)) else { break };
+            let codec = session.negotiated().codec;
             let ours = Media {
-                codec: session.negotiated().codec,
+                kind: Kind::Audio,
+                codec,
                 payload: &scratch.payload[..coded.bytes],
                 marker: coded.marker,
                 timestamp: coded.timestamp,
                 sequence: coded.sequence,
-                ssrc,
-                ..*media
+                ssrc: stream_of(id),
+                for_us: false,
+                event_clock_hz: codec.rtp_clock_hz(),
             };
             if let Some(length) = session.forward(now, &ours, &mut scratch.packet) {
                 self.send_relayed(now, length, scratch, metrics);
@@ -215,8 +279,10 @@ impl LegState {
     }
 
     /// The other leg of the bridge pauses, and tells what that sounds like.
-    pub(crate) fn relay_pause(&mut self, media: &Media<'_>) {
-        if let Some(session) = &mut self.session {
+    pub(crate) fn relay_pause(&mut self, at: Instant, media: &Media<'_>) {
+        if let Some(transcoder) = self.bridge.as_mut().and_then(|bridge| bridge.transcoder.as_mut()) {
+            transcoder.push(at, media);
+        } else if let Some(session) = &mut self.session {
             session.relay_pause(media.payload);
         }
     }
@@ -293,22 +359,28 @@ impl Bridge {
         Self { other, transcoder: None, repacker: None }
     }
 
-    /// What turns the packets of the other leg into ours; made when the first one comes, and again when either side
-    /// agrees on something else.
-    fn transcoder(&mut self, media: &Media<'_>, ours: &Negotiated) -> Option<&mut Transcoder> {
-        let known = self.transcoder.take();
-        self.transcoder = match known {
-            Some(known) if known.is_for(media.codec, ours.codec, ours.tuning, ours.ptime) => Some(known),
-            known => {
-                let fresh = Transcoder::new(media.codec, ours.codec, ours.tuning, ours.ptime)?;
-                Some(Box::new(match known {
-                    Some(old) => fresh.after(&old),
-                    None => fresh,
-                }))
-            }
-        };
-        self.transcoder.as_deref_mut()
+    /// What turns the packets of the other leg, which speaks `from`, into those of this one (`id`); made when it is first
+    /// needed.
+    fn transcoder(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        from: CodecRef,
+        ours: &Negotiated,
+    ) -> Option<&mut Box<Transcoder>> {
+        let conversion = Conversion { from, to: ours.codec, tuning: ours.tuning, ptime: ours.ptime };
+        match &mut self.transcoder {
+            Some(known) => known.settle(conversion),
+            none => *none = Transcoder::new(now, conversion, stream_of(id)).map(Box::new),
+        }
+        self.transcoder.as_mut()
     }
+}
+
+/// The stream of its own, by a number that a phone has by chance alone, in which a leg of a bridge is sent what was
+/// transcoded: another one than that which is passed on as it is.
+fn stream_of(id: LegId) -> u32 {
+    0xA56B_0000 ^ u32::from(id.pair())
 }
 
 /// A running recording.

@@ -547,7 +547,7 @@ impl MediaThread {
             let mut seats = 0..;
             let recorded = std::iter::from_fn(|| room.at(seats.next()?))
                 .filter_map(|member| self.legs.get(usize::from(member.pair()))?.as_ref())
-                .find_map(|leg| leg.recording.as_ref()?.tone());
+                .find_map(|leg| leg.tone());
             room.mix(now, recorded);
             let mut seat = 0;
             while let Some(member) = room.at(seat) {
@@ -555,7 +555,9 @@ impl MediaThread {
                     && leg.id == member
                     && let Some(agreed) = leg.session.as_ref().map(|session| session.negotiated().clone())
                 {
-                    room.speak(seat, &agreed, |media| leg.relay(now, media, None, &mut self.scratch, &self.metrics));
+                    room.speak(seat, &agreed, |media| {
+                        leg.relay((now, now), media, None, &mut self.scratch, &self.metrics);
+                    });
                 }
                 seat += 1;
             }
@@ -671,11 +673,13 @@ impl MediaThread {
 
     /// 20 ms of one leg.
     fn tick(&mut self, pair: u16, due: Due) {
+        let tone = self.tone_of(usize::from(pair));
         let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         let id = leg.id;
         let Some(session) = &mut leg.session else { return };
         let now = Instant::now();
         if let Some(length) = session.next_frame(now, &mut self.scratch.packet) {
+            let length = leg.sound_over(tone, length, &mut self.scratch);
             leg.send_rtp(now, length, &self.scratch, &self.metrics);
             self.metrics.lateness(Duration::from_nanos(sys::monotonic_ns().saturating_sub(due.at_ns)));
         }
@@ -683,6 +687,10 @@ impl MediaThread {
             return drain(leg, &mut self.events, &self.metrics, false);
         }
         leg.ticks = leg.ticks.wrapping_add(1);
+        if leg.bridge.is_some() {
+            self.speak(usize::from(pair), now);
+        }
+        let Some(leg) = &mut self.legs[usize::from(pair)] else { return };
         if let Some(room) = leg.room {
             self.run_room(room, id, now);
         }
@@ -700,6 +708,25 @@ impl MediaThread {
                 self.end_recording(id, of, cause);
             }
         }
+    }
+
+    /// A leg of a bridge hears this tick of the other one, where packets are not passed on as they are.
+    fn speak(&mut self, pair: usize, now: Instant) {
+        let Some(bridge) = self.legs[pair].as_ref().and_then(|leg| leg.bridge.as_ref()) else { return };
+        let tone = self.tone_of(pair).or_else(|| self.tone_of(usize::from(bridge.other.pair())));
+        let Some((leg, Some(other))) = with_other(&mut self.legs, pair) else { return };
+        let Some(codec) = other.session.as_ref().map(|session| session.negotiated().codec) else { return };
+        leg.speak(now, (codec, other.muted), tone, &mut self.scratch, &self.metrics);
+    }
+
+    /// What is to be heard of the recordings in which a leg is.
+    fn tone_of(&self, pair: usize) -> Option<ConsentTone> {
+        let leg = self.legs.get(pair)?.as_ref()?;
+        leg.tone().or_else(|| {
+            let (of, _) = leg.recorded_in?;
+            let other = self.legs.get(usize::from(of.pair()))?.as_ref().filter(|other| other.id == of)?;
+            other.recording.as_ref().filter(|recording| recording.has_legs())?.tone()
+        })
     }
 
     fn housekeeping(&mut self, pair: u16, now: Instant) {
@@ -907,7 +934,7 @@ fn hear(
     match session.receive_rtp(at, from, bytes) {
         Received::Dropped(why) => metrics.dropped(reason(why)),
         Received::Comfort(media) => match far {
-            Far::Leg(other) => other.relay_pause(&media),
+            Far::Leg(other) => other.relay_pause(at, &media),
             Far::Room(room) => room.heard(at, leg.id, &media),
             Far::Nobody => {}
         },
@@ -923,8 +950,8 @@ fn hear(
             }
             match far {
                 Far::Leg(other) => {
-                    let tone = tone.or(other.recording.as_ref().and_then(|recording| recording.tone()));
-                    other.relay(now, &media, tone, scratch, metrics);
+                    let tone = tone.or(other.tone());
+                    other.relay((now, at), &media, tone, scratch, metrics);
                 }
                 Far::Room(room) => room.heard(at, leg.id, &media),
                 Far::Nobody => {}

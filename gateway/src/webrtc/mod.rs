@@ -6,6 +6,8 @@
 //! Packets go between the road ([`peer`]) and the media engine by bounded queues ([`crate::media::Pipe`]); the leg is one
 //! of the engine's like any other.
 
+pub(crate) mod browser;
+mod gate;
 pub mod limits;
 mod offer;
 mod peer;
@@ -29,6 +31,7 @@ use self::token::{Purpose, Tokens};
 use crate::call::driver::{SwitchHandle, TellWeb};
 use crate::call::web::{FromWeb, ToWeb, WebKey};
 use crate::config::Config;
+use crate::telemetry::{Sample, SampleKind};
 
 pub(crate) use self::session::{Refused, whip};
 
@@ -96,6 +99,7 @@ impl WebRtc {
                 range: rtc.ports.range(),
                 public: rtc.public_address,
                 lite: rtc.lite,
+                kept_out: Arc::default(),
             },
             preferred,
             servers,
@@ -157,6 +161,20 @@ impl WebRtc {
             (table.sessions.len() as u64, table.legs.len() as u64)
         };
         [sessions, legs, self.dropped.load(Ordering::Relaxed)]
+    }
+
+    /// What the doors of browsers' ports kept out since the start.
+    pub fn samples(&self) -> Vec<Sample> {
+        let reasons = ["garbage", "stranger", "flood"];
+        let sample = |(reason, count): (&str, u64)| Sample {
+            name: "ark_webrtc_kept_out_total",
+            help: "Datagrams that came to browsers' ports and are no part of a call.",
+            kind: SampleKind::Counter,
+            label: Some(("reason", reason.to_owned())),
+            #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
+            value: count as f64,
+        };
+        reasons.into_iter().zip(self.ports.kept_out.numbers()).map(sample).collect()
     }
 
     /// Says something to the switch. While there is none, nobody calls.

@@ -1,7 +1,8 @@
-//! One browser's road: ICE, DTLS-SRTP and RTP by the `webrtc` crate, which is named in this file and nowhere else.
+//! One browser's road: ICE, DTLS-SRTP and RTP by the `webrtc` crate, which is named in this file, its door
+//! ([`super::gate`]) and the bench's own browsers ([`super::browser`]), and nowhere else.
 //!
 //! Ark is always the answerer. Each leg has a UDP port of its own for each address that is listened on (the crate shares
-//! none); what comes there and is no STUN, DTLS or SRTP of this very browser is dropped by it.
+//! none); what comes there and is no STUN, DTLS or SRTP of this very browser is dropped at the door, and counted.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
@@ -28,8 +29,8 @@ use webrtc::peer_connection::{
     RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription, Registry,
     SettingEngineBuilder, StatsSelector, register_default_interceptors,
 };
-use webrtc::runtime::TokioRuntime;
 
+use super::gate::{Door, Guarded, KeptOut};
 use super::limits::{
     CANDIDATES_MAX, GATHER_MAX, PORT_ATTEMPTS, ROAD_CHECK_EVERY, ROAD_SILENCE_MAX, ROUND_TRIP_PACKETS,
 };
@@ -59,6 +60,8 @@ pub(crate) struct Ports {
     pub(crate) public: Option<IpAddr>,
     /// Only the browser checks the road.
     pub(crate) lite: bool,
+    /// Counts what no leg wants.
+    pub(super) kept_out: Arc<KeptOut>,
 }
 
 /// Why a leg did not come about.
@@ -89,6 +92,7 @@ pub(crate) struct Peer {
     gathered: watch::Receiver<bool>,
     muted: Arc<AtomicBool>,
     public: Option<IpAddr>,
+    door: Arc<Door>,
     candidates: usize,
     direction: Direction,
     /// Carries the leg's packets to the browser.
@@ -113,7 +117,8 @@ impl Peer {
         let (gathered_in, gathered) = watch::channel(false);
         let inward = Inward { pipe: Arc::clone(&pipe), muted: Arc::clone(&muted), codec, number: choice.number };
         let handler = Arc::new(Handler { road, gathered: gathered_in, inward: Arc::new(inward) });
-        let connection = connect(ports, &choice, handler).await?;
+        let door = Door::new(Arc::clone(&ports.kept_out));
+        let connection = connect(ports, &choice, handler, &door).await?;
         let ssrc = rand::random::<u32>();
         let coding = RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
@@ -127,7 +132,7 @@ impl Peer {
         let out = tokio::spawn(carry_out(Arc::clone(&pipe), track, ssrc, Arc::clone(&connection)));
         let direction = offer.our_direction();
         let public = ports.public;
-        let mut peer = Self { connection, pipe, choice, gathered, muted, public, candidates: 0, direction, out };
+        let mut peer = Self { connection, pipe, choice, gathered, muted, public, door, candidates: 0, direction, out };
         let answer = peer.agree(offer).await?;
         Ok((peer, answer))
     }
@@ -148,6 +153,7 @@ impl Peer {
         let remote = RTCSessionDescription::offer(offer.only(&self.choice))?;
         self.connection.set_remote_description(remote).await?;
         let answer = self.connection.create_answer(None).await?;
+        self.door.expect(&answer.sdp);
         self.connection.set_local_description(answer).await?;
         self.direction = offer.our_direction();
         // Without a server to ask, every candidate is known at once; whatever is late would be told by nobody.
@@ -187,6 +193,11 @@ impl Peer {
         self.muted.store(muted, Ordering::Relaxed);
     }
 
+    /// Where the browser's voice comes from, once it does.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        self.door.remote()
+    }
+
     /// Packets of the browser that the leg did not get: it was too slow, or they were too large.
     pub(crate) fn dropped(&self) -> u64 {
         self.pipe.dropped()
@@ -202,7 +213,12 @@ impl Peer {
 }
 
 /// A connection on ports of ours.
-async fn connect(ports: &Ports, choice: &Choice, handler: Arc<Handler>) -> Result<Arc<dyn PeerConnection>, PeerError> {
+async fn connect(
+    ports: &Ports,
+    choice: &Choice,
+    handler: Arc<Handler>,
+    door: &Arc<Door>,
+) -> Result<Arc<dyn PeerConnection>, PeerError> {
     let mut failure = PeerError::Ports;
     for _ in 0..PORT_ATTEMPTS {
         let port = rand::random_range(ports.range.clone());
@@ -225,7 +241,7 @@ async fn connect(ports: &Ports, choice: &Choice, handler: Arc<Handler>) -> Resul
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_handler(Arc::clone(&handler) as Arc<dyn PeerConnectionEventHandler>)
-            .with_runtime(Arc::new(TokioRuntime))
+            .with_runtime(Arc::new(Guarded { door: Arc::clone(door) }))
             .with_udp_addrs(addresses)
             .build()
             .await;
@@ -238,7 +254,7 @@ async fn connect(ports: &Ports, choice: &Choice, handler: Arc<Handler>) -> Resul
 }
 
 /// Only what is registered is answered: the one codec, and its keys.
-fn engine(choice: &Choice) -> Result<(MediaEngine, Registry), PeerError> {
+pub(super) fn engine(choice: &Choice) -> Result<(MediaEngine, Registry), PeerError> {
     let mut engine = MediaEngine::default();
     engine.register_codec(parameters(choice), RtpCodecKind::Audio)?;
     if let Some(number) = choice.keys {
@@ -256,7 +272,7 @@ fn engine(choice: &Choice) -> Result<(MediaEngine, Registry), PeerError> {
     Ok((engine, registry))
 }
 
-fn parameters(choice: &Choice) -> RTCRtpCodecParameters {
+pub(super) fn parameters(choice: &Choice) -> RTCRtpCodecParameters {
     let name = choice.codec.name();
     let fmtp =
         if name.eq_ignore_ascii_case("opus") { "minptime=10;useinbandfec=1;maxaveragebitrate=64000" } else { "" };

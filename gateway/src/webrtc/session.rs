@@ -567,6 +567,14 @@ impl Session {
             Road::Up => {
                 call.road_until = None;
                 call.proof_until = None;
+                let remote = match &call.step {
+                    Step::Answered(peer) => peer.remote(),
+                    Step::Asking(_) | Step::Ringing(..) => None,
+                };
+                if let Some(remote) = remote {
+                    self.hub.say(FromWeb::Road(call.key, remote)).await;
+                }
+                let Some(call) = &mut self.call else { return };
                 if !call.up {
                     call.up = true;
                     let (key, said) = match &call.step {

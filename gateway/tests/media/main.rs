@@ -215,10 +215,41 @@ fn a_bridge_passes_both_voices_between_threads_and_codecs_and_ends_for_both() {
         // Closing one side leaves the other up, with silence of its own again.
         rig.handle.command(leg_a.id, Command::Close).unwrap();
         rig.wait(closed);
-        assert!(!loud(&b, &b.hear()));
+        // The last of the voice may have been sent before the other side was closed.
+        until("the one who is left hears silence", || !loud(&b, &b.hear()));
         let snapshot = rig.handle.metrics().snapshot();
         assert_eq!((snapshot.legs, snapshot.bridges, snapshot.moves), (1, 0, 1));
     }
+}
+
+#[test]
+fn what_a_phone_loses_is_mended_where_its_codec_is_changed_and_every_tick_has_its_packet() {
+    let rig = Rig::new(config(31_590, 4), 64);
+    let (leg_a, mut a) = rig.call(codec(PCMA));
+    let (leg_b, b) = rig.call(codec(PCMU));
+    rig.handle.command(leg_a.id, Command::Bridge { other: leg_b.id }).unwrap();
+    until("they are bridged", || rig.handle.metrics().snapshot().bridges == 1);
+    let voice = tone(500.0, 150);
+    let mut heard = Vec::new();
+    for (n, frame) in voice.chunks(160).enumerate() {
+        // It speaks whenever the other hears, and loses one of twelve.
+        if n % 12 == 7 {
+            a.lose(frame);
+        } else {
+            a.say(frame);
+        }
+        heard.push(b.hear());
+    }
+    let settled = &heard[75..];
+    for pair in settled.windows(2) {
+        assert_eq!(pair[1].sequence, pair[0].sequence.wrapping_add(1), "no number is missing");
+        assert_eq!(pair[1].timestamp.wrapping_sub(pair[0].timestamp) % 160, 0);
+        assert_eq!(pair[1].payload.len(), 160);
+    }
+    let pcm = b.decode(settled);
+    assert!(share_at(&pcm, 500.0) > 0.85, "{}", share_at(&pcm, 500.0));
+    let quiet = pcm.chunks(160).filter(|frame| ark_media::tone::rms(frame) < 2_000.0).count();
+    assert!(quiet <= 2, "{quiet} of {} frames are holes", settled.len());
 }
 
 #[test]
@@ -331,6 +362,10 @@ struct Echo {
     told: Vec<i16>,
     came: Vec<i16>,
     next: Option<u32>,
+    /// When its clock began, and at which of Ark's timestamps.
+    began: Option<(Instant, u32)>,
+    /// The most that an answer came after its time.
+    late: Duration,
 }
 
 impl Echo {
@@ -341,6 +376,9 @@ impl Echo {
         // Frames that a busy machine gave Ark no time to say: the clock of a phone runs on meanwhile.
         let skipped = heard.timestamp.wrapping_sub(self.next.unwrap_or(heard.timestamp)) / 160;
         self.next = Some(heard.timestamp.wrapping_add(160));
+        let (began, first) = *self.began.get_or_insert((Instant::now(), heard.timestamp));
+        let due = began + Duration::from_micros(u64::from(heard.timestamp.wrapping_sub(first)) * 125);
+        self.late = self.late.max(Instant::now().saturating_duration_since(due));
         for _ in 0..skipped {
             peer.lose(&silence);
             self.told.extend(&silence);
@@ -358,10 +396,28 @@ impl Echo {
     }
 }
 
+/// What a phone may be late before it is no test of a recording any more: what comes 400 ms late is not kept, and Ark itself catches
+/// up on 60 ms.
+const PHONE_LATE_MAX: Duration = Duration::from_millis(250);
+/// Runs in which a busy machine may make it later.
+const RUNS_MAX: usize = 6;
+
 #[test]
 fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
-    let path = temporary("aligned.wav");
-    let mut rig = Rig::new(config(31_180, 2), 64);
+    let mut late = Vec::new();
+    while late.len() < RUNS_MAX {
+        match aligned_run(late.len() as u16) {
+            Ok(()) => return,
+            Err(by) => late.push(by),
+        }
+    }
+    panic!("the machine lets no phone answer in time: {late:?} late");
+}
+
+/// One recording, judged by what its phone sent and heard. `Err`: the phone was so late once, and says nothing about Ark.
+fn aligned_run(run: u16) -> Result<(), Duration> {
+    let path = temporary(&format!("aligned-{run}.wav"));
+    let mut rig = Rig::new(config(31_620 + 4 * run, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
     rig.handle
         .command(
@@ -383,6 +439,10 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
         // A packet that it had to wait for, and not for long, is one that it answers in time.
         in_time += u32::from((10..30).contains(&last.elapsed().as_millis()));
         last = Instant::now();
+        if in_time == 1 {
+            // From here on its clock counts.
+            (echo.began, echo.late) = (None, Duration::ZERO);
+        }
         in_time == 5
     });
     // Ten frames of silence, ten of tone, and so on for four seconds.
@@ -397,7 +457,15 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
     let [left, right] = read_wav(&path);
     let (caller, ark) = (onsets(&left), onsets(&right));
     let (came, told) = (onsets(&echo.came), onsets(&echo.told));
-    assert!(ark.len() >= 9 && caller.len() >= 6, "{ark:?} {caller:?}");
+    if echo.late > PHONE_LATE_MAX {
+        return Err(echo.late);
+    }
+    let values = format!(
+        "the phone was up to {:?} late; Ark said {told:?}, kept {ark:?}; the caller said {came:?}, kept {caller:?}",
+        echo.late
+    );
+    // Nothing that was said is missing; the last one may lie behind the end.
+    assert!(told.len() >= 9 && ark.len() + 1 >= told.len() && caller.len() + 1 >= came.len(), "{values}");
     // The recording begins some packets before or after the first one that the phone counts.
     let began = told[0] as i64 - ark[0] as i64;
     for (side, kept, true_onsets) in [("caller", caller, came), ("ark", ark, told)] {
@@ -405,12 +473,10 @@ fn both_sides_of_a_recording_stay_aligned_over_loss_and_pauses() {
             |at: &usize| true_onsets.iter().map(|onset| (*onset as i64).abs_diff(*at as i64 + began)).min().unwrap();
         let aligned = kept.iter().filter(|at| apart(at) < 160).count();
         let all = kept.len();
-        assert!(
-            aligned * 10 >= all * 7,
-            "{side}: {aligned} of {all} within 20 ms of {true_onsets:?} less {began}: {kept:?}"
-        );
-        assert!(kept.iter().all(|at| apart(at) < 480), "{side}: {true_onsets:?} less {began}: {kept:?}");
+        assert!(aligned * 10 >= all * 7, "{side}: {aligned} of {all} within 20 ms, {began} apart: {values}");
+        assert!(kept.iter().all(|at| apart(at) < 480), "{side}: {began} apart: {values}");
     }
+    Ok(())
 }
 
 #[test]

@@ -256,8 +256,10 @@ fn each_leg_of_a_talk_is_in_its_own_channel_whoever_hears_it_and_a_pause_is_sile
         }
     }
     assert!(second(3, 0).iter().all(|sample| *sample == 0), "the supervisor was not there yet");
-    let silent = |at: usize| (0..4).all(|channel| second(channel, at).iter().all(|sample| sample.abs() < 10));
-    assert!((0..seconds).any(silent), "the pause is silent");
+    // It took more than a second and a half, and began anywhere.
+    let half = |channel: usize, at: usize| &channels[channel][at * 4_000..(at + 1) * 4_000];
+    let silent = |at: usize| (0..4).all(|channel| half(channel, at).iter().all(|sample| sample.abs() < 10));
+    assert!((2..2 * seconds).any(silent), "the pause is silent");
 
     talk(&mut peers);
     handle.command(caller.id, Command::RecordStop { of: RecordOf::Call }).unwrap();
@@ -312,4 +314,39 @@ fn all_who_talk_hear_that_they_are_recorded_and_not_while_it_is_paused() {
         assert_eq!(told(&mut peers), [false, false, false], "nobody is recorded any more");
         assert_eq!(heard(&talk(&mut peers)), ["010", "100", "110"]);
     }
+}
+
+#[test]
+fn who_hears_a_prompt_while_recorded_hears_the_tone_over_it_and_over_silence() {
+    let tone_of_it =
+        Repeated { hz: 1_900, amplitude: 6_000, length: Duration::from_millis(400), every: Duration::from_secs(1) };
+    let how = RecordAs { tone: Some(tone_of_it), ..RecordAs::default() };
+    let rig = Rig::new(config(31_680, 2), 64);
+    let (leg, peer) = rig.call(codec(PCMA));
+    let tell = |command| rig.handle.command(leg.id, command).unwrap();
+    // The level of the prompt and of the tone in a second; what was said before is passed over.
+    let listen = || {
+        for _ in 0..15 {
+            peer.hear();
+        }
+        let heard: Vec<_> = (0..50).map(|_| peer.hear()).collect();
+        let pcm = peer.decode(&heard);
+        [500.0, 1_900.0].map(|hz| level(&pcm, 8_000, hz))
+    };
+    let is_told = |[_, told]: [f64; 2]| (1_500.0..4_000.0).contains(&told);
+    let path = temporary("over.wav");
+    tell(Command::RecordStart { of: RecordOf::Call, path, how, limit: None, silence: None });
+    let silence = listen();
+    assert!(silence[0] < 60.0 && is_told(silence), "{silence:?}");
+    rig.play(&leg, 1, vec![peer.prompt(&tone(500.0, 1_000))], false);
+    let prompt = listen();
+    assert!(prompt[0] > 7_000.0 && is_told(prompt), "{prompt:?}");
+    tell(Command::RecordPause { paused: true });
+    let paused = listen();
+    assert!(paused[0] > 7_000.0 && paused[1] < 60.0, "{paused:?}");
+    tell(Command::RecordPause { paused: false });
+    assert!(is_told(listen()));
+    tell(Command::RecordStop { of: RecordOf::Call });
+    let over = listen();
+    assert!(over[0] > 7_000.0 && over[1] < 60.0, "{over:?}");
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use super::Random;
+use super::{Random, start};
 use crate::codec::comfort::{Generator, Noise};
 use crate::codec::{self, CodecRef, Tuning};
 use crate::limits::{DATAGRAM_BYTES_MAX, TICK};
 use crate::session::{Kind, Media};
-use crate::transcode::Transcoder;
+use crate::tone::Repeated;
+use crate::transcode::{Conversion, Transcoder};
+
+const TONE: Repeated =
+    Repeated { hz: 1400, amplitude: 9000, length: Duration::from_millis(100), every: Duration::from_millis(170) };
 
 /// What a sender of this codec may have sent: a true packet with some bytes changed or cut off, or anything at all.
 fn payload(random: &mut Random, encoder: &mut dyn codec::Encoder, codec: CodecRef) -> Vec<u8> {
@@ -69,7 +73,9 @@ pub fn transcoder(seed: u64, iterations: u64) {
         let mut any = || codec::ALL[random.below(codec::ALL.len() as u64) as usize];
         let (from, to) = (any(), any());
         let ptime = TICK * (1 + random.below(3) as u32);
-        let Some(mut transcoder) = Transcoder::new(from, to, Tuning::default(), ptime) else { continue };
+        let mut now = start();
+        let conversion = Conversion { from, to, tuning: Tuning::default(), ptime };
+        let Some(mut transcoder) = Transcoder::new(now, conversion, seed as u32) else { continue };
         let mut encoder = from.encoder();
         let (mut sequence, mut timestamp, mut last) = (1 << 16, 0_u32, None);
         for _ in 0..300.min(iterations) {
@@ -82,8 +88,8 @@ pub fn transcoder(seed: u64, iterations: u64) {
                 n => timestamp.wrapping_add(step * (n as u32 - 1)),
             };
             let media = Media {
-                kind: Kind::Audio,
-                codec: from,
+                kind: if random.one_in(20) { Kind::Comfort } else { Kind::Audio },
+                codec: if random.one_in(30) { to } else { from },
                 payload: &bytes,
                 marker: random.one_in(9),
                 timestamp,
@@ -96,9 +102,21 @@ pub fn transcoder(seed: u64, iterations: u64) {
                 let (number, _) = transcoder.place_event(&media);
                 assert!(last.is_none_or(|last| number > last), "seed {seed}: {number} after {last:?}");
                 last = Some(number);
+                if random.one_in(2) {
+                    transcoder.give_way(now, random.one_in(2));
+                }
                 continue;
             }
-            transcoder.push(&media);
+            transcoder.push(now, &media);
+            match random.below(60) {
+                0 => transcoder.hush(now),
+                1 => transcoder.settle(Conversion { ptime: TICK * (1 + random.below(3) as u32), ..conversion }),
+                2 => transcoder.set_tone(Some(TONE), random.one_in(2)),
+                3 => transcoder.set_tone(None, false),
+                _ => {}
+            }
+            now += Duration::from_millis(random.below(45));
+            transcoder.frame(now);
             let mut out = [0; DATAGRAM_BYTES_MAX];
             while let Some(coded) = transcoder.pull(&mut out) {
                 assert!((1..=480).contains(&coded.bytes), "seed {seed}: {coded:?}");

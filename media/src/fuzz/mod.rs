@@ -2,6 +2,7 @@
 
 mod audio;
 mod codecs;
+mod gate;
 mod packets;
 mod sessions;
 mod speech;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 pub use audio::playout;
 pub use codecs::{codecs, transcoder};
+pub use gate::gate;
 pub use packets::{OFFERS, dtmf, rtcp, rtp, sdp};
 pub use sessions::{recorder, session};
 pub use speech::speech;

@@ -277,3 +277,36 @@ fn who_is_recorded_is_told_before_the_plan_begins() {
     rig.run_until("all is over", |r| r.switch.is_empty());
     assert_eq!((rig.logged("recording.started"), rig.logged("prompt.started")), (0, 0));
 }
+
+#[test]
+fn a_plan_pauses_the_recording_while_a_card_number_is_asked_and_a_person_ends_the_pause() {
+    let plan = PLAN.replace(
+        "[state.message]",
+        "[state.begin]\ndo = \"recording\"\nact = \"start\"\nnext = \"hush\"\n\
+         [state.hush]\ndo = \"recording\"\nact = \"pause\"\nnext = \"card\"\n\
+         [state.card]\ndo = \"say\"\nprompt = \"message\"\nnext = \"keep\"\n\
+         [state.keep]\ndo = \"recording\"\nact = \"resume\"\nnext = \"again\"\n\
+         [state.again]\ndo = \"say\"\nprompt = \"message\"\nnext = \"end\"\n\
+         [state.end]\ndo = \"recording\"\nact = \"stop\"\nnext = \"bye\"\n\
+         [state.message]",
+    );
+    let plan = plan.replace("2 = \"bye\" }", "2 = \"bye\", 3 = \"begin\" }");
+    for person in [false, true] {
+        let mut rig = Rig::new(&plan, &[ANNA]);
+        rig.call(CHEN);
+        rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+        rig.press(CHEN, '3');
+        rig.run_until("nothing is kept", |r| r.logged("recording.paused") == 1);
+        assert!(rig.hushed(CHEN).1 && rig.logged("recording.started") == 1);
+        if person {
+            rig.press(CHEN, '0');
+            rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
+            assert!(!rig.hushed(CHEN).1, "what a person says is kept");
+            assert_eq!((rig.logged("recording.resumed"), rig.logged("recording.finished")), (1, 0));
+            continue;
+        }
+        rig.run_until("the call has ended", |r| r.switch.is_empty());
+        let causes = rig.events(|e| if let Event::RecordingFinished(e) = e { Some(e.cause) } else { None });
+        assert_eq!((causes, rig.logged("recording.resumed")), (vec![RecordingCause::Stopped], 1));
+    }
+}

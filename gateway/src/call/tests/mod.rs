@@ -350,6 +350,7 @@ impl Rig {
             tcp: Vec::new(),
             recordings: "recordings".into(),
             announce_recording: false,
+            announce_to_joiners: false,
             record_as: RecordAs { layout: Layout::Legs, ..RecordAs::default() },
             number: "95188".to_owned(),
             log: true,

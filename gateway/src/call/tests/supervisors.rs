@@ -186,3 +186,29 @@ fn a_talk_is_recorded_on_demand_with_a_channel_for_each_leg() {
     assert_eq!((finished[0].0, finished[0].1), (RecordingCause::Stopped, 4));
     assert!(finished[0].2.ends_with("-1.opus"), "{}", finished[0].2);
 }
+
+#[test]
+fn whoever_comes_into_a_recorded_call_is_told_where_the_site_wants_it() {
+    for everyone in [true, false] {
+        let mut rig = Rig::new(PLAN, &[ANNA]);
+        rig.record_calls_and_say_so();
+        rig.switch.config.announce_to_joiners = everyone;
+        rig.call(CHEN);
+        rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+        rig.press(CHEN, '0');
+        rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
+        assert_eq!((rig.hears(ANNA), rig.hears(CHEN)), (everyone, false), "Chen was told when he called");
+        rig.run_for(Duration::from_secs(20));
+        assert!(!rig.hears(ANNA), "once");
+        let conversation = rig.log[0].conversation;
+        come(&mut rig, conversation, SupervisionMode::Listen);
+        assert_eq!(rig.hears(BEN), everyone);
+        rig.run_for(Duration::from_secs(20));
+        act(&mut rig, conversation, TalkAction::PauseRecordings { paused: true }).unwrap();
+        act(&mut rig, conversation, TalkAction::StopSupervising { leg: LegId(3) }).unwrap();
+        let to = SUPERVISOR.to_owned();
+        act(&mut rig, conversation, TalkAction::Supervise { to, mode: SupervisionMode::Listen }).unwrap();
+        rig.run_until("Ben is in again", |r| r.logged("call.supervised") == 2);
+        assert!(!rig.hears(BEN), "nothing is kept now");
+    }
+}
