@@ -103,9 +103,14 @@ fn the_typescript_sample_survives_kills() {
 
 #[test]
 fn the_rust_sample_survives_kills() {
-    // Cargo builds the examples of a package before its tests, beside the folder of the tests themselves.
+    // Cargo builds the examples of a package with all its tests, beside their folder; with one test alone it does not.
     let tests = std::env::current_exe().unwrap();
     let example = tests.ancestors().nth(2).unwrap().join("examples/adapter");
+    if !example.is_file() {
+        let build =
+            Command::new(env!("CARGO")).args(["build", "--package", "ark-tests", "--example", "adapter"]).status();
+        assert!(build.is_ok_and(|status| status.success()), "the example is built");
+    }
     proves(&format!("exec {}", example.display()), "L3");
 }
 

@@ -155,7 +155,10 @@ const MUTANTS: &[Mutant] = &[
         "the newest first",
         &[
             ("where done = 0 order by n limit 1", "where done = 0 order by n desc limit 1"),
-            ("        try:\n            result", "        time.sleep(0.05)\n        try:\n            result"),
+            (
+                "        try:\n            result",
+                "        threading.Event().wait(0.05)\n        try:\n            result",
+            ),
         ],
     ),
     mutant(
@@ -243,7 +246,7 @@ const MUTANTS: &[Mutant] = &[
         "lets go of a message before the gateway has it",
         &[(
             "        try:\n            result",
-            "        sql(\"update ingest set done = 1 where n = ?\", rows[0][0])\n        time.sleep(0.03)\n        try:\n            result",
+            "        sql(\"update ingest set done = 1 where n = ?\", rows[0][0])\n        threading.Event().wait(0.03)\n        try:\n            result",
         )],
     ),
     mutant(
@@ -259,7 +262,7 @@ const MUTANTS: &[Mutant] = &[
         "notes a send after it, so that a kill in between sends twice",
         &[
             ("            sql(\"update send set state = 'begun' where id = ?\", id)\n", ""),
-            ("def told(id, thread, what):\n", "def told(id, thread, what):\n    time.sleep(0.05)\n"),
+            ("def told(id, thread, what):\n", "def told(id, thread, what):\n    threading.Event().wait(0.05)\n"),
         ],
     ),
     mutant(

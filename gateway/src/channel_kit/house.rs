@@ -10,7 +10,7 @@ use ark_channels::crypto::webhook::WebhookSecrets;
 use ark_channels::settings::{Account, Secret, Secrets};
 use ark_conversation::channel::{Ack, Channel, HttpReply, HttpRequest, In, Method, Out};
 use ark_conversation::event::Media;
-use ark_conversation::{CloudEvent, Hash, Tenant};
+use ark_conversation::{CloudEvent, Event, Hash, Tenant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State as Shared};
@@ -73,6 +73,8 @@ pub(super) struct Memory {
     pub(super) asked: Vec<Asked>,
     pub(super) kept: Vec<Kept>,
     index: HashMap<(String, String), usize>,
+    /// Customers' messages by thread.
+    pub(super) counts: HashMap<String, usize>,
     /// What was rejected by itself: the id, the code and the words.
     pub(super) rejected: Vec<String>,
     pub(super) files: BTreeMap<String, (Media, Vec<u8>)>,
@@ -116,6 +118,7 @@ impl House {
             asked: Vec::new(),
             kept: Vec::new(),
             index: HashMap::new(),
+            counts: HashMap::new(),
             rejected: Vec::new(),
             files: BTreeMap::new(),
         };
@@ -297,6 +300,9 @@ impl Memory {
         }
         let raw = events.iter().find(|raw| raw["id"] == event.id.as_str()).cloned().unwrap_or_default();
         self.index.insert(key, self.kept.len());
+        if let Event::MessageIn(message) = &event.event {
+            *self.counts.entry(message.thread.clone()).or_default() += 1;
+        }
         self.kept.push(Kept { at: Instant::now(), event, raw, copies: 1 });
     }
 }

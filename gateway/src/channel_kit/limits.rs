@@ -30,3 +30,7 @@ pub const ROUNDS: u32 = 10;
 pub const SOAK: Duration = Duration::from_secs(60);
 /// Threads of the soak, each way.
 pub const SOAK_THREADS: usize = 8;
+/// Messages of one thread of the soak that are on their way at once: what is measured is the adapter, not a queue before it.
+pub const SOAK_WAITING_MAX: usize = 16;
+/// How long before another a message is brought that is to be stuck.
+pub const HEAD_START: Duration = Duration::from_millis(500);

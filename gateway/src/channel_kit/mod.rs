@@ -195,14 +195,14 @@ impl Kit {
     /// Starts the adapter, when the kit is to, and waits until it answers.
     async fn start(&self, testing: bool) -> Result<(), KitError> {
         if let Some(command) = &self.options.start {
-            let port = self.options.url.rsplit(':').next().unwrap_or_default().trim_matches('/').to_owned();
+            let port = self.options.url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap_or_default();
             let old = self.peer.secrets.get(1).cloned().unwrap_or_default();
             let database = self.options.state.join("adapter.db").display().to_string();
             let environment = [
                 ("ARK", self.house.hook()),
                 ("SECRET", self.peer.secrets.first().cloned().unwrap_or_default()),
                 ("OLD_SECRET", old),
-                ("PORT", port),
+                ("PORT", port.to_owned()),
                 ("DB", database),
                 ("ARK_TESTING", if testing { "1" } else { "" }.to_owned()),
             ];

@@ -48,7 +48,7 @@ pub enum Lang {
 impl Lang {
     /// Of the two words, English and Chinese, the one that fits.
     #[must_use]
-    pub const fn of<'a>(self, [en, zh]: [&'a str; 2]) -> &'a str {
+    pub const fn of(self, [en, zh]: [&str; 2]) -> &str {
         match self {
             Self::En => en,
             Self::Zh => zh,

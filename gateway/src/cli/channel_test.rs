@@ -129,6 +129,13 @@ async fn run(args: TestArgs) -> CliResult {
         Some(Words::En) => Lang::En,
         None => of_environment(),
     };
+    if args.start.is_none() && args.listen.port() == 0 && Level::from(args.level) > Level::L0 {
+        let hook = format!("http://ADDRESS:PORT/hooks/{}", args.account);
+        return Err(Failure::environment(format!(
+            "an adapter that runs already has to find the kit's gateway: give --listen ADDRESS:PORT and {hook} to the adapter, or let the kit \
+             start it with --start"
+        )));
+    }
     let scratch = scratch(&args)?;
     let options = Options {
         url: args.url.clone(),

@@ -205,7 +205,8 @@ pub(in super::super) async fn copies_out(kit: &Kit) -> Checked {
     }
     let (_, twin) = kit.says(&thread, "twin");
     let (one, two) = tokio::join!(kit.bring(&twin), kit.bring(&twin));
-    (one?, two?);
+    one?;
+    two?;
     let (_, control) = kit.says(&thread, "control");
     kit.bring_taken(&control).await?;
     let texts = kit.texts_given(&thread, 3, SOON).await?;

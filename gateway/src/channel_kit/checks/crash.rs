@@ -56,7 +56,7 @@ pub(in super::super) async fn inbound(kit: &Kit) -> Checked {
             .map(|n| json!({"id": kit.fresh("n"), "thread": thread, "text": format!("r{round}m{n}")}))
             .collect();
         texts.extend(messages.iter().map(|message| message["text"].as_str().unwrap_or_default().to_owned()));
-        let done = kit_while_killed(kit, &messages).await;
+        let done = deliver_while_killed(kit, &messages).await;
         acknowledged += done;
         kit.house.always(Manner::Take);
         kit.start(true).await.map_err(|error| broken("it starts again after a kill", error.to_string()))?;
@@ -72,7 +72,7 @@ pub(in super::super) async fn inbound(kit: &Kit) -> Checked {
 }
 
 /// Delivers messages one after the other while the adapter is killed; how many were acknowledged.
-async fn kit_while_killed(kit: &Kit, messages: &[Value]) -> usize {
+async fn deliver_while_killed(kit: &Kit, messages: &[Value]) -> usize {
     let mut done = 0;
     let deliver = async {
         for message in messages {

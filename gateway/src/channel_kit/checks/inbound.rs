@@ -193,7 +193,7 @@ pub(in super::super) async fn window(kit: &Kit) -> Checked {
 /// A-SIG-4
 pub(in super::super) async fn signs_each_try(kit: &Kit) -> Checked {
     let thread = kit.fresh("t");
-    kit.house.answers(&[(Manner::Away { status: 503, retry_after_s: Some(2) }, 1)]);
+    kit.house.answers(&[(Manner::Away { status: 503, retry_after_s: Some(4) }, 1)]);
     kit.writes(&thread, "signed").await?;
     ids_of(kit, &thread, "signed").await?;
     let asked = kit.house.look(|memory| memory.asked.clone());
@@ -203,7 +203,7 @@ pub(in super::super) async fn signs_each_try(kit: &Kit) -> Checked {
         "every request of the adapter is signed with the shared secret",
         format!("{bad} of {} are not", asked.len()),
     )?;
-    let stale = asked.iter().find(|asked| asked.signed_at.is_none_or(|at| (asked.came_at - at).abs() > 1));
+    let stale = asked.iter().find(|asked| asked.signed_at.is_none_or(|at| (asked.came_at - at).abs() > 2));
     let late = stale.map(|asked| asked.came_at - asked.signed_at.unwrap_or_default());
     expect(
         late.is_none(),

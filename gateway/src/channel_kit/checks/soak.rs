@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::super::limits::SOAK_THREADS;
+use super::super::limits::{SOAK_THREADS, SOAK_WAITING_MAX};
 use super::super::{Checked, Kit, Stop, expect, of_thread, words_of};
 use super::crash::difference;
 
@@ -87,24 +87,33 @@ fn part(sorted: &[Duration], percent: usize) -> String {
     sorted.get(at).map_or_else(|| "none".to_owned(), |took| format!("{:.1} ms", took.as_secs_f64() * 1_000.0))
 }
 
-/// A customer who writes without a pause; when each message was written.
+/// A customer who writes as fast as the house is told; when each message was written.
 async fn write(kit: &Kit, thread: &str, until: Instant) -> Result<Vec<Instant>, Stop> {
     let mut sent = Vec::new();
     while Instant::now() < until {
         let message = json!({"id": kit.fresh("n"), "thread": thread, "text": format!("s{}", sent.len())});
         sent.push(Instant::now());
         kit.deliver_native(&message).await?;
+        let least = sent.len().saturating_sub(SOAK_WAITING_MAX);
+        let near = |memory: &super::super::house::Memory| {
+            (memory.counts.get(thread).copied().unwrap_or(0) >= least).then_some(())
+        };
+        // One that never comes is told by what is missing in the end.
+        let _ = kit.house.wait(kit.patience(), near).await;
     }
     Ok(sent)
 }
 
-/// An agent who writes without a pause; how many messages.
+/// An agent who writes as fast as the channel is given; how many messages.
 async fn speak(kit: &Kit, thread: &str, until: Instant) -> Result<usize, Stop> {
-    let mut count = 0;
+    let mut count: usize = 0;
     while Instant::now() < until {
         let (_, event) = kit.says(thread, &format!("s{count}"));
         kit.bring_taken(&event).await?;
         count += 1;
+        if count.is_multiple_of(SOAK_WAITING_MAX) {
+            kit.texts_given(thread, count - SOAK_WAITING_MAX, kit.patience()).await?;
+        }
     }
     Ok(count)
 }

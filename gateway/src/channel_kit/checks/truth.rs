@@ -7,9 +7,9 @@ use ark_conversation::{Event, Hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::super::limits::SOON;
+use super::super::limits::{HEAD_START, SOON};
 use super::super::{Brought, Checked, Kit, Stop, broken, expect, of_thread};
 use super::inbound::file_kinds;
 
@@ -59,6 +59,8 @@ pub(in super::super) async fn threads_do_not_wait(kit: &Kit) -> Checked {
     let (_, held) = kit.says(&stuck, "held up");
     let (_, event) = kit.says(&free, "not held up");
     let others = async {
+        // The held one is first at the adapter, and has failed at the channel, before the other comes.
+        sleep(HEAD_START).await;
         kit.bring_taken(&event).await?;
         let given = kit.texts_given(&free, 1, SOON).await?;
         let stop = kit.fault(json!({"answer": "none"})).await;
