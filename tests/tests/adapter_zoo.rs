@@ -262,15 +262,15 @@ const MUTANTS: &[Mutant] = &[
         "notes a send after it, so that a kill in between sends twice",
         &[
             ("            sql(\"update send set state = 'begun' where id = ?\", id)\n", ""),
-            ("def told(id, thread, what):\n", "def told(id, thread, what):\n    threading.Event().wait(0.05)\n"),
+            ("def told(id, thread, what):\n", "def told(id, thread, what):\n    threading.Event().wait(0.15)\n"),
         ],
     ),
     mutant(
         "A-LOAD-1",
-        "drops a message in a hundred when it is busy",
+        "drops a message in five",
         &[(
             "        try:\n            once(\"ingest\", what[\"id\"]",
-            "        if int(hashlib.sha256(what[\"id\"].encode()).hexdigest(), 16) % 50 == 0:\n            return 200, {}\n        try:\n            once(\"ingest\", what[\"id\"]",
+            "        if int(hashlib.sha256(what[\"id\"].encode()).hexdigest(), 16) % 5 == 0:\n            return 200, {}\n        try:\n            once(\"ingest\", what[\"id\"]",
         )],
     ),
 ];

@@ -161,10 +161,10 @@ fn a_message_behind_one_whose_file_is_being_fetched_waits_for_it() {
             for out in &outs {
                 match out {
                     Out::HttpCall { call, .. } => {
-                        next.extend(fake.rig.answer(*call, 200, json!({"downloadUrl": "https://down.dingtalk.com/1"})))
+                        next.extend(fake.rig.answer(*call, 200, json!({"downloadUrl": "https://down.dingtalk.com/1"})));
                     }
                     Out::Fetch { fetch, .. } => {
-                        next.extend(fake.rig.give(In::Fetched { fetch: *fetch, answer: Ok(media("image/png")) }))
+                        next.extend(fake.rig.give(In::Fetched { fetch: *fetch, answer: Ok(media("image/png")) }));
                     }
                     _ => {}
                 }

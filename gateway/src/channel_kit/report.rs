@@ -127,6 +127,12 @@ impl Report {
         levels.into_iter().take_while(|level| *level <= self.level && proved(*level)).last()
     }
 
+    /// Whether every check up to the level was made.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        CHECKS.iter().filter(|check| check.level <= self.level).count() == self.items.len()
+    }
+
     /// The last lines, for people.
     #[must_use]
     pub fn summary(&self, lang: Lang) -> String {
@@ -138,11 +144,15 @@ impl Report {
             Lang::En => format!("{holds} hold, {} do not, {not_here} do not apply", broken.len()),
             Lang::Zh => format!("{holds} 项符合，{} 项不符合，{not_here} 项不适用", broken.len()),
         };
-        let reached = self.reached().map_or_else(|| lang.of(["no level", "无"]).to_owned(), |level| level.to_string());
-        let _ = match lang {
-            Lang::En => write!(text, "; proved up to: {reached}"),
-            Lang::Zh => write!(text, "；已证明到：{reached}"),
-        };
+        // Of a part of the checks nothing follows for a level.
+        if self.is_whole() {
+            let reached =
+                self.reached().map_or_else(|| lang.of(["no level", "无"]).to_owned(), |level| level.to_string());
+            let _ = match lang {
+                Lang::En => write!(text, "; proved up to: {reached}"),
+                Lang::Zh => write!(text, "；已证明到：{reached}"),
+            };
+        }
         if !broken.is_empty() {
             let _ = write!(text, "\n{} {}", lang.of(["broken:", "不符合："]), broken.join(", "));
         }

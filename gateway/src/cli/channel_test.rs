@@ -136,7 +136,7 @@ async fn run(args: TestArgs) -> CliResult {
              start it with --start"
         )));
     }
-    let scratch = scratch(&args)?;
+    let scratch = scratch(args.report.as_deref())?;
     let options = Options {
         url: args.url.clone(),
         secret: secret(args.secret_file.as_deref(), Some("ARK_ADAPTER_SECRET"))?,
@@ -145,7 +145,7 @@ async fn run(args: TestArgs) -> CliResult {
         listen: args.listen,
         level: args.level.into(),
         start: args.start.clone(),
-        state: scratch.folder.clone(),
+        state: scratch.0.clone(),
         rounds: args.rounds,
         soak: Duration::from_secs(args.soak),
         patience: Duration::from_secs(args.patience),
@@ -173,34 +173,29 @@ async fn run(args: TestArgs) -> CliResult {
     text.push_str(&summary);
     text.push('\n');
     write_all(&args, &made, &text, key.as_ref())?;
+    if let Some(folder) = &args.report {
+        // Of an adapter that was not started here there is none.
+        let _ = std::fs::copy(scratch.0.join("adapter.log"), folder.join("adapter.log"));
+    }
     Ok(if made.broken().is_empty() { Outcome::Done } else { Outcome::Finding })
 }
 
-/// The folder for the adapter's file: the report's, or one that is gone afterwards.
-struct Scratch {
-    folder: PathBuf,
-    gone_after: bool,
-}
+/// A folder for the adapter's file and output, gone afterwards.
+struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.gone_after {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-fn scratch(args: &TestArgs) -> Result<Scratch, Failure> {
-    let (folder, gone_after) = match &args.report {
-        Some(folder) => (folder.join("adapter"), false),
-        None => (std::env::temp_dir().join(format!("ark-kit-{:016x}", rand::random::<u64>())), true),
-    };
-    if !gone_after {
-        // What an earlier run left is not this adapter's past.
-        let _ = std::fs::remove_dir_all(&folder);
+fn scratch(report: Option<&Path>) -> Result<Scratch, Failure> {
+    if let Some(folder) = report {
+        std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     }
+    let folder = std::env::temp_dir().join(format!("ark-kit-{:016x}", rand::random::<u64>()));
     std::fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
-    Ok(Scratch { folder, gone_after })
+    Ok(Scratch(folder))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
