@@ -162,7 +162,12 @@ async fn run(args: TestArgs) -> CliResult {
             gone = output::line(&line).err();
         }
     };
-    let made = channel_kit::run(options, tell).await.map_err(|error| match error {
+    // Whoever stops the test stops the adapter that it started: it ends with what is dropped here.
+    let made = tokio::select! {
+        made = channel_kit::run(options, tell) => made,
+        _ = tokio::signal::ctrl_c() => return Err(Failure::environment("stopped, and the adapter with it")),
+    };
+    let made = made.map_err(|error| match error {
         KitError::Usage(why) | KitError::NoAdapter(why) => Failure::environment(why),
     })?;
     if let Some(failure) = gone {
