@@ -21,7 +21,7 @@ needed="cc:build-essential"
 useful=""
 case $want in
   run) useful="espeak-ng:espeak-ng" ;;
-  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl" ;;
+  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl go:golang-go npm:npm" ;;
 esac
 
 packages=""
@@ -70,10 +70,19 @@ for pair in $useful; do
     espeak-ng) say "without espeak-ng, a plan whose prompts are not all recorded does not go live, and the demo hotline has none recorded" ;;
     rabbitmqctl) say "without rabbitmq-server, the tests of the bus with a broker are skipped" ;;
     pg_ctlcluster) say "without postgresql, the tests of the store with a database are skipped" ;;
+    go) say "without golang-go, the adapter in Go is not put through the conformance kit" ;;
+    npm) say "without npm, no Node.js 22 can be fetched, and the TypeScript sample is not put through the conformance kit" ;;
     sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
     *) say "without ${pair%%:*}, some tests are skipped" ;;
   esac
 done
+
+# The TypeScript sample needs a Node.js that strips types (22.18); distributions have older ones. It is fetched for the tests alone.
+strips() { [ -n "$("$1" -p 'process.features.typescript || ""' 2>/dev/null)" ]; }
+if [ "$want" = test ] && ! strips node && ! strips target/node/node_modules/node/bin/node && command -v npm >/dev/null 2>&1; then
+  say "fetching Node.js 22 for the tests into target/node"
+  npm install --prefix target/node --no-audit --no-fund --silent node@22 || say "no Node.js 22; the TypeScript sample is not tried"
+fi
 
 if [ "$want" = lint ] || [ "$want" = test ]; then
   for component in rustfmt clippy; do

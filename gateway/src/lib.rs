@@ -4,6 +4,7 @@ pub mod actions;
 pub mod bench;
 pub mod call;
 pub mod channel_host;
+pub mod channel_kit;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -2,6 +2,7 @@
 //! whoever dies.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     process::Command,
     time::{Duration, Instant},
@@ -30,7 +31,8 @@ impl Adapter {
             .env("ARK", format!("http://{ark}/hooks/shop"))
             .env("SECRET", SECRET)
             .env("PORT", at.port().to_string())
-            .env("DB", folder.path().join("adapter.db"));
+            .env("DB", folder.path().join("adapter.db"))
+            .env("ARK_TESTING", "1");
         let mut process = Process::start("adapter.py", &mut command);
         let until = Instant::now() + SOON;
         while request(at, "GET", "/ark/v1/health", None, None).is_none() {
@@ -43,7 +45,7 @@ impl Adapter {
     fn customer_writes(&self, thread: &str, id: &str, text: &str) {
         let said = json!({"thread": thread, "id": id, "text": text});
         let answer = request(self.at, "POST", "/inject", None, Some(&said)).expect("the adapter answers");
-        assert_eq!(answer.status, 202, "{}", answer.body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
     /// What the customer was told, once it is `number` messages.
@@ -126,14 +128,15 @@ fn a_customer_of_a_foreign_adapter_and_an_agent_write_to_each_other() {
     // Asked again by a client that lost the answer: sent once.
     assert_eq!(reply(&gateway, &id, "k1", "您好，正在为您查询。").json()["duplicate"], true);
     let told = adapter.told(1);
-    assert_eq!(told[0]["data"]["parts"][0]["text"], "您好，正在为您查询。");
-    assert_eq!(told[0]["data"]["epoch"], answer.json()["epoch"]);
-    let (_, receipts) = conversation_with(&mut gateway, "ark.receipt.v1", 1);
-    assert_eq!(receipts[0]["event"]["data"]["state"], "accepted");
+    assert_eq!(told[0]["parts"][0]["text"], "您好，正在为您查询。");
+    // The gateway's own, once the adapter has it, and the adapter's, once its channel has it: whichever is first.
+    let (_, receipts) = conversation_with(&mut gateway, "ark.receipt.v1", 2);
+    let states: BTreeSet<_> = receipts.iter().filter_map(|record| record["event"]["data"]["state"].as_str()).collect();
+    assert_eq!(states, BTreeSet::from(["accepted", "sent"]));
     assert_eq!(adapter.told(1).len(), 1);
     let channels = gateway.ask("GET", "/api/v1/channels", None).json();
     let shop = &channels["channels"][0];
-    assert_eq!((&shop["state"], &shop["kept"], &shop["sent"]), (&json!("up"), &json!(2), &json!(1)), "{shop}");
+    assert_eq!((&shop["state"], &shop["kept"], &shop["sent"]), (&json!("up"), &json!(3), &json!(1)), "{shop}");
     // Nobody else speaks for it.
     let forged = json!({"id": "m3"});
     let refused = request(gateway.web, "POST", "/hooks/shop/ark/v1/ingest", None, Some(&forged)).expect("an answer");
@@ -175,7 +178,7 @@ fn nothing_is_lost_or_doubled_when_adapter_and_gateway_are_killed() {
     let gateway = gateway.start_again();
     let mut adapter = Adapter::start(at, gateway.web, &folder);
     let told = adapter.told(10);
-    let told: Vec<_> = told.iter().filter_map(|event| event["data"]["parts"][0]["text"].as_str()).collect();
+    let told: Vec<_> = told.iter().filter_map(|entry| entry["parts"][0]["text"].as_str()).collect();
     assert_eq!(told, (0..10).map(|n| format!("r{n}")).collect::<Vec<_>>(), "each once and in order");
 }
 

@@ -22,3 +22,18 @@ pub fn all() -> Vec<(&'static str, Schema)> {
     }
     schemas
 }
+
+/// Name of the schema of an adapter's manifest.
+pub const ADAPTER_MANIFEST: &str = "ark.adapter-manifest.v1";
+
+/// The schema of what an adapter says of itself ([`crate::channel::Manifest`]).
+#[must_use]
+pub fn adapter_manifest() -> Schema {
+    let mut schema = schema_for!(crate::channel::Manifest);
+    schema.insert("$id".to_owned(), format!("urn:ark:adapter:{ADAPTER_MANIFEST}").into());
+    schema.insert("title".to_owned(), ADAPTER_MANIFEST.into());
+    schema
+}
+
+/// The adapter standard, ADAPTERS.md, as integrators read it.
+pub const ADAPTERS: &str = include_str!("../ADAPTERS.md");

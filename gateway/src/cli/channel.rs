@@ -1,9 +1,10 @@
-//! `ark channel list`.
+//! `ark channel list|test|report`.
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use super::CliResult;
+use super::channel_test::{self, ReportArgs, TestArgs};
 use super::client::{Client, GatewayArgs, block_on};
 use super::output::{self, Outcome};
 use crate::channel_host::ChannelView;
@@ -12,6 +13,10 @@ use crate::channel_host::ChannelView;
 pub(super) enum ChannelCommand {
     /// List the site's channels and how they are
     List(ListArgs),
+    /// Prove that an adapter keeps the adapter standard
+    Test(Box<TestArgs>),
+    /// Check the signature of a report of `test`, and say what it proves
+    Report(ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -31,6 +36,8 @@ struct Channels {
 pub(super) fn run(command: ChannelCommand) -> CliResult {
     match command {
         ChannelCommand::List(args) => block_on(list(args)),
+        ChannelCommand::Test(args) => channel_test::test(*args),
+        ChannelCommand::Report(args) => channel_test::report(&args),
     }
 }
 

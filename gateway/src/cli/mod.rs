@@ -7,6 +7,7 @@ mod bench;
 mod bus;
 mod call;
 mod channel;
+mod channel_test;
 pub mod client;
 mod config;
 mod conversation;
@@ -72,7 +73,7 @@ enum Command {
     /// See, begin and end calls on the running gateway
     #[command(subcommand)]
     Call(call::CallCommand),
-    /// See the site's channels
+    /// See the site's channels; prove an adapter
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
     /// See the site's webhooks, try them, and send again what they gave up

@@ -88,8 +88,7 @@ async fn read_body(
     let place = if small { None } else { LARGE.acquire().await.ok() };
     let slow = || ApiError::bad_request("the body did not come in time");
     let read = timeout(BODY_TIMEOUT, axum::body::to_bytes(body, most)).await.map_err(|_| slow())?;
-    read.map(|bytes| (bytes.to_vec(), place))
-        .map_err(|_| ApiError::bad_request(format!("at most {most} bytes are read")))
+    read.map(|bytes| (bytes.to_vec(), place)).map_err(|_| ApiError::too_large(format!("at most {most} bytes are read")))
 }
 
 fn reply(reply: HttpReply) -> Response {

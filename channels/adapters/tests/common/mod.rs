@@ -1,6 +1,8 @@
 //! A host in a test: it gives inputs in virtual time and looks at what comes out.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod fakes;
+
 use ark_channels::settings::{Account, Secret, Secrets};
 use ark_conversation::channel::*;
 use ark_conversation::event::{Media, MessageIn, MessageOut, Part, Party, PartyRole};
@@ -31,6 +33,7 @@ pub struct Rig {
     wake: Option<Timestamp>,
     last_request: u64,
     last_delivery: u64,
+    sent_at: Timestamp,
 }
 
 impl Rig {
@@ -38,7 +41,7 @@ impl Rig {
         let channel = ark_channels::build(kind, account(), settings, &secrets(list), 7).unwrap();
         channel.manifest().check().unwrap();
         let now = Timestamp::from_millisecond(now_ms).unwrap();
-        Self { channel, now, wake: None, last_request: 0, last_delivery: 0 }
+        Self { channel, now, wake: None, last_request: 0, last_delivery: 0, sent_at: now }
     }
 
     /// Gives an input; all that comes of it but `WakeAt`, which is remembered.
@@ -119,12 +122,19 @@ impl Rig {
         (delivery, self.give(In::Send(Box::new(Outbound { delivery, attempt: 1, event }))))
     }
 
+    /// The last message again, as the host tries it: a delivery of its own, the same event.
+    pub fn send_again(&mut self, thread: &str, parts: Vec<Part>) -> Vec<Out> {
+        let event = self.out(thread, parts, self.last_delivery);
+        self.last_delivery += 1;
+        self.give(In::Send(Box::new(Outbound { delivery: self.last_delivery, attempt: 2, event })))
+    }
+
     fn out(&self, thread: &str, parts: Vec<Part>, n: u64) -> CloudEvent {
         let conversation = ConversationId::new(1, 1);
         let sender = Party { role: PartyRole::Agent, id: Pii::new("anna"), kind: None, display: None };
         let data =
             MessageOut { thread: thread.to_owned(), conversation, epoch: 1, sender, parts, reply_to: None, leg: None };
-        CloudEvent::new(format!("01JKEY{n}"), source::conversation(&Tenant::MAIN, conversation), self.now, data)
+        CloudEvent::new(format!("01JKEY{n}"), source::conversation(&Tenant::MAIN, conversation), self.sent_at, data)
     }
 }
 

@@ -1,0 +1,133 @@
+//! The samples, and an adapter that was written from the standard alone, through the conformance kit: `ark channel test` as people
+//! run it.
+#![allow(clippy::unwrap_used, reason = "all of it is test code")]
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ark_tests::{
+    kit::{TempDir, ark_binary, installed, root, skip},
+    need,
+};
+use serde_json::Value;
+
+fn port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// Runs `ark channel test` on the adapter that this command starts; its exit code and what it wrote into `folder`.
+fn test(folder: &Path, start: &str, more: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(ark_binary())
+        .args(["channel", "test", &format!("http://127.0.0.1:{}", port()), "--start", start, "--lang", "en"])
+        .args(["--rounds", "6", "--report", folder.to_str().unwrap()])
+        .args(more)
+        .output()
+        .expect("ark runs");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+fn proves(start: &str, level: &str) -> TempDir {
+    let folder = TempDir::new("adapter-kit");
+    let (code, text) = test(folder.path(), start, &["--level", level, "--soak", "3"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains(&format!("proved up to: {level}")), "{text}");
+    folder
+}
+
+#[test]
+fn the_python_sample_holds_up_to_load() {
+    need!("adapter_samples", "python3");
+    let folder = proves(&format!("exec python3 {}", root().join("docs/adapters/adapter.py").display()), "L4");
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
+    assert_eq!((&report["adapter"]["id"], &report["reached"]), (&"sample-python".into(), &"L4".into()));
+    assert!(report["measured"]["messages in"].is_string(), "{report}");
+    let junit = std::fs::read_to_string(folder.path().join("report.xml")).unwrap();
+    assert!(junit.contains("<testsuite name=\"adapter L3\" tests=\"3\" failures=\"0\" skipped=\"0\">"), "{junit}");
+    assert!(std::fs::read_to_string(folder.path().join("badge.svg")).unwrap().contains(">L4</text>"));
+}
+
+#[test]
+fn a_report_is_signed_and_a_broken_adapter_is_exit_code_1() {
+    need!("adapter_samples", "python3");
+    let folder = TempDir::new("adapter-kit");
+    let sample = std::fs::read_to_string(root().join("docs/adapters/adapter.py")).unwrap();
+    let broken = folder.path().join("broken.py");
+    std::fs::write(&broken, sample.replace("\"per_thread\"", "\"mostly\"")).unwrap();
+    let (key, json) = (folder.path().join("site.key"), folder.path().join("signed.json"));
+    let more = ["--level", "L0", "--sign-key", key.to_str().unwrap(), "--json", json.to_str().unwrap()];
+    let (code, text) = test(&folder.path().join("report"), &format!("exec python3 {}", broken.display()), &more);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("FAIL  A-MAN-1") && text.contains("standard: `GET {url}/.well-known/ark-adapter` MUST give"),
+        "{text}"
+    );
+    let check = |file: &Path, more: &[&str]| {
+        let output =
+            Command::new(ark_binary()).args(["channel", "report", file.to_str().unwrap()]).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(check(&json, &[]).0, Some(1), "whole, and the adapter did not pass");
+    let lie = std::fs::read_to_string(&json).unwrap().replace("\"passed\": false", "\"passed\": true");
+    std::fs::write(&json, lie).unwrap();
+    let (code, words) = check(&json, &[]);
+    assert!(code == Some(1) && words.contains("the report was changed"), "{words}");
+    let (code, _) = test(&folder.path().join("none"), "exit 3", &["--level", "L0"]);
+    assert_eq!(code, Some(2), "there is no adapter");
+}
+
+/// A Node.js that runs TypeScript by itself: 22.18 or later in the PATH, or the one that `make test` brings.
+fn node() -> Option<PathBuf> {
+    let own = root().join("target/node/node_modules/node/bin/node");
+    [PathBuf::from("node"), own].into_iter().find(|node| {
+        let output = Command::new(node).args(["-p", "process.features.typescript || ''"]).output();
+        output.is_ok_and(|output| output.stdout.starts_with(b"strip"))
+    })
+}
+
+#[test]
+fn the_typescript_sample_survives_kills() {
+    let Some(node) = node() else {
+        return skip("adapter_samples", "no node that runs TypeScript, 22.18 or later (make test installs it)");
+    };
+    proves(
+        &format!("exec {} --no-warnings {}", node.display(), root().join("docs/adapters/adapter.ts").display()),
+        "L3",
+    );
+}
+
+#[test]
+fn the_rust_sample_survives_kills() {
+    // Cargo builds the examples of a package with all its tests, beside their folder; with one test alone it does not.
+    let tests = std::env::current_exe().unwrap();
+    let example = tests.ancestors().nth(2).unwrap().join("examples/adapter");
+    if !example.is_file() {
+        let build =
+            Command::new(env!("CARGO")).args(["build", "--package", "ark-tests", "--example", "adapter"]).status();
+        assert!(build.is_ok_and(|status| status.success()), "the example is built");
+    }
+    proves(&format!("exec {}", example.display()), "L3");
+}
+
+#[test]
+fn an_adapter_written_from_the_standard_alone_survives_kills() {
+    if !installed("go") {
+        return skip("adapter_samples", "go is not installed (make test installs it)");
+    }
+    let folder = TempDir::new("adapter-go");
+    let binary = folder.path().join("adapter");
+    let build = Command::new("go")
+        .args(["build", "-o", binary.to_str().unwrap(), "main.go"])
+        .current_dir(root().join("tests/live/adapter_go"))
+        .env("GOCACHE", folder.path().join("cache"))
+        .env("GOFLAGS", "-mod=mod")
+        .output()
+        .expect("go runs");
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+    proves(&format!("exec {}", binary.display()), "L3");
+}
