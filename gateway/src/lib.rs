@@ -23,5 +23,6 @@ pub mod prompts;
 mod retry;
 pub mod serve;
 pub mod telemetry;
+pub mod webchat;
 pub mod webhooks;
 pub mod webrtc;
