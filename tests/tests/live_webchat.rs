@@ -42,6 +42,11 @@ fn visit(browser: &Browser, gateway: &Gateway, query: &str) -> Page {
     page
 }
 
+fn reload(page: &mut Page) {
+    page.eval("window.before = true; location.reload()");
+    page.wait_for("!window.before && document.querySelector('#ark') !== null", PATIENCE);
+}
+
 fn write(page: &mut Page, text: &str) {
     let text = json!(text);
     page.eval(&format!(
@@ -151,6 +156,20 @@ fn a_visitor_and_an_agent_write_to_each_other() {
     let entry = &entries[0]["event"]["data"]["entry"];
     assert!(entry["page"].as_str().is_some_and(|url| url.contains("/chat?lang=zh")), "{entry}");
 
+    // The agent takes it, and is seen to type.
+    let claimed = gateway.ask("POST", &format!("/api/v1/conversations/{id}/claim"), Some(&json!({"by": "anna"})));
+    assert_eq!(claimed.status, 200, "{}", claimed.body);
+    page.wait_for(&format!("{ROOT}.querySelector('#how').textContent.includes('安娜 为您服务')"), PATIENCE);
+    let types = |by: &str, on: bool| {
+        let body = json!({"by": by, "on": on});
+        gateway.ask("POST", &format!("/api/v1/conversations/{id}/typing"), Some(&body)).status
+    };
+    assert_eq!(types("anna", true), 204);
+    page.wait_for(&format!("!{ROOT}.querySelector('#dots').hidden"), PATIENCE);
+    assert_eq!(types("anna", false), 204);
+    page.wait_for(&format!("{ROOT}.querySelector('#dots').hidden"), PATIENCE);
+    assert_eq!(types("wang", true), 422, "it is not theirs");
+
     // The agent answers at the command line.
     let config = gateway.folder().join("ark.toml");
     let said = Command::new(ark_binary())
@@ -176,8 +195,8 @@ fn a_visitor_and_an_agent_write_to_each_other() {
     picture(&mut page, "talk");
 
     // A page that is loaded anew shows the same, once.
-    page.eval("location.reload()");
-    page.wait_for(&format!("document.querySelector('#ark') && {ROOT}.querySelectorAll('.m').length >= 5"), PATIENCE);
+    reload(&mut page);
+    page.wait_for(&format!("{ROOT}.querySelectorAll('.m').length >= 5"), PATIENCE);
     wait_for_text(&mut page, "我是安娜");
     assert_eq!(own(&mut page), ["我那笔订单扣了两次款", "👍"]);
 
@@ -238,11 +257,8 @@ fn a_network_that_breaks_and_a_gateway_that_dies_lose_and_double_nothing() {
         "{kept}"
     );
     let mut gateway = gateway.start_again();
-    page.eval("location.reload()");
-    page.wait_for(
-        &format!("document.querySelector('#ark') && {ROOT}.querySelector('textarea').value === '草稿'"),
-        PATIENCE,
-    );
+    reload(&mut page);
+    page.wait_for(&format!("{ROOT}.querySelector('textarea').value === '草稿'"), PATIENCE);
     let (_, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 3 * EACH + 1);
     assert_eq!(texts(&messages).last().copied(), Some("typed while nobody was there"));
     assert!(reply(&gateway, &id, "都收到了").status < 300);
@@ -292,8 +308,13 @@ fn a_site_says_who_its_visitor_is_and_the_next_one_reads_nothing_of_it() {
     page.wait_for(&format!("!{ROOT}.querySelector('#log').textContent.includes('陈先生')"), PATIENCE);
     write(&mut page, "另一个人");
     let until = Instant::now() + PATIENCE;
-    while gateway.conversations().iter().filter(|one| one["kind"] == "chat").count() < 2 {
-        assert!(Instant::now() < until, "another conversation");
+    loop {
+        let page = gateway.ask("GET", "/api/v1/conversations?limit=500", None).json();
+        let list = page["conversations"].as_array().expect("a list");
+        if list.iter().filter(|one| one["kind"] == "chat").count() == 2 {
+            break;
+        }
+        assert!(Instant::now() < until, "another conversation: {page}");
         gateway.process.wait_for_news(Duration::from_millis(20));
     }
 }
@@ -387,4 +408,33 @@ fn strangers_get_in_nowhere() {
     assert_eq!(request(gateway.web, "GET", "/chat/nobody/config", None, None).expect("an answer").status, 404);
     let missing = "/chat/shop/files/0123456789abcdefghjkmnpqrs";
     assert_eq!(request(gateway.web, "GET", missing, None, None).expect("an answer").status, 404);
+}
+
+/// The button beside the title: the hotline in the chat, and the words stay.
+#[test]
+fn a_visitor_calls_out_of_the_chat() {
+    need!("live_webchat", "chromium");
+    let folder = TempDir::new("webchat");
+    let mut gateway = Gateway::start(&site(&folder));
+    let browser = Browser::start(440.0);
+    let mut page = visit(&browser, &gateway, "");
+    write(&mut page, "我想打电话说");
+    let (id, _) = conversation_with(&mut gateway, "ark.message.in.v1", 1);
+    page.eval(&format!("{ROOT}.querySelector('header button[aria-label=语音通话]').click()"));
+    page.wait_for("window.arkCall && arkCall.state === 'up'", PATIENCE);
+    page.wait_to_hear(440.0, PATIENCE);
+    page.wait_for(&format!("{ROOT}.querySelector('#call span').textContent.includes('通话中')"), PATIENCE);
+    picture(&mut page, "call");
+    write(&mut page, "边说边写");
+    wait_for_text(&mut page, "边说边写");
+    // The chat's timeline says that its visitor calls, and the call says who calls.
+    let (_, calls) = conversation_with(&mut gateway, "ark.call.v1", 1);
+    assert_eq!(calls[0]["event"]["data"]["mode"], "webrtc");
+    let up = gateway.ask("GET", "/api/v1/calls", None).json();
+    assert_eq!(up["calls"].as_array().map(Vec::len), Some(1), "{up}");
+    page.eval(&format!("{ROOT}.querySelector('#end').click()"));
+    page.wait_for(&format!("{ROOT}.querySelector('#call').hidden"), PATIENCE);
+    gateway.wait_until_idle(PATIENCE);
+    assert!(reply(&gateway, &id, "再联系").status < 300);
+    wait_for_text(&mut page, "再联系");
 }

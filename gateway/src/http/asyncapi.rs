@@ -111,18 +111,7 @@ fn channels() -> Value {
             "messages": { "fromPage": message("fromPage"), "toPage": message("toPage") },
             "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
         },
-        "chat": {
-            "address": "/chat/{name}/socket",
-            "title": "Chat in web pages",
-            "description": "A WebSocket for a visitor's page, of an origin that the [[channel]] names. The page says `hello` first and is told \
-                            what it misses; `live`: all is told. A message is acknowledged when it is durable, and is there once however often \
-                            it comes with its id. Without sockets POST /chat/{name}/stream and /chat/{name}/say carry the same. See \
-                            docs/webchat.md.",
-            "parameters": { "name": { "description": "The channel's name" } },
-            "servers": [{ "$ref": "#/servers/sockets" }],
-            "messages": { "chatSaid": message("chatSaid"), "chatTell": message("chatTell") },
-            "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
-        },
+        "chat": chat(),
         "webhook": {
             "address": null,
             "title": "Webhooks",
@@ -146,6 +135,21 @@ fn channels() -> Value {
                 }
             }
         }
+    })
+}
+
+fn chat() -> Value {
+    json!({
+        "address": "/chat/{name}/socket",
+        "title": "Chat in web pages",
+        "description": "A WebSocket for a visitor's page, of an origin that the [[channel]] names. The page says `hello` first and is told \
+                        what it misses; `live`: all is told. A message is acknowledged when it is durable, and is there once however often \
+                        it comes with its id. Without sockets POST /chat/{name}/stream and /chat/{name}/say carry the same. See \
+                        docs/webchat.md.",
+        "parameters": { "name": { "description": "The channel's name" } },
+        "servers": [{ "$ref": "#/servers/sockets" }],
+        "messages": { "chatSaid": message("chatSaid"), "chatTell": message("chatTell") },
+        "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
     })
 }
 

@@ -114,7 +114,7 @@ pub(crate) enum Tell {
         conversation: ConversationId,
     },
     /// Something on the timeline.
-    Item(Item),
+    Item(Box<Item>),
     /// All that was there is told; what comes from now on is new.
     Live,
     /// How things stand.

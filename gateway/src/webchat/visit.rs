@@ -320,7 +320,7 @@ impl Visit {
             if known.is_none() && !self.caught_up && items.len() > HISTORY_ITEMS {
                 items.drain(..items.len() - HISTORY_ITEMS);
             }
-            told.extend(items.into_iter().map(Tell::Item));
+            told.extend(items.into_iter().map(|item| Tell::Item(Box::new(item))));
         }
         if end {
             if !std::mem::replace(&mut self.caught_up, true) {
