@@ -79,7 +79,9 @@ pub const CALLS_OF_VISITOR: (f64, f64) = (5.0, 0.02);
 pub const PACES_MAX: usize = 40_000;
 
 /// Files that are read at once.
-pub const UPLOADS_MAX: usize = 8;
+pub const UPLOADS_MAX: usize = 16;
+/// Files of one address that are read at once: whoever sends slowly holds up nobody else.
+pub const UPLOADS_OF_ADDRESS_MAX: usize = 4;
 /// How long a file may take to come.
 pub const UPLOAD_MAX: Duration = Duration::from_secs(120);
 /// How long a token for a call is good.

@@ -77,6 +77,12 @@ pub struct HubConfig {
     pub webrtc: Arc<WebRtc>,
 }
 
+/// The hotline behind a channel's call button, when there is no such one: for the check of a site's file.
+pub(crate) fn unknown_hotline<'a>(channel: &'a crate::config::Channel, config: &Config) -> Option<&'a str> {
+    let number = channel.settings.get("call").filter(|_| channel.kind == KIND)?.as_str()?;
+    config.hotline.iter().all(|hotline| hotline.number != number).then_some(number)
+}
+
 /// Every page that chats with this gateway.
 pub struct Hub {
     sites: BTreeMap<String, Arc<Site>>,
@@ -149,8 +155,7 @@ impl Hub {
         for channel in config.channel.iter().filter(|channel| channel.enabled && channel.kind == KIND) {
             let site =
                 Site::read(channel, &tenant).map_err(|error| format!("[[channel]] `{}`: {error}", channel.name))?;
-            let known = |number: &String| config.hotline.iter().any(|hotline| hotline.number == *number);
-            if let Some(number) = site.call.as_ref().filter(|number| !known(number)) {
+            if let Some(number) = unknown_hotline(channel, config) {
                 return Err(format!(
                     "[[channel]] `{}`: settings.call: there is no [[hotline]] `{number}`",
                     channel.name
@@ -302,12 +307,12 @@ impl Hub {
             Ok(begun) => begun,
             Err(refusal) => return vec![refusal],
         };
-        let paces = [(drive.source().to_owned(), FILES_OF_VISITOR), (address, FILES_OF_ADDRESS)];
-        for (of, pace) in paces {
-            if let Err(wait) = self.rate(What::File, &of, pace) {
+        for (of, pace) in [(drive.source(), FILES_OF_VISITOR), (address.as_str(), FILES_OF_ADDRESS)] {
+            if let Err(wait) = self.rate(What::File, of, pace) {
                 return nack("pace", Some(wait));
             }
         }
+        let Some(_one) = self.registry.upload(&address) else { return nack("busy", Some(LINE_EVERY)) };
         let Ok(_place) = self.uploads.acquire().await else { return nack("busy", Some(LINE_EVERY)) };
         let bytes = match bytes.await {
             Ok(bytes) => bytes,

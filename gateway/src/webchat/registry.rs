@@ -10,7 +10,7 @@ use ark_conversation::live::Live;
 use ark_conversation::{ConversationId, Record};
 use tokio::sync::Notify;
 
-use super::limits::{SOCKETS_OF_ADDRESS_MAX, SOCKETS_OF_VISITOR_MAX};
+use super::limits::{SOCKETS_OF_ADDRESS_MAX, SOCKETS_OF_VISITOR_MAX, UPLOADS_OF_ADDRESS_MAX};
 
 /// What one page's task is told: there is something to look at.
 #[derive(Default)]
@@ -31,6 +31,28 @@ struct Tables {
     threads: HashMap<String, Vec<Arc<Poke>>>,
     conversations: HashMap<ConversationId, Vec<Arc<Poke>>>,
     addresses: HashMap<String, usize>,
+    uploads: HashMap<String, usize>,
+}
+
+/// A file's place among those of its address; dropping it gives it back.
+pub(super) struct Uploading {
+    registry: Arc<Registry>,
+    address: String,
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        one_less(&mut self.registry.lock().uploads, &self.address);
+    }
+}
+
+fn one_less(counts: &mut HashMap<String, usize>, of: &str) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
+        }
+    }
 }
 
 /// A page's place in the registry; dropping it gives it back.
@@ -61,6 +83,18 @@ impl Registry {
         drop(tables);
         let (source, address) = (source.to_owned(), address.to_owned());
         Some(Registered { registry: Arc::clone(self), source, address, conversation: None, poke })
+    }
+
+    /// A place for a file; none: too many of this address are on their way.
+    pub(super) fn upload(self: &Arc<Self>, address: &str) -> Option<Uploading> {
+        let mut tables = self.lock();
+        let count = tables.uploads.entry(address.to_owned()).or_default();
+        if *count >= UPLOADS_OF_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        drop(tables);
+        Some(Uploading { registry: Arc::clone(self), address: address.to_owned() })
     }
 
     /// A record was committed.
@@ -112,12 +146,7 @@ impl Drop for Registered {
         if let Some(conversation) = self.conversation {
             leave(&mut tables.conversations, &conversation, &self.poke);
         }
-        if let Some(count) = tables.addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                tables.addresses.remove(&self.address);
-            }
-        }
+        one_less(&mut tables.addresses, &self.address);
     }
 }
 
@@ -173,7 +202,11 @@ mod tests {
         one.follow(ConversationId::new(1, 2));
         assert_eq!(registry.lock().conversations.len(), 1);
         drop(one);
+        let files: Vec<_> = (0..UPLOADS_OF_ADDRESS_MAX).map(|_| registry.upload("a").unwrap()).collect();
+        assert!(registry.upload("a").is_none() && registry.upload("b").is_some());
+        drop(files);
         let tables = registry.lock();
         assert!(tables.threads.is_empty() && tables.conversations.is_empty() && tables.addresses.is_empty());
+        assert!(tables.uploads.is_empty());
     }
 }

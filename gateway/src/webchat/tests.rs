@@ -344,3 +344,12 @@ fn a_queue_has_a_place_and_it_changes() {
     world.look();
     assert!(world.visit.place().is_none());
 }
+
+#[test]
+fn a_call_button_needs_its_hotline() {
+    let source = "[[channel]]\nname = \"shop\"\nkind = \"web\"\nsettings = { call = \"95188\" }\n";
+    let error = crate::config::Config::parse(source, "ark.toml").unwrap_err().to_string();
+    assert!(error.contains("ark.toml:4:12: error:") && error.contains("there is no hotline `95188`"), "{error}");
+    let builtin = crate::config::Config::builtin();
+    assert!(super::unknown_hotline(&builtin.channel[0], &builtin).is_none(), "the built-in site's button");
+}

@@ -316,6 +316,7 @@ function report() {
 }
 function reads() {
   if (!seen() || state !== "live" || !read.size) return;
+  put({ seen: after });
   const ids = [...read].slice(-50);
   read.clear();
   say({ type: "read", ids });
@@ -333,7 +334,8 @@ function item(one) {
     got.push(one.id);
     read.add(one.id);
     reporting = reporting || setTimeout(report, 150);
-    if (!seen() && caught) count(unread + 1);
+    const last = keep.seen || {};
+    if (!seen() && (last.conversation !== one.conversation || one.seq > last.seq)) count(unread + 1);
   }
   stamp(when);
   const node = bubble(one.from, one.name, one.parts.map(part), when, one.id);
@@ -344,7 +346,6 @@ function item(one) {
   insert(node);
   flush();
 }
-let caught = false;
 function hear(tell) {
   const { type } = tell;
   if (type === "welcome") {
@@ -354,7 +355,6 @@ function hear(tell) {
   else if (type === "live") {
     state = "live";
     tries = failed = 0;
-    caught = true;
     off.hidden = true;
     introduce();
     flush();
@@ -400,7 +400,6 @@ function reset() {
   last = 0;
   log.replaceChildren(dots);
   text.value = "";
-  caught = false;
   count(0);
   if (face) { standing = { phase: "none", open: face.open, opens: face.opens }; greet(); stand(); if (shown) connect(); }
 }
@@ -473,6 +472,7 @@ window.ark = {
   root.adoptedStyleSheets = [sheet];
   host.style.setProperty("--c", face.color);
   host.style.setProperty("--i", face.ink);
+  host.toggleAttribute("pale", face.ink !== "#ffffff");
   host.setAttribute("side", data.side || face.side);
   host.lang = zh ? "zh-CN" : "en";
   look();
