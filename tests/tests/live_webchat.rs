@@ -43,8 +43,8 @@ fn visit(browser: &Browser, gateway: &Gateway, query: &str) -> Page {
 }
 
 fn reload(page: &mut Page) {
-    page.eval("window.before = true; location.reload()");
-    page.wait_for("!window.before && document.querySelector('#ark') !== null", PATIENCE);
+    page.reload();
+    page.wait_for("document.querySelector('#ark') !== null", PATIENCE);
 }
 
 fn write(page: &mut Page, text: &str) {

@@ -211,6 +211,16 @@ impl Page {
         ))
     }
 
+    /// Loads the same address anew.
+    ///
+    /// # Panics
+    /// When the browser does not.
+    pub fn reload(&mut self) {
+        let url = self.eval("location.href");
+        self.ask("Page.navigate", &json!({ "url": url }));
+        self.wait_for("document.readyState === 'complete'", SOON);
+    }
+
     /// From now on the page is so many pixels wide and high, as a phone's when it is `phone`, and its system light or dark.
     ///
     /// # Panics
