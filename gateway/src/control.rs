@@ -269,6 +269,10 @@ pub trait Control: Send + Sync + 'static {
     fn channels(&self) -> Option<Arc<ChannelHost>> {
         None
     }
+    /// Chat in web pages; none when there is none.
+    fn webchat(&self) -> Option<Arc<crate::webchat::Hub>> {
+        None
+    }
     /// The webhooks; none when there is nothing that could send them.
     fn webhooks(&self) -> Option<Arc<Webhooks>> {
         None

@@ -24,5 +24,6 @@ pub mod prompts;
 mod retry;
 pub mod serve;
 pub mod telemetry;
+pub mod webchat;
 pub mod webhooks;
 pub mod webrtc;

@@ -36,7 +36,7 @@ use crate::prompts::Preparer;
 use crate::telemetry::{Sample, SampleKind};
 use crate::webhooks::{self, Webhooks};
 use crate::webrtc::WebRtc;
-use crate::{actions, http};
+use crate::{actions, http, webchat};
 
 /// Media events that wait for the signalling thread.
 const MEDIA_EVENTS: usize = 16_384;
@@ -190,7 +190,9 @@ impl Gateway {
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let (channels, channel_tasks) = start_channels(&config, &tenant, (&store, &bus), &conversations)?;
+        let webchat = start_webchat(&config, &tenant, (&store, &bus), (&channels, &webrtc))?;
         let control: Arc<dyn Control> = Arc::new(Running {
+            webchat,
             webhooks,
             channels,
             webrtc: Arc::clone(&webrtc),
@@ -382,6 +384,23 @@ fn start_channels(
         saved: config.gateway.data.join("channels"),
     };
     Ok(ChannelHost::start(host, accounts))
+}
+
+/// Chat in web pages.
+fn start_webchat(
+    config: &Config,
+    tenant: &Tenant,
+    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    (channels, webrtc): (&Arc<ChannelHost>, &Arc<WebRtc>),
+) -> Result<Arc<webchat::Hub>, StartError> {
+    let with = webchat::HubConfig {
+        tenant: tenant.clone(),
+        store: Arc::clone(store),
+        bus: Arc::clone(bus),
+        host: Arc::clone(channels),
+        webrtc: Arc::clone(webrtc),
+    };
+    webchat::Hub::start(config, with).map_err(StartError::Channel)
 }
 
 fn start_webhooks(
@@ -683,6 +702,7 @@ pub fn how_to_call(config: &Config, listening: &[SipListen]) -> Vec<String> {
 
 /// The running gateway behind the API.
 struct Running {
+    webchat: Arc<webchat::Hub>,
     config: Arc<Config>,
     switch: SwitchHandle,
     plans: Arc<Plans>,
@@ -890,6 +910,10 @@ impl Control for Running {
 
     fn channels(&self) -> Option<Arc<ChannelHost>> {
         Some(Arc::clone(&self.channels))
+    }
+
+    fn webchat(&self) -> Option<Arc<webchat::Hub>> {
+        Some(Arc::clone(&self.webchat))
     }
 
     fn webhooks(&self) -> Option<Arc<Webhooks>> {

@@ -447,6 +447,30 @@ fn admit(shared: &Shared, mut event: CloudEvent) -> Option<CloudEvent> {
     Some(event)
 }
 
+/// Keeps one event as an account's own; whether it was there before.
+pub(super) async fn keep_one(shared: &Shared, event: CloudEvent) -> Result<bool, String> {
+    let Some(event) = admit(shared, event) else {
+        shared.numbers.refused.fetch_add(1, Ordering::Relaxed);
+        return Err("the event is not this account's".to_owned());
+    };
+    let kept = tokio::time::timeout(INGEST_TIMEOUT, shared.inlet.take(&shared.who.tenant, event)).await;
+    let kept = kept.unwrap_or_else(|_| Err("the store did not keep it in time".to_owned()));
+    let number = match kept {
+        Ok(true) => &shared.numbers.duplicates,
+        Ok(false) => &shared.numbers.kept,
+        Err(_) => &shared.numbers.unkept,
+    };
+    number.fetch_add(1, Ordering::Relaxed);
+    kept
+}
+
+/// Passes on what is never kept, when it is the account's own.
+pub(super) fn pass_on(shared: &Shared, event: CloudEvent) {
+    if let Some(event) = admit(shared, event) {
+        shared.live.pass_on(event);
+    }
+}
+
 /// Keeps events one after the other; false as soon as one cannot be kept.
 async fn keep(shared: &Shared, events: Vec<CloudEvent>) -> bool {
     for event in events {

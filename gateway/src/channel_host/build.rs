@@ -1,11 +1,13 @@
 //! Accounts from the site's file.
 
 use ark_channels::settings::{Account, Secret, Secrets};
-use ark_conversation::Tenant;
+use ark_conversation::channel::Hosts;
+use ark_conversation::{Assurance, Tenant};
 use serde_json::Value;
 
 use super::AccountConfig;
 use crate::config::{Channel, Config};
+use crate::webchat;
 
 /// Every account that is on.
 ///
@@ -22,6 +24,11 @@ pub fn accounts(config: &Config, tenant: &Tenant) -> Result<Vec<AccountConfig>, 
 /// # Errors
 /// A sentence about its settings or secrets, without any secret.
 pub fn account(channel: &Channel, tenant: &Tenant) -> Result<AccountConfig, String> {
+    if channel.kind == webchat::KIND {
+        let (built, assurance) = webchat::build(channel, tenant)?;
+        let (name, adapter, hosts) = (channel.name.clone(), channel.kind.clone(), Hosts::default());
+        return Ok(AccountConfig { name, channel: built, adapter, hosts, assurance });
+    }
     let mut secrets = Vec::with_capacity(channel.secrets.len());
     for (name, secret) in &channel.secrets {
         secrets.push((name.clone(), Secret::new(secret.read()?)));
@@ -37,6 +44,6 @@ pub fn account(channel: &Channel, tenant: &Tenant) -> Result<AccountConfig, Stri
         channel: built,
         adapter: channel.kind.clone(),
         hosts,
-        assurance: channel.assurance,
+        assurance: channel.assurance.unwrap_or(Assurance::ChannelVerified),
     })
 }

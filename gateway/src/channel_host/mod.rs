@@ -236,6 +236,23 @@ impl ChannelHost {
         })
     }
 
+    /// Keeps an event of an account whose customers speak with this gateway itself, as one that its machine made; whether it
+    /// was there before. The caller keeps the order.
+    ///
+    /// # Errors
+    /// A sentence: nothing was kept, and nothing may be acknowledged.
+    pub async fn keep(&self, account: &str, event: CloudEvent) -> Result<bool, String> {
+        let running = self.accounts.get(account).ok_or_else(|| format!("there is no [[channel]] `{account}`"))?;
+        account::keep_one(&running.shared, event).await
+    }
+
+    /// Passes on an event of such an account that is never kept.
+    pub fn pass_on(&self, account: &str, event: CloudEvent) {
+        if let Some(running) = self.accounts.get(account) {
+            account::pass_on(&running.shared, event);
+        }
+    }
+
     /// What an account's machine says of itself.
     #[must_use]
     pub fn manifest(&self, account: &str) -> Option<Manifest> {

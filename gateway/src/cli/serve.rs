@@ -107,6 +107,12 @@ pub(super) fn say_how_to_reach(config: &Config, gateway: &Gateway) -> io::Result
     // Only a person sees the token: what is piped somewhere (a service's journal) is kept and read by others.
     let token = if out.is_terminal() { gateway.token.as_str() } else { "..." };
     writeln!(out, "  open · 打开   {scheme}://{shown}/?token={token}")?;
+    if config.channel.iter().any(|channel| channel.enabled && channel.kind == crate::webchat::KIND) {
+        writeln!(
+            out,
+            "  chat · 聊天   {scheme}://{shown}/chat   (a site with the chat in its corner · 带聊天窗口的示例网站)"
+        )?;
+    }
     if let Some(url) = &config.web.public_url {
         writeln!(out, "                {}/?token={token}", url.trim_end_matches('/'))?;
     }

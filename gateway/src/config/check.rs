@@ -585,6 +585,10 @@ impl Checker<'_> {
             {
                 self.error(&at("kind"), error, "docs/channels.md says what each kind needs");
             }
+            if let Some(number) = crate::webchat::unknown_hotline(channel, config) {
+                let why = format!("there is no hotline `{number}` for `call`");
+                self.error(&at("settings"), why, "name one of [[hotline]], or leave `call` out");
+            }
             let known = |queue: &str| config.queue.iter().any(|one| one.name == queue);
             if let Some(queue) = channel.queue.as_deref().filter(|queue| !known(queue)) {
                 let help = match nearest(queue, config.queue.iter().map(|queue| queue.name.as_str())) {

@@ -661,7 +661,8 @@ pub struct Action {
 pub struct Channel {
     /// A short name: providers call `/hooks/NAME`, and it stands in the source of every event. Keep it: threads are known by it.
     pub name: String,
-    /// What it is: `"http"` for an adapter of your own; `"dingtalk"`, `"wechat-mp"`, `"wechat-oa"`, `"wecom-kf"`, `"alipay"`.
+    /// What it is: `"web"` for chat in web pages (docs/webchat.md); `"http"` for an adapter of your own;
+    /// `"dingtalk"`, `"wechat-mp"`, `"wechat-oa"`, `"wecom-kf"`, `"alipay"`.
     pub kind: String,
     /// The queue in which a customer waits who writes by it. Left out: `general`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -669,9 +670,10 @@ pub struct Channel {
     /// Off: requests are answered 404 and nothing is sent; what is left for it waits.
     #[serde(default = "on")]
     pub enabled: bool,
-    /// How sure this channel may be of whom it speaks with, at most: `"asserted"`, `"channel_verified"`, `"otp"` or `"sso"`.
-    #[serde(default = "channel_verified")]
-    pub assurance: Assurance,
+    /// How sure this channel may be of whom it speaks with, at most: `"asserted"`, `"channel_verified"`, `"otp"` or `"sso"`. Left out:
+    /// `"sso"` for `"web"`, where only your own key can vouch for a visitor; `"channel_verified"` for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assurance: Option<Assurance>,
     /// Its secrets by name, each as `{ file = "secrets/shop" }` or `{ env = "SHOP_SECRET" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Secret>,
@@ -680,8 +682,20 @@ pub struct Channel {
     pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
-fn channel_verified() -> Assurance {
-    Assurance::ChannelVerified
+impl Channel {
+    /// Chat in web pages, with the hotline of the built-in site behind its call button.
+    fn web_demo() -> Self {
+        let settings = serde_json::json!({ "call": "95188" });
+        Self {
+            name: "web".into(),
+            kind: crate::webchat::KIND.into(),
+            queue: None,
+            enabled: true,
+            assurance: None,
+            secrets: BTreeMap::new(),
+            settings: settings.as_object().cloned().unwrap_or_default(),
+        }
+    }
 }
 
 /// `[[webhook]]`: where committed events are POSTed as they happen (docs/webhooks.md).
@@ -809,6 +823,7 @@ impl Config {
                 record: false,
             }],
             queue: vec![Queue { name: "general".into(), operators: Vec::new(), ring: queue_ring() }],
+            channel: vec![Channel::web_demo()],
             ..Self::default()
         }
     }

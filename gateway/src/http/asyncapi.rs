@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::api::add_component;
 use super::history::PlacedRecord;
 use super::socket::{ClientMessage, ServerMessage};
+use crate::webchat::proto::{Said, Tell};
 use crate::webhooks::TEST_TYPE;
 use crate::webrtc::signal::{FromPage, ToPage};
 
@@ -16,6 +17,8 @@ const CLIENT: &str = "SocketClientMessage";
 const SERVER: &str = "SocketServerMessage";
 const FROM_PAGE: &str = "FromPage";
 const TO_PAGE: &str = "ToPage";
+const CHAT_SAID: &str = "ChatSaid";
+const CHAT_TELL: &str = "ChatTell";
 /// Type and data of any event: for each type its data.
 const TYPED: &str = "TypedEvent";
 
@@ -108,6 +111,7 @@ fn channels() -> Value {
             "messages": { "fromPage": message("fromPage"), "toPage": message("toPage") },
             "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
         },
+        "chat": chat(),
         "webhook": {
             "address": null,
             "title": "Webhooks",
@@ -131,6 +135,21 @@ fn channels() -> Value {
                 }
             }
         }
+    })
+}
+
+fn chat() -> Value {
+    json!({
+        "address": "/chat/{name}/socket",
+        "title": "Chat in web pages",
+        "description": "A WebSocket for a visitor's page, of an origin that the [[channel]] names. The page says `hello` first and is told \
+                        what it misses; `live`: all is told. A message is acknowledged when it is durable, and is there once however often \
+                        it comes with its id. Without sockets POST /chat/{name}/stream and /chat/{name}/say carry the same. See \
+                        docs/webchat.md.",
+        "parameters": { "name": { "description": "The channel's name" } },
+        "servers": [{ "$ref": "#/servers/sockets" }],
+        "messages": { "chatSaid": message("chatSaid"), "chatTell": message("chatTell") },
+        "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
     })
 }
 
@@ -164,6 +183,14 @@ fn operations() -> Value {
         "receiveFromPage": {
             "action": "receive", "channel": { "$ref": "#/channels/rtc" }, "summary": "Does what a page asks for",
             "messages": [{ "$ref": "#/channels/rtc/messages/fromPage" }]
+        },
+        "sendToChat": {
+            "action": "send", "channel": { "$ref": "#/channels/chat" }, "summary": "Tells a visitor's page what is on its timeline",
+            "messages": [{ "$ref": "#/channels/chat/messages/chatTell" }]
+        },
+        "receiveFromChat": {
+            "action": "receive", "channel": { "$ref": "#/channels/chat" }, "summary": "Takes what a visitor writes",
+            "messages": [{ "$ref": "#/channels/chat/messages/chatSaid" }]
         },
         "sendWebhook": webhook,
         "sendLog": operation("log", "Carries committed records to the other gateways")
@@ -232,6 +259,8 @@ fn messages() -> Value {
         ("server", "What a socket's gateway says", SERVER),
         ("fromPage", "What a page says over /rtc", FROM_PAGE),
         ("toPage", "What Ark says to a page over /rtc", TO_PAGE),
+        ("chatSaid", "What a visitor's page says", CHAT_SAID),
+        ("chatTell", "What Ark says to a visitor's page", CHAT_TELL),
     ] {
         let message =
             json!({ "name": name, "title": summary, "contentType": "application/json", "payload": component(of) });
@@ -250,6 +279,8 @@ fn schemas() -> Value {
         (SERVER, schemars::schema_for!(ServerMessage<'_>)),
         (FROM_PAGE, schemars::schema_for!(FromPage)),
         (TO_PAGE, schemars::schema_for!(ToPage)),
+        (CHAT_SAID, schemars::schema_for!(Said)),
+        (CHAT_TELL, schemars::schema_for!(Tell)),
     ];
     for (name, schema) in own.into_iter().chain(schema::all().into_iter().filter(|(name, _)| *name != schema::RECORD)) {
         add_component(&mut all, name, schema);

@@ -59,7 +59,7 @@ pub(super) async fn media(State(web): State<Arc<Web>>, Path(id): Path<String>) -
 }
 
 /// As an attachment under the name that its sender gave it (RFC 6266, RFC 8187).
-fn disposition(name: Option<&str>, id: &str) -> HeaderValue {
+pub(super) fn disposition(name: Option<&str>, id: &str) -> HeaderValue {
     let mut escaped = String::new();
     for byte in name.unwrap_or(id).bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') {

@@ -75,6 +75,15 @@ impl ApiError {
         Self { status: StatusCode::FORBIDDEN, code: "forbidden", message: message.into() }
     }
 
+    pub(super) fn chat(status: StatusCode, message: String) -> Self {
+        let code = match status {
+            StatusCode::NOT_FOUND => "not_found",
+            StatusCode::FORBIDDEN => "forbidden",
+            _ => "pace",
+        };
+        Self { status, code, message }
+    }
+
     pub(super) fn no_call_token() -> Self {
         let message =
             "this needs a token for that hotline, from POST /api/v1/webrtc/tokens: `Authorization: Bearer ...`";

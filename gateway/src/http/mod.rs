@@ -10,6 +10,7 @@ mod asyncapi;
 mod auth;
 pub(crate) mod bus;
 mod channels;
+mod chat;
 mod desk;
 pub(crate) mod erasures;
 mod error;
@@ -26,6 +27,7 @@ mod socket;
 mod talk;
 pub mod tls;
 pub mod token;
+mod typing;
 mod webhooks;
 
 use std::future::Future;
@@ -40,6 +42,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, any, delete, get, patch, post};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
@@ -174,6 +177,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/messages", get(desk::messages).post(desk::send)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
+        ("/api/v1/conversations/{id}/typing", post(typing::typing)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
         ("/api/v1/history", get(history::history)),
@@ -197,6 +201,23 @@ fn api_routes() -> Routes {
     ]
 }
 
+/// The web chat's paths.
+fn chat_routes() -> Router<Arc<Web>> {
+    Router::new()
+        .route("/chat", get(chat::demo))
+        .route("/chat/ark.js", get(chat::script))
+        .route("/chat/ark.css", get(chat::style))
+        .route("/chat/demo.js", get(chat::demo_script))
+        .route("/chat/demo.css", get(chat::demo_style))
+        .route("/chat/demo/channel", get(chat::demo_channel))
+        .route("/chat/{channel}/config", get(chat::config).options(chat::preflight))
+        .route("/chat/{channel}/socket", get(chat::socket))
+        .route("/chat/{channel}/stream", post(chat::stream).options(chat::preflight))
+        .route("/chat/{channel}/say", post(chat::say).options(chat::preflight))
+        .route("/chat/{channel}/files", post(chat::upload).options(chat::preflight))
+        .route("/chat/{channel}/files/{id}", get(chat::shown))
+}
+
 /// Everything that is served.
 pub fn router(web: Arc<Web>) -> Router {
     let mut guarded = Router::new().route("/metrics", get(health::metrics));
@@ -215,6 +236,8 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/whep/{target}/{name}", delete(rtc::whep_end).patch(rtc::whep_patch).options(rtc::whip_options))
         .route("/whip/{target}", post(rtc::whip).options(rtc::whip_options))
         .route("/whip/{target}/{name}", delete(rtc::whip_end).patch(rtc::whip_patch).options(rtc::whip_options))
+        // The web chat looks itself: by the page's origin and the visitor's token.
+        .merge(chat_routes())
         // Each channel looks itself who may: by its provider's signature.
         .route("/hooks/{account}", any(hooks::hook))
         .route("/hooks/{account}/{*rest}", any(hooks::below))
@@ -251,7 +274,7 @@ pub async fn serve(
 }
 
 /// Serves a bounded number of connections, each of which must send its requests in time.
-async fn take_connections<L: Listener>(
+async fn take_connections<L: Listener<Addr = std::net::SocketAddr>>(
     mut listener: L,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -266,14 +289,18 @@ async fn take_connections<L: Listener>(
             let place = Arc::clone(&places).acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, (stream, _)) = tokio::select! {
+        let (place, (stream, address)) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
         while connections.try_join_next().is_some() {}
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
-        let service = TowerToHyperService::new(router.clone());
+        let (inner, peer) = (TowerToHyperService::new(router.clone()), chat::Peer(address.ip().to_canonical()));
+        let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(peer);
+            inner.call(request)
+        });
         // With upgrades, for which the library has no watched shutdown of its own.
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut stopped = stopping.subscribe();

@@ -129,7 +129,8 @@ pub(super) async fn socket(
 
 fn may_call(web: &Web, hub: &WebRtc, headers: &HeaderMap) -> bool {
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    auth::own_origin(web, headers) || origin.is_some_and(|origin| hub.allows(origin))
+    let chats = |origin| web.control.webchat().is_some_and(|chat| chat.allows(origin));
+    auth::own_origin(web, headers) || origin.is_some_and(|origin| hub.allows(origin) || chats(origin))
 }
 
 const SDP: &str = "application/sdp";

@@ -211,6 +211,27 @@ impl Page {
         ))
     }
 
+    /// Loads the same address anew.
+    ///
+    /// # Panics
+    /// When the browser does not.
+    pub fn reload(&mut self) {
+        let url = self.eval("location.href");
+        self.ask("Page.navigate", &json!({ "url": url }));
+        self.wait_for("document.readyState === 'complete'", SOON);
+    }
+
+    /// From now on the page is so many pixels wide and high, as a phone's when it is `phone`, and its system light or dark.
+    ///
+    /// # Panics
+    /// When the browser does not do it.
+    pub fn looks(&mut self, (width, height): (u32, u32), phone: bool, dark: bool) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": if phone { 2 } else { 1 }, "mobile": phone });
+        self.ask("Emulation.setDeviceMetricsOverride", &size);
+        let scheme = json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
+        self.ask("Emulation.setEmulatedMedia", &json!({ "features": scheme }));
+    }
+
     /// Writes a picture of the page.
     ///
     /// # Panics

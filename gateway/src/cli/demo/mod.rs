@@ -261,6 +261,7 @@ mod tests {
         let folder = site::Folder::new(None).unwrap();
         let mut config = Site::choose(&folder).unwrap().config;
         config.hotline.clear();
+        config.channel.clear();
         config.web.listen.set_port(0);
         for listen in &mut config.sip.listen {
             listen.address = (std::net::Ipv4Addr::LOCALHOST, 0).into();

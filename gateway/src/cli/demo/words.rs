@@ -107,6 +107,12 @@ pub(super) fn your_turn(
             format!("  call   {call}   (any SIP phone, no account; what happens is told here)"),
         ));
     }
+    let chat = format!("http://{}/chat", gateway.web);
+    lines.push(either(
+        lang,
+        format!("  聊天  {chat}   （带聊天窗口的示例网站）"),
+        format!("  chat   {chat}   (a site with the chat in its corner)"),
+    ));
     lines.push(either(
         lang,
         format!("  日志  ark conversation list --config {file}"),

@@ -4,7 +4,7 @@ const WORDS = {
   zh: {
     brand: "方舟", skip: "跳到时间线", conversations: "会话", open: "进行中", ended: "已结束", noneOpen: "现在没有来电。", noneEnded: "还没有结束的会话。",
     more: "更早的", back: "返回", hangup: "挂断", hangupSure: "确认挂断", welcome: "等待来电", howToCall: "用任意 SIP 话机拨打下面的地址，来电会立刻出现在左侧。",
-    howToKeys: "任何时候按 0 转人工。", details: "会话信息", callHere: "如何拨入", callBrowser: "从这个浏览器拨打", callOut: "外呼", callOutHint: "SIP 地址，或中继可达的号码；对方会听到第一条热线的流程。", call: "拨打",
+    howToKeys: "任何时候按 0 转人工。", details: "会话信息", callHere: "如何拨入", callBrowser: "从这个浏览器拨打", chatDemo: "网页聊天演示", callOut: "外呼", callOutHint: "SIP 地址，或中继可达的号码；对方会听到第一条热线的流程。", call: "拨打",
     calling: "正在呼叫……", language: "EN", themeAuto: "跟随系统", themeLight: "浅色", themeDark: "深色", theme: "外观：", live: "实时", connecting: "正在连接", loading: "正在读取……",
     away: "与网关的连接断开，正在重连；期间的事件会补上。", refused: "网关不再接受此页面的登录，请用 ark serve 打印的链接重新打开。", failed: "没有做到：", none: "无",
     from: "主叫", to: "被叫", started: "开始", length: "时长", plan: "流程", owner: "归属", id: "会话号", trunk: "线路", codec: "编码", legs: "通话方", customer: "客户", channel: "渠道",
@@ -14,7 +14,7 @@ const WORDS = {
   en: {
     brand: "Ark", skip: "Skip to the timeline", conversations: "Conversations", open: "Live", ended: "Ended", noneOpen: "Nobody is calling.", noneEnded: "No conversation has ended yet.",
     more: "Earlier", back: "Back", hangup: "Hang up", hangupSure: "Really hang up", welcome: "Waiting for a call", howToCall: "Call one of these addresses with any SIP phone; the call appears on the left at once.",
-    howToKeys: "Press 0 at any time for a person.", details: "Conversation", callHere: "How to call in", callBrowser: "Call from this browser", callOut: "Call out", callOutHint: "A SIP address, or a number that a trunk carries; they hear the first hotline's plan.", call: "Call",
+    howToKeys: "Press 0 at any time for a person.", details: "Conversation", callHere: "How to call in", callBrowser: "Call from this browser", chatDemo: "Web chat, shown", callOut: "Call out", callOutHint: "A SIP address, or a number that a trunk carries; they hear the first hotline's plan.", call: "Call",
     calling: "Calling…", language: "中文", themeAuto: "System", themeLight: "Light", themeDark: "Dark", theme: "Theme: ", live: "Live", connecting: "Connecting", loading: "Loading…",
     away: "The connection to the gateway is lost; trying again. What happens meanwhile will be shown.", refused: "The gateway no longer knows this page: open the link that ark serve prints.", failed: "Not done: ", none: "none",
     from: "From", to: "To", started: "Began", length: "Length", plan: "Plan", owner: "Owner", id: "Id", trunk: "Trunk", codec: "Codec", legs: "Legs", customer: "Customer", channel: "Channel",
