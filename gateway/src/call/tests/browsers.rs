@@ -50,6 +50,11 @@ fn rig_with_a_page(operators: &[&str]) -> Rig {
     let accepted = matches!(rig.told_web().as_slice(), [ToWeb::Accept(KEY, _, codec)] if *codec == pcma());
     assert!(accepted, "the call is admitted");
     assert_eq!(rig.logged("prompt.started"), 0, "nothing is said before it can be heard");
+    // Where ICE found the browser, and where it found it after its network changed.
+    for road in ["192.0.2.7:5000", "198.51.100.7:6000"] {
+        rig.web(FromWeb::Road(KEY, road.parse().unwrap()));
+        assert_eq!(rig.switch.calls()[0].legs[0].remote, Some(road.parse().unwrap()));
+    }
     rig.web(FromWeb::Up(KEY, agreed(Direction::SendRecv)));
     rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
     rig
