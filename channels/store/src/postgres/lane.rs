@@ -63,7 +63,7 @@ where
 
 /// What a lane is asked to do.
 pub(super) enum Ask {
-    Write(Write, Reply<Written>),
+    Write(Box<Write>, Reply<Written>),
     Ingest(PendingInbound, Reply<Ingested>),
     Call(Box<dyn Job>),
 }
@@ -180,12 +180,12 @@ impl Lane {
             Ask::Call(job) => (Group::Call(job), 1),
             Ask::Write(write, reply) => {
                 let (mut weight, plain) = (write.weight(), write.is_plain());
-                let mut group = vec![(write, reply)];
+                let mut group = vec![(*write, reply)];
                 while plain && weight < COMMIT_EVENTS_MAX {
                     match self.next(group.len(), patience).await {
                         Some(Ask::Write(write, reply)) if write.is_plain() => {
                             weight += write.weight();
-                            group.push((write, reply));
+                            group.push((*write, reply));
                         }
                         Some(other) => {
                             self.stash = Some(other);

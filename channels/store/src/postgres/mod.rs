@@ -165,7 +165,7 @@ impl PostgresStore {
     }
 
     fn write(&self, write: std::result::Result<Write, StoreError>) -> Answer<'static, Written> {
-        self.submit(&self.queues().appends, write.map(|write| move |reply| Ask::Write(write, reply)))
+        self.submit(&self.queues().appends, write.map(|write| move |reply| Ask::Write(Box::new(write), reply)))
     }
 
     /// Runs something in a transaction of its own, when `checked` finds nothing wrong.
