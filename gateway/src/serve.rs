@@ -20,6 +20,7 @@ use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::channel_host::{self, ChannelHost, HostConfig};
+use crate::companion::{self, Companion};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport};
 use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
 use crate::conversations::owner::{self, Conversations};
@@ -33,6 +34,7 @@ use crate::media::{self, Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
+use crate::sms::Sms;
 use crate::telemetry::{Sample, SampleKind};
 use crate::webhooks::{self, Webhooks};
 use crate::webrtc::WebRtc;
@@ -134,6 +136,8 @@ pub struct Gateway {
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
     channel_tasks: channel_host::Tasks,
+    /// Settles what the house writes to callers' pages.
+    companion_tasks: (tokio::task::JoinHandle<()>, watch::Sender<bool>),
     /// Says to the other gateways what is so here.
     live_task: LiveTask,
 }
@@ -171,6 +175,7 @@ impl Gateway {
         let (plans, refused) = load_plans(&config, plans).await?;
         let (token, webrtc) = open_webrtc(&config)?;
         let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
+        let (link_sender, link_queue) = mpsc::channel(companion::limits::WATCHES_MAX);
         let parts = Parts {
             listen: config.sip.listen.clone(),
             config: switch_config(&config, &tenant, (&process, site.as_ref()), folders.recordings, log_calls),
@@ -182,6 +187,7 @@ impl Gateway {
             media_events,
             log: log.clone(),
             http: http_sender,
+            links: link_sender,
             web: Some(Arc::clone(&webrtc) as Arc<dyn driver::TellWeb>),
             seed: rand::random(),
         };
@@ -190,7 +196,11 @@ impl Gateway {
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let (channels, channel_tasks) = start_channels(&config, &tenant, (&store, &bus), &conversations)?;
+        let (companion, companion_tasks) =
+            companion_of(&config, &tenant, (&store, &bus), &conversations, channels.files())?;
+        tokio::spawn(companion::plans::run(link_queue, switch.clone(), Arc::clone(&companion)));
         let control: Arc<dyn Control> = Arc::new(Running {
+            companion: Arc::clone(&companion),
             webhooks,
             channels,
             webrtc: Arc::clone(&webrtc),
@@ -206,6 +216,7 @@ impl Gateway {
             conversations,
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch, (token, webrtc)).await?;
+        companion.served_at(&format!("http{}://{web}", if config.web.tls.is_some() { "s" } else { "" }));
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
         Ok(Self {
             config,
@@ -227,6 +238,7 @@ impl Gateway {
             watcher,
             webhook_tasks,
             channel_tasks,
+            companion_tasks,
             live_task,
         })
     }
@@ -278,6 +290,9 @@ impl Gateway {
         // Streams are cut; whoever still reads an answer has this long.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.web_task).await;
         self.channel_tasks.stop().await;
+        let (carrying, carry_stop) = self.companion_tasks;
+        carry_stop.send_replace(true);
+        let _ = tokio::time::timeout(LIVE_END_MAX, carrying).await;
         drop(self.engine);
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
@@ -382,6 +397,36 @@ fn start_channels(
         saved: config.gateway.data.join("channels"),
     };
     Ok(ChannelHost::start(host, accounts))
+}
+
+/// Callers' pages, with the short messages that carry their links.
+fn companion_of(
+    config: &Config,
+    tenant: &Tenant,
+    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    conversations: &Conversations,
+    files: &channel_host::Files,
+) -> Result<(Arc<Companion>, (tokio::task::JoinHandle<()>, watch::Sender<bool>)), StartError> {
+    let own = &config.companion;
+    let sms = config.sms.as_ref().map(Sms::new).transpose().map_err(StartError::Channel)?;
+    let hook = own.app_hook.as_ref().map(companion::AppHook::build).transpose().map_err(StartError::Channel)?;
+    let companion = Companion::new(companion::Setup {
+        tenant: tenant.clone(),
+        gateway: config.gateway.id.clone(),
+        store: Arc::clone(store),
+        bus: Arc::clone(bus),
+        ingest: conversations.ingest().clone(),
+        files: files.clone(),
+        parts: Companion::parts_below(config.files.folder()),
+        base: own.url.clone().or_else(|| config.web.public_url.clone()),
+        hook,
+        sms: sms.map(Arc::new),
+        sms_text: own.sms_text.clone(),
+        clock: Arc::new(jiff::Timestamp::now),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let carrying = tokio::spawn(Arc::clone(&companion).carry(stopped));
+    Ok((companion, (carrying, stop)))
 }
 
 fn start_webhooks(
@@ -646,6 +691,7 @@ async fn start_web(
         public_url: config.web.public_url.clone(),
         tls: tls.is_some(),
         files: config.files.folder().to_path_buf(),
+        proxies: config.companion.proxies.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);
@@ -692,6 +738,7 @@ struct Running {
     site: Option<SiteView>,
     live: Arc<LiveBoard>,
     conversations: Conversations,
+    companion: Arc<Companion>,
     webhooks: Arc<Webhooks>,
     channels: Arc<ChannelHost>,
     webrtc: Arc<WebRtc>,
@@ -907,6 +954,14 @@ impl Control for Running {
 
     fn channels(&self) -> Option<Arc<ChannelHost>> {
         Some(Arc::clone(&self.channels))
+    }
+
+    fn companion(&self) -> Option<Arc<Companion>> {
+        Some(Arc::clone(&self.companion))
+    }
+
+    fn sms(&self) -> Option<Arc<Sms>> {
+        self.companion.sms()
     }
 
     fn webhooks(&self) -> Option<Arc<Webhooks>> {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Hash;
 use crate::event::{
-    CallEnded, CallRinging, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium, OfferMode, OwnerOffered,
-    OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
+    CallEnded, CallRinging, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium, OfferMode,
+    OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
 use crate::limits::{LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};

@@ -10,6 +10,7 @@ mod asyncapi;
 mod auth;
 pub(crate) mod bus;
 mod channels;
+mod companion;
 mod desk;
 pub(crate) mod erasures;
 mod error;
@@ -18,6 +19,7 @@ mod health;
 mod history;
 mod hooks;
 pub mod limits;
+pub(crate) mod links;
 pub(crate) mod mask;
 mod recordings;
 mod rtc;
@@ -64,6 +66,7 @@ pub struct Web {
     tls: bool,
     files: PathBuf,
     about: About,
+    proxies: Vec<crate::config::Cidr>,
     streams: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -98,6 +101,8 @@ pub struct WebConfig {
     pub about: About,
     /// Browsers' calls; none: there are none.
     pub webrtc: Option<Arc<WebRtc>>,
+    /// Proxies whose word on who asks is taken.
+    pub proxies: Vec<crate::config::Cidr>,
 }
 
 impl Web {
@@ -108,7 +113,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -119,6 +124,7 @@ impl Web {
             tls,
             files,
             about,
+            proxies,
             streams,
             strangers,
             closing,
@@ -161,6 +167,7 @@ fn api_routes() -> Routes {
         ("/api/v1/calls", get(api::calls).post(api::place)),
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
+        ("/api/v1/calls/{id}/links", post(links::make)),
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
         ("/api/v1/calls/{id}/recordings", post(talk::start_recording).delete(talk::stop_recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
@@ -216,6 +223,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     open.merge(guarded)
+        .merge(companion::routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
@@ -246,7 +254,7 @@ pub async fn serve(
 }
 
 /// Serves a bounded number of connections, each of which must send its requests in time.
-async fn take_connections<L: Listener>(
+async fn take_connections<L: Listener<Addr = std::net::SocketAddr>>(
     mut listener: L,
     router: Router,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -261,7 +269,7 @@ async fn take_connections<L: Listener>(
             let place = Arc::clone(&places).acquire_owned().await;
             (place, listener.accept().await)
         };
-        let (place, (stream, _)) = tokio::select! {
+        let (place, (stream, peer)) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
@@ -269,6 +277,10 @@ async fn take_connections<L: Listener>(
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
         let service = TowerToHyperService::new(router.clone());
+        let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(companion::Peer(peer));
+            hyper::service::Service::call(&service, request)
+        });
         // With upgrades, for which the library has no watched shutdown of its own.
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let mut stopped = stopping.subscribe();

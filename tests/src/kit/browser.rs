@@ -211,6 +211,17 @@ impl Page {
         ))
     }
 
+    /// Makes the page a phone's screen, in a theme: `light` or `dark`.
+    ///
+    /// # Panics
+    /// When the browser does not.
+    pub fn phone_screen(&mut self, theme: &str) {
+        let size = json!({ "width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": true });
+        self.ask("Emulation.setDeviceMetricsOverride", &size);
+        let scheme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        self.ask("Emulation.setEmulatedMedia", &scheme);
+    }
+
     /// Writes a picture of the page.
     ///
     /// # Panics

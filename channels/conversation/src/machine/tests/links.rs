@@ -26,8 +26,7 @@ impl House {
     }
 
     fn join_link(&mut self, token: &[u8]) -> Result<Handled, Refused> {
-        let joined =
-            LinkJoined { link: Hash::of(token), leg: LegId(0), device: Hash::of(b"phone"), via: LinkVia::Sms };
+        let joined = LinkJoined { link: Hash::of(token), leg: LegId(0), device: Hash::of(b"phone"), via: LinkVia::Sms };
         self.link("joined", token, joined)
     }
 
@@ -44,7 +43,14 @@ fn a_link_is_offered_until_a_device_takes_it_and_carries_words_then() {
     assert!(house.state().session.is_some(), "the conversation stays open for the link");
     let ttl = house.companion().deadline.unwrap().duration_since(house.now);
     assert_eq!(ttl, crate::limits::LINK_TTL_MAX, "whatever was asked for");
-    house.give(Input::Release { by: Owner::Bot("hotline-95188".to_owned()), expected_epoch: 1, queue: "q".to_owned(), priority: 0 }).unwrap();
+    house
+        .give(Input::Release {
+            by: Owner::Bot("hotline-95188".to_owned()),
+            expected_epoch: 1,
+            queue: "q".to_owned(),
+            priority: 0,
+        })
+        .unwrap();
     house.give(Input::Take { by: anna(), expected_epoch: 2 }).unwrap();
     assert_eq!(house.say(anna(), 3, "k1"), Err(Refused::NoLeg), "nobody reads it yet");
     house.join_link(LINK).unwrap();
