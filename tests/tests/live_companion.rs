@@ -1,14 +1,18 @@
 //! A caller's page for pictures while the call goes on: made, opened and tapped in a real browser beside a telephone call.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use ark_tests::{
-    kit::{Browser, Gateway, Page, Phone, SOON, conversation_id, request, tone_site},
+    kit::{Browser, Gateway, Page, Phone, SOON, TempDir, conversation_id, request, tone_site},
     need,
 };
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -116,8 +120,8 @@ fn a_caller_sends_pictures_from_a_phone_while_the_call_goes_on() {
     screenshot(&mut page, "companion-phone-dark.png");
 
     let token = std::fs::read_to_string(gateway.folder().join("data/ark.token")).expect("the gateway's token");
-    let mut desk = browser.open(&format!("http://{}/?token={}&lang=zh&theme=light#{id}", gateway.web, token.trim()));
-    desk.eval(&format!("location.href = '/?lang=zh&theme=light#{id}'; location.reload()"));
+    browser.open(&format!("http://{}/?token={}", gateway.web, token.trim()));
+    let mut desk = browser.open(&format!("http://{}/?lang=zh&theme=light#{id}", gateway.web));
     desk.wait_for("document.querySelectorAll('#timeline .picture img').length === 2", PATIENCE);
     desk.wait_for(
         "[...document.querySelectorAll('#timeline .picture img')].every((one) => one.complete && one.naturalWidth > 0)",
@@ -178,12 +182,13 @@ fn a_spoken_code_opens_the_page_with_the_callers_number() {
 
 #[test]
 fn what_the_page_tells_browsers_robots_and_strangers() {
-    let gateway = Gateway::start(&tone_site());
+    let mut gateway = Gateway::start(&tone_site());
     let (mut phone, id) = call(&gateway);
     let made = make_link(&gateway, &id, &[]);
     let path = format!("/u/{}", made["url"].as_str().and_then(|url| url.rsplit('/').next()).expect("a token"));
-    let get = |path: &str| request(gateway.web, "GET", path, None, None).expect("an answer");
-    let post = |path: &str, body: &Value| request(gateway.web, "POST", path, None, Some(body)).expect("an answer");
+    let web = gateway.web;
+    let get = |path: &str| request(web, "GET", path, None, None).expect("an answer");
+    let post = |path: &str, body: &Value| request(web, "POST", path, None, Some(body)).expect("an answer");
     // A link's preview looks at it, with and without what scripts would do.
     for look in [&path, &format!("{path}/state")] {
         let answer = get(look);
@@ -213,7 +218,100 @@ fn what_the_page_tells_browsers_robots_and_strangers() {
     let unsent = post(&format!("/u/l/{link}/files/aaaaaaaa1?offset=0&size=1"), &json!("x"));
     assert_eq!((unsent.status, &unsent.json()["error"]["code"]), (403, &json!("not_begun")));
     phone.hang_up();
-    gateway.wait_until_idle(SOON);
+    wait_for_records(&mut gateway, &id, "ark.call.ended.v1", 1);
     let late = gateway.ask("POST", &format!("/api/v1/calls/{id}/links"), Some(&json!({})));
     assert_eq!(late.status, 422, "{}", late.body);
+}
+
+/// One request with a cookie and bytes; the status, the head and the body.
+fn send(gateway: &Gateway, method: &str, path: &str, cookie: &str, body: &[u8]) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(gateway.web).expect("the gateway listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nCookie: {cookie}\r\nContent-Type: \
+         application/json\r\nContent-Length: {}\r\n\r\n",
+        gateway.web,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("the gateway reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the gateway answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head.to_owned(), body.to_owned())
+}
+
+/// An app's house: takes one push and gives its body.
+fn app() -> (SocketAddr, mpsc::Receiver<Value>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let at = listener.local_addr().expect("it has an address");
+    let (pushed, pushes) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let Ok((mut stream, _)) = listener.accept() else { return };
+        let (mut text, mut bytes) = (String::new(), [0; 4_096]);
+        while !text.ends_with('}') {
+            let count = stream.read(&mut bytes).unwrap_or(0);
+            if count == 0 {
+                return;
+            }
+            text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+        assert!(head.contains("webhook-signature: v1,"), "{head}");
+        let _ = pushed.send(serde_json::from_str(body).expect("JSON"));
+    });
+    (at, pushes)
+}
+
+#[test]
+fn a_plan_sends_a_link_to_an_app_and_goes_on_when_the_picture_comes() {
+    const PICTURE: &str =
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let folder = TempDir::new("companion");
+    let secret = folder.path().join("hook");
+    std::fs::write(&secret, "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("a temporary file");
+    let (app, pushes) = app();
+    let mut setup = tone_site();
+    let menu = setup.plan.find("[state.welcome]").expect("the plan's first state");
+    let next = setup.plan.find("[state.second]").expect("its second");
+    setup.plan.replace_range(
+        menu..next,
+        "[state.welcome]\ndo = \"link\"\nsend = [\"sms\", \"app\"]\nprompt = \"welcome\"\nnext = \"second\"\n\
+         on_timeout = \"to_agent\"\non_failed = \"to_agent\"\n\n",
+    );
+    let test = setup.plan.find("[[test]]").expect("the plan's test");
+    setup.plan.truncate(test);
+    setup.plan.push_str(
+        "[[test]]\nname = \"a picture is answered\"\nevents = [\"joined\", \"picture\"]\nexpect = [\"play:second\"]\n",
+    );
+    setup.more = format!(
+        "[companion]\napp_hook = {{ url = \"http://{app}/hook\", secrets = [{{ file = {secret:?} }}], allow_private = true }}\n"
+    );
+    let mut gateway = Gateway::start(&setup);
+    let mut phone = Phone::new("+8613800001212");
+    phone.call(gateway.sip, "95188");
+    let push = pushes.recv_timeout(PATIENCE).expect("the app is told");
+    assert_eq!(push["number"], "+8613800001212");
+    let url = push["url"].as_str().expect("an address");
+    let path = format!("/u/{}", url.rsplit('/').next().expect("a token"));
+    phone.wait_to_hear(440.0, SOON);
+
+    let (_, head, _) = send(&gateway, "GET", &path, "", b"");
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    let cookie = cookie.split(';').next().expect("its value");
+    let (status, _, body) = send(&gateway, "POST", &format!("{path}/join"), cookie, b"{}");
+    assert_eq!(status, 200, "{body}");
+    let link: Value = serde_json::from_str(&body).expect("JSON");
+    let link = link["link"].as_str().expect("a name");
+    let picture = base64::engine::general_purpose::STANDARD.decode(PICTURE).expect("Base64");
+    let place = format!("/u/l/{link}/files/aaaaaaaa1?offset=0&size={}&name=a.png", picture.len());
+    let (status, _, body) = send(&gateway, "POST", &place, cookie, &picture);
+    assert_eq!((status, body.contains("\"done\":true")), (200, true), "{body}");
+    phone.wait_to_hear(1_000.0, SOON);
+    let id = gateway.conversations().first().map(conversation_id).expect("the call");
+    let sent = wait_for_records(&mut gateway, &id, "ark.link.sent.v1", 2);
+    assert!(sent[0]["event"]["data"]["failed"].is_string(), "no short messages are set up: {}", sent[0]);
+    assert_eq!(sent[1]["event"]["data"]["via"], "app");
+    phone.wait_for_the_end(PATIENCE);
 }

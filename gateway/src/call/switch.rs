@@ -243,7 +243,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// Something about a link that a plan asked for.
     pub fn link_news(&mut self, now: Now, call: CallerId, request: u64, news: ark_dialplans::LinkNews) {
-        self.with(now, call, |_, call| call.heard.push_back(ark_dialplans::Heard::Link { id: request, news }));
+        self.with(now, call, |_, call| call.heard.push_back(Heard::Link { id: request, news }));
         self.settle(now);
     }
 

@@ -298,6 +298,21 @@ impl Companion {
         Ok(minted)
     }
 
+    /// Waits until the log has a caller.
+    async fn await_call(&self, conversation: ConversationId) -> Result<(), LinkError> {
+        let until = Instant::now() + LOG_WAIT;
+        loop {
+            match self.state(conversation).await {
+                Ok(state) if caller(&state).is_some() => return Ok(()),
+                Ok(_) | Err(LinkError::NoConversation(_)) if Instant::now() < until => {
+                    tokio::time::sleep(LOG_LOOK).await;
+                }
+                Ok(_) => return Err(LinkError::Refused("no call is up in this conversation".to_owned())),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Sends a link by the first of these ways that can be.
     ///
     /// # Errors
@@ -306,12 +321,12 @@ impl Companion {
         &self,
         conversation: ConversationId,
         minted: &mut Minted,
-        ways: impl IntoIterator<Item = LinkVia>,
+        ways: &[LinkVia],
     ) -> Result<(), LinkError> {
         let state = self.state(conversation).await?;
         let number = caller(&state).map(|leg| number_of(leg).to_owned()).unwrap_or_default();
         for via in ways {
-            self.send(conversation, minted, via, &number).await;
+            self.send(conversation, minted, *via, &number).await;
             if minted.sent.last().is_some_and(|sent| sent.failed.is_none()) {
                 return Ok(());
             }

@@ -30,16 +30,19 @@ pub async fn run(mut queue: mpsc::Receiver<LinkRequest>, switch: SwitchHandle, c
 
 async fn serve(switch: &SwitchHandle, companion: &Companion, request: &LinkRequest) -> Result<(), LinkError> {
     let mut watch = companion.watch(request.conversation).await?;
+    // A call's events go to the log by a road that no call waits for: the plan may be first.
+    companion.await_call(request.conversation).await?;
     let by = format!("bot:{}", request.plan);
     let mut minted = companion.mint(request.conversation, &by, &[]).await?;
     companion.watched(&mut watch, minted.link);
-    let ways = request.ways.iter().map(|way| match way {
+    let way = |way: &LinkWay| match way {
         LinkWay::App => LinkVia::App,
         LinkWay::Sms => LinkVia::Sms,
         LinkWay::Code => LinkVia::Code,
-    });
-    companion.send_first(request.conversation, &mut minted, ways).await?;
-    let tell = async |news| switch.link_news(request.call, request.request, news).await;
+    };
+    let ways: Vec<LinkVia> = request.ways.iter().map(way).collect();
+    companion.send_first(request.conversation, &mut minted, &ways).await?;
+    let tell = |news| switch.link_news(request.call, request.request, news);
     tell(minted.code.map_or(LinkNews::Sent, LinkNews::Code)).await;
     let until = Instant::now() + request.timeout + GRACE;
     while let Some(seen) = watch.next(until.saturating_duration_since(Instant::now())).await {

@@ -408,6 +408,40 @@ async fn a_plan_sees_who_joins_and_what_comes() {
     assert_eq!(watch.next(Duration::ZERO).await, None);
 }
 
+/// A mini-program opens the link and knows who its user is: the call's conversation is theirs. The caller's number did nothing for it.
+#[tokio::test]
+async fn a_channel_that_knows_who_opened_a_link_says_whose_the_call_is() {
+    use ark_conversation::event::Identity;
+    use ark_conversation::{Assurance, IdentityKey, KeyKind};
+    let house = House::with_a_call().await;
+    let (token, _) = house.mint().await;
+    let person = async || house.store.summary(&MAIN, house.call).await.unwrap().unwrap().person;
+    let identify = async |id: &str, assurance, token: &str| {
+        let keys = vec![IdentityKey::new(KeyKind::WeChatUnionid, "u1")];
+        let thread = "o6_x".to_owned();
+        let identity = Identity { thread, keys, assurance, link_token: Some(Content::new(token)) };
+        let source = source::thread(&MAIN, "wechat-mp", "shop", "o6_x");
+        let event = CloudEvent::new(id, source, house.companion.now(), identity);
+        let begin = house.conversations.ingest().new_conversation(house.companion.now());
+        let new = NewInbound { tenant: MAIN, at: house.companion.now(), event, begin, join: Join::Begin };
+        house.conversations.ingest().take(new).await.unwrap().conversation
+    };
+    let drained = async || {
+        until("the inbox is empty", || async { house.store.backlog().await.unwrap().inbox == 0 }).await;
+    };
+    identify("i1", Assurance::Asserted, &token).await;
+    drained().await;
+    assert_eq!(person().await, None, "what is only asserted links nothing");
+    identify("i2", Assurance::ChannelVerified, "no such token").await;
+    drained().await;
+    assert_eq!(person().await, None);
+    let chat = identify("i3", Assurance::ChannelVerified, &token).await;
+    until("the call is theirs", || async { person().await.is_some() }).await;
+    let chat = house.store.summary(&MAIN, chat).await.unwrap().unwrap();
+    assert_eq!(person().await, chat.person);
+    assert!(!serde_json::to_string(&house.log().await).unwrap().contains(&token));
+}
+
 /// How long five megabytes take from their last byte to the log. Printed, not asserted: this build is not optimised.
 #[tokio::test]
 async fn five_megabytes_are_in_the_log_soon_after_their_last_byte() {

@@ -50,7 +50,7 @@ pub struct AppHook {
     pub allow_private: bool,
 }
 
-/// `[sms]`: short messages out, for companion links. Left out: none are sent.
+/// `[sms]`: short messages out, for companion links. One of `http` and `smpp` says how. Left out: none are sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sms {
@@ -68,6 +68,9 @@ pub struct Sms {
     /// By a provider's HTTP interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<SmsHttp>,
+    /// By SMPP 3.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smpp: Option<SmsSmpp>,
 }
 
 fn country() -> String {
@@ -128,4 +131,35 @@ fn json() -> String {
 
 fn http_timeout() -> Span {
     Span::from_secs(10)
+}
+
+/// `[sms.smpp]`: a message centre by SMPP 3.4.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmsSmpp {
+    /// Host and port: `"smsc.example:2775"`.
+    pub address: String,
+    /// Encrypt, and check the certificate against the public authorities.
+    #[serde(default)]
+    pub tls: bool,
+    /// Who we are there.
+    pub system_id: String,
+    /// At most 8 bytes: `{ file = "..." }` or `{ env = "..." }`.
+    pub password: Secret,
+    /// The `system_type`, when the centre asks for one.
+    #[serde(default)]
+    pub system_type: String,
+    /// The sender that is shown: a number or a name.
+    #[serde(default)]
+    pub from: String,
+    /// Messages under way without an answer.
+    #[serde(default = "window")]
+    pub window: usize,
+    /// How long an answer may take.
+    #[serde(default = "http_timeout")]
+    pub timeout: Span,
+}
+
+const fn window() -> usize {
+    10
 }

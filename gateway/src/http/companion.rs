@@ -168,7 +168,7 @@ fn own_page(web: &Web, headers: &HeaderMap) -> Result<(), LinkError> {
 }
 
 #[derive(Serialize)]
-struct State_ {
+struct Shown {
     link: String,
     yours: bool,
     until: String,
@@ -185,9 +185,9 @@ struct Word {
     text: String,
 }
 
-fn shown(look: Look) -> Json<State_> {
+fn shown(look: Look) -> Json<Shown> {
     let words = look.words.into_iter().map(|(seq, text)| Word { seq, text });
-    Json(State_ {
+    Json(Shown {
         // Its name is told to the device that has it.
         link: if look.yours { look.link.to_string() } else { String::new() },
         yours: look.yours,
@@ -205,7 +205,7 @@ async fn state(
     Path(token): Path<String>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
-) -> Result<Json<State_>, Refusal> {
+) -> Result<Json<Shown>, Refusal> {
     let from = address(&web, peer, &headers);
     Ok(shown(service(&web)?.look(&token, device(&headers), from).await?))
 }
@@ -215,7 +215,7 @@ async fn link_state(
     Path(link): Path<String>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
-) -> Result<Json<State_>, Refusal> {
+) -> Result<Json<Shown>, Refusal> {
     let from = address(&web, peer, &headers);
     let look = service(&web)?.look_at(parse(&link)?, device(&headers), from).await?;
     // By its name alone a link is nobody's: who knows it and has not taken it learns nothing.

@@ -1,10 +1,11 @@
-//! Short messages out, by a provider's HTTP interface.
+//! Short messages out: a provider's HTTP interface ([`http`]), or SMPP ([`smpp`]).
 //!
 //! Whoever can make a gateway write to numbers of their choice earns by it (SMS pumping): so only numbers that begin as the site
 //! says are written to, each a few times an hour, and all together so many.
 
 mod http;
 pub mod limits;
+pub mod smpp;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -44,6 +45,7 @@ pub struct Sms {
 
 enum How {
     Http(Box<http::Form>),
+    Smpp(smpp::Client),
 }
 
 struct Counts {
@@ -58,9 +60,10 @@ impl Sms {
     /// # Errors
     /// A sentence about what is wrong with it, without any secret.
     pub fn new(config: &config::Sms) -> Result<Self, String> {
-        let how = match &config.http {
-            Some(form) => How::Http(Box::new(http::Form::new(form)?)),
-            None => return Err("[sms.http] says how messages are sent".to_owned()),
+        let how = match (&config.http, &config.smpp) {
+            (Some(form), None) => How::Http(Box::new(http::Form::new(form)?)),
+            (None, Some(centre)) => How::Smpp(smpp::Client::new(centre)?),
+            _ => return Err("one of [sms.http] and [sms.smpp] says how messages are sent".to_owned()),
         };
         Ok(Self {
             allow: config.allow.clone(),
@@ -83,6 +86,7 @@ impl Sms {
         }
         match &self.how {
             How::Http(form) => form.send(&to, text).await,
+            How::Smpp(client) => client.send(&to, text).await,
         }
     }
 

@@ -49,8 +49,14 @@ impl Checker<'_> {
                 self.error(&path, format!("`{prefix}` begins no number"), "write `+` and digits: \"+861\"");
             }
         }
+        if sms.http.is_some() == sms.smpp.is_some() {
+            let help = "add one of [sms.http] and [sms.smpp]";
+            self.error(&[Key("sms")], "[sms] does not say how messages are sent", help);
+            return;
+        }
         if let Err(error) = crate::sms::Sms::new(sms) {
-            self.error(&[Key("sms"), Key("http")], error, "docs/companion.md has an example");
+            let key = if sms.http.is_some() { "http" } else { "smpp" };
+            self.error(&[Key("sms"), Key(key)], error, "docs/companion.md has an example of each");
         }
     }
 }

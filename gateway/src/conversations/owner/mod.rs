@@ -19,6 +19,7 @@ mod elsewhere;
 mod hear;
 mod ingest;
 pub mod limits;
+mod linked;
 mod machines;
 mod run;
 

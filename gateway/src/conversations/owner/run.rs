@@ -485,7 +485,10 @@ impl Owner {
 
     /// Finds whose keys these are. Asked again after a crash, the answer is the same.
     async fn identify(&mut self, key: &Key, effect: &Effect) -> Result<Option<PersonLinked>, Trouble> {
-        let Effect::Identify { keys, assurance, .. } = effect else { return Ok(None) };
+        let Effect::Identify { keys, assurance, link_token } = effect else { return Ok(None) };
+        if let Some(token) = link_token {
+            self.pass_on_keys(key, (keys, *assurance), token).await.map_err(Trouble::Store)?;
+        }
         let previous = self.person_of(key);
         let mut person = previous.unwrap_or_else(|| PersonId::from_bytes(key.1.to_bytes()));
         for one in keys {
