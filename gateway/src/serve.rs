@@ -135,9 +135,8 @@ pub struct Gateway {
     site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
-    channel_tasks: channel_host::Tasks,
-    /// Settles what the house writes to callers' pages.
-    companion_tasks: (tokio::task::JoinHandle<()>, watch::Sender<bool>),
+    /// The channels', and what settles what the house writes to callers' pages.
+    channel_tasks: (channel_host::Tasks, LiveTask),
     /// Says to the other gateways what is so here.
     live_task: LiveTask,
 }
@@ -174,8 +173,7 @@ impl Gateway {
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
         let (plans, refused) = load_plans(&config, plans).await?;
         let (token, webrtc) = open_webrtc(&config)?;
-        let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
-        let (link_sender, link_queue) = mpsc::channel(companion::limits::WATCHES_MAX);
+        let ((http, http_queue), (links, link_queue)) = plan_queues();
         let parts = Parts {
             listen: config.sip.listen.clone(),
             config: switch_config(&config, &tenant, (&process, site.as_ref()), folders.recordings, log_calls),
@@ -186,8 +184,8 @@ impl Gateway {
             media: engine.handle(),
             media_events,
             log: log.clone(),
-            http: http_sender,
-            links: link_sender,
+            http,
+            links,
             web: Some(Arc::clone(&webrtc) as Arc<dyn driver::TellWeb>),
             seed: rand::random(),
         };
@@ -195,14 +193,11 @@ impl Gateway {
         attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
-        let (channels, channel_tasks) = start_channels(&config, &tenant, (&store, &bus), &conversations)?;
-        let (companion, companion_tasks) =
-            companion_of(&config, &tenant, (&store, &bus), &conversations, channels.files())?;
-        tokio::spawn(companion::plans::run(link_queue, switch.clone(), Arc::clone(&companion)));
+        let channels = start_channels(&config, (&store, &bus), &conversations, (&switch, link_queue))?;
         let control: Arc<dyn Control> = Arc::new(Running {
-            companion: Arc::clone(&companion),
+            companion: channels.companion,
             webhooks,
-            channels,
+            channels: channels.host,
             webrtc: Arc::clone(&webrtc),
             config: Arc::clone(&config),
             switch: switch.clone(),
@@ -216,7 +211,6 @@ impl Gateway {
             conversations,
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch, (token, webrtc)).await?;
-        companion.served_at(&format!("http{}://{web}", if config.web.tls.is_some() { "s" } else { "" }));
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
         Ok(Self {
             config,
@@ -237,8 +231,7 @@ impl Gateway {
             site,
             watcher,
             webhook_tasks,
-            channel_tasks,
-            companion_tasks,
+            channel_tasks: channels.tasks,
             live_task,
         })
     }
@@ -289,8 +282,8 @@ impl Gateway {
         let _ = self.web_stop.send(true);
         // Streams are cut; whoever still reads an answer has this long.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.web_task).await;
-        self.channel_tasks.stop().await;
-        let (carrying, carry_stop) = self.companion_tasks;
+        let (channel_tasks, (carrying, carry_stop)) = self.channel_tasks;
+        channel_tasks.stop().await;
         carry_stop.send_replace(true);
         let _ = tokio::time::timeout(LIVE_END_MAX, carrying).await;
         drop(self.engine);
@@ -376,13 +369,28 @@ fn attach(
     tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(config)));
 }
 
-/// Every `[[channel]]`.
+/// What plans ask for beside the call, with its bound: HTTP actions, and links.
+type PlanQueue<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+fn plan_queues() -> (PlanQueue<call::HttpRequest>, PlanQueue<call::LinkRequest>) {
+    (mpsc::channel(actions::QUEUE), mpsc::channel(companion::limits::WATCHES_MAX))
+}
+
+/// Where customers write.
+struct Channels {
+    host: Arc<ChannelHost>,
+    companion: Arc<Companion>,
+    tasks: (channel_host::Tasks, LiveTask),
+}
+
+/// Every `[[channel]]`, and callers' pages.
 fn start_channels(
     config: &Config,
-    tenant: &Tenant,
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     conversations: &Conversations,
-) -> Result<(Arc<ChannelHost>, channel_host::Tasks), StartError> {
+    (switch, links): (&SwitchHandle, mpsc::Receiver<call::LinkRequest>),
+) -> Result<Channels, StartError> {
+    let tenant = &Tenant::default();
     let accounts = channel_host::accounts(config, tenant).map_err(StartError::Channel)?;
     let (ingest, gateway) = (conversations.ingest(), config.gateway.id.clone());
     let typists = channel_host::Typists::start(ingest.clone(), Arc::clone(bus), tenant.clone(), gateway);
@@ -396,7 +404,10 @@ fn start_channels(
         files: channel_host::Files::new(config.files.attachments()),
         saved: config.gateway.data.join("channels"),
     };
-    Ok(ChannelHost::start(host, accounts))
+    let (host, tasks) = ChannelHost::start(host, accounts);
+    let (companion, carrying) = companion_of(config, tenant, (store, bus), conversations, host.files())?;
+    tokio::spawn(companion::plans::run(links, switch.clone(), Arc::clone(&companion)));
+    Ok(Channels { host, companion, tasks: (tasks, carrying) })
 }
 
 /// Callers' pages, with the short messages that carry their links.
@@ -406,7 +417,7 @@ fn companion_of(
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     conversations: &Conversations,
     files: &channel_host::Files,
-) -> Result<(Arc<Companion>, (tokio::task::JoinHandle<()>, watch::Sender<bool>)), StartError> {
+) -> Result<(Arc<Companion>, LiveTask), StartError> {
     let own = &config.companion;
     let sms = config.sms.as_ref().map(Sms::new).transpose().map_err(StartError::Channel)?;
     let hook = own.app_hook.as_ref().map(companion::AppHook::build).transpose().map_err(StartError::Channel)?;
@@ -679,6 +690,9 @@ async fn start_web(
     let listener = bind_web(listen).await?;
     let address = listener.local_addr().unwrap_or(listen);
     let tls = config.web.tls.as_ref().map(http::tls::server).transpose().map_err(StartError::Web)?;
+    if let Some(companion) = control.companion() {
+        companion.served_at(&format!("http{}://{address}", if tls.is_some() { "s" } else { "" }));
+    }
     let about = http::About {
         gateway: config.gateway.id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -554,9 +554,8 @@ expect = ["link", "not-sent", "queue:general"]
 #[test]
 fn a_link_is_sent_said_again_and_waited_for() {
     let plan = link_plan("[\"sms\", \"code\"]");
-    let start = Instant::now();
-    let now = |seconds: u64| Now { mono: start + Duration::from_secs(seconds), wall: Timestamp::UNIX_EPOCH };
-    let (mut run, out) = Run::start(Arc::clone(&plan), &Caller::default(), now(0));
+    let now = |seconds: u64| Tick { at: Duration::from_secs(seconds), wall: Timestamp::UNIX_EPOCH };
+    let (mut run, out) = Core::start(Arc::clone(&plan), &Caller::default(), now(0));
     let Some(Do::Link { id, ways, .. }) = out.last() else { panic!("{out:?}") };
     assert_eq!(ways, &[crate::event::LinkWay::Sms, crate::event::LinkWay::Code]);
     let heard = |news| Heard::Link { id: *id, news };
@@ -567,17 +566,17 @@ fn a_link_is_sent_said_again_and_waited_for() {
     let again = run.step(now(22), &Heard::Clock);
     assert!(matches!(again.last(), Some(Do::Play { .. })), "it is said again: {again:?}");
     run.step(now(23), &heard(LinkNews::Joined));
-    assert_eq!(run.state(), "photo", "it waits for a picture");
+    assert_eq!(&*run.state, "photo", "it waits for a picture");
     run.step(now(40), &heard(LinkNews::Picture));
-    assert_eq!(run.state(), "thanks");
+    assert_eq!(&*run.state, "thanks");
     assert!(run.step(now(41), &heard(LinkNews::Picture)).is_empty(), "the next one is for whoever comes after");
 
-    let (mut run, _) = Run::start(Arc::clone(&plan), &Caller::default(), now(0));
+    let (mut run, _) = Core::start(Arc::clone(&plan), &Caller::default(), now(0));
     run.step(now(21), &Heard::Clock);
-    assert_eq!(run.state(), "agent", "a link that never goes out is no dead end");
-    let (mut run, _) = Run::start(plan, &Caller::default(), now(0));
+    assert_eq!(&*run.state, "agent", "a link that never goes out is no dead end");
+    let (mut run, _) = Core::start(plan, &Caller::default(), now(0));
     run.step(now(1), &Heard::Key('0'));
-    assert_eq!(run.state(), "agent", "a person at any time");
+    assert_eq!(&*run.state, "agent", "a person at any time");
 }
 
 #[test]

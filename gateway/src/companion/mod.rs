@@ -360,10 +360,14 @@ impl Companion {
         let to = (via == LinkVia::Sms).then(|| Pii::new(number));
         let event = LinkSent { link: minted.link, via, to, failed: failed.clone() };
         let source = source::link(&self.tenant, minted.link);
-        // That it went out is no less true when the log does not take it now.
-        if via != LinkVia::Shown
-            && let Err(error) = self.keep(conversation, source, &format!("sent:{via}"), event).await
-        {
+        // What the site has not set up was not tried. That it went out is no less true when the log does not take it now.
+        let set_up = match via {
+            LinkVia::Shown => false,
+            LinkVia::App => self.hook.is_some(),
+            LinkVia::Sms => self.sms.is_some(),
+            LinkVia::Code => true,
+        };
+        if set_up && let Err(error) = self.keep(conversation, source, &format!("sent:{via}"), event).await {
             tracing::warn!(%error, "that a link went out could not be written to the log");
         }
         minted.sent.push(Sent { via, failed });

@@ -107,11 +107,11 @@ impl Form {
         let Some((pointer, expected)) = &self.answer else { return Ok(()) };
         let body: Value = serde_json::from_slice(&reply.body)
             .map_err(|_| SmsError::Unknown("the provider's answer is no JSON".to_owned()))?;
-        match body.pointer(pointer) {
-            Some(Value::String(text)) if text == expected => Ok(()),
-            Some(other) if other.to_string() == *expected => Ok(()),
+        let found = body.pointer(pointer).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        match found {
+            Some(found) if found == *expected => Ok(()),
             Some(other) => {
-                let said: String = other.to_string().chars().take(80).collect();
+                let said: String = other.chars().take(80).collect();
                 Err(SmsError::Failed(format!("the provider said {said} at {pointer}")))
             }
             None => Err(SmsError::Unknown(format!("the provider's answer has nothing at {pointer}"))),

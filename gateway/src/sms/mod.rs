@@ -45,7 +45,7 @@ pub struct Sms {
 
 enum How {
     Http(Box<http::Form>),
-    Smpp(smpp::Client),
+    Smpp(Box<smpp::Client>),
 }
 
 struct Counts {
@@ -62,7 +62,7 @@ impl Sms {
     pub fn new(config: &config::Sms) -> Result<Self, String> {
         let how = match (&config.http, &config.smpp) {
             (Some(form), None) => How::Http(Box::new(http::Form::new(form)?)),
-            (None, Some(centre)) => How::Smpp(smpp::Client::new(centre)?),
+            (None, Some(centre)) => How::Smpp(Box::new(smpp::Client::new(centre)?)),
             _ => return Err("one of [sms.http] and [sms.smpp] says how messages are sent".to_owned()),
         };
         Ok(Self {

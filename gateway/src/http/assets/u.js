@@ -66,7 +66,7 @@ function add(files) {
     const [image, name, note, bar] = ["img", "b", "small", "progress"].map((tag) => document.createElement(tag));
     image.alt = "";
     image.src = URL.createObjectURL(file);
-    image.onerror = () => image.removeAttribute("src");
+    image.onerror = () => { image.style.visibility = "hidden"; };
     name.textContent = file.name;
     const why = file.size > look.bytes_max ? "too_large" : !file.size || (file.type && !file.type.startsWith("image/")) ? "no_picture" : "";
     items.push({ id: newId(), file, note, bar, why, sent: 0, state: why ? "bad" : "queued", node: row("up", image, name, note, bar) });
