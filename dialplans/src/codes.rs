@@ -69,6 +69,7 @@ pub static TABLE: &[Code] = &[
     code("E019", "A recording is there and cannot be played.", "录音文件存在但无法播放。"),
     code("E020", "A test of the plan failed.", "方案的测试未通过。"),
     code("E021", "A random caller got stuck, went round, or met a fault.", "随机来电者卡住、循环或遇到故障。"),
+    code("E022", "A link's code is sent and never said.", "有口述验证码，但没有读出来。"),
     code("N001", "How long a caller waits for the first offer of a person.", "来电者多久得知如何转人工。"),
     code("W001", "A state can never be reached.", "状态永远到达不了。"),
     code("W002", "A prompt lacks one of the plan's languages.", "提示语缺少方案的某种语言。"),
@@ -85,6 +86,7 @@ pub static TABLE: &[Code] = &[
     code("W009", "The caller may hear nothing while an action works.", "动作执行时来电者可能听不到声音。"),
     code("W010", "A calendar's holidays run out soon.", "日历登记的假日即将用完。"),
     code("W011", "A recording is not there; its text is synthesised.", "录音文件不存在，将改用语音合成。"),
+    code("W012", "The caller is not told that a link was sent.", "没有告诉来电者链接已发出。"),
 ];
 
 /// The table as Markdown.

@@ -61,8 +61,59 @@ pub enum Heard {
         /// Values by name; `Err` holds the reason for the log.
         result: Result<BTreeMap<String, String>, String>,
     },
+    /// Something about a link for pictures.
+    Link {
+        /// The id of [`Do::Link`].
+        id: u64,
+        /// What.
+        news: LinkNews,
+    },
     /// The caller hung up, or the call was lost.
     Hangup,
+}
+
+/// How a link reaches the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkWay {
+    /// The house's app.
+    App,
+    /// A short message to the caller's number.
+    Sms,
+    /// A code that is spoken.
+    Code,
+}
+
+impl LinkWay {
+    /// The way of that name in a plan.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::App, Self::Sms, Self::Code].into_iter().find(|way| way.as_str() == name)
+    }
+
+    /// Its name in a plan.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Sms => "sms",
+            Self::Code => "code",
+        }
+    }
+}
+
+/// What happened to a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkNews {
+    /// It is out, by app or short message.
+    Sent,
+    /// It can be opened by this code of six digits.
+    Code(String),
+    /// It could not be made, or went out no way.
+    Failed,
+    /// A device opened it.
+    Joined,
+    /// A picture came.
+    Picture,
 }
 
 /// Why nobody answered.
@@ -278,6 +329,15 @@ pub enum Do {
         /// The values that the action may see.
         vars: BTreeMap<String, String>,
         /// After this the plan goes on without it.
+        timeout: Duration,
+    },
+    /// Make a link for pictures, send it by the first way that can be, and report [`Heard::Link`] for as long as the state lasts.
+    Link {
+        /// Counts up within the call.
+        id: u64,
+        /// The ways, the preferred first.
+        ways: Vec<LinkWay>,
+        /// How long the plan waits for a picture.
         timeout: Duration,
     },
     /// A variable changed; for the log. `lang` among them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::check::{EstimateOnly, Site, check_source};
-use crate::event::{Do, EndReason, Failure, Heard};
+use crate::event::{Do, EndReason, Failure, Heard, LinkNews};
 use crate::lang::Lang;
 use crate::plan::Plan;
 use crate::run::{Caller, Job};
@@ -284,6 +284,7 @@ impl<'m> OneCaller<'m> {
             (_, Some(Job::Queue(id) | Job::Transfer(id))) => self.about_a_person(id),
             (_, Some(Job::Record(id))) => Heard::Recorded { id, seconds: u32::try_from(choice % 3).unwrap_or(0) },
             (_, Some(Job::Http(id))) => self.http(id),
+            (_, Some(Job::Link(id))) => self.link(id),
             _ if role == Role::Asking && choice < 80 => Heard::Key(self.random.pick(&KEYS).unwrap_or('1')),
             _ => {
                 if let Some(at) = self.world.core.deadline() {
@@ -323,6 +324,23 @@ impl<'m> OneCaller<'m> {
         Heard::HttpResult { id, result: Ok(values) }
     }
 
+    fn link(&mut self, id: u64) -> Heard {
+        let news = match self.random.below(6) {
+            0 => LinkNews::Failed,
+            1 => LinkNews::Sent,
+            2 => LinkNews::Code("048213".to_owned()),
+            3 => LinkNews::Joined,
+            4 => LinkNews::Picture,
+            _ => {
+                if let Some(at) = self.world.core.deadline() {
+                    self.world.advance_to(at);
+                }
+                return Heard::Clock;
+            }
+        };
+        Heard::Link { id, news }
+    }
+
     /// Something about a job that is over or never was.
     fn stale(&mut self) -> Heard {
         let id = 1_000_000;
@@ -347,6 +365,7 @@ fn shown(heard: &Heard) -> String {
         Heard::Failed { .. } => "failed".to_owned(),
         Heard::Recorded { seconds, .. } => format!("recorded:{seconds}"),
         Heard::HttpResult { result, .. } => if result.is_ok() { "http:ok" } else { "http:failed" }.to_owned(),
+        Heard::Link { news, .. } => format!("link:{news:?}"),
         Heard::Hangup => "hangup".to_owned(),
     }
 }

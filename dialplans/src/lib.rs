@@ -38,7 +38,7 @@ mod world;
 pub use calendar::{Calendar, Opening};
 pub use check::{EstimateOnly, PromptSeconds, RecordingTrouble, Site, check, check_source};
 pub use diagnostic::{Both, Diagnostic, Severity, render_human, render_json};
-pub use event::{Do, EndReason, Failure, Heard, Piece, RecordingAct, Sought, StrikeCause};
+pub use event::{Do, EndReason, Failure, Heard, LinkNews, LinkWay, Piece, RecordingAct, Sought, StrikeCause};
 pub use lang::Lang;
 pub use plan::{Action, NumberList, Plan, Rules, State, Target, TestCase, TestEvent, Utterance, normalise_number};
 pub use prompt::{Part, Prompt, Spoken};

@@ -29,4 +29,7 @@ pub const PLAY_GRACE: Duration = Duration::from_secs(15);
 /// How long the far side (queue, transfer, HTTP, recording) may be late before its named way is taken.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
+/// How long a link may take to be made and sent before the plan goes on without it.
+pub const LINK_GRACE: Duration = Duration::from_secs(20);
+
 const _: () = assert!(TRANSITIONS_PER_STEP < STATES_PER_CALL);

@@ -106,7 +106,7 @@ fn prompt() -> Value {
 fn test() -> Value {
     let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
     let event = json!({ "anyOf": [
-        { "type": "string", "pattern": "^([0-9]+|star|hash|silence|answered|no-answer|recorded|hangup)$" },
+        { "type": "string", "pattern": "^([0-9]+|star|hash|silence|answered|no-answer|recorded|joined|picture|not-sent|hangup)$" },
         { "type": "object", "properties": { "http": { "anyOf": [texts, { "const": "failed" }] } }, "required": ["http"], "additionalProperties": false },
         { "type": "object", "properties": { "place": { "type": "object", "properties": {
             "position": { "type": "integer", "minimum": 1 },

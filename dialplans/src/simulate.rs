@@ -14,7 +14,7 @@ use crate::world::{Impossible, World};
 
 /// What can be typed.
 pub const HELP: &str = "type keys (0-9, star or *, hash or #, several digits at once), or: wait (let the prompt end, then \
-silence), wait 10s, answered, no-answer, recorded, place 3 2m, http key=value ..., http failed, hangup, help";
+silence), wait 10s, answered, no-answer, recorded, joined, picture, not-sent, place 3 2m, http key=value ..., http failed, hangup, help";
 
 /// A call in the terminal.
 pub struct Simulator {
@@ -63,6 +63,9 @@ impl Simulator {
             ("answered", []) => self.happen(&TestEvent::Answered),
             ("no-answer", []) => self.happen(&TestEvent::NoAnswer),
             ("recorded", []) => self.happen(&TestEvent::Recorded),
+            ("joined", []) => self.happen(&TestEvent::Joined),
+            ("picture", []) => self.happen(&TestEvent::Picture),
+            ("not-sent", []) => self.happen(&TestEvent::NotSent),
             ("hangup", []) => self.happen(&TestEvent::Hangup),
             _ => self.keys(input.trim()),
         };
@@ -185,6 +188,10 @@ fn shown(one: &Do) -> Option<String> {
         Do::Http { action, vars, .. } => {
             let vars: Vec<String> = vars.iter().map(|(k, v)| format!("{k}={v}")).collect();
             format!("   (asking {action}: {})", vars.join(" "))
+        }
+        Do::Link { ways, .. } => {
+            let ways: Vec<&str> = ways.iter().map(|way| way.as_str()).collect();
+            format!("   (sending a link: {})", ways.join(", "))
         }
         Do::Set { name, value } => format!("   ({name} = {value})"),
         Do::Gathered { name, value } => format!("   ({name} = {value})"),

@@ -23,6 +23,9 @@ pub(crate) const HEADS: &[&str] = &[
     "answered",
     "no-answer",
     "recorded",
+    "joined",
+    "picture",
+    "not-sent",
     "caller-hangup",
     "fault",
 ];

@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::{Timestamp, ToSpan};
 
 use crate::calendar::Opening;
-use crate::event::{Do, EndReason, Failure, Heard, Piece};
+use crate::event::{Do, EndReason, Failure, Heard, LinkNews, LinkWay, Piece};
 use crate::plan::{Plan, TestEvent};
 use crate::run::{Caller, Core, Job, Phase, Tick, Timer};
 use crate::verb::Role;
@@ -23,6 +23,8 @@ pub(crate) struct World {
     /// Everything that was asked for since the last [`World::take`].
     recent: Vec<Do>,
     strikes_heard: u32,
+    /// Whether the last link's first way is a spoken code.
+    link_spoken: bool,
 }
 
 /// Why an event could not happen.
@@ -38,7 +40,7 @@ impl World {
     pub(crate) fn call(plan: &Arc<Plan>, caller: &Caller, wall: Timestamp) -> Self {
         let now = Tick { at: Duration::ZERO, wall };
         let (core, out) = Core::start(Arc::clone(plan), caller, now);
-        let mut world = Self { core, now, trace: Vec::new(), recent: Vec::new(), strikes_heard: 0 };
+        let mut world = Self { core, now, trace: Vec::new(), recent: Vec::new(), strikes_heard: 0, link_spoken: false };
         world.note(out);
         world
     }
@@ -110,6 +112,7 @@ impl World {
                     }
                 }
             }
+            Do::Link { ways, .. } => self.link_spoken = ways.first() == Some(&LinkWay::Code),
             Do::Set { name, value } if &**name == "lang" => self.trace.push(format!("lang:{value}")),
             Do::Set { name, value } => self.trace.push(format!("set:{name}={value}")),
             Do::Gathered { name, value } => self.trace.push(format!("gathered:{name}={value}")),
@@ -172,6 +175,21 @@ impl World {
                 let result = values.clone().ok_or_else(|| "failed".to_owned());
                 self.hear(&Heard::HttpResult { id, result });
             }
+            TestEvent::Joined => {
+                let id = self.link_is_out()?;
+                self.trace.push("joined".to_owned());
+                self.hear(&Heard::Link { id, news: LinkNews::Joined });
+            }
+            TestEvent::Picture => {
+                let id = self.link_is_out()?;
+                self.trace.push("picture".to_owned());
+                self.hear(&Heard::Link { id, news: LinkNews::Picture });
+            }
+            TestEvent::NotSent => {
+                let id = self.until_link()?;
+                self.trace.push("not-sent".to_owned());
+                self.hear(&Heard::Link { id, news: LinkNews::Failed });
+            }
             TestEvent::Place { position, wait } => {
                 let id = self.until_job("queue", |job| match job {
                     Job::Queue(id) => Some(id),
@@ -181,6 +199,29 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn until_link(&mut self) -> Result<u64, Impossible> {
+        self.until_job("link", |job| match job {
+            Job::Link(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// The link of the state, once it went out by its first way.
+    fn link_is_out(&mut self) -> Result<u64, Impossible> {
+        let id = self.until_link()?;
+        self.send_link();
+        Ok(id)
+    }
+
+    /// Lets a link that waits for it go out. Whether there was one.
+    fn send_link(&mut self) -> bool {
+        let (Some(Job::Link(id)), Phase::Working) = (self.core.job, self.core.phase()) else { return false };
+        let spoken = self.link_spoken;
+        let news = if spoken { LinkNews::Code("482913".to_owned()) } else { LinkNews::Sent };
+        self.hear(&Heard::Link { id, news });
+        true
     }
 
     /// The place changes, and the next announcement comes: what is being said ends first, then its time passes.
@@ -237,6 +278,9 @@ impl World {
             if let Some(Job::Record(id)) = self.core.job {
                 self.hear(&Heard::Recorded { id, seconds: 0 });
                 return;
+            }
+            if self.send_link() {
+                continue;
             }
             if !self.next_deadline() {
                 return;

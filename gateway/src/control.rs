@@ -13,8 +13,10 @@ use utoipa::ToSchema;
 
 use crate::call::TalkAction;
 use crate::channel_host::ChannelHost;
+use crate::companion::Companion;
 use crate::conversations::owner::Conversations;
 use crate::live::LiveBoard;
+use crate::sms::Sms;
 use crate::telemetry::Sample;
 use crate::webhooks::Webhooks;
 
@@ -271,6 +273,14 @@ pub trait Control: Send + Sync + 'static {
     }
     /// Chat in web pages; none when there is none.
     fn webchat(&self) -> Option<Arc<crate::webchat::Hub>> {
+        None
+    }
+    /// Companion links; none when there are none.
+    fn companion(&self) -> Option<Arc<Companion>> {
+        None
+    }
+    /// Short messages; none when none can be sent.
+    fn sms(&self) -> Option<Arc<Sms>> {
         None
     }
     /// The webhooks; none when there is nothing that could send them.

@@ -20,6 +20,7 @@ use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::channel_host::{self, ChannelHost, HostConfig};
+use crate::companion::{self, Companion};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport};
 use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
 use crate::conversations::owner::{self, Conversations};
@@ -33,6 +34,7 @@ use crate::media::{self, Engine, EngineConfig, EngineHandle};
 use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
+use crate::sms::Sms;
 use crate::telemetry::{Sample, SampleKind};
 use crate::webhooks::{self, Webhooks};
 use crate::webrtc::WebRtc;
@@ -133,7 +135,8 @@ pub struct Gateway {
     site: Option<SiteTasks>,
     watcher: tokio::task::JoinHandle<()>,
     webhook_tasks: webhooks::Running,
-    channel_tasks: channel_host::Tasks,
+    /// The channels', and what settles what the house writes to callers' pages.
+    channel_tasks: (channel_host::Tasks, LiveTask),
     /// Says to the other gateways what is so here.
     live_task: LiveTask,
 }
@@ -170,7 +173,7 @@ impl Gateway {
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
         let (plans, refused) = load_plans(&config, plans).await?;
         let (token, webrtc) = open_webrtc(&config)?;
-        let (http_sender, http_queue) = mpsc::channel(actions::QUEUE);
+        let ((http, http_queue), (links, link_queue)) = plan_queues();
         let parts = Parts {
             listen: config.sip.listen.clone(),
             config: switch_config(&config, &tenant, (&process, site.as_ref()), folders.recordings, log_calls),
@@ -181,7 +184,8 @@ impl Gateway {
             media: engine.handle(),
             media_events,
             log: log.clone(),
-            http: http_sender,
+            http,
+            links,
             web: Some(Arc::clone(&webrtc) as Arc<dyn driver::TellWeb>),
             seed: rand::random(),
         };
@@ -189,12 +193,13 @@ impl Gateway {
         attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
-        let (channels, channel_tasks) = start_channels(&config, &tenant, (&store, &bus), &conversations)?;
-        let webchat = start_webchat(&config, &tenant, (&store, &bus), (&channels, &webrtc))?;
+        let channels = start_channels(&config, (&store, &bus), &conversations, (&switch, link_queue))?;
+        let webchat = start_webchat(&config, &tenant, (&store, &bus), (&channels.host, &webrtc))?;
         let control: Arc<dyn Control> = Arc::new(Running {
             webchat,
+            companion: channels.companion,
             webhooks,
-            channels,
+            channels: channels.host,
             webrtc: Arc::clone(&webrtc),
             config: Arc::clone(&config),
             switch: switch.clone(),
@@ -228,7 +233,7 @@ impl Gateway {
             site,
             watcher,
             webhook_tasks,
-            channel_tasks,
+            channel_tasks: channels.tasks,
             live_task,
         })
     }
@@ -279,7 +284,10 @@ impl Gateway {
         let _ = self.web_stop.send(true);
         // Streams are cut; whoever still reads an answer has this long.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.web_task).await;
-        self.channel_tasks.stop().await;
+        let (channel_tasks, (carrying, carry_stop)) = self.channel_tasks;
+        channel_tasks.stop().await;
+        carry_stop.send_replace(true);
+        let _ = tokio::time::timeout(LIVE_END_MAX, carrying).await;
         drop(self.engine);
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
@@ -363,13 +371,28 @@ fn attach(
     tokio::spawn(actions::run(http_queue, switch.clone(), Arc::clone(config)));
 }
 
-/// Every `[[channel]]`.
+/// What plans ask for beside the call, with its bound: HTTP actions, and links.
+type PlanQueue<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
+
+fn plan_queues() -> (PlanQueue<call::HttpRequest>, PlanQueue<call::LinkRequest>) {
+    (mpsc::channel(actions::QUEUE), mpsc::channel(companion::limits::WATCHES_MAX))
+}
+
+/// Where customers write.
+struct Channels {
+    host: Arc<ChannelHost>,
+    companion: Arc<Companion>,
+    tasks: (channel_host::Tasks, LiveTask),
+}
+
+/// Every `[[channel]]`, and callers' pages.
 fn start_channels(
     config: &Config,
-    tenant: &Tenant,
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     conversations: &Conversations,
-) -> Result<(Arc<ChannelHost>, channel_host::Tasks), StartError> {
+    (switch, links): (&SwitchHandle, mpsc::Receiver<call::LinkRequest>),
+) -> Result<Channels, StartError> {
+    let tenant = &Tenant::default();
     let accounts = channel_host::accounts(config, tenant).map_err(StartError::Channel)?;
     let (ingest, gateway) = (conversations.ingest(), config.gateway.id.clone());
     let typists = channel_host::Typists::start(ingest.clone(), Arc::clone(bus), tenant.clone(), gateway);
@@ -383,7 +406,40 @@ fn start_channels(
         files: channel_host::Files::new(config.files.attachments()),
         saved: config.gateway.data.join("channels"),
     };
-    Ok(ChannelHost::start(host, accounts))
+    let (host, tasks) = ChannelHost::start(host, accounts);
+    let (companion, carrying) = companion_of(config, tenant, (store, bus), conversations, host.files())?;
+    tokio::spawn(companion::plans::run(links, switch.clone(), Arc::clone(&companion)));
+    Ok(Channels { host, companion, tasks: (tasks, carrying) })
+}
+
+/// Callers' pages, with the short messages that carry their links.
+fn companion_of(
+    config: &Config,
+    tenant: &Tenant,
+    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    conversations: &Conversations,
+    files: &channel_host::Files,
+) -> Result<(Arc<Companion>, LiveTask), StartError> {
+    let own = &config.companion;
+    let sms = config.sms.as_ref().map(Sms::new).transpose().map_err(StartError::Channel)?;
+    let hook = own.app_hook.as_ref().map(companion::AppHook::build).transpose().map_err(StartError::Channel)?;
+    let companion = Companion::new(companion::Setup {
+        tenant: tenant.clone(),
+        gateway: config.gateway.id.clone(),
+        store: Arc::clone(store),
+        bus: Arc::clone(bus),
+        ingest: conversations.ingest().clone(),
+        files: files.clone(),
+        parts: Companion::parts_below(config.files.folder()),
+        base: own.url.clone().or_else(|| config.web.public_url.clone()),
+        hook,
+        sms: sms.map(Arc::new),
+        sms_text: own.sms_text.clone(),
+        clock: Arc::new(jiff::Timestamp::now),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let carrying = tokio::spawn(Arc::clone(&companion).carry(stopped));
+    Ok((companion, (carrying, stop)))
 }
 
 /// Chat in web pages.
@@ -654,6 +710,9 @@ async fn start_web(
     let listener = bind_web(listen).await?;
     let address = listener.local_addr().unwrap_or(listen);
     let tls = config.web.tls.as_ref().map(http::tls::server).transpose().map_err(StartError::Web)?;
+    if let Some(companion) = control.companion() {
+        companion.served_at(&format!("http{}://{address}", if tls.is_some() { "s" } else { "" }));
+    }
     let about = http::About {
         gateway: config.gateway.id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -666,6 +725,7 @@ async fn start_web(
         public_url: config.web.public_url.clone(),
         tls: tls.is_some(),
         files: config.files.folder().to_path_buf(),
+        proxies: config.companion.proxies.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);
@@ -713,6 +773,7 @@ struct Running {
     site: Option<SiteView>,
     live: Arc<LiveBoard>,
     conversations: Conversations,
+    companion: Arc<Companion>,
     webhooks: Arc<Webhooks>,
     channels: Arc<ChannelHost>,
     webrtc: Arc<WebRtc>,
@@ -914,6 +975,14 @@ impl Control for Running {
 
     fn webchat(&self) -> Option<Arc<webchat::Hub>> {
         Some(Arc::clone(&self.webchat))
+    }
+
+    fn companion(&self) -> Option<Arc<Companion>> {
+        Some(Arc::clone(&self.companion))
+    }
+
+    fn sms(&self) -> Option<Arc<Sms>> {
+        self.companion.sms()
     }
 
     fn webhooks(&self) -> Option<Arc<Webhooks>> {

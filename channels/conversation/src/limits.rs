@@ -60,6 +60,20 @@ pub const COMMIT_EVENTS_MAX: usize = 256;
 /// How long an offer, or an offered leg, may be open.
 pub const OFFER_TTL_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(900);
 
+/// How long a companion link can be used.
+pub const LINK_TTL_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(900);
+
+/// How long a companion link can be used after the last call of its conversation has ended.
+pub const LINK_AFTER_CALL: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
+
+/// How long a spoken code can be typed.
+pub const LINK_CODE_TTL: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
+
+/// Companion links of one conversation that are alive at once.
+pub const LINKS_MAX: usize = 4;
+
+const _: () = assert!(LINKS_MAX < LEGS_MAX && LINK_CODE_TTL.as_secs() <= LINK_TTL_MAX.as_secs());
+
 // Each byte takes three at most when escaped (a tenant needs no escape; a trunk is cut to 64 bytes); the hash and the
 // rest fit beside them.
 const _: () = assert!(CALL_ID_BYTES_MAX * 3 + TENANT_BYTES_MAX + 64 * 3 + 48 <= SOURCE_BYTES_MAX);

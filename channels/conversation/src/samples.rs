@@ -222,8 +222,8 @@ fn chat_story() -> Vec<Event> {
     ]
 }
 
-fn leg_story() -> [Event; 5] {
-    let thread = || THREAD.to_owned();
+fn leg_story() -> [Event; 9] {
+    let (thread, link) = (|| THREAD.to_owned(), Hash::of(b"a token"));
     [
         LegAdded {
             leg: LegId(3),
@@ -247,6 +247,10 @@ fn leg_story() -> [Event; 5] {
         LegIdle { leg: LegId(3) }.into(),
         LegWoke { leg: LegId(3) }.into(),
         LegEnded { leg: LegId(5), reason: LegEndReason::Expired }.into(),
+        LinkMade { link, leg: LegId(6), call: Some(L1), by: "agent:anna".to_owned(), expires: at(900_000) }.into(),
+        LinkCode { link, expires: at(300_000) }.into(),
+        LinkSent { link, via: LinkVia::Sms, to: Some(Pii::new("13800001212")), failed: None }.into(),
+        LinkJoined { link, leg: LegId(6), device: Hash::of(b"a device"), via: LinkVia::Sms }.into(),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digest::Hash;
 use crate::id::{ConversationId, Tenant};
 use crate::limits::{CALL_ID_BYTES_MAX, SOURCE_BYTES_MAX};
 
@@ -70,6 +71,21 @@ pub fn thread(tenant: &Tenant, adapter: &str, account: &str, thread: &str) -> St
         escape(&mut source, part.as_bytes());
     }
     source
+}
+
+/// The adapter's name in the sources of companion links: pages for pictures and words during a call.
+pub const COMPANION: &str = "companion";
+
+/// The source of all that belongs to a companion link: the thread is its name.
+#[must_use]
+pub fn link(tenant: &Tenant, link: Hash) -> String {
+    thread(tenant, COMPANION, "link", &link.to_string())
+}
+
+/// The source of a spoken code; the thread is the hash of the code and of what else must be known with it.
+#[must_use]
+pub fn link_code(tenant: &Tenant, code: Hash) -> String {
+    thread(tenant, COMPANION, "code", &code.to_string())
 }
 
 /// A thread's source in its parts, unescaped.

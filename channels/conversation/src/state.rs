@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Hash;
 use crate::event::{
-    CallEnded, CallRinging, Direction, EndCause, Event, LegAdded, LegOffered, Medium, OfferMode, OwnerOffered,
-    OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
+    CallEnded, CallRinging, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium, OfferMode,
+    OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
-use crate::limits::{LEGS_MAX, PARTICIPANTS_MAX};
+use crate::limits::{LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};
 use crate::owner::Owner;
 use crate::pii::Pii;
 use crate::record::Record;
+use crate::source;
 
 /// What kind of log it is, told by its first event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -374,6 +375,7 @@ impl ConversationState {
             Event::LegAdded(added) => self.add_thread(time, added),
             Event::LegOffered(offered) => self.add_offered(time, offered),
             Event::LegIdle(idle) => self.change_leg(idle.leg, |leg| leg.phase = LegPhase::Idle),
+            Event::LinkMade(made) => self.add_link(time, made),
             Event::LegWoke(woke) => self.change_leg(woke.leg, |leg| leg.phase = LegPhase::Active),
             Event::LegEnded(ended) => self.end_legs(time, Some(ended.leg), None),
             _ => self.fold_service(time, event),
@@ -419,9 +421,10 @@ impl ConversationState {
         self.offer = None;
         self.participants.clear();
         for leg in &mut self.legs {
-            if leg.medium != Medium::Call && leg.phase == LegPhase::Active {
+            let link = leg.medium == Medium::Companion && leg.phase != LegPhase::Ended;
+            if leg.medium == Medium::Chat && leg.phase == LegPhase::Active {
                 leg.phase = LegPhase::Idle;
-            } else if leg.phase == LegPhase::Offered {
+            } else if link || leg.phase == LegPhase::Offered {
                 (leg.phase, leg.ended, leg.deadline) = (LegPhase::Ended, Some(time), None);
             }
         }
@@ -457,8 +460,13 @@ impl ConversationState {
     }
 
     fn add_thread(&mut self, time: Timestamp, added: &LegAdded) -> bool {
+        let deadline = match added.medium {
+            Medium::Companion => self.leg(added.leg).and_then(|offered| offered.deadline),
+            _ => None,
+        };
         self.put_leg(LegState {
             medium: added.medium,
+            deadline,
             source: Some(added.source.clone()),
             from: added.party.as_ref().map(|party| party.id.clone()).unwrap_or_default(),
             to: Pii::new(added.account.as_str()),
@@ -478,6 +486,19 @@ impl ConversationState {
             direction: Direction::Outbound,
             deadline: Some(offered.deadline),
             ..empty_leg(offered.leg, time)
+        });
+        true
+    }
+
+    /// A page that can be opened: it is offered until a device takes it.
+    fn add_link(&mut self, time: Timestamp, made: &LinkMade) -> bool {
+        self.put_leg(LegState {
+            medium: Medium::Companion,
+            source: Some(source::link(&self.tenant, made.link)),
+            trunk: source::COMPANION.to_owned(),
+            call_id: made.link.to_string(),
+            deadline: Some(made.expires),
+            ..empty_leg(made.leg, time)
         });
         true
     }
@@ -559,6 +580,12 @@ impl ConversationState {
         {
             self.bridged = None;
             changed = true;
+        }
+        if changed && self.legs.iter().all(LegState::is_no_call_up) {
+            let last = time.saturating_add(LINK_AFTER_CALL).unwrap_or(time);
+            for link in self.legs.iter_mut().filter(|leg| leg.medium == Medium::Companion) {
+                link.deadline = link.deadline.map(|deadline| deadline.min(last));
+            }
         }
         // With a session open there may be something to wrap up: its end is the conversation's.
         if self.ended.is_none() && self.session.is_none() && self.legs.iter().all(LegState::is_no_call_up) {

@@ -28,7 +28,7 @@ pub(crate) const SCHEMA: &str = "ark.dialplan/1";
 
 /// The engine's own variables; plans may speak them, send them and branch on them, but not set them (except `lang`).
 pub(crate) const BUILT_IN_VARIABLES: &[&str] =
-    &["lang", "caller", "dialled", "position", "ahead", "wait", "date", "time"];
+    &["lang", "caller", "dialled", "position", "ahead", "wait", "date", "time", "link_code"];
 
 /// One plan. Immutable; calls share it by `Arc` and keep the version that they began with.
 #[derive(Debug)]

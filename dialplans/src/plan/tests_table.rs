@@ -53,6 +53,12 @@ pub enum TestEvent {
     Hangup,
     /// The HTTP action answers with these values, or fails.
     Http(Option<BTreeMap<String, String>>),
+    /// The caller opens the page of the link that was sent.
+    Joined,
+    /// The caller sends a picture.
+    Picture,
+    /// No link can be sent.
+    NotSent,
     /// The caller's place in the queue.
     Place {
         /// 1 is next.
@@ -76,7 +82,8 @@ pub(crate) const FIELDS: &[Field] = &[
     may("never", Kind::Texts, "what must not happen"),
 ];
 
-const EVENT_WORDS: [&str; 7] = ["silence", "answered", "no-answer", "recorded", "hangup", "star", "hash"];
+const EVENT_WORDS: [&str; 10] =
+    ["silence", "answered", "no-answer", "recorded", "joined", "picture", "not-sent", "hangup", "star", "hash"];
 
 pub(super) fn read<'a>(reader: &mut Reader, value: Option<&'a Value<'a>>) -> Vec<TestCase> {
     let Some(value) = value else { return Vec::new() };
@@ -173,6 +180,9 @@ fn event<'a>(reader: &mut Reader, value: &'a Value<'a>, events: &mut Vec<(TestEv
                 "answered" => TestEvent::Answered,
                 "no-answer" => TestEvent::NoAnswer,
                 "recorded" => TestEvent::Recorded,
+                "joined" => TestEvent::Joined,
+                "picture" => TestEvent::Picture,
+                "not-sent" => TestEvent::NotSent,
                 "hangup" => TestEvent::Hangup,
                 _ => {
                     unknown_event(reader, &span, text);
@@ -208,8 +218,8 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
-            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"hangup\"`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"hangup\"`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ http = ... }}`, `{{ place = ... }}`",
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));

@@ -182,11 +182,12 @@ pub(crate) enum Job {
     Queue(u64),
     Transfer(u64),
     Http(u64),
+    Link(u64),
 }
 
 impl Job {
     fn id(self) -> u64 {
-        let (Self::Record(id) | Self::Queue(id) | Self::Transfer(id) | Self::Http(id)) = self;
+        let (Self::Record(id) | Self::Queue(id) | Self::Transfer(id) | Self::Http(id) | Self::Link(id)) = self;
         id
     }
 }
@@ -244,6 +245,7 @@ pub(crate) struct Core {
     announced: Option<say::WaitRange>,
     timers: Vec<(Timer, Duration)>,
     entered: u32,
+    link_code: String,
     apologising: bool,
 }
 
@@ -272,6 +274,7 @@ impl Core {
             announced: None,
             timers: Vec::new(),
             entered: 0,
+            link_code: String::new(),
             apologising: false,
         };
         let mut out = vec![Do::Answer];
@@ -332,7 +335,8 @@ impl Core {
             | Heard::PersonLeft { id }
             | Heard::Failed { id, .. }
             | Heard::Recorded { id, .. }
-            | Heard::HttpResult { id, .. } => {
+            | Heard::HttpResult { id, .. }
+            | Heard::Link { id, .. } => {
                 if self.job.is_some_and(|job| job.id() == *id) {
                     let Some(state) = self.current(&plan) else { return Flow::Fault };
                     return state.node.heard(&mut Turn { core: self, now, out }, heard);
@@ -491,6 +495,7 @@ fn cancel(job: Job) -> Option<Do> {
         Job::Record(id) => Some(Do::StopRecord { id }),
         Job::Queue(id) => Some(Do::LeaveQueue { id }),
         Job::Transfer(id) => Some(Do::CancelTransfer { id }),
-        Job::Http(_) => None,
+        // A link stays good: its page may be opened while the caller waits for a person.
+        Job::Http(_) | Job::Link(_) => None,
     }
 }

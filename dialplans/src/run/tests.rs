@@ -1,7 +1,7 @@
 //! The engine's rules, one sentence each.
 
 use super::*;
-use crate::event::{Failure, Piece, StrikeCause};
+use crate::event::{Failure, LinkNews, Piece, StrikeCause};
 
 const PLAN: &str = r#"
 schema = "ark.dialplan/1"
@@ -496,4 +496,96 @@ fn gathering_may_begin_with_the_human_key_only_when_the_plan_says_so() {
     let mut alone = Phone::call_plan(&plan, "1");
     alone.key('1').key('0').wait();
     assert_eq!(alone.state(), "to_agent");
+}
+
+/// A plan with a link, sent by these ways.
+fn link_plan(send: &str) -> Arc<Plan> {
+    let source = format!(
+        r#"
+schema = "ark.dialplan/1"
+name = "pictures"
+entry = "photo"
+timezone = "Asia/Shanghai"
+languages = ["en"]
+[rules]
+human_key = "0"
+human_target = "agent"
+[prompts]
+sent = {{ en = "We sent you a link; press 0 for a person." }}
+spoken = {{ en = "Your code is {{link_code}}; press 0 for a person." }}
+thanks = {{ en = "Thank you." }}
+[state.photo]
+do = "link"
+send = {send}
+prompt = "sent"
+code_prompt = "spoken"
+every = "20s"
+timeout = "2m"
+next = "thanks"
+on_timeout = "agent"
+on_failed = "agent"
+[state.thanks]
+do = "say"
+prompt = "thanks"
+next = "agent"
+[state.agent]
+do = "queue"
+queue = "general"
+on_timeout = "bye"
+[state.bye]
+do = "hangup"
+[[test]]
+name = "a picture is thanked for"
+events = ["joined", "picture"]
+expect = ["link", "joined", "picture", "play:thanks", "queue:general"]
+[[test]]
+name = "who sends nothing reaches a person"
+events = ["silence"]
+expect = ["link", "queue:general"]
+[[test]]
+name = "who can be sent nothing reaches a person"
+events = ["not-sent"]
+expect = ["link", "not-sent", "queue:general"]
+"#
+    );
+    Arc::new(Plan::parse(&source, "pictures.toml").unwrap_or_else(|error| panic!("{error:?}")))
+}
+
+#[test]
+fn a_link_is_sent_said_again_and_waited_for() {
+    let plan = link_plan("[\"sms\", \"code\"]");
+    let now = |seconds: u64| Tick { at: Duration::from_secs(seconds), wall: Timestamp::UNIX_EPOCH };
+    let (mut run, out) = Core::start(Arc::clone(&plan), &Caller::default(), now(0));
+    let Some(Do::Link { id, ways, .. }) = out.last() else { panic!("{out:?}") };
+    assert_eq!(ways, &[crate::event::LinkWay::Sms, crate::event::LinkWay::Code]);
+    let heard = |news| Heard::Link { id: *id, news };
+    let out = run.step(now(1), &heard(LinkNews::Code("482913".to_owned())));
+    let Some(Do::Play { id: play, pieces, .. }) = out.last() else { panic!("{out:?}") };
+    assert!(pieces.len() > 6, "the code is spoken digit by digit: {pieces:?}");
+    run.step(now(9), &Heard::PlayFinished { id: *play });
+    let again = run.step(now(22), &Heard::Clock);
+    assert!(matches!(again.last(), Some(Do::Play { .. })), "it is said again: {again:?}");
+    run.step(now(23), &heard(LinkNews::Joined));
+    assert_eq!(&*run.state, "photo", "it waits for a picture");
+    run.step(now(40), &heard(LinkNews::Picture));
+    assert_eq!(&*run.state, "thanks");
+    assert!(run.step(now(41), &heard(LinkNews::Picture)).is_empty(), "the next one is for whoever comes after");
+
+    let (mut run, _) = Core::start(Arc::clone(&plan), &Caller::default(), now(0));
+    run.step(now(21), &Heard::Clock);
+    assert_eq!(&*run.state, "agent", "a link that never goes out is no dead end");
+    let (mut run, _) = Core::start(plan, &Caller::default(), now(0));
+    run.step(now(1), &Heard::Key('0'));
+    assert_eq!(&*run.state, "agent", "a person at any time");
+}
+
+#[test]
+fn plans_with_links_are_proved_and_their_tests_pass() {
+    for send in ["[\"sms\"]", "[\"code\"]", "[\"app\", \"sms\", \"code\"]"] {
+        let plan = link_plan(send);
+        let report = crate::testing::test(&plan);
+        assert_eq!(report.failed(), 0, "{}", report.render_human(Lang::En));
+        let random = crate::fuzz::fuzz_callers(&plan, 300, 7);
+        assert!(random.is_clean(), "{}", random.render_human(Lang::En));
+    }
 }

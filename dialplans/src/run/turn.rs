@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Core, Flow, Held, Job, Phase, Place, Tick, Timer};
-use crate::event::{Do, Piece, RecordingAct, Sought, StrikeCause};
+use crate::event::{Do, LinkWay, Piece, RecordingAct, Sought, StrikeCause};
 use crate::lang::Lang;
 use crate::limits;
 use crate::plan::{Plan, text_piece};
@@ -140,6 +140,7 @@ impl Turn<'_> {
             "ahead" => place.map(|p| p.position.saturating_sub(1).to_string()).unwrap_or_default(),
             "wait" => place.and_then(|p| p.wait).map(|w| w.as_secs().to_string()).unwrap_or_default(),
             "date" => local().date().to_string(),
+            "link_code" => self.core.link_code.clone(),
             "time" => format!("{:02}:{:02}", local().hour(), local().minute()),
             _ => self.core.vars.get(name).cloned().unwrap_or_default(),
         }
@@ -265,6 +266,23 @@ impl Turn<'_> {
         self.core.job = Some(Job::Http(id));
         self.out.push(Do::Http { id, action: Arc::clone(action), vars, timeout: found.timeout });
         Some(found.timeout)
+    }
+
+    /// Asks for a link; what becomes of it is told as it happens.
+    pub(crate) fn link(&mut self, ways: &[LinkWay], timeout: Duration) {
+        let id = self.next_id();
+        self.core.job = Some(Job::Link(id));
+        self.core.link_code.clear();
+        self.out.push(Do::Link { id, ways: ways.to_vec(), timeout });
+    }
+
+    /// The code that opens the link, for prompts.
+    pub(crate) fn link_code(&mut self, code: &str) {
+        code.clone_into(&mut self.core.link_code);
+    }
+
+    pub(crate) fn has_link_code(&self) -> bool {
+        !self.core.link_code.is_empty()
     }
 
     /// Keeps the values that the action promises; others are dropped.

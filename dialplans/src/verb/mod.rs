@@ -7,6 +7,7 @@ mod gather;
 mod hangup;
 mod hours;
 mod http;
+mod link;
 mod menu;
 mod queue;
 mod record;
@@ -51,6 +52,7 @@ pub static ALL: &[Verb] = &[
     queue::VERB,
     transfer::VERB,
     http::VERB,
+    link::VERB,
     hangup::VERB,
 ];
 

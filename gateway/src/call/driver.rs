@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ark_conversation::event::EndCause;
 use ark_conversation::{ConversationId, LegId};
-use ark_dialplans::Now;
+use ark_dialplans::{LinkNews, Now};
 use ark_sip::guard::{Guard, Verdict};
 use ark_sip::ua::{Endpoint, Flow, Transport};
 use ark_sip::wire;
@@ -21,7 +21,7 @@ use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN, STOP_MAX};
 use super::observe::observe;
 use super::queue::{CallerId, QueueConfig, QueueView};
 use super::site::Site;
-use super::switch::{HttpRequest, Output, Switch, SwitchConfig};
+use super::switch::{HttpRequest, LinkRequest, Output, Switch, SwitchConfig};
 use super::view::CallView;
 use super::web::{FromWeb, ToWeb, WebEnd};
 use super::{CannotAct, CannotPlace, Counters, HttpResult, TalkAction};
@@ -60,6 +60,8 @@ pub struct Parts {
     pub log: LogSink,
     /// Where HTTP actions go.
     pub http: mpsc::Sender<HttpRequest>,
+    /// Where plans' links go.
+    pub links: mpsc::Sender<LinkRequest>,
     /// What tells browsers what the switch says to them; none: no browser calls or is called.
     pub web: Option<Arc<dyn TellWeb>>,
     /// Seed of tags, branches and ids.
@@ -81,6 +83,7 @@ enum Command {
     Board { reply: oneshot::Sender<(Vec<CallView>, Vec<QueueView>)> },
     SetSite(Box<dyn FnOnce(&Site) -> Site + Send>),
     Http { call: CallerId, request: u64, result: HttpResult },
+    Link { call: CallerId, request: u64, news: LinkNews },
     Web(FromWeb),
     Drain,
     Stop { reply: oneshot::Sender<()> },
@@ -181,6 +184,11 @@ impl SwitchHandle {
         let _ = self.commands.send(Command::Http { call, request, result }).await;
     }
 
+    /// Tells the call that waits for it what happened to a link.
+    pub async fn link_news(&self, call: CallerId, request: u64, news: LinkNews) {
+        let _ = self.commands.send(Command::Link { call, request, news }).await;
+    }
+
     /// Says what a browser's signalling has to say.
     ///
     /// # Errors
@@ -268,6 +276,7 @@ struct Driver {
     commands: mpsc::Receiver<Command>,
     log: LogSink,
     http: mpsc::Sender<HttpRequest>,
+    links: mpsc::Sender<LinkRequest>,
     web: Option<Arc<dyn TellWeb>>,
     local: LocalAddresses,
     listening: Vec<SipListen>,
@@ -341,6 +350,7 @@ impl Driver {
             commands,
             log: parts.log,
             http: parts.http,
+            links: parts.links,
             web: parts.web,
             local: LocalAddresses::default(),
             listening,
@@ -530,6 +540,7 @@ impl Driver {
                     self.switch.set_site(site);
                 }
                 Command::Http { call, request, result } => self.switch.http_result(at, call, request, result),
+                Command::Link { call, request, news } => self.switch.link_news(at, call, request, news),
                 Command::Web(said) => self.switch.web(at, said),
                 Command::Drain => self.switch.drain(true),
                 Command::Stop { reply } => {
@@ -550,6 +561,7 @@ impl Driver {
                     self.log.push(*event);
                 }
                 Output::Http(request) => self.run_action(*request),
+                Output::Link(request) => self.ask_for_link(*request),
                 Output::Web(said) => self.tell_browser(said),
             }
         }
@@ -602,6 +614,13 @@ impl Driver {
                 values: Err("too many actions are under way".to_owned()),
             };
             self.switch.http_result(now(), request.call, request.request, result);
+        }
+    }
+
+    fn ask_for_link(&mut self, request: LinkRequest) {
+        if let Err(error) = self.links.try_send(request) {
+            let (mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) = error;
+            self.switch.link_news(now(), request.call, request.request, LinkNews::Failed);
         }
     }
 

@@ -25,7 +25,7 @@ pub use customer::CannotPlace;
 pub use site::{Hotline, LivePlan, NoWay, Route, Site, Sounds, Trunk};
 pub(crate) use sound::recording_channels;
 pub use supervise::{CannotAct, TalkAction};
-pub use switch::{Counters, HttpRequest, Output, Switch, SwitchConfig};
+pub use switch::{Counters, HttpRequest, LinkRequest, Output, Switch, SwitchConfig};
 pub use view::{CallView, LegView};
 
 /// How a named HTTP action ended.

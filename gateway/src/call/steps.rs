@@ -10,7 +10,7 @@ use ark_dialplans::{Do, EndReason, Heard, Now, StrikeCause};
 
 use super::HttpResult;
 use super::state::Call;
-use super::switch::{HttpRequest, Output, Switch};
+use super::switch::{HttpRequest, LinkRequest, Output, Switch};
 use crate::media::{Command, MediaPort};
 
 impl<M: MediaPort> Switch<M> {
@@ -50,6 +50,11 @@ impl<M: MediaPort> Switch<M> {
                 self.stop_own_play(call);
             }
             Do::Http { id, action, vars, timeout } => self.http(now, call, id, &action, vars, timeout),
+            Do::Link { id, ways, timeout } => {
+                let (conversation, plan) = (call.conversation, call.live.plan.name.text.to_string());
+                let request = LinkRequest { call: call.id, request: id, conversation, plan, ways, timeout };
+                self.out.push_back(Output::Link(Box::new(request)));
+            }
             Do::Set { name, value } => {
                 if &*name == "lang" {
                     call.lang.clone_from(&value);

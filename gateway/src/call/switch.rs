@@ -87,8 +87,27 @@ pub enum Output {
     Log(Box<NewEvent>),
     /// Say this to browsers' signalling.
     Web(ToWeb),
+    /// Make a link for pictures and come back with [`Switch::link_news`].
+    Link(Box<LinkRequest>),
     /// Run a named HTTP action and come back with [`Switch::http_result`].
     Http(Box<HttpRequest>),
+}
+
+/// A link that a plan asked for.
+#[derive(Debug)]
+pub struct LinkRequest {
+    /// The call that waits for it.
+    pub call: CallerId,
+    /// The id of the plan's request.
+    pub request: u64,
+    /// The call's conversation.
+    pub conversation: ConversationId,
+    /// The plan.
+    pub plan: String,
+    /// How it goes out: the first that can be.
+    pub ways: Vec<ark_dialplans::LinkWay>,
+    /// How long the plan waits for a picture.
+    pub timeout: Duration,
 }
 
 /// An HTTP action that a plan asked for.
@@ -221,6 +240,12 @@ impl<M: MediaPort> Switch<M> {
     /// An HTTP action ended.
     pub fn http_result(&mut self, now: Now, call: CallerId, request: u64, result: super::HttpResult) {
         self.with(now, call, |switch, call| switch.on_http(now, call, request, result));
+        self.settle(now);
+    }
+
+    /// Something about a link that a plan asked for.
+    pub fn link_news(&mut self, now: Now, call: CallerId, request: u64, news: ark_dialplans::LinkNews) {
+        self.with(now, call, |_, call| call.heard.push_back(Heard::Link { id: request, news }));
         self.settle(now);
     }
 

@@ -19,7 +19,7 @@ mod site;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -18,7 +18,7 @@ use crate::webhooks::reach::{Io, Place, dial};
 type Sender = SendRequest<Full<Bytes>>;
 
 /// Calls for one account.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     hosts: Hosts,
     idle: Mutex<HashMap<String, Vec<(Sender, Instant)>>>,
 }
@@ -54,8 +54,20 @@ impl From<Broken> for HttpFailure {
 }
 
 impl Wire {
-    pub(super) fn new(hosts: Hosts) -> Self {
+    pub(crate) fn new(hosts: Hosts) -> Self {
         Self { hosts, idle: Mutex::default() }
+    }
+
+    /// [`Self::call`] with a body that refers to no stored file.
+    pub(crate) async fn call_small(&self, call: HttpCall) -> Result<HttpReply, HttpFailure> {
+        let timeout = call.timeout.min(CALL_TIMEOUT_MAX);
+        let place = self.place(&call.url).map_err(HttpFailure::NotSent)?;
+        let (kind, body) = encode_small(&call.body).map_err(HttpFailure::NotSent)?;
+        let send = self.send(&place, &call, kind, body, REPLY_BYTES_MAX);
+        match tokio::time::timeout(timeout, send).await {
+            Ok(answer) => answer.map_err(HttpFailure::from),
+            Err(_) => Err(HttpFailure::NoAnswer(format!("no answer within {} s", timeout.as_secs_f64()))),
+        }
     }
 
     /// Makes a call and answers what came back. Redirects are not followed.

@@ -1,4 +1,4 @@
-//! `ark call list|show|place|hangup|supervise|mute|record`.
+//! `ark call list|show|place|hangup|supervise|mute|record|link`.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use super::client::{Client, GatewayArgs, block_on, encode};
 use super::output::{self, Failure, Outcome};
 use crate::config::{RecordingChannels, RecordingFormat};
 use crate::control::{CallDirection, CallState, CallView, PlaceRequest, Placed, Supervision};
+use crate::http::links::Way;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CallCommand {
@@ -26,6 +27,8 @@ pub(super) enum CallCommand {
     Mute(MuteArgs),
     /// Record a call, or stop; pause its recordings, or let them go on
     Record(RecordArgs),
+    /// Make a link by which the caller sends pictures while the call goes on
+    Link(LinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +115,23 @@ pub(super) struct RecordArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct LinkArgs {
+    /// The call's id, as `ark call list` prints it, or an unambiguous end of it
+    id: String,
+    /// How it goes out; without it the address is printed and nothing is sent
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WAY")]
+    send: Vec<Way>,
+    /// Who makes it: an agent's name
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ListArgs {
     #[command(flatten)]
     gateway: GatewayArgs,
@@ -160,6 +180,7 @@ pub(super) fn run(command: CallCommand) -> CliResult {
         CallCommand::Supervise(args) => block_on(supervise(args)),
         CallCommand::Mute(args) => block_on(mute(args)),
         CallCommand::Record(args) => block_on(record(args)),
+        CallCommand::Link(args) => block_on(link(args)),
     }
 }
 
@@ -312,6 +333,30 @@ async fn record(args: RecordArgs) -> CliResult {
         output::line(format!("the call is recorded until it ends, or: ark call record {id} stop"))?;
     } else {
         output::line("the recording has ended; ark conversation show tells its name")?;
+    }
+    Ok(Outcome::Done)
+}
+
+async fn link(args: LinkArgs) -> CliResult {
+    let client = Client::new(&args.gateway)?;
+    let id = whole_id(&client, args.id).await?;
+    let path = format!("/api/v1/calls/{}/links", encode(&id));
+    let made: serde_json::Value = client.post(&path, &json!({ "by": args.by, "send": args.send })).await?;
+    if args.json {
+        output::json(&made)?;
+        return Ok(Outcome::Done);
+    }
+    let text = |key: &str| made[key].as_str().unwrap_or_default().to_owned();
+    output::line(format!("{}  until {}, for the first device that opens it", text("url"), text("expires")))?;
+    if made["code"].is_string() {
+        let (code, page) = (text("code"), text("short_page"));
+        output::line(format!(
+            "to be spoken: {code}, typed at {page} with the last four digits of the caller's number"
+        ))?;
+    }
+    for sent in made["sent"].as_array().into_iter().flatten().filter(|sent| sent["ok"] == false) {
+        let text = |key: &str| sent[key].as_str().unwrap_or_default();
+        output::line(format!("{} did not go out: {}", text("way"), text("why")))?;
     }
     Ok(Outcome::Done)
 }

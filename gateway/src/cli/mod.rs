@@ -22,6 +22,7 @@ mod replay;
 mod serve;
 mod sip;
 mod site_store;
+mod sms;
 mod store;
 mod webhook;
 
@@ -88,6 +89,9 @@ enum Command {
     /// See what stands and waits on the broker, and send given-up messages again
     #[command(subcommand)]
     Bus(bus::BusCommand),
+    /// Try how short messages go out
+    #[command(subcommand)]
+    Sms(sms::SmsCommand),
     /// Check, copy and bring back the log of record; erase
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -128,6 +132,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Conversation(command) => conversation::run(command),
         Command::Person(command) => person::run(command),
         Command::Bus(command) => bus::run(command),
+        Command::Sms(command) => sms::run(command),
         Command::Store(command) => store::run(&command),
     }
 }

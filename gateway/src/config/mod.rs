@@ -4,6 +4,7 @@
 //! place and the nearest known name; values are checked for sense before anything starts ([`Config::load`]).
 
 mod check;
+mod companion;
 mod error;
 mod reference;
 mod values;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::{RecordAs, RecordFormat};
 
+pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsSmpp};
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
 pub use values::{Cidr, Codec, Ports, Secret, SipListen, SipTransport, Span, Url};
@@ -78,6 +80,11 @@ pub struct Config {
     /// Where committed events are POSTed as they happen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub webhook: Vec<Webhook>,
+    /// A caller's page for pictures and words during a call.
+    pub companion: Companion,
+    /// Short messages out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sms: Option<Sms>,
     /// Carriers and PBXs. Without any, only loopback, private and this machine's own addresses may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trunk: Vec<Trunk>,

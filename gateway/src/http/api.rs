@@ -328,7 +328,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::talk::supervise_as, super::talk::stop_supervising, conversations, conversation, conversation_events, super::recordings::recording,
         super::desk::messages, super::desk::send, super::desk::claim, super::desk::resolve, super::typing::typing,
         super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
-        super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
+        super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
         super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json
     ),

@@ -1,6 +1,6 @@
 //! The page and its files, which are part of the program.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
@@ -22,8 +22,25 @@ const FILES: &[(&str, &str, &str)] = &[
     ("call.js", "text/javascript; charset=utf-8", include_str!("assets/call.js")),
     ("rtc.js", "text/javascript; charset=utf-8", include_str!("assets/rtc.js")),
     ("tokens.css", "text/css; charset=utf-8", include_str!("assets/tokens.css")),
+    ("u.en.json", "application/json", include_str!("assets/u.en.json")),
+    ("u.zh.json", "application/json", include_str!("assets/u.zh.json")),
+    ("u.js", "text/javascript; charset=utf-8", include_str!("assets/u.js")),
     ("ark.svg", "image/svg+xml", include_str!("assets/ark.svg")),
 ];
+
+/// The callers' page's style: the tokens that it uses, by the system's theme, and its own.
+static CALLERS_STYLE: LazyLock<String> = LazyLock::new(|| {
+    let (tokens, own) = (include_str!("assets/tokens.css"), include_str!("assets/u.css"));
+    let used = |block: &str| -> String {
+        let body = tokens.split_once(block).and_then(|(_, rest)| rest.split_once('}')).map_or("", |(body, _)| body);
+        let declared = body.split(';').map(|one| one.rsplit("*/").next().unwrap_or_default().trim());
+        let wanted = declared
+            .filter(|one| one.split_once(':').is_some_and(|(name, _)| own.contains(&format!("var({})", name.trim()))));
+        wanted.map(|one| format!("{one};")).collect()
+    };
+    let (light, dark) = (used(":root {"), used(":root[data-theme=\"dark\"] {"));
+    format!(":root{{color-scheme:light dark;{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n{own}")
+});
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
@@ -62,9 +79,36 @@ fn html(status: StatusCode, text: &'static str) -> Response {
 
 /// `/assets/{name}`: style and script, which hold nothing secret.
 pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, ApiError> {
+    if name == "u.css" {
+        let kind = (header::CONTENT_TYPE, "text/css; charset=utf-8");
+        return Ok(([kind, (header::CACHE_CONTROL, "no-cache")], CALLERS_STYLE.as_str()).into_response());
+    }
     let (_, kind, text) = FILES
         .iter()
         .find(|(known, _, _)| *known == name)
         .ok_or_else(|| ApiError::not_found(format!("the page has no file `{name}`")))?;
     Ok(([(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "no-cache")], *text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_callers_page_is_small_and_knows_both_themes() {
+        let size = |name: &str| FILES.iter().find(|(known, _, _)| *known == name).map_or(0, |(_, _, text)| text.len());
+        let page = include_str!("assets/u.html").len() + CALLERS_STYLE.len() + size("u.js");
+        for words in ["u.zh.json", "u.en.json"] {
+            let whole = page + size(words);
+            assert!(whole < 15_000, "the page and {words} are {whole} bytes");
+        }
+        for name in ["--ink", "--sea", "--surface", "--late-soft"] {
+            assert_eq!(CALLERS_STYLE.matches(&format!("{name}:")).count(), 2, "{name} in light and dark");
+        }
+        let (zh, en) = (include_str!("assets/u.zh.json"), include_str!("assets/u.en.json"));
+        let keys = |text: &str| -> Vec<String> {
+            serde_json::from_str::<std::collections::BTreeMap<String, String>>(text).unwrap().into_keys().collect()
+        };
+        assert_eq!(keys(zh), keys(en));
+    }
 }

@@ -11,6 +11,7 @@ mod auth;
 pub(crate) mod bus;
 mod channels;
 mod chat;
+mod companion;
 mod desk;
 pub(crate) mod erasures;
 mod error;
@@ -19,6 +20,7 @@ mod health;
 mod history;
 mod hooks;
 pub mod limits;
+pub(crate) mod links;
 pub(crate) mod mask;
 mod persons;
 mod recordings;
@@ -68,6 +70,7 @@ pub struct Web {
     tls: bool,
     files: PathBuf,
     about: About,
+    proxies: Vec<crate::config::Cidr>,
     streams: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     closing: watch::Sender<bool>,
@@ -102,6 +105,8 @@ pub struct WebConfig {
     pub about: About,
     /// Browsers' calls; none: there are none.
     pub webrtc: Option<Arc<WebRtc>>,
+    /// Proxies whose word on who asks is taken.
+    pub proxies: Vec<crate::config::Cidr>,
 }
 
 impl Web {
@@ -112,7 +117,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -123,6 +128,7 @@ impl Web {
             tls,
             files,
             about,
+            proxies,
             streams,
             strangers,
             closing,
@@ -165,6 +171,7 @@ fn api_routes() -> Routes {
         ("/api/v1/calls", get(api::calls).post(api::place)),
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
+        ("/api/v1/calls/{id}/links", post(links::make)),
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
         ("/api/v1/calls/{id}/recordings", post(talk::start_recording).delete(talk::stop_recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
@@ -244,6 +251,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz));
     open.merge(guarded)
+        .merge(companion::routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
@@ -296,9 +304,10 @@ async fn take_connections<L: Listener<Addr = std::net::SocketAddr>>(
         while connections.try_join_next().is_some() {}
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
-        let (inner, peer) = (TowerToHyperService::new(router.clone()), chat::Peer(address.ip().to_canonical()));
+        let inner = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(chat::Peer(address.ip().to_canonical()));
+            request.extensions_mut().insert(companion::Peer(address));
             inner.call(request)
         });
         // With upgrades, for which the library has no watched shutdown of its own.

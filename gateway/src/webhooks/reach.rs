@@ -149,29 +149,29 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// What came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 type Sender = SendRequest<Full<Bytes>>;
 
 /// Sends to one place and keeps connections for the next time.
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) place: Place,
+pub(crate) struct Client {
+    pub(crate) place: Place,
     allow_private: bool,
     timeout: Duration,
     idle: Mutex<Vec<(Sender, Instant)>>,
 }
 
 impl Client {
-    pub(super) fn new(place: Place, allow_private: bool, timeout: Duration) -> Self {
+    pub(crate) fn new(place: Place, allow_private: bool, timeout: Duration) -> Self {
         Self { place, allow_private, timeout, idle: Mutex::default() }
     }
 
     /// POSTs and answers what came back, or a sentence about why nothing did.
-    pub(super) async fn post(&self, headers: &HeaderMap, body: &Bytes) -> Result<Answer, String> {
+    pub(crate) async fn post(&self, headers: &HeaderMap, body: &Bytes) -> Result<Answer, String> {
         match tokio::time::timeout(self.timeout, self.try_post(headers, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {} s", self.timeout.as_secs_f64())),
@@ -274,7 +274,7 @@ async fn read_away(body: Incoming) -> bool {
 }
 
 /// A header's value; what cannot stand in one is left out.
-pub(super) fn value(text: &str) -> HeaderValue {
+pub(crate) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }
 

@@ -276,7 +276,8 @@ data! {
         pub keys: Vec<IdentityKey>,
         /// How sure the adapter is.
         pub assurance: Assurance,
-        /// A token that links this thread to a person. A secret: it reaches the machine and never the log.
+        /// The token of a companion link (`/u/{token}`) that was opened on this thread: with verified keys, the conversation of the
+        /// call becomes this person's. A secret: it reaches the machine and never the log.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub link_token: Option<Content>,
     }

@@ -4,6 +4,7 @@
 //! know.
 
 mod call;
+mod companion;
 mod ivr;
 mod message;
 mod ownership;
@@ -11,6 +12,7 @@ mod people;
 mod system;
 
 pub use call::*;
+pub use companion::*;
 pub use ivr::*;
 pub use message::*;
 pub use ownership::*;
@@ -182,6 +184,10 @@ events! {
     LegIdle = "ark.leg.idle.v1",
     LegWoke = "ark.leg.woke.v1",
     LegEnded = "ark.leg.ended.v1",
+    LinkMade = "ark.link.made.v1",
+    LinkCode = "ark.link.code.v1",
+    LinkSent = "ark.link.sent.v1",
+    LinkJoined = "ark.link.joined.v1",
     ParticipantJoined = "ark.participant.joined.v1",
     ParticipantLeft = "ark.participant.left.v1",
     OwnerOffered = "ark.owner.offered.v1",
@@ -249,9 +255,13 @@ impl Event {
             Self::LegIdle(e) => Some(e.leg),
             Self::LegWoke(e) => Some(e.leg),
             Self::LegEnded(e) => Some(e.leg),
+            Self::LinkMade(e) => Some(e.leg),
+            Self::LinkJoined(e) => Some(e.leg),
             Self::ParticipantJoined(e) => e.leg,
             Self::ParticipantLeft(e) => e.leg,
             Self::MessageIn(_)
+            | Self::LinkCode(_)
+            | Self::LinkSent(_)
             | Self::MessageOut(_)
             | Self::Receipt(_)
             | Self::Typing(_)

@@ -338,7 +338,8 @@ pub enum Effect {
         keys: Vec<IdentityKey>,
         /// How sure the channel is.
         assurance: Assurance,
-        /// A token that links to a person: a secret, kept nowhere.
+        /// The token of a companion link that this person opened: a secret, kept nowhere. With verified keys, the link's
+        /// conversation becomes theirs.
         link_token: Option<Content>,
     },
     /// Replace bodies by tombstones ([`crate::Record::erase`]); then drop this machine and open it from the log.

@@ -155,7 +155,7 @@ impl Conversation {
         to: Option<Pii>,
     ) -> Result<Handled, Refused> {
         let state = self.open()?;
-        if state.legs.iter().any(|leg| leg.phase == LegPhase::Offered) {
+        if state.legs.iter().any(|leg| leg.medium == Medium::Call && leg.phase == LegPhase::Offered) {
             return Err(Refused::Full); // one callback at a time: a second press is the same wish
         }
         let leg = state.next_leg();

@@ -32,6 +32,9 @@ impl Conversation {
         if self.ledger.has(&event.source, &event.id) && !self.skips_dedupe() {
             return Ok(Handled::Duplicate);
         }
+        if thread.adapter == source::COMPANION {
+            self.take_link(now, &mut event)?;
+        }
         let receipt = match &mut event.event {
             Event::MessageIn(message) => {
                 self.open_for_customer(now, &thread);
@@ -92,6 +95,8 @@ impl Conversation {
                 return Err(Refused::Unknown);
             }
             Event::Receipt(_) | Event::Edit(_) | Event::Thread(_) | Event::Identity(_) | Event::AdapterCall(_) => {}
+            Event::LinkMade(_) | Event::LinkCode(_) | Event::LinkSent(_) | Event::LinkJoined(_)
+                if thread.adapter == source::COMPANION => {}
             _ => return Err(Refused::Malformed("an adapter cannot send events of this type")),
         }
         Ok(thread)
@@ -115,10 +120,12 @@ impl Conversation {
                 self.push(now, LegWoke { leg });
             }
             Some(leg) if leg.phase != LegPhase::Ended => {}
+            // A link that is over stays so; what its page sent at the last moment is in the log all the same.
+            Some(leg) if leg.medium == Medium::Companion => {}
             _ => {
                 let added = LegAdded {
                     leg: state.next_leg(),
-                    medium: if thread.adapter == "companion" { Medium::Companion } else { Medium::Chat },
+                    medium: Medium::Chat,
                     role: Role::Customer,
                     source: source.to_owned(),
                     thread: thread.thread.clone(),
@@ -309,7 +316,7 @@ const _: () = assert!(ATTEMPTS_MAX <= LEGS_MAX);
 /// A customer's thread that is not over.
 fn can_carry(leg: &LegState) -> bool {
     let chat = matches!(leg.medium, Medium::Chat | Medium::Companion) && leg.role == Role::Customer;
-    chat && leg.phase != LegPhase::Ended
+    chat && !matches!(leg.phase, LegPhase::Ended | LegPhase::Offered)
 }
 
 /// The thread that is awake, the latest first; then one that is silent.

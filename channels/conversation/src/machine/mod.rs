@@ -31,6 +31,7 @@
 mod input;
 mod ledger;
 mod legs;
+mod links;
 mod messages;
 mod ownership;
 #[cfg(test)]

@@ -603,7 +603,7 @@ impl Rig {
                     }
                     Output::Log(event) => self.log.push(*event),
                     Output::Web(said) => self.web.push(said),
-                    Output::Http(_) => {}
+                    Output::Http(_) | Output::Link(_) => {}
                 }
             }
             let due: Vec<_> = self.wire.extract_if(.., |(at, ..)| *at <= self.now.mono).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ark_bus::{Bus, BusError, WakeUp};
-use ark_conversation::{ConversationId, Tenant};
+use ark_conversation::{ConversationId, Tenant, source};
 use ark_store::{Ingested, NewInbound, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ use super::failpoint::{self, Point};
 use crate::conversations::shards::OwnShards;
 
 /// Names that no adapter may have: what Ark itself writes by.
-const OWN_NAMES: &[&str] = &["sip", "webrtc", "gateway", "conversation", DESK];
+const OWN_NAMES: &[&str] = &["sip", "webrtc", "gateway", "conversation", source::COMPANION, DESK];
 /// The adapter's name in the source of a command that travels by the inbox.
 pub(super) const DESK: &str = "desk";
 
@@ -40,11 +40,8 @@ impl Ingest {
     /// store takes; otherwise what the store says: it was not acknowledged, the sender is to try again.
     pub async fn take(&self, new: NewInbound) -> Result<Ingested, StoreError> {
         let refused = |why: &str| StoreError::Refused(format!("a message from outside: {why}"));
-        let source: ark_conversation::ThreadSource = new
-            .event
-            .source
-            .parse()
-            .map_err(|error: ark_conversation::source::SourceError| refused(&error.to_string()))?;
+        let source: ark_conversation::ThreadSource =
+            new.event.source.parse().map_err(|error: source::SourceError| refused(&error.to_string()))?;
         if source.tenant != new.tenant {
             return Err(refused("its source names another tenant"));
         }
@@ -62,7 +59,7 @@ impl Ingest {
     }
 
     /// By the inbox: what Ark itself sends, and what does not go straight to its log.
-    pub(super) async fn put(&self, new: NewInbound) -> Result<Ingested, StoreError> {
+    pub(crate) async fn put(&self, new: NewInbound) -> Result<Ingested, StoreError> {
         let (tenant, source, id) = (new.tenant.clone(), new.event.source.clone(), new.event.id.clone());
         let taken = self.store.ingest(new).await?;
         failpoint::at(Point::Taken);

@@ -22,6 +22,7 @@ pub mod failpoint;
 mod hear;
 mod ingest;
 pub mod limits;
+mod linked;
 mod machines;
 mod people;
 mod run;

@@ -454,7 +454,10 @@ impl Owner {
             let Some(decided) = decided else { break };
             let mut known = Vec::new();
             for effect in &decided.effects {
-                if let Effect::Identify { keys, assurance, .. } = effect {
+                if let Effect::Identify { keys, assurance, link_token } = effect {
+                    if let Some(token) = link_token {
+                        self.pass_on_keys(key, (keys, *assurance), token).await.map_err(Trouble::Store)?;
+                    }
                     known.extend(self.identify(key, keys, *assurance).await?);
                 }
             }

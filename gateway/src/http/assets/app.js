@@ -225,9 +225,24 @@ function drawRecord(record) {
     node.dataset.keys = "1";
   }
   node.append(meta, body);
+  for (const part of (type.startsWith("ark.message.") && data.parts) || []) if (part.kind === "image" && part.media) node.append(picture(part.media));
   if (line.pending) { node.dataset.pending = line.pending; node.classList.add("partial"); }
   if (line.recording) node.append(player(record.conversation, line.recording));
   timeline.append(node);
+}
+// What a customer sent: encoded anew by the gateway, and only ever looked at.
+function picture(media) {
+  const link = element("a", "picture");
+  link.href = `/api/v1/media/${encodeURIComponent(media.ref.replace("ark-media:", ""))}`;
+  link.target = "_blank";
+  link.rel = "noopener";
+  const image = element("img");
+  image.src = link.href;
+  image.alt = media.name || word("picture");
+  image.loading = "lazy";
+  if (media.width && media.height) [image.width, image.height] = [media.width, media.height].map((side) => Math.round(side * Math.min(1, 280 / media.width, 220 / media.height)));
+  link.append(image);
+  return link;
 }
 function player(conversation, recording) {
   const box = element("span", "player");
@@ -249,6 +264,8 @@ function drawStage() {
   $("hangup").hidden = !conversation || Boolean(conversation.ended) || !hasCall(conversation);
   $("hangup").textContent = word(state.sure ? "hangupSure" : "hangup");
   $("back").hidden = !state.selected;
+  $("sendlink").hidden = $("hangup").hidden;
+  $("linked").hidden = $("hangup").hidden || $("linked").dataset.of !== state.selected;
   for (const part of ["stage-head", "card-title", "details"]) $(part).hidden = !state.selected;
   if (!conversation) {
     $("stage-title").textContent = "";
@@ -370,6 +387,17 @@ $("hangup").addEventListener("click", async () => {
   state.sure = false;
   const call = state.calls.get(state.selected);
   try { await api(`calls/${encodeURIComponent(call ? call.id : state.selected)}/hangup`, {}); } catch (error) { banner(word("failed") + error.message); }
+  drawStage();
+});
+$("sendlink").addEventListener("click", async () => {
+  $("linked").dataset.of = state.selected;
+  $("linked").textContent = word("linking");
+  try {
+    const made = await api(`calls/${encodeURIComponent(state.selected)}/links`, { by: "desk", send: ["sms", "code"] });
+    const texted = made.sent.some((one) => one.way === "sms" && one.ok);
+    const spoken = made.code ? `${word("linkCode")} ${made.code.slice(0, 3)} ${made.code.slice(3)} → ${made.short_page}` : "";
+    $("linked").textContent = [texted ? word("linkTexted") : `${word("link")} ${made.url}`, spoken].filter(Boolean).join("  ·  ");
+  } catch (error) { $("linked").textContent = word("failed") + error.message; }
   drawStage();
 });
 $("place").addEventListener("submit", async (event) => {

@@ -10,6 +10,7 @@ const WORDS = {
     from: "主叫", to: "被叫", started: "开始", length: "时长", plan: "流程", owner: "归属", id: "会话号", trunk: "线路", codec: "编码", legs: "通话方", customer: "客户", channel: "渠道",
     ringing: "振铃", active: "通话中", held: "保持", over: "已结束", waiting: "排队中", talking: "人工接待中", inPlan: "在流程中", system: "系统", noHotline: "还没有配置热线（[[hotline]]）。",
     download: "下载录音", recordingOf: "录音", ark: "方舟", caller: "来电人", person: "人工",
+    sendLink: "收图链接", linking: "正在生成……", link: "链接（只给来电人）：", linkTexted: "链接已用短信发出", linkCode: "可口述：", picture: "图片",
   },
   en: {
     brand: "Ark", skip: "Skip to the timeline", conversations: "Conversations", open: "Live", ended: "Ended", noneOpen: "Nobody is calling.", noneEnded: "No conversation has ended yet.",
@@ -20,6 +21,7 @@ const WORDS = {
     from: "From", to: "To", started: "Began", length: "Length", plan: "Plan", owner: "Owner", id: "Id", trunk: "Trunk", codec: "Codec", legs: "Legs", customer: "Customer", channel: "Channel",
     ringing: "ringing", active: "talking", held: "on hold", over: "ended", waiting: "waiting", talking: "with a person", inPlan: "in the plan", system: "System", noHotline: "No [[hotline]] is configured yet.",
     download: "Download", recordingOf: "Recording", ark: "Ark", caller: "Caller", person: "Person",
+    sendLink: "Picture link", linking: "Making it…", link: "Link (for the caller only):", linkTexted: "The link went out by SMS", linkCode: "To be spoken:", picture: "Picture",
   },
 };
 
@@ -146,6 +148,13 @@ function describe(lang, type, data) {
     case "ark.session.opened.v1": return say("服务开始", "Service began", { tone: "live" });
     case "ark.session.closed.v1": return say("服务结束", "Service ended");
     case "ark.leg.offered.v1": return say("邀请使用另一渠道", "Another channel was offered", { tone: "wait" });
+    case "ark.link.made.v1": return say("已生成收图链接", "A link for pictures was made");
+    case "ark.link.code.v1": return say("已生成口述验证码", "A code to be spoken was made", { minor: true });
+    case "ark.link.sent.v1": {
+      const way = { sms: zh ? "短信" : "SMS", app: zh ? "应用" : "app", code: zh ? "口述" : "spoken code" }[data.via] || data.via;
+      return data.failed ? say(`链接没有发出（${way}）：${data.failed}`, `The link did not go out (${way}): ${data.failed}`, { tone: "late" }) : say(`链接已发出（${way}）`, `The link went out (${way})`, { minor: true });
+    }
+    case "ark.link.joined.v1": return say("客户的手机已打开收图页面", "The caller's device has opened the page", { tone: "live" });
     case "ark.leg.added.v1": return say("加入了一个渠道", "A channel was added");
     case "ark.leg.ended.v1": return say("一个渠道结束", "A channel ended");
     case "ark.leg.idle.v1": return say("渠道暂时安静", "The channel fell quiet", { minor: true });

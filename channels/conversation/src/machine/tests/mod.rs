@@ -1,5 +1,6 @@
 //! The machine in virtual time: what a house sees of it, the counterexamples of other designs, and random stories.
 
+mod links;
 mod story;
 
 use std::collections::BTreeMap;
