@@ -204,9 +204,18 @@ async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64)
         }
     }
     straight += passed(&rigs[1]);
-    for rig in &rigs {
+    assert!(straight > 60, "seed {seed}: only {straight} went straight to their log");
+    for rig in rigs {
         rig.until_inbox_is_empty().await;
+        rig.tasks.end().await;
     }
+    let messages = same_logs(&stores, seed).await;
+    assert_eq!(messages, given.values().sum::<u64>(), "seed {seed}: each once");
+    println!("seed {seed}: {messages} messages, {straight} straight to their log");
+}
+
+/// Compares the logs of both; how many messages are in them.
+async fn same_logs(stores: &[Arc<dyn Store>; 2], seed: u64) -> u64 {
     let all = async |store: &Arc<dyn Store>| {
         let page = store.list(&MAIN, ListFilter::default(), 1_000).await.unwrap();
         page.conversations.into_iter().map(|state| state.conversation).collect::<Vec<_>>()
@@ -219,13 +228,10 @@ async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64)
         assert_eq!(said(&long), said(&short), "seed {seed}: the log of {id}");
         messages += names(&long).iter().filter(|name| **name == "message.in").count() as u64;
     }
-    assert_eq!(messages, given.values().sum::<u64>(), "seed {seed}: each once");
-    assert!(straight > 60, "seed {seed}: only {straight} went straight to their log");
-    println!("seed {seed}: {messages} messages, {straight} straight to their log");
-    for (rig, store) in rigs.into_iter().zip(&stores) {
-        rig.tasks.end().await;
+    for store in stores {
         store.check().await.unwrap();
     }
+    messages
 }
 
 #[tokio::test(flavor = "multi_thread")]
