@@ -120,6 +120,26 @@ async fn site(store: &Arc<dyn Store>, bus: &Arc<dyn Bus>) -> Rig {
     Rig::of(store, bus, own, "gw1")
 }
 
+/// A thread ends, and its conversation with it.
+async fn end(rig: &Rig, thread: &str, step: u128) {
+    rig.until_inbox_is_empty().await;
+    let id = rig.store.thread(&MAIN, &thread_source(thread)).await.unwrap().unwrap();
+    let mut last = new(thread, 0, step);
+    last.event = CloudEvent { id: format!("end{step}"), ..closed(thread) };
+    rig.conversations.ingest().take(last).await.unwrap();
+    until("it is over", || async { rig.state(id).await.ended.is_some() }).await;
+}
+
+/// Another gateway has had all shards for a moment, and nobody told this one.
+async fn lose_all(rig: &Rig) {
+    for shard in 0..rig.own.topology().shards {
+        let Some(Right::Lease(fence)) = rig.own.right(shard) else { continue };
+        rig.store.release(vec![fence]).await.unwrap();
+        let others = rig.store.claim(shard, "gw2", MINUTE).await.unwrap();
+        rig.store.release(vec![others]).await.unwrap();
+    }
+}
+
 /// Messages, copies, another gateway's messages, ends, calls' events, lost leases and crashes: the logs are the same, whether
 /// messages go straight to them or by the inbox.
 async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64) {
@@ -159,23 +179,13 @@ async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64)
             }
             32..34 if *next > 0 => {
                 for rig in &rigs {
-                    rig.until_inbox_is_empty().await;
-                    let id = rig.store.thread(&MAIN, &thread_source(&name)).await.unwrap().unwrap();
-                    let mut end = new(&name, 0, step);
-                    end.event = CloudEvent { id: format!("end{step}"), ..closed(&name) };
-                    rig.conversations.ingest().take(end).await.unwrap();
-                    until("it is over", || async { rig.state(id).await.ended.is_some() }).await;
+                    end(rig, &name, step).await;
                 }
             }
             // Another gateway has a few shards for a moment; this one hears of it only when it cannot write.
             34..36 => {
                 for rig in &rigs {
-                    for shard in 0..rig.own.topology().shards {
-                        let Some(Right::Lease(fence)) = rig.own.right(shard) else { continue };
-                        rig.store.release(vec![fence]).await.unwrap();
-                        let others = rig.store.claim(shard, "gw2", MINUTE).await.unwrap();
-                        rig.store.release(vec![others]).await.unwrap();
-                    }
+                    lose_all(rig).await;
                     rig.conversations.ingest().take(new(&name, *next, step)).await.unwrap();
                     lease(&rig.store, "gw1", &rig.own, 0..rig.own.topology().shards).await;
                 }
