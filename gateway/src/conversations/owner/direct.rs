@@ -26,7 +26,7 @@ enum Said {
     /// It is in the log, or the store could not write it.
     Answer(Result<Ingested, StoreError>),
     /// It goes by the inbox.
-    ByInbox(NewInbound),
+    ByInbox(Box<NewInbound>),
 }
 
 /// A message between the one who took it and the owner: whoever takes it out has it.
@@ -53,7 +53,7 @@ impl Offer {
     /// Sends it by the inbox, if it is still here.
     fn by_inbox(self) {
         if let Some(new) = self.slot.take() {
-            let _ = self.reply.send(Said::ByInbox(new));
+            let _ = self.reply.send(Said::ByInbox(Box::new(new)));
         }
     }
 }
@@ -78,7 +78,7 @@ impl Took {
     }
 
     fn by_inbox(self) {
-        let _ = self.offer.reply.send(Said::ByInbox(self.new));
+        let _ = self.offer.reply.send(Said::ByInbox(Box::new(self.new)));
     }
 }
 
@@ -192,9 +192,9 @@ impl ShortRoad {
         };
         match said {
             Ok(Said::Answer(answer)) => Ok(answer),
-            Ok(Said::ByInbox(new)) => Err(new),
-            // The process ends; whether it was written is not known.
-            Err(_) => Ok(Err(StoreError::Closed)),
+            Ok(Said::ByInbox(new)) => Err(*new),
+            // The owner ends. One that it has not given back may be written.
+            Err(_) => slot.take().map_or(Ok(Err(StoreError::Closed)), Err),
         }
     }
 }

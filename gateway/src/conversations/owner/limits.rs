@@ -29,8 +29,8 @@ pub const TURN_COMMANDS: usize = 64;
 pub const COMMAND_TRIES: u32 = 16;
 /// Messages that are offered to the owner before they are written; one more goes by the inbox.
 pub const OFFERS: usize = 1_024;
-/// Offered messages in one turn.
-pub const TURN_OFFERS: usize = 256;
+/// Offered messages in one turn, and so in one commit: the next ones are decided while it is written.
+pub const TURN_OFFERS: usize = 64;
 /// How long a message waits for the owner to take it up; then it goes by the inbox.
 pub const OFFER_WAIT: Duration = Duration::from_millis(200);
 /// Times that an offered message is decided anew before it goes by the inbox.

@@ -120,6 +120,26 @@ async fn site(store: &Arc<dyn Store>, bus: &Arc<dyn Bus>) -> Rig {
     Rig::of(store, bus, own, "gw1")
 }
 
+/// A thread ends, and its conversation with it.
+async fn end(rig: &Rig, thread: &str, step: u128) {
+    rig.until_inbox_is_empty().await;
+    let id = rig.store.thread(&MAIN, &thread_source(thread)).await.unwrap().unwrap();
+    let mut last = new(thread, 0, step);
+    last.event = CloudEvent { id: format!("end{step}"), ..closed(thread) };
+    rig.conversations.ingest().take(last).await.unwrap();
+    until("it is over", || async { rig.state(id).await.ended.is_some() }).await;
+}
+
+/// Another gateway has had all shards for a moment, and nobody told this one.
+async fn lose_all(rig: &Rig) {
+    for shard in 0..rig.own.topology().shards {
+        let Some(Right::Lease(fence)) = rig.own.right(shard) else { continue };
+        rig.store.release(vec![fence]).await.unwrap();
+        let others = rig.store.claim(shard, "gw2", MINUTE).await.unwrap();
+        rig.store.release(vec![others]).await.unwrap();
+    }
+}
+
 /// Messages, copies, another gateway's messages, ends, calls' events, lost leases and crashes: the logs are the same, whether
 /// messages go straight to them or by the inbox.
 async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64) {
@@ -159,23 +179,13 @@ async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64)
             }
             32..34 if *next > 0 => {
                 for rig in &rigs {
-                    rig.until_inbox_is_empty().await;
-                    let id = rig.store.thread(&MAIN, &thread_source(&name)).await.unwrap().unwrap();
-                    let mut end = new(&name, 0, step);
-                    end.event = CloudEvent { id: format!("end{step}"), ..closed(&name) };
-                    rig.conversations.ingest().take(end).await.unwrap();
-                    until("it is over", || async { rig.state(id).await.ended.is_some() }).await;
+                    end(rig, &name, step).await;
                 }
             }
             // Another gateway has a few shards for a moment; this one hears of it only when it cannot write.
             34..36 => {
                 for rig in &rigs {
-                    for shard in 0..rig.own.topology().shards {
-                        let Some(Right::Lease(fence)) = rig.own.right(shard) else { continue };
-                        rig.store.release(vec![fence]).await.unwrap();
-                        let others = rig.store.claim(shard, "gw2", MINUTE).await.unwrap();
-                        rig.store.release(vec![others]).await.unwrap();
-                    }
+                    lose_all(rig).await;
                     rig.conversations.ingest().take(new(&name, *next, step)).await.unwrap();
                     lease(&rig.store, "gw1", &rig.own, 0..rig.own.topology().shards).await;
                 }
@@ -204,9 +214,18 @@ async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64)
         }
     }
     straight += passed(&rigs[1]);
-    for rig in &rigs {
+    assert!(straight > 60, "seed {seed}: only {straight} went straight to their log");
+    for rig in rigs {
         rig.until_inbox_is_empty().await;
+        rig.tasks.end().await;
     }
+    let messages = same_logs(&stores, seed).await;
+    assert_eq!(messages, given.values().sum::<u64>(), "seed {seed}: each once");
+    println!("seed {seed}: {messages} messages, {straight} straight to their log");
+}
+
+/// Compares the logs of both; how many messages are in them.
+async fn same_logs(stores: &[Arc<dyn Store>; 2], seed: u64) -> u64 {
     let all = async |store: &Arc<dyn Store>| {
         let page = store.list(&MAIN, ListFilter::default(), 1_000).await.unwrap();
         page.conversations.into_iter().map(|state| state.conversation).collect::<Vec<_>>()
@@ -219,13 +238,10 @@ async fn both_roads_lead_to_the_same_log(stores: [Arc<dyn Store>; 2], seed: u64)
         assert_eq!(said(&long), said(&short), "seed {seed}: the log of {id}");
         messages += names(&long).iter().filter(|name| **name == "message.in").count() as u64;
     }
-    assert_eq!(messages, given.values().sum::<u64>(), "seed {seed}: each once");
-    assert!(straight > 60, "seed {seed}: only {straight} went straight to their log");
-    println!("seed {seed}: {messages} messages, {straight} straight to their log");
-    for (rig, store) in rigs.into_iter().zip(&stores) {
-        rig.tasks.end().await;
+    for store in stores {
         store.check().await.unwrap();
     }
+    messages
 }
 
 #[tokio::test(flavor = "multi_thread")]
