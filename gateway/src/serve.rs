@@ -174,7 +174,7 @@ impl Gateway {
         let (plans, refused) = load_plans(&config, plans).await?;
         let (token, webrtc) = open_webrtc(&config)?;
         let ((http, http_queue), (links, link_queue)) = plan_queues();
-        let parts = Parts {
+        let switch = driver::start(Parts {
             listen: config.sip.listen.clone(),
             config: switch_config(&config, &tenant, (&process, site.as_ref()), folders.recordings, log_calls),
             site: sip_site(&config, plans.hotlines()),
@@ -188,15 +188,13 @@ impl Gateway {
             links,
             web: Some(Arc::clone(&webrtc) as Arc<dyn driver::TellWeb>),
             seed: rand::random(),
-        };
-        let switch = driver::start(parts)?;
+        })?;
         attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
-        let channels = start_channels(&config, (&store, &bus), &conversations, (&switch, link_queue))?;
-        let webchat = start_webchat(&config, &tenant, (&store, &bus), (&channels.host, &webrtc))?;
+        let channels = start_channels(&config, (&store, &bus), &conversations, (&switch, link_queue), &webrtc)?;
         let control: Arc<dyn Control> = Arc::new(Running {
-            webchat,
+            webchat: channels.webchat,
             companion: channels.companion,
             webhooks,
             channels: channels.host,
@@ -381,6 +379,7 @@ fn plan_queues() -> (PlanQueue<call::HttpRequest>, PlanQueue<call::LinkRequest>)
 /// Where customers write.
 struct Channels {
     host: Arc<ChannelHost>,
+    webchat: Arc<webchat::Hub>,
     companion: Arc<Companion>,
     tasks: (channel_host::Tasks, LiveTask),
 }
@@ -391,6 +390,7 @@ fn start_channels(
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     conversations: &Conversations,
     (switch, links): (&SwitchHandle, mpsc::Receiver<call::LinkRequest>),
+    webrtc: &Arc<WebRtc>,
 ) -> Result<Channels, StartError> {
     let tenant = &Tenant::default();
     let accounts = channel_host::accounts(config, tenant).map_err(StartError::Channel)?;
@@ -409,7 +409,8 @@ fn start_channels(
     let (host, tasks) = ChannelHost::start(host, accounts);
     let (companion, carrying) = companion_of(config, tenant, (store, bus), conversations, host.files())?;
     tokio::spawn(companion::plans::run(links, switch.clone(), Arc::clone(&companion)));
-    Ok(Channels { host, companion, tasks: (tasks, carrying) })
+    let webchat = start_webchat(config, tenant, (store, bus), (&host, webrtc))?;
+    Ok(Channels { host, webchat, companion, tasks: (tasks, carrying) })
 }
 
 /// Callers' pages, with the short messages that carry their links.
