@@ -726,7 +726,7 @@ async fn start_web(
         public_url: config.web.public_url.clone(),
         tls: tls.is_some(),
         files: config.files.folder().to_path_buf(),
-        proxies: config.companion.proxies.clone(),
+        proxies: config.web.proxies.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);

@@ -436,6 +436,8 @@ mod tests {
         both.until(|both| (both.seqs().len() >= after.len()).then_some(())).await;
         assert_eq!(both.seqs(), after, "in order again");
         assert!(stats.retries.load(Ordering::Relaxed) >= 1);
+        // What is offered once more is refused: whether it is depends on what the relay hears of first.
+        *both.refuse.lock().unwrap() = Some(BusError::Closed);
         drop(std::mem::take(&mut *both.carried.lock().unwrap()));
         stop.send_replace(true);
         relaying.await.unwrap();

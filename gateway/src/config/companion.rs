@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Secret, Span};
+use super::{Secret, Span};
 
 /// `[companion]`: a caller's page for pictures and words during a call (docs/companion.md).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,9 +21,6 @@ pub struct Companion {
     /// webhooks are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_hook: Option<AppHook>,
-    /// Proxies in front of the web's socket. Of requests from them `X-Forwarded-For` says whose tries are counted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub proxies: Vec<Cidr>,
 }
 
 impl Default for Companion {
@@ -32,7 +29,6 @@ impl Default for Companion {
             url: None,
             sms_text: "您正在通话的客服请您发送照片，15 分钟内有效 / Send pictures to your call: {url}".to_owned(),
             app_hook: None,
-            proxies: Vec::new(),
         }
     }
 }

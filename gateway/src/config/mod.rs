@@ -276,11 +276,16 @@ pub struct Web {
     /// Certificate and key, PEM. Left out: plain HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Proxies in front. Of requests from them `X-Forwarded-For` says whose tries and visits are counted; one on the same machine is
+    /// believed anyway.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<Cidr>,
 }
 
 impl Default for Web {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), public_url: None, tls: None }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        Self { listen, public_url: None, tls: None, proxies: Vec::new() }
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Json;
@@ -21,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::client::{self, Peer};
 use super::error::ApiError;
 use super::{Web, auth};
 use crate::channel_host::limits::FILE_BYTES_MAX;
@@ -29,10 +29,6 @@ use crate::webchat::limits::{
 };
 use crate::webchat::proto::{Hello, Said, Tell};
 use crate::webchat::{Admitted, Caller, Hub, Upload};
-
-/// The address at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
 
 const PAGE: &str = include_str!("assets/chat/demo.html");
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -114,8 +110,7 @@ fn hub(web: &Web) -> Result<Arc<Hub>, ApiError> {
 fn caller(web: &Web, peer: Option<Extension<Peer>>, headers: &HeaderMap) -> Caller {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Caller {
-        peer: peer.map_or(IpAddr::from([0, 0, 0, 0]), |Extension(Peer(address))| address),
-        forwarded: text(HeaderName::from_static("x-forwarded-for")),
+        address: client::address(&web.proxies, peer, headers),
         origin: text(header::ORIGIN),
         own: auth::own_origin(web, headers),
     }

@@ -1,7 +1,6 @@
 //! `/u/{token}` and `/u`: a caller's page for pictures during a call. It is open to the whole internet, so nothing of it needs the
 //! gateway's token, opening it changes nothing, and every answer keeps itself out of caches, frames, referrers and search engines.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ark_conversation::Hash;
@@ -15,6 +14,7 @@ use axum::routing::{get, post};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+use super::client::{self, Peer};
 use super::{Web, auth};
 use crate::companion::limits::{PIECE_BYTES_MAX, PIECE_TIMEOUT};
 use crate::companion::{Companion, LinkError, Look};
@@ -27,10 +27,6 @@ const PAGE: &str = include_str!("assets/u.html");
 /// What the page may do: its own script and style, and pictures that it shows before they are sent.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
                       form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
-
-/// The other end of a request's connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Every path of the page.
 pub(super) fn routes() -> axum::Router<Arc<Web>> {
@@ -142,23 +138,6 @@ fn device(headers: &HeaderMap) -> Option<Hash> {
     fits.then(|| Hash::of(secret.as_bytes()))
 }
 
-/// Whose tries are counted: the other end of the connection, or who stands before a proxy of the site.
-fn address(web: &Web, peer: Option<Extension<Peer>>, headers: &HeaderMap) -> IpAddr {
-    let unknown = IpAddr::from([0, 0, 0, 0]);
-    let mut address = peer.map_or(unknown, |Extension(Peer(address))| address.ip().to_canonical());
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let mut hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-    while web.proxies.iter().any(|proxy| proxy.contains(address)) {
-        let Some(before) = hops.pop().and_then(|hop| hop.parse::<IpAddr>().ok()) else { break };
-        address = before.to_canonical();
-    }
-    // One subscriber's IPv6 network counts as one.
-    match address {
-        IpAddr::V6(v6) => IpAddr::from(std::net::Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
-}
-
 /// What changes something comes from the page itself. The cookie is strict already; a browser that says another origin is refused.
 fn own_page(web: &Web, headers: &HeaderMap) -> Result<(), LinkError> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
@@ -206,7 +185,7 @@ async fn state(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Json<Shown>, Refusal> {
-    let from = address(&web, peer, &headers);
+    let from = client::address(&web.proxies, peer, &headers);
     Ok(shown(service(&web)?.look(&token, device(&headers), from).await?))
 }
 
@@ -216,7 +195,7 @@ async fn link_state(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Json<Shown>, Refusal> {
-    let from = address(&web, peer, &headers);
+    let from = client::address(&web.proxies, peer, &headers);
     let look = service(&web)?.look_at(parse(&link)?, device(&headers), from).await?;
     // By its name alone a link is nobody's: who knows it and has not taken it learns nothing.
     if look.yours { Ok(shown(look)) } else { Err(LinkError::Unknown.into()) }
@@ -235,7 +214,7 @@ async fn join(
 ) -> Result<Json<Joined>, Refusal> {
     own_page(&web, &headers)?;
     let device = device(&headers).ok_or(LinkError::NoCookie)?;
-    let link = service(&web)?.join(&token, device, address(&web, peer, &headers)).await?;
+    let link = service(&web)?.join(&token, device, client::address(&web.proxies, peer, &headers)).await?;
     Ok(Json(Joined { link: link.to_string() }))
 }
 
@@ -254,7 +233,8 @@ async fn code(
     own_page(&web, &headers)?;
     let device = device(&headers).ok_or(LinkError::NoCookie)?;
     let Json(Code { code, number }) = request.map_err(|_| LinkError::Malformed("a code and a number are asked for"))?;
-    let link = service(&web)?.join_by_code(&code, &number, device, address(&web, peer, &headers)).await?;
+    let link =
+        service(&web)?.join_by_code(&code, &number, device, client::address(&web.proxies, peer, &headers)).await?;
     Ok(Json(Joined { link: link.to_string() }))
 }
 

@@ -11,6 +11,7 @@ mod auth;
 pub(crate) mod bus;
 mod channels;
 mod chat;
+mod client;
 mod companion;
 mod desk;
 pub(crate) mod erasures;
@@ -306,8 +307,7 @@ async fn take_connections<L: Listener<Addr = std::net::SocketAddr>>(
         http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
         let inner = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(chat::Peer(address.ip().to_canonical()));
-            request.extensions_mut().insert(companion::Peer(address));
+            request.extensions_mut().insert(client::Peer(address));
             inner.call(request)
         });
         // With upgrades, for which the library has no watched shutdown of its own.

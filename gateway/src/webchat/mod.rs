@@ -118,10 +118,8 @@ impl Drop for Hub {
 /// Who asks, by what came with the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// The address at the other end.
-    pub(crate) peer: IpAddr,
-    /// `X-Forwarded-For`.
-    pub(crate) forwarded: Option<String>,
+    /// The address that is counted.
+    pub(crate) address: IpAddr,
     /// `Origin`.
     pub(crate) origin: Option<String>,
     /// Whether that is the gateway's own.
@@ -206,7 +204,7 @@ impl Hub {
             );
             return Err((StatusCode::FORBIDDEN, why));
         }
-        let address = site.address(caller.peer, caller.forwarded.as_deref()).to_string();
+        let address = caller.address.to_string();
         if self.rate(What::Come, &address, COMES_OF_ADDRESS).is_err() {
             return Err((StatusCode::TOO_MANY_REQUESTS, "this address comes too often; wait a moment".to_owned()));
         }

@@ -1,11 +1,9 @@
 //! One `[[channel]]` of kind `web`, read from the site's file.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use ark_channels::settings::Secret;
 use ark_conversation::{Assurance, Tenant, source};
-use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,7 +99,6 @@ struct Settings {
     names: BTreeMap<String, String>,
     call: Option<String>,
     realm: Option<String>,
-    proxies: Vec<String>,
 }
 
 /// What every page may know of a channel: `GET /chat/NAME/config`.
@@ -137,7 +134,6 @@ pub(super) struct Site {
     key: Option<Secret>,
     origins: Vec<String>,
     names: BTreeMap<String, String>,
-    proxies: Vec<IpNet>,
     hours: Hours,
     face: Face,
 }
@@ -163,13 +159,6 @@ impl Site {
         if settings.suggestions.len() > SUGGESTIONS_MAX {
             return Err(format!("settings.suggestions: at most {SUGGESTIONS_MAX}"));
         }
-        let nets: Result<Vec<IpNet>, String> = settings
-            .proxies
-            .iter()
-            .map(|net| {
-                net.parse().map_err(|_| format!("settings.proxies: `{net}` is no network: write \"10.0.0.0/8\""))
-            })
-            .collect();
         let color = settings.color.unwrap_or_else(|| "#0b5fa5".to_owned());
         let ink = ink_on(&color).ok_or_else(|| format!("settings.color: `{color}` is no colour: write \"#0b5fa5\""))?;
         let or = |words: Words, zh: &str, en: &str| {
@@ -207,7 +196,6 @@ impl Site {
             key,
             origins: settings.origins,
             names: settings.names,
-            proxies: nets?,
             hours,
             face,
         })
@@ -216,13 +204,6 @@ impl Site {
     /// Whether pages of that origin may embed it.
     pub(super) fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|one| one == "*" || one == origin)
-    }
-
-    /// The address that a request is from: the proxy's word counts when the proxy is ours.
-    pub(super) fn address(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
-        let ours = peer.is_loopback() || self.proxies.iter().any(|net| net.contains(&peer));
-        let last = forwarded.filter(|_| ours).and_then(|list| list.rsplit(',').next()?.trim().parse().ok());
-        last.unwrap_or(peer)
     }
 
     /// What visitors read of an agent: the name that the site gives them; never the one that they sign on by.
@@ -322,14 +303,5 @@ mod tests {
         assert_eq!(ink_on("#0b5fa5"), Some("#ffffff"));
         assert_eq!(ink_on("#ffd400"), Some("#06131f"));
         assert_eq!((ink_on("#fff"), ink_on("#zzzzzz"), ink_on("red")), (None, None, None));
-    }
-
-    #[test]
-    fn a_proxy_is_believed_when_it_is_ours() {
-        let shop = site(r#"{ proxies = ["10.0.0.0/8"] }"#).unwrap();
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(shop.address(ip("10.1.1.1"), Some("1.1.1.1, 203.0.113.9")), ip("203.0.113.9"));
-        assert_eq!(shop.address(ip("198.51.100.1"), Some("203.0.113.9")), ip("198.51.100.1"));
-        assert_eq!(shop.address(ip("127.0.0.1"), Some("junk")), ip("127.0.0.1"));
     }
 }
