@@ -13,12 +13,12 @@
 //! What an append to PostgreSQL costs beyond its bare insert is what the bare side does not write: the outbox (24 to 34 us of
 //! the server's processor against 15 to 21 for an event).
 //!
-//! What a message costs in processor time, by which the ratios of a quiet machine follow (those of a busy one are chance):
-//! SQLite's writer 29 to 33 us on the short road, where the bare side takes 29 to 32, and the owner works beside it on another
-//! thread (11 to 17); 71 to 114 on the long one. PostgreSQL's server 48 to 69 us on the short road, where the bare side takes it
-//! 32 to 43 (1.5 to 1.6 times as much), and 110 on the long one, in the same runs. What is left of the difference: thread and
-//! waiting messages are looked up by their keys (a tenth of it all, by perf), the log's rows come in the order of their
-//! conversations and so touch the index of ids out of order, and groups are smaller than the bare side's 256.
+//! Measured on two cores with nothing else to do (`4 road`, profile fast, two rounds): SQLite's short road 0.98 and 0.82 of the bare
+//! insert (27 to 31 thousand messages a second), its writer 21 to 24 us a message where the bare side takes 24; the long one 0.69
+//! and 0.65 (28 to 30 us). PostgreSQL's short road 0.68 and 0.53 (14 to 19 thousand), its server 36 and 57 us where the bare side takes
+//! 28 and 42; the long one 0.55 and 0.53 (64 and 79 us). So what is left between PostgreSQL's short road and its bare insert is not the
+//! server's work alone (1.27 to 1.35 times as much: threads and waiting messages are looked up by their keys): taker, owner, the
+//! store's thread and the server share the two cores, where the bare side has one client that waits for one server.
 //!
 //! `cargo run --release -p ark-store --example append_bench [-- SECONDS [sqlite|postgres] [append|road]]`; PostgreSQL
 //! starts a server of its own.
