@@ -188,8 +188,9 @@ impl TestReport {
     }
 }
 
-/// Text for XML and SVG.
-pub(crate) fn escape(text: &str) -> String {
+/// Text as it stands in XML and SVG, between tags and in attributes in double quotes. Control characters, which XML 1.0 has no
+/// way to write, become U+FFFD.
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -197,7 +198,7 @@ pub(crate) fn escape(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
-            c if c.is_control() && c != '\n' && c != '\t' => out.push(' '),
+            c if c.is_control() && !matches!(c, '\n' | '\t' | '\r') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ark_tests::{
-    kit::{Answer, Browser, Gateway, Process, SOON, TempDir, request, root, tone_site},
+    kit::{Browser, Gateway, Process, SOON, TempDir, request, root, texts, tone_site},
     need,
 };
 use serde_json::{Value, json};
@@ -80,57 +80,28 @@ fn start(at: SocketAddr, secrets: &TempDir) -> Gateway {
     Gateway::start(&setup)
 }
 
-/// The only conversation that has messages, once its log holds `number` of this type.
-fn conversation_with(gateway: &mut Gateway, kind: &str, number: usize) -> (String, Vec<Value>) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let page = gateway.ask("GET", "/api/v1/conversations?limit=500", None).json();
-        let list = page["conversations"].as_array().expect("a list").clone();
-        for one in list.iter().filter(|one| one["kind"] == "chat") {
-            let id = one["conversation"].as_str().expect("an id").to_owned();
-            let messages = gateway.ask("GET", &format!("/api/v1/conversations/{id}/messages?limit=500"), None).json();
-            let messages = messages["messages"].as_array().expect("a list").clone();
-            let found: Vec<Value> = messages.into_iter().filter(|record| record["event"]["type"] == kind).collect();
-            if found.len() >= number {
-                return (id, found);
-            }
-        }
-        assert!(Instant::now() < until, "{number} of {kind} are expected: {list:?}");
-        gateway.process.wait_for_news(Duration::from_millis(20));
-    }
-}
-
-fn texts(records: &[Value]) -> Vec<&str> {
-    records.iter().filter_map(|record| record["event"]["data"]["parts"][0]["text"].as_str()).collect()
-}
-
-fn reply(gateway: &Gateway, conversation: &str, key: &str, text: &str) -> Answer {
-    let body = json!({"by": "wang", "text": text, "key": key});
-    gateway.ask("POST", &format!("/api/v1/conversations/{conversation}/messages"), Some(&body))
-}
-
 #[test]
 fn a_customer_of_a_foreign_adapter_and_an_agent_write_to_each_other() {
     let folder = TempDir::new("adapter");
     let at = free_address();
-    let mut gateway = start(at, &folder);
+    let gateway = start(at, &folder);
     let mut adapter = Adapter::start(at, gateway.web, &folder);
     adapter.customer_writes("t1", "m1", "你好，我的快递在哪里？");
     adapter.customer_writes("t1", "m2", "Order 1024.");
-    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 2);
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 2, PATIENCE);
     assert_eq!(texts(&messages), ["你好，我的快递在哪里？", "Order 1024."]);
 
     let state = gateway.ask("GET", &format!("/api/v1/conversations/{id}"), None).json();
     assert_eq!(state["owner"], "queue:parcels", "the channel's own queue: {state}");
 
-    let answer = reply(&gateway, &id, "k1", "您好，正在为您查询。");
+    let answer = gateway.reply(&id, "wang", Some("k1"), "您好，正在为您查询。");
     assert!(answer.status < 300, "{}", answer.body);
     // Asked again by a client that lost the answer: sent once.
-    assert_eq!(reply(&gateway, &id, "k1", "您好，正在为您查询。").json()["duplicate"], true);
+    assert_eq!(gateway.reply(&id, "wang", Some("k1"), "您好，正在为您查询。").json()["duplicate"], true);
     let told = adapter.told(1);
     assert_eq!(told[0]["parts"][0]["text"], "您好，正在为您查询。");
     // The gateway's own, once the adapter has it, and the adapter's, once its channel has it: whichever is first.
-    let (_, receipts) = conversation_with(&mut gateway, "ark.receipt.v1", 2);
+    let (_, receipts) = gateway.wait_for_chat("ark.receipt.v1", 2, PATIENCE);
     let states: BTreeSet<_> = receipts.iter().filter_map(|record| record["event"]["data"]["state"].as_str()).collect();
     assert_eq!(states, BTreeSet::from(["accepted", "sent"]));
     assert_eq!(adapter.told(1).len(), 1);
@@ -165,14 +136,14 @@ fn nothing_is_lost_or_doubled_when_adapter_and_gateway_are_killed() {
     for n in 0..EACH {
         adapter.customer_writes("t1", &format!("b{n}"), &format!("b{n}"));
     }
-    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 2 * EACH);
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 2 * EACH, PATIENCE);
     let expected: Vec<String> = ["a", "b"].iter().flat_map(|row| (0..EACH).map(move |n| format!("{row}{n}"))).collect();
     assert_eq!(texts(&messages), expected, "each once and in order");
 
     // The same with the house's side: the adapter is away, and the gateway dies with messages for it.
     adapter.process.kill();
     for n in 0..10 {
-        assert!(reply(&gateway, &id, &format!("k{n}"), &format!("r{n}")).status < 300);
+        assert!(gateway.reply(&id, "wang", Some(&format!("k{n}")), &format!("r{n}")).status < 300);
     }
     gateway.process.kill();
     let gateway = gateway.start_again();
@@ -188,10 +159,10 @@ fn the_page_shows_a_chat_as_what_it_is() {
     need!("live_adapter", "chromium");
     let folder = TempDir::new("adapter");
     let at = free_address();
-    let mut gateway = start(at, &folder);
+    let gateway = start(at, &folder);
     let mut adapter = Adapter::start(at, gateway.web, &folder);
     adapter.customer_writes("t1", "m1", "你好 <img src=x onerror=\"document.title='owned'\">");
-    let (id, _) = conversation_with(&mut gateway, "ark.message.in.v1", 1);
+    let (id, _) = gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
     let token = std::fs::read_to_string(gateway.folder().join("data/ark.token")).expect("the gateway's token");
     let browser = Browser::start(440.0);
     let mut page = browser.open(&format!("http://{}/?token={}", gateway.web, token.trim()));
@@ -203,7 +174,7 @@ fn the_page_shows_a_chat_as_what_it_is() {
     page.wait_for("/Customer|客户/.test(document.querySelector('#timeline').textContent)", PATIENCE);
     assert_eq!(page.eval("document.querySelector('#hangup').hidden"), true, "there is no call to hang up");
     assert_eq!(page.eval("document.querySelectorAll('#timeline img').length"), 0);
-    assert!(reply(&gateway, &id, "k1", "您好，正在为您查询。").status < 300);
+    assert!(gateway.reply(&id, "wang", Some("k1"), "您好，正在为您查询。").status < 300);
     adapter.told(1);
     page.wait_for("document.querySelector('#timeline').textContent.includes('正在为您查询')", PATIENCE);
     page.wait_for("document.querySelector('#chips .live') !== null", PATIENCE);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ark_tests::{
-    kit::{Answer, Browser, Gateway, Page, SOON, Setup, TempDir, ark_binary, request, tone_site},
+    kit::{Browser, Gateway, Page, SOON, Setup, TempDir, ark_binary, request, texts, tone_site},
     need,
 };
 use base64::Engine as _;
@@ -66,35 +66,6 @@ fn own(page: &mut Page) -> Vec<String> {
     found.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The only conversation with messages, and its records of that type once there are so many.
-fn conversation_with(gateway: &mut Gateway, kind: &str, number: usize) -> (String, Vec<Value>) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let page = gateway.ask("GET", "/api/v1/conversations?limit=500", None).json();
-        let list = page["conversations"].as_array().expect("a list").clone();
-        for one in list.iter().filter(|one| one["kind"] == "chat") {
-            let id = one["conversation"].as_str().expect("an id").to_owned();
-            let log = gateway.ask("GET", &format!("/api/v1/conversations/{id}/events?limit=500"), None).json();
-            let log = log["events"].as_array().or_else(|| log["records"].as_array()).expect("a list").clone();
-            let found: Vec<Value> = log.into_iter().filter(|record| record["event"]["type"] == kind).collect();
-            if found.len() >= number {
-                return (id, found);
-            }
-        }
-        assert!(Instant::now() < until, "{number} of {kind} are expected: {list:?}");
-        gateway.process.wait_for_news(Duration::from_millis(20));
-    }
-}
-
-fn texts(records: &[Value]) -> Vec<&str> {
-    records.iter().filter_map(|record| record["event"]["data"]["parts"][0]["text"].as_str()).collect()
-}
-
-fn reply(gateway: &Gateway, conversation: &str, text: &str) -> Answer {
-    let body = json!({"by": "anna", "text": text});
-    gateway.ask("POST", &format!("/api/v1/conversations/{conversation}/messages"), Some(&body))
-}
-
 /// A token of the site's for its user.
 fn signed(user: &str) -> String {
     let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() + 600;
@@ -127,7 +98,7 @@ fn picture(page: &mut Page, name: &str) {
 fn a_visitor_and_an_agent_write_to_each_other() {
     need!("live_webchat", "chromium");
     let folder = TempDir::new("webchat");
-    let mut gateway = Gateway::start(&site(&folder));
+    let gateway = Gateway::start(&site(&folder));
     let browser = Browser::start(440.0);
     let mut page = visit(&browser, &gateway, "");
     wait_for_text(&mut page, "需要什么帮助");
@@ -147,11 +118,11 @@ fn a_visitor_and_an_agent_write_to_each_other() {
          {ROOT}.querySelector('textarea').dispatchEvent(new ClipboardEvent('paste', {{ clipboardData: data, bubbles: true, cancelable: true }})); }})()"
     ));
     page.wait_for(&format!("{ROOT}.querySelector('.m.you:not(.wait) .pic img')?.naturalWidth === 300"), PATIENCE);
-    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 3);
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 3, PATIENCE);
     assert_eq!(texts(&messages), ["我那笔订单扣了两次款", "👍"]);
     let image = &messages[2]["event"]["data"]["parts"][0];
     assert_eq!((&image["kind"], &image["media"]["width"]), (&json!("image"), &json!(300)), "{image}");
-    let (_, entries) = conversation_with(&mut gateway, "ark.thread.v1", 1);
+    let (_, entries) = gateway.wait_for_chat("ark.thread.v1", 1, PATIENCE);
     assert_eq!(entries.len(), 1);
     let entry = &entries[0]["event"]["data"]["entry"];
     assert!(entry["page"].as_str().is_some_and(|url| url.contains("/chat?lang=zh")), "{entry}");
@@ -189,7 +160,7 @@ fn a_visitor_and_an_agent_write_to_each_other() {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     wait_for_text(&mut page, "我是安娜");
     page.wait_for(&format!("{ROOT}.querySelector('#how').textContent.includes('安娜 为您服务')"), PATIENCE);
-    let (_, receipts) = conversation_with(&mut gateway, "ark.receipt.v1", 3);
+    let (_, receipts) = gateway.wait_for_chat("ark.receipt.v1", 3, PATIENCE);
     let states: Vec<&str> = receipts.iter().filter_map(|one| one["event"]["data"]["state"].as_str()).collect();
     assert!(["sent", "delivered", "read"].iter().all(|state| states.contains(state)), "{states:?}");
     picture(&mut page, "talk");
@@ -202,7 +173,7 @@ fn a_visitor_and_an_agent_write_to_each_other() {
 
     // While the box is closed, answers are counted.
     page.eval("ark.close()");
-    assert!(reply(&gateway, &id, "还在吗？").status < 300);
+    assert!(gateway.reply(&id, "anna", None, "还在吗？").status < 300);
     page.wait_for(&format!("{ROOT}.querySelector('#badge').textContent === '1'"), PATIENCE);
     picture(&mut page, "badge");
     page.eval("ark.open()");
@@ -240,7 +211,7 @@ fn a_network_that_breaks_and_a_gateway_that_dies_lose_and_double_nothing() {
     }
     let expected: Vec<String> =
         ["a", "b", "c"].iter().flat_map(|row| (0..EACH).map(move |n| format!("{row}{n}"))).collect();
-    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 3 * EACH);
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 3 * EACH, PATIENCE);
     assert_eq!(texts(&messages), expected, "each once and in order");
     page.wait_for(&format!("{ROOT}.querySelectorAll('.m.you:not(.wait)').length === {}", 3 * EACH), PATIENCE);
     assert_eq!(own(&mut page), expected);
@@ -256,12 +227,12 @@ fn a_network_that_breaks_and_a_gateway_that_dies_lose_and_double_nothing() {
         kept.as_str().is_some_and(|kept| kept.contains("typed while nobody was there") && kept.contains("草稿")),
         "{kept}"
     );
-    let mut gateway = gateway.start_again();
+    let gateway = gateway.start_again();
     reload(&mut page);
     page.wait_for(&format!("{ROOT}.querySelector('textarea').value === '草稿'"), PATIENCE);
-    let (_, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 3 * EACH + 1);
+    let (_, messages) = gateway.wait_for_chat("ark.message.in.v1", 3 * EACH + 1, PATIENCE);
     assert_eq!(texts(&messages).last().copied(), Some("typed while nobody was there"));
-    assert!(reply(&gateway, &id, "都收到了").status < 300);
+    assert!(gateway.reply(&id, "anna", None, "都收到了").status < 300);
     wait_for_text(&mut page, "都收到了");
 }
 
@@ -275,14 +246,14 @@ fn a_page_without_sockets_chats_by_requests() {
     for n in 0..5 {
         write(&mut page, &format!("s{n}"));
     }
-    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 5);
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 5, PATIENCE);
     assert_eq!(texts(&messages), ["s0", "s1", "s2", "s3", "s4"]);
-    assert!(reply(&gateway, &id, "收到").status < 300);
+    assert!(gateway.reply(&id, "anna", None, "收到").status < 300);
     wait_for_text(&mut page, "收到");
     gateway.process.kill();
     write(&mut page, "s5");
-    let mut gateway = gateway.start_again();
-    let (_, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 6);
+    let gateway = gateway.start_again();
+    let (_, messages) = gateway.wait_for_chat("ark.message.in.v1", 6, PATIENCE);
     assert_eq!(texts(&messages), ["s0", "s1", "s2", "s3", "s4", "s5"]);
 }
 
@@ -290,18 +261,18 @@ fn a_page_without_sockets_chats_by_requests() {
 fn a_site_says_who_its_visitor_is_and_the_next_one_reads_nothing_of_it() {
     need!("live_webchat", "chromium");
     let folder = TempDir::new("webchat");
-    let mut gateway = Gateway::start(&site(&folder));
+    let gateway = Gateway::start(&site(&folder));
     let browser = Browser::start(440.0);
     let mut page = visit(&browser, &gateway, "");
     page.eval(&format!("ark.identify({})", json!(signed("u-77"))));
     write(&mut page, "我的会员卡");
-    let (id, identities) = conversation_with(&mut gateway, "ark.identity.v1", 1);
+    let (id, identities) = gateway.wait_for_chat("ark.identity.v1", 1, PATIENCE);
     let identity = &identities[0]["event"]["data"];
     assert_eq!(identity["assurance"], "sso");
     assert_eq!(identity["keys"][0]["kind"], "web_visitor");
-    let (_, linked) = conversation_with(&mut gateway, "ark.person.linked.v1", 1);
+    let (_, linked) = gateway.wait_for_chat("ark.person.linked.v1", 1, PATIENCE);
     assert_eq!(linked[0]["event"]["data"]["assurance"], "sso");
-    assert!(reply(&gateway, &id, "陈先生，您好").status < 300);
+    assert!(gateway.reply(&id, "anna", None, "陈先生，您好").status < 300);
     wait_for_text(&mut page, "陈先生");
     // Somebody else logs in at the same browser.
     page.eval(&format!("ark.identify({})", json!(signed("u-78"))));
@@ -352,7 +323,7 @@ fn say(socket: &mut WebSocket<std::net::TcpStream>, message: &Value) {
 #[test]
 fn strangers_get_in_nowhere() {
     let folder = TempDir::new("webchat");
-    let mut gateway = Gateway::start(&site(&folder));
+    let gateway = Gateway::start(&site(&folder));
     // Another site's page, also one that looks like ours.
     for origin in ["https://evil.example", "https://shop.example.evil.example", "http://shop.example", "null"] {
         assert_eq!(socket(&gateway, Some(origin)).err(), Some(403), "{origin}");
@@ -371,7 +342,7 @@ fn strangers_get_in_nowhere() {
     assert_eq!(hear(&mut two, "item")["parts"][0]["text"], "hi");
     say(&mut two, &json!({"type": "send", "id": "m1", "text": "hi"}));
     assert_eq!(hear(&mut two, "ack")["duplicate"], true);
-    let (id, messages) = conversation_with(&mut gateway, "ark.message.in.v1", 1);
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
     assert_eq!(messages.len(), 1);
     // The token is nowhere but at the visitor's.
     let log = gateway.ask("GET", &format!("/api/v1/conversations/{id}/events?limit=500&numbers=full"), None).body;
@@ -415,11 +386,11 @@ fn strangers_get_in_nowhere() {
 fn a_visitor_calls_out_of_the_chat() {
     need!("live_webchat", "chromium");
     let folder = TempDir::new("webchat");
-    let mut gateway = Gateway::start(&site(&folder));
+    let gateway = Gateway::start(&site(&folder));
     let browser = Browser::start(440.0);
     let mut page = visit(&browser, &gateway, "");
     write(&mut page, "我想打电话说");
-    let (id, _) = conversation_with(&mut gateway, "ark.message.in.v1", 1);
+    let (id, _) = gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
     page.eval(&format!("{ROOT}.querySelector('header button[aria-label=语音通话]').click()"));
     page.wait_for("window.arkCall && arkCall.state === 'up'", PATIENCE);
     page.wait_to_hear(440.0, PATIENCE);
@@ -428,13 +399,13 @@ fn a_visitor_calls_out_of_the_chat() {
     write(&mut page, "边说边写");
     wait_for_text(&mut page, "边说边写");
     // The chat's timeline says that its visitor calls, and the call says who calls.
-    let (_, calls) = conversation_with(&mut gateway, "ark.call.v1", 1);
+    let (_, calls) = gateway.wait_for_chat("ark.call.v1", 1, PATIENCE);
     assert_eq!(calls[0]["event"]["data"]["mode"], "webrtc");
     let up = gateway.ask("GET", "/api/v1/calls", None).json();
     assert_eq!(up["calls"].as_array().map(Vec::len), Some(1), "{up}");
     page.eval(&format!("{ROOT}.querySelector('#end').click()"));
     page.wait_for(&format!("{ROOT}.querySelector('#call').hidden"), PATIENCE);
     gateway.wait_until_idle(PATIENCE);
-    assert!(reply(&gateway, &id, "再联系").status < 300);
+    assert!(gateway.reply(&id, "anna", None, "再联系").status < 300);
     wait_for_text(&mut page, "再联系");
 }

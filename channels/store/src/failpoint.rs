@@ -13,15 +13,38 @@ pub enum Point {
     BeforeAnswer,
 }
 
-static HOOK: OnceLock<fn(Point)> = OnceLock::new();
+/// What a test wants done at the points of some part of Ark.
+#[derive(Debug)]
+pub struct Hook<P>(OnceLock<fn(P)>);
+
+impl<P> Hook<P> {
+    /// Nothing is wanted.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "for statics")]
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Calls `hook` at every point of this process from now on. The first one stays.
+    pub fn set(&self, hook: fn(P)) {
+        let _ = self.0.set(hook);
+    }
+
+    /// The point is reached.
+    pub fn at(&self, point: P) {
+        if let Some(hook) = self.0.get() {
+            hook(point);
+        }
+    }
+}
+
+static HOOK: Hook<Point> = Hook::new();
 
 /// Calls `hook` at every point of every store of this process from now on. For tests alone; the first hook stays.
 pub fn set(hook: fn(Point)) {
-    let _ = HOOK.set(hook);
+    HOOK.set(hook);
 }
 
 pub(crate) fn at(point: Point) {
-    if let Some(hook) = HOOK.get() {
-        hook(point);
-    }
+    HOOK.at(point);
 }

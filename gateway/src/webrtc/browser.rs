@@ -1,10 +1,7 @@
 //! Calls of browsers without a browser, for `ark bench media`: a peer of the same crate offers, speaks and hears as a page does,
 //! on threads of its own, and [`Peer`] answers it as it answers anybody.
 
-use std::future::Future;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +17,11 @@ use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceGatheringState,
     RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
-use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime, TokioRuntime,
-};
 
 use super::limits::GATHER_MAX;
 use super::offer::{Choice, Offer};
 use super::peer::{Peer, PeerError, Ports, Road, engine, parameters};
+use super::runtime::Ground;
 use crate::media::Pipe;
 
 /// What hears a packet: its number, timestamp and payload.
@@ -59,7 +54,7 @@ impl Browser {
                 .with_media_engine(engine)
                 .with_interceptor_registry(registry)
                 .with_handler(Arc::new(Events { gathered, up: up_in, ear }))
-                .with_runtime(Arc::new(Here(tokio::runtime::Handle::current())))
+                .with_runtime(Arc::new(Ground::Here(tokio::runtime::Handle::current())))
                 .with_udp_addrs(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))])
                 .build()
                 .await?,
@@ -179,64 +174,5 @@ impl PeerConnectionEventHandler for Events {
                 }
             }
         });
-    }
-}
-
-/// Tokio, with the drivers of connections on the runtime that made them: the crate's own threads are for Ark's side.
-#[derive(Debug)]
-struct Here(tokio::runtime::Handle);
-
-/// A task of it.
-struct Task(tokio::task::JoinHandle<()>);
-
-impl JoinHandle for Task {
-    fn detach(&self) {}
-
-    fn abort(&self) {
-        self.0.abort();
-    }
-
-    fn is_finished(&self) -> bool {
-        self.0.is_finished()
-    }
-}
-
-impl Runtime for Here {
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
-        Box::new(Task(self.0.spawn(future)))
-    }
-
-    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
-    }
-
-    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        TokioRuntime.wrap_tcp_listener(listener)
-    }
-
-    fn connect_tcp<'a>(
-        &'a self,
-        remote: SocketAddr,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
-        TokioRuntime.connect_tcp(remote)
-    }
-
-    fn resolve_host<'a>(
-        &'a self,
-        host: &'a str,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        TokioRuntime.resolve_host(host)
-    }
-
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
-        TokioRuntime.sleep(duration)
-    }
-
-    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        TokioRuntime.interval(period)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        TokioRuntime.block_on(future);
     }
 }

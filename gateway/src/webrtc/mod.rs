@@ -11,6 +11,7 @@ mod gate;
 pub mod limits;
 mod offer;
 mod peer;
+mod runtime;
 mod session;
 pub mod signal;
 pub(crate) mod token;

@@ -30,11 +30,12 @@ use webrtc::peer_connection::{
     SettingEngineBuilder, StatsSelector, register_default_interceptors,
 };
 
-use super::gate::{Door, Guarded, KeptOut};
+use super::gate::{Door, KeptOut};
 use super::limits::{
     CANDIDATES_MAX, GATHER_MAX, PORT_ATTEMPTS, ROAD_CHECK_EVERY, ROAD_SILENCE_MAX, ROUND_TRIP_PACKETS,
 };
 use super::offer::{Choice, Offer, OfferError, told};
+use super::runtime::Ground;
 use super::signal::Candidate;
 use crate::media::{PIPE_REMOTE, Pipe};
 
@@ -241,7 +242,7 @@ async fn connect(
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_handler(Arc::clone(&handler) as Arc<dyn PeerConnectionEventHandler>)
-            .with_runtime(Arc::new(Guarded { door: Arc::clone(door) }))
+            .with_runtime(Arc::new(Ground::Guarded(Arc::clone(door))))
             .with_udp_addrs(addresses)
             .build()
             .await;

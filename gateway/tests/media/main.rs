@@ -298,18 +298,7 @@ fn a_recording_holds_the_caller_left_and_ark_right() {
     let path = temporary("both.wav");
     let mut rig = Rig::new(config(31_090, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMA));
-    rig.handle
-        .command(
-            leg.id,
-            Command::RecordStart {
-                of: RecordOf::Call,
-                path: path.clone(),
-                how: RecordAs::default(),
-                limit: None,
-                silence: None,
-            },
-        )
-        .unwrap();
+    rig.record(leg.id, &path);
     rig.play(&leg, 1, vec![peer.prompt(&tone(440.0, 75))], false);
     let voice = tone(700.0, 75);
     for frame in voice.chunks(160) {
@@ -419,18 +408,7 @@ fn aligned_run(run: u16) -> Result<(), Duration> {
     let path = temporary(&format!("aligned-{run}.wav"));
     let mut rig = Rig::new(config(31_620 + 4 * run, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMU));
-    rig.handle
-        .command(
-            leg.id,
-            Command::RecordStart {
-                of: RecordOf::Call,
-                path: path.clone(),
-                how: RecordAs::default(),
-                limit: None,
-                silence: None,
-            },
-        )
-        .unwrap();
+    rig.record(leg.id, &path);
     let mut echo = Echo::default();
     // A recording knows a phone's clock by the fastest of its packets: the phone has to be in time before it is judged.
     let (mut in_time, mut last) = (0, Instant::now());
@@ -508,13 +486,7 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
     assert!(error.contains("no-such-directory") && error.contains("creating"), "{error}");
     // To a full disk: the failure is told, the call goes on.
     if std::path::Path::new("/dev/full").exists() {
-        let path = std::path::PathBuf::from("/dev/full");
-        rig.handle
-            .command(
-                leg.id,
-                Command::RecordStart { of: RecordOf::Call, path, how: RecordAs::default(), limit: None, silence: None },
-            )
-            .unwrap();
+        rig.record(leg.id, std::path::Path::new("/dev/full"));
         let error = rig.wait(|event| match event {
             Event::RecordFailed { error, .. } => Some(error.clone()),
             _ => None,
@@ -522,13 +494,7 @@ fn a_recording_ends_by_its_limit_by_silence_and_with_the_leg_and_fails_in_words(
         assert!(error.contains("/dev/full"), "{error}");
     }
     let mut record = |name: &str| {
-        let path = temporary(name);
-        rig.handle
-            .command(
-                leg.id,
-                Command::RecordStart { of: RecordOf::Call, path, how: RecordAs::default(), limit: None, silence: None },
-            )
-            .unwrap();
+        rig.record(leg.id, &temporary(name));
         rig.handle.command(leg.id, Command::Close).unwrap();
         rig.wait(|event| match event {
             Event::Recorded { cause, .. } => Some(*cause),
@@ -675,18 +641,7 @@ fn dropping_the_engine_closes_recordings_and_every_leg() {
     let mut rig = Rig::new(EngineConfig { threads: 2, ..config(31_170, 4) }, 64);
     let (leg, peer) = rig.call(codec(PCMU));
     rig.call(codec(PCMU));
-    rig.handle
-        .command(
-            leg.id,
-            Command::RecordStart {
-                of: RecordOf::Call,
-                path: path.clone(),
-                how: RecordAs::default(),
-                limit: None,
-                silence: None,
-            },
-        )
-        .unwrap();
+    rig.record(leg.id, &path);
     for _ in 0..10 {
         peer.hear();
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ark::media::{Command, Engine, EngineConfig, EngineHandle, Event, Leg, MediaPort};
+use ark::media::{Command, Engine, EngineConfig, EngineHandle, Event, Leg, LegId, MediaPort, RecordAs, RecordOf};
 use ark_media::{
     codec::{self, CodecRef, Encoder},
     prompt::EncodedPrompt,
@@ -190,6 +190,13 @@ pub(crate) fn config(first_port: u16, pairs: u16) -> EngineConfig {
 }
 
 impl Rig {
+    /// Records a leg's call from now on, as a site that says nothing of recordings does.
+    pub(crate) fn record(&self, leg: LegId, path: &std::path::Path) {
+        let (path, how) = (path.to_owned(), RecordAs::default());
+        let command = Command::RecordStart { of: RecordOf::Call, path, how, limit: None, silence: None };
+        self.handle.command(leg, command).unwrap();
+    }
+
     pub(crate) fn new(config: EngineConfig, queue: usize) -> Self {
         let (sender, events) = mpsc::channel(queue);
         let engine = Engine::start(config, sender).unwrap();

@@ -114,18 +114,7 @@ fn a_paused_recording_keeps_nothing_and_its_time_goes_on() {
     let mut rig = Rig::new(config(31_420, 2), 64);
     let (leg, mut peer) = rig.call(codec(PCMA));
     let path = temporary("paused.wav");
-    rig.handle
-        .command(
-            leg.id,
-            Command::RecordStart {
-                of: RecordOf::Call,
-                path: path.clone(),
-                how: RecordAs::default(),
-                limit: None,
-                silence: None,
-            },
-        )
-        .unwrap();
+    rig.record(leg.id, &path);
     // A second each: heard, paused, heard again.
     for (hz, paused) in [(500.0, false), (900.0, true), (1_400.0, false)] {
         rig.handle.command(leg.id, Command::RecordPause { paused }).unwrap();

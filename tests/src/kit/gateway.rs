@@ -196,27 +196,65 @@ impl Gateway {
         }
     }
 
-    /// The log of one conversation, in order.
+    /// The records of one conversation, in order, all pages.
     ///
     /// # Panics
     /// When the API refuses, or a `seq` is missing.
-    pub fn timeline(&self, conversation: &str) -> Timeline {
-        let mut events = Vec::new();
+    pub fn records(&self, conversation: &str) -> Vec<Value> {
+        let mut found: Vec<Value> = Vec::new();
         loop {
-            let after = events.len();
-            let path = format!("/api/v1/conversations/{conversation}/events?limit=500&after_seq={after}");
+            let path = format!("/api/v1/conversations/{conversation}/events?limit=500&after_seq={}", found.len());
             let answer = self.ask("GET", &path, None);
             assert_eq!(answer.status, 200, "{}", answer.body);
             let page = answer.json();
             let records = page["records"].as_array().unwrap_or_else(|| panic!("no records in {page}"));
             for record in records {
-                assert_eq!(record["seq"], events.len() as u64 + 1, "a gap in the log: {record}");
-                events.push((event_name(&record["event"]), record["event"]["data"].clone()));
+                assert_eq!(record["seq"], found.len() as u64 + 1, "a gap in the log: {record}");
+                found.push(record.clone());
             }
             if records.is_empty() {
-                return Timeline(events);
+                return found;
             }
         }
+    }
+
+    /// The log of one conversation, in order.
+    ///
+    /// # Panics
+    /// As [`Gateway::records`].
+    pub fn timeline(&self, conversation: &str) -> Timeline {
+        let record = |record: Value| (event_name(&record["event"]), record["event"]["data"].clone());
+        Timeline(self.records(conversation).into_iter().map(record).collect())
+    }
+
+    /// Waits until the log of a chat holds so many records of that type (`ark.message.in.v1`); the conversation, and these.
+    ///
+    /// # Panics
+    /// When they do not come in time.
+    pub fn wait_for_chat(&self, kind: &str, number: usize, within: Duration) -> (String, Vec<Value>) {
+        let deadline = Instant::now() + within;
+        loop {
+            let page = self.ask("GET", "/api/v1/conversations?limit=500", None).json();
+            let list = page["conversations"].as_array().unwrap_or_else(|| panic!("no list in {page}"));
+            for id in list.iter().filter(|one| one["kind"] == "chat").map(conversation_id) {
+                let mut records = self.records(&id);
+                records.retain(|record| record["event"]["type"] == kind);
+                if records.len() >= number {
+                    return (id, records);
+                }
+            }
+            assert!(Instant::now() < deadline, "{number} of {kind} are expected: {list:?}");
+            self.process.wait_for_news(Duration::from_millis(20));
+        }
+    }
+
+    /// An agent writes to the customer; with a key the same words again are sent once.
+    ///
+    /// # Panics
+    /// When the gateway does not answer.
+    pub fn reply(&self, conversation: &str, by: &str, key: Option<&str>, text: &str) -> Answer {
+        let body = serde_json::json!({ "by": by, "text": text, "key": key });
+        self.ask("POST", &format!("/api/v1/conversations/{conversation}/messages"), Some(&body))
     }
 
     /// Waits until the log of the only conversation holds an event of that name, and returns its whole timeline.
@@ -270,6 +308,11 @@ impl Gateway {
             self.process.wait_for_news(SOON.min(Duration::from_millis(50)));
         }
     }
+}
+
+/// The words of messages, of those that have words.
+pub fn texts(records: &[Value]) -> Vec<&str> {
+    records.iter().filter_map(|record| record["event"]["data"]["parts"][0]["text"].as_str()).collect()
 }
 
 /// The id of a conversation in a list.

@@ -16,7 +16,7 @@ mod tail;
 pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
 pub use baresip::Baresip;
 pub use browser::{Browser, Page};
-pub use gateway::{Gateway, Setup, Timeline, ark_binary, conversation_id};
+pub use gateway::{Gateway, Setup, Timeline, ark_binary, conversation_id, texts};
 pub use http::{Answer, request};
 pub use phone::{Ended, Phone};
 pub use process::{Process, TempDir, installed};
