@@ -465,17 +465,19 @@ impl Companion {
         if !digits(code, 6) || !digits(number, 4) {
             return Err(LinkError::Malformed("six digits of the code and the last four of your number are asked for"));
         }
-        let (now, number_key) = (Instant::now(), number.to_owned());
-        let waits = [self.codes_by_address.wait(&from, now), self.codes_by_number.wait(&number_key, now)];
-        if let Some(wait) = waits.into_iter().flatten().max() {
+        let (now, whose) = (Instant::now(), number.to_owned());
+        // Counted before it is looked up: who asks for many codes at once is counted for each.
+        self.codes_by_address.take(&from, now).map_err(LinkError::TooMany)?;
+        if let Err(wait) = self.codes_by_number.take(&whose, now) {
+            self.codes_by_address.give_back(&from, now);
             return Err(LinkError::TooMany(wait));
         }
-        let found = self.link_of_code(code, number).await?;
-        let Some(link) = found else {
-            self.codes_by_address.miss(from, now);
-            self.codes_by_number.miss(number_key, now);
-            return Err(LinkError::WrongCode);
-        };
+        let found = self.link_of_code(code, number).await;
+        if !matches!(found, Ok(None)) {
+            self.codes_by_address.give_back(&from, now);
+            self.codes_by_number.give_back(&whose, now);
+        }
+        let Some(link) = found? else { return Err(LinkError::WrongCode) };
         self.bind(link, device, LinkVia::Code).await?;
         Ok(link)
     }
