@@ -224,8 +224,10 @@ function drawRecord(record) {
     body.append(element("kbd", "key", line.key));
     node.dataset.keys = "1";
   }
-  node.append(meta, body);
-  for (const part of (type.startsWith("ark.message.") && data.parts) || []) if (part.kind === "image" && part.media) node.append(picture(part.media));
+  const parts = (type.startsWith("ark.message.") && data.parts) || [];
+  const pictures = parts.filter((part) => part.kind === "image" && part.media);
+  // A picture that is shown need not be named as well.
+  node.append(meta, ...(pictures.length && pictures.length === parts.length ? [] : [body]), ...pictures.map((part) => picture(part.media)));
   if (line.pending) { node.dataset.pending = line.pending; node.classList.add("partial"); }
   if (line.recording) node.append(player(record.conversation, line.recording));
   timeline.append(node);
