@@ -228,6 +228,8 @@ pub struct BusHealth {
     pub late_acks: u64,
     /// Messages that nobody can read and that were parked.
     pub unreadable: u64,
+    /// Times that the broker gave nothing of a shard although messages waited in it, and the channel was made anew.
+    pub stalls: u64,
     /// Live events that were announced here.
     pub announced: u64,
     /// Of those, live events that did not go to the other gateways: no broker, or no room.

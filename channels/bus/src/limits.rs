@@ -133,6 +133,12 @@ pub const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a gateway looks whether its queue on the broker grows.
 pub const LAG_CHECK: Duration = Duration::from_secs(1);
 
+/// How often a shard that gives nothing is asked whether messages wait in it.
+pub const STALL_CHECK: Duration = Duration::from_secs(5);
+
+/// Longest pause between two such questions when a shard's messages wait in vain again and again, in [`STALL_CHECK`]s.
+pub const STALL_TICKS_MAX: u32 = 20;
+
 /// Addresses of brokers in one configuration.
 pub const BROKERS_MAX: usize = 16;
 

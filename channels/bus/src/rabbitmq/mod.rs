@@ -13,6 +13,7 @@ mod log;
 mod manage;
 mod outbox;
 mod publisher;
+mod stall;
 mod wire;
 
 use std::sync::Arc;
@@ -440,6 +441,7 @@ impl Bus for RabbitBus {
             connects: counters.connects.load(Ordering::Relaxed),
             late_acks: counters.late_acks.load(Ordering::Relaxed),
             unreadable: counters.unreadable.load(Ordering::Relaxed),
+            stalls: counters.stalls.load(Ordering::Relaxed),
             announced: self.shared.local.live().announced(),
             unheard: counters.unheard.load(Ordering::Relaxed),
         };
