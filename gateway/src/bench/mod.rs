@@ -5,6 +5,7 @@
 //! sockets as calls. Absolute numbers belong to the machine; the ratios travel.
 
 mod barge;
+pub mod channels;
 pub mod floor;
 mod kit;
 pub mod media;
