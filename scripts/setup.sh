@@ -29,6 +29,11 @@ for pair in $needed $useful; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair#*:}"
 done
 
+# The AMQP sample of an adapter is tried with it.
+if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1; then
+  packages="$packages python3-pika"
+fi
+
 if [ -n "$packages" ]; then
   say "missing:$packages"
   root=""

@@ -22,6 +22,7 @@ pub mod phone;
 pub mod plans;
 mod priority;
 pub mod prompts;
+pub mod providers;
 mod retry;
 pub mod serve;
 pub mod sms;

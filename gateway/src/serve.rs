@@ -192,7 +192,7 @@ impl Gateway {
         attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
-        let channels = start_channels(&config, (&store, &bus), &conversations, (&switch, link_queue), &webrtc)?;
+        let channels = start_channels(&config, (&store, &carrier), &conversations, (&switch, link_queue), &webrtc)?;
         let control: Arc<dyn Control> = Arc::new(Running {
             webchat: channels.webchat,
             companion: channels.companion,
@@ -387,12 +387,12 @@ struct Channels {
 /// Every `[[channel]]`, and callers' pages.
 fn start_channels(
     config: &Config,
-    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    (store, carrier): (&Arc<dyn Store>, &Carrier),
     conversations: &Conversations,
     (switch, links): (&SwitchHandle, mpsc::Receiver<call::LinkRequest>),
     webrtc: &Arc<WebRtc>,
 ) -> Result<Channels, StartError> {
-    let tenant = &Tenant::default();
+    let (tenant, bus) = (&Tenant::default(), &carrier.bus);
     let accounts = channel_host::accounts(config, tenant).map_err(StartError::Channel)?;
     let (ingest, gateway) = (conversations.ingest(), config.gateway.id.clone());
     let typists = channel_host::Typists::start(ingest.clone(), Arc::clone(bus), tenant.clone(), gateway);
@@ -401,6 +401,7 @@ fn start_channels(
         gateway: config.gateway.id.clone(),
         store: Arc::clone(store),
         bus: Some(Arc::clone(bus)),
+        broker: carrier.broker(),
         inlet: Arc::new(channel_host::ToOwner(ingest.clone())),
         live: Arc::new(typists),
         files: channel_host::Files::new(config.files.attachments()),

@@ -36,7 +36,10 @@ pub use embedded::EmbeddedBus;
 pub use error::BusError;
 pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, WakeUp, Which};
 pub use live::Overheard;
-pub use rabbitmq::{Broker, Compared, Comparison, Manager, QueueDepth, RabbitBus, RabbitConfig, Standing, Tls};
+pub use rabbitmq::{
+    AdapterQueue, Broker, Brought, Compared, Comparison, ForAdapter, Inbound, Manager, QueueDepth, RabbitBus,
+    RabbitConfig, Standing, Tls,
+};
 pub use receipt::Receipt;
 pub use relay::{Outbox, Relay, RelayStats, Stretch};
 pub use shard::Shard;

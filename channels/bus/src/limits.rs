@@ -11,6 +11,9 @@ pub const SUBSCRIBERS_MAX: usize = 4_096;
 /// Shards of one topology.
 pub const SHARDS_MAX: u16 = 1_000;
 
+/// Messages of adapters that a gateway may hold without having acknowledged them.
+pub const INBOUND_PREFETCH: u16 = 128;
+
 /// Deliveries of one shard that a reader may hold without having acknowledged them.
 pub const PREFETCH: u16 = 32;
 

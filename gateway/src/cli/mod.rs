@@ -24,6 +24,7 @@ mod sip;
 mod site_store;
 mod sms;
 mod store;
+mod token;
 mod webhook;
 
 use std::path::PathBuf;
@@ -89,6 +90,9 @@ enum Command {
     /// See what stands and waits on the broker, and send given-up messages again
     #[command(subcommand)]
     Bus(bus::BusCommand),
+    /// Make, list and revoke what programs are let in by
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Try how short messages go out
     #[command(subcommand)]
     Sms(sms::SmsCommand),
@@ -132,6 +136,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Conversation(command) => conversation::run(command),
         Command::Person(command) => person::run(command),
         Command::Bus(command) => bus::run(command),
+        Command::Token(command) => token::run(command),
         Command::Sms(command) => sms::run(command),
         Command::Store(command) => store::run(&command),
     }

@@ -1,5 +1,6 @@
 //! Sense checks: what TOML and types cannot say about a site. Every finding is put at the value that caused it.
 
+mod amqp;
 mod companion;
 
 use std::collections::BTreeMap;
@@ -588,6 +589,7 @@ impl Checker<'_> {
             {
                 self.error(&at("kind"), error, "docs/channels.md says what each kind needs");
             }
+            self.on_the_broker(config, index);
             if let Some(number) = crate::webchat::unknown_hotline(channel, config) {
                 let why = format!("there is no hotline `{number}` for `call`");
                 self.error(&at("settings"), why, "name one of [[hotline]], or leave `call` out");

@@ -673,7 +673,7 @@ pub struct Action {
 pub struct Channel {
     /// A short name: providers call `/hooks/NAME`, and it stands in the source of every event. Keep it: threads are known by it.
     pub name: String,
-    /// What it is: `"web"` for chat in web pages (docs/webchat.md); `"http"` for an adapter of your own;
+    /// What it is: `"web"` for chat in web pages (docs/webchat.md); `"http"` or `"amqp"` for an adapter of your own;
     /// `"dingtalk"`, `"wechat-mp"`, `"wechat-oa"`, `"wecom-kf"`, `"alipay"`.
     pub kind: String,
     /// The queue in which a customer waits who writes by it. Left out: `general`.

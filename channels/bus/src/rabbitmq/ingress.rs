@@ -177,7 +177,7 @@ impl Task {
 }
 
 /// Closes a channel in the background.
-struct CloseAtTheEnd(Option<Channel>);
+pub(super) struct CloseAtTheEnd(pub(super) Option<Channel>);
 
 impl Drop for CloseAtTheEnd {
     fn drop(&mut self) {

@@ -3,6 +3,7 @@
 //! Two supervised connections: one publishes (a broker under alarm stops reading it), one consumes (and goes on
 //! acknowledging meanwhile). Neither recovers by itself inside the client library; `link` opens the next one.
 
+mod adapters;
 mod address;
 mod compare;
 mod connect;
@@ -42,6 +43,7 @@ use log::{Interest, RabbitFeed, Reader};
 use outbox::{OnRefusal, Outbox, Outgoing, What};
 use publisher::Publisher;
 
+pub use adapters::{AdapterQueue, Brought, ForAdapter, Inbound};
 pub use address::{Broker, Tls};
 pub use compare::{Compared, Comparison, Standing};
 pub use manage::{Manager, QueueDepth};

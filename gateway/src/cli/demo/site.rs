@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::cli::Failure;
-use crate::config::{SipListen, SipTransport, Span};
+use crate::config::{Channel, SipListen, SipTransport, Span};
 
 /// The ports that are looked at for SIP, in this order; after them any that is free.
 const SIP_PORTS: &[u16] = &[5060, 5070, 5080, 5090];
@@ -76,7 +76,9 @@ pub(super) struct Site {
 
 impl Site {
     /// Looks for free ports and writes the site's file.
-    pub(super) fn choose(folder: &Folder) -> Result<Self, Failure> {
+    ///
+    /// `channels` stand in it beside the chat of web pages.
+    pub(super) fn choose(folder: &Folder, channels: &[Channel]) -> Result<Self, Failure> {
         let none = |what: &str, error: &io::Error| Failure::environment(format!("no port is free for {what}: {error}"));
         let sip_port = free_sip_port().map_err(|error| none("SIP", &error))?;
         let web_port = free_web_port().map_err(|error| none("the page", &error))?;
@@ -85,6 +87,7 @@ impl Site {
         config.gateway.id = "demo".into();
         config.gateway.data = path.clone();
         config.gateway.drain = Span::from_secs(0);
+        config.channel.extend_from_slice(channels);
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, sip_port));
         config.sip.listen =
             [SipTransport::Udp, SipTransport::Tcp].map(|transport| SipListen { transport, address: any }).into();
