@@ -70,6 +70,11 @@ pub static TABLE: &[Code] = &[
     code("E020", "A test of the plan failed.", "方案的测试未通过。"),
     code("E021", "A random caller got stuck, went round, or met a fault.", "随机来电者卡住、循环或遇到故障。"),
     code("E022", "A link's code is sent and never said.", "有口述验证码，但没有读出来。"),
+    code(
+        "E030",
+        "A channel of messages names the plan, and a state has no meaning there: a transfer to a telephone, a secret entry.",
+        "消息渠道使用了这个方案，但其中有在聊天里没有意义的状态：转接电话、保密输入。",
+    ),
     code("N001", "How long a caller waits for the first offer of a person.", "来电者多久得知如何转人工。"),
     code("W001", "A state can never be reached.", "状态永远到达不了。"),
     code("W002", "A prompt lacks one of the plan's languages.", "提示语缺少方案的某种语言。"),

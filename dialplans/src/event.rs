@@ -265,6 +265,14 @@ pub enum Do {
         /// A key stops it at once, without waiting for the plan. When false, the plan decides which keys stop it.
         barge_in: bool,
     },
+    /// Write to the customer: what [`Do::Play`] is in a call, in a chat. It is read at once, so that
+    /// [`Heard::PlayFinished`] with the id follows.
+    Write {
+        /// Counts up within the chat.
+        id: u64,
+        /// The text.
+        text: String,
+    },
     /// Stop that prompt if it still plays.
     StopPlay {
         /// The id of the [`Do::Play`].

@@ -5,6 +5,7 @@
 //!
 //! * [`Plan::parse`] reads a file, [`check()`] proves it: errors with file, line, column, caret and what to do.
 //! * [`Run`] is one caller walking through a plan: [`Run::start`], [`Run::step`], [`Run::deadline`].
+//! * [`ChatRun`] is one customer walking through it by messages.
 //! * [`testing`], [`fuzz`], [`graph`], [`diff`], [`simulate`] are what operations people use before publishing.
 //! * [`say`] turns numbers, amounts, dates and times into words in Mandarin and English.
 //!
@@ -42,6 +43,7 @@ pub use event::{Do, EndReason, Failure, Heard, LinkNews, LinkWay, Piece, Recordi
 pub use lang::Lang;
 pub use plan::{Action, NumberList, Plan, Rules, State, Target, TestCase, TestEvent, Utterance, normalise_number};
 pub use prompt::{Part, Prompt, Spoken};
+pub use run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice, unfit_for_chat};
 pub use run::{Caller, Now, Run};
 pub use sarif::render_sarif;
 pub use source::{Name, Span, decode};

@@ -32,4 +32,13 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// How long a link may take to be made and sent before the plan goes on without it.
 pub const LINK_GRACE: Duration = Duration::from_secs(20);
 
+/// How long a customer of a chat may be silent before the plan ends: they have left.
+pub const CHAT_IDLE: Duration = Duration::from_secs(30 * 60);
+/// Steps that one message of a chat may take: each is a prompt that was written, or a report that follows at once.
+pub const CHAT_STEPS: u32 = 64;
+/// Buttons below one message: what every channel can show (the adapter standard's bound).
+pub const CHOICES_MAX: usize = 8;
+/// Longest words on a button, in characters.
+pub const LABEL_CHARS_MAX: usize = 40;
+
 const _: () = assert!(TRANSITIONS_PER_STEP < STATES_PER_CALL);

@@ -17,7 +17,15 @@ pub fn schema() -> Value {
     let mut top = object(TOP_FIELDS, &[("schema", json!({ "const": SCHEMA }))]);
     let states: Vec<Value> = verb::ALL
         .iter()
-        .map(|verb| object(verb.fields, &[("do", json!({ "const": verb.name, "description": verb.doc }))]))
+        .map(|verb| {
+            let mut state = object(verb.fields, &[("do", json!({ "const": verb.name, "description": verb.doc }))]);
+            if let Some(properties) = state.get_mut("properties").and_then(Value::as_object_mut) {
+                let mut label = per_language(&json!({ "type": "string" }));
+                label["description"] = json!("what the button says that leads here, in a chat");
+                properties.insert("label".to_owned(), label);
+            }
+            state
+        })
         .collect();
     let tables: [(&str, Value); 8] = [
         ("rules", object(RULES_FIELDS, &[])),
@@ -99,6 +107,7 @@ fn prompt() -> Value {
     if let Some(properties) = prompt.get_mut("properties").and_then(Value::as_object_mut) {
         properties.insert("file".to_owned(), per_language(&file));
         properties.insert("seconds".to_owned(), per_language(&seconds));
+        properties.insert("chat".to_owned(), per_language(&json!({ "type": "string" })));
     }
     prompt
 }

@@ -206,6 +206,7 @@ fn shown(one: &Do) -> Option<String> {
             };
             format!("-- the call ends: {why}")
         }
+        Do::Write { text, .. } => text.clone(),
         Do::StopPlay { .. } | Do::StopRecord { .. } | Do::CancelTransfer { .. } => return None,
     })
 }

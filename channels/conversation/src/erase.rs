@@ -61,6 +61,8 @@ impl Event {
             }
             Self::TransferStarted(e) => e.to = Pii::default(),
             Self::IvrSet(e) => (e.value, e.masked) = (None, true),
+            // Without what it held it cannot go on: the plan begins anew.
+            Self::IvrKept(e) => (e.run, e.wakes) = (Content::default(), None),
             Self::Dtmf(e) => (e.digit, e.masked) = (None, true),
             Self::GatherFinished(e) => (e.value, e.masked) = (None, true),
             Self::PromptStarted(e) => e.text.take().map(drop)?,

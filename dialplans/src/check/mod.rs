@@ -58,6 +58,8 @@ pub struct Site {
     pub queues: Option<BTreeSet<String>>,
     /// Today, for calendars that run out.
     pub today: Option<Date>,
+    /// Whether a channel of messages runs the plan, too.
+    pub chat: bool,
 }
 
 /// What the findings about one plan are collected in.
@@ -82,6 +84,11 @@ impl Checker<'_> {
 pub fn check(plan: &Plan, seconds: &dyn PromptSeconds, site: &Site) -> Vec<Diagnostic> {
     let mut checker = Checker { plan, seconds, site, found: Vec::new() };
     names::check(&mut checker);
+    if site.chat {
+        for (span, message, help) in crate::run::chat::unfit(plan) {
+            checker.say("E030", &span, message, Some(help));
+        }
+    }
     if !checker.found.iter().any(Diagnostic::is_error) {
         walk::check(&mut checker);
     }

@@ -119,6 +119,8 @@ pub struct State {
     pub name: Name,
     /// The verb, one of [`crate::verb::ALL`].
     pub verb: &'static str,
+    /// What the button says that leads here, in a chat.
+    pub label: BTreeMap<Lang, Name>,
     pub(crate) node: Box<dyn Node>,
 }
 

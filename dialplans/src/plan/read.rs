@@ -467,11 +467,11 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
             both!("{what} does not say what to do", "{what} 没有写要做什么"),
             Some(both!("add `do = \"...\"`, one of: {all}", "请加上 `do = \"...\"`，可用：{all}")),
         );
-        return Some(State { name, verb: "", node: verb::unreadable() });
+        return Some(State { name, verb: "", label: BTreeMap::new(), node: verb::unreadable() });
     };
     let DeValue::String(word) = chosen.get_ref() else {
         reader.wrong_type(chosen, &format!("{what} `do`"), ("a verb in quotes", "带引号的动作"), "do = \"menu\"");
-        return Some(State { name, verb: "", node: verb::unreadable() });
+        return Some(State { name, verb: "", label: BTreeMap::new(), node: verb::unreadable() });
     };
     let Some(found) = verb::ALL.iter().find(|v| v.name == word) else {
         let near = match &**word {
@@ -488,11 +488,13 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
             |near| both!("did you mean `{near}`?", "是不是 `{near}`?"),
         );
         reader.say("E012", &chosen.span(), both!("there is no verb `{word}`", "没有 `{word}` 这个动作"), Some(help));
-        return Some(State { name, verb: "", node: verb::unreadable() });
+        return Some(State { name, verb: "", label: BTreeMap::new(), node: verb::unreadable() });
     };
-    let block = Block::new(reader, table, what, name.span.clone(), found.fields, &["do"]);
+    let label = table.iter().find(|(key, _)| key.get_ref() == "label");
+    let label = label.map(|(_, value)| prompt::label(reader, value, &what)).unwrap_or_default();
+    let block = Block::new(reader, table, what, name.span.clone(), found.fields, &["do", "label"]);
     let node = (found.read)(reader, &block);
-    Some(State { name, verb: found.name, node })
+    Some(State { name, verb: found.name, label, node })
 }
 
 /// The key of a phone in a test's events.

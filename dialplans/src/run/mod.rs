@@ -12,6 +12,8 @@
 //! * a prompt whose end is never reported is given up after its estimated length and a grace;
 //! * when the plan itself fails, the caller hears an apology before the end.
 
+pub(crate) mod chat;
+mod save;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -247,15 +249,32 @@ pub(crate) struct Core {
     entered: u32,
     link_code: String,
     apologising: bool,
+    /// What it says is written.
+    pub(crate) writes: bool,
 }
 
 impl Core {
     pub(crate) fn start(plan: Arc<Plan>, caller: &Caller, now: Tick) -> (Self, Vec<Do>) {
+        let mut core = Self::fresh(plan, caller);
+        let out = core.begin(now);
+        (core, out)
+    }
+
+    /// Takes the first state.
+    pub(crate) fn begin(&mut self, now: Tick) -> Vec<Do> {
+        let mut out = vec![Do::Answer];
+        let entry = Arc::clone(&self.plan.entry.text);
+        self.settle(now, Flow::Go(entry), &mut out);
+        out
+    }
+
+    /// One that has not begun.
+    pub(crate) fn fresh(plan: Arc<Plan>, caller: &Caller) -> Self {
         let lang = caller.lang.unwrap_or_else(|| plan.default_lang());
         let entry = Arc::clone(&plan.entry.text);
-        let mut core = Self {
+        Self {
             plan,
-            state: Arc::clone(&entry),
+            state: entry,
             lang,
             ended: None,
             caller: caller.number.clone(),
@@ -276,10 +295,8 @@ impl Core {
             entered: 0,
             link_code: String::new(),
             apologising: false,
-        };
-        let mut out = vec![Do::Answer];
-        core.settle(now, Flow::Go(entry), &mut out);
-        (core, out)
+            writes: false,
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
@@ -485,8 +502,9 @@ impl Core {
             return self.end(EndReason::Fault, out);
         }
         self.apologising = true;
-        let piece = crate::plan::sorry(self.lang);
-        Turn { core: self, now, out }.play_pieces(vec![piece], false);
+        let (piece, writes) = (crate::plan::sorry(self.lang), self.writes);
+        let mut turn = Turn { core: self, now, out };
+        if writes { turn.write(chat::sorry(turn.core.lang).to_owned()) } else { turn.play_pieces(vec![piece], false) }
     }
 }
 

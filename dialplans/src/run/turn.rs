@@ -68,6 +68,10 @@ impl Turn<'_> {
     }
 
     pub(crate) fn play_with(&mut self, prompts: &[&Name], barge_in: bool) {
+        if self.core.writes {
+            let texts: Vec<String> = prompts.iter().filter_map(|name| self.text(name)).collect();
+            return self.write(texts.join("\n"));
+        }
         let mut pieces = Vec::new();
         for name in prompts {
             self.pieces(name, &mut pieces);
@@ -86,6 +90,21 @@ impl Turn<'_> {
         self.core.playing = Some(id);
         self.start(Timer::Play, length * 2 + limits::PLAY_GRACE);
         self.out.push(Do::Play { id, pieces, lang: self.core.lang, barge_in });
+    }
+
+    /// Writes to the customer. It counts as played until its end is told, which is at once.
+    pub(crate) fn write(&mut self, text: String) {
+        self.silence_prompt();
+        let id = self.next_id();
+        self.core.playing = Some(id);
+        self.out.push(Do::Write { id, text });
+    }
+
+    /// A prompt as it is written.
+    fn text(&self, name: &Name) -> Option<String> {
+        let prompt = self.plan().prompts.get(&name.text)?;
+        let (lang, template) = prompt.written(self.core.lang)?;
+        Some(super::chat::fill(template, |name, kind| say::written(lang, kind, &self.variable(name))))
     }
 
     pub(crate) fn is_playing(&self) -> bool {

@@ -171,6 +171,12 @@ impl Gather {
 }
 
 impl Node for Gather {
+    fn entry_max(&self) -> Option<usize> {
+        Some(self.max)
+    }
+    fn finish(&self) -> char {
+        self.finish
+    }
     fn hears_secret(&self) -> bool {
         self.secret
     }

@@ -153,6 +153,14 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn decide(&self, _known: &BTreeMap<String, Option<String>>) -> Option<&Name> {
         None
     }
+    /// The most digits of an entry that it asks for.
+    fn entry_max(&self) -> Option<usize> {
+        None
+    }
+    /// The key that ends an entry.
+    fn finish(&self) -> char {
+        '#'
+    }
     /// Whether keys pressed here must stay out of the log.
     fn hears_secret(&self) -> bool {
         false
