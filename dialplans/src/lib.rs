@@ -7,6 +7,7 @@
 //! * [`Run`] is one caller walking through a plan: [`Run::start`], [`Run::step`], [`Run::deadline`].
 //! * [`ChatRun`] is one customer walking through it by messages.
 //! * [`testing`], [`fuzz`], [`graph`], [`diff`], [`simulate`] are what operations people use before publishing.
+//! * [`Heard::Said`] is what a caller says or types: the phrases of menus, digits, yes and no, words for a person.
 //! * [`say`] turns numbers, amounts, dates and times into words in Mandarin and English.
 //!
 //! Invariant: this crate does not know that telephones, sockets or audio files exist. A prompt is an id with a text per
@@ -31,6 +32,7 @@ pub mod say;
 pub mod schema;
 pub mod simulate;
 mod source;
+mod speech;
 mod suggest;
 pub mod testing;
 pub mod verb;
@@ -47,4 +49,5 @@ pub use run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice, unfit_for_chat
 pub use run::{Caller, Now, Run};
 pub use sarif::render_sarif;
 pub use source::{Name, Span, decode};
+pub use speech::{Confidence, Endpointing, Expects, Listen, SpeechSettings};
 pub use testing::test;

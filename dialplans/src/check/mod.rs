@@ -2,6 +2,7 @@
 
 mod names;
 mod offer;
+mod phrases;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -89,6 +90,7 @@ pub fn check(plan: &Plan, seconds: &dyn PromptSeconds, site: &Site) -> Vec<Diagn
             checker.say("E030", &span, message, Some(help));
         }
     }
+    phrases::check(&mut checker);
     if !checker.found.iter().any(Diagnostic::is_error) {
         walk::check(&mut checker);
     }
@@ -113,6 +115,7 @@ pub fn check_source(
         // What could be read is still checked for names, so that one run tells as much as it can.
         let mut checker = Checker { plan: &plan, seconds, site, found: Vec::new() };
         names::check(&mut checker);
+        phrases::check(&mut checker);
         found.extend(checker.found.into_iter().filter(Diagnostic::is_error));
         found.sort_by_key(|d| (d.span.start, d.span.end, d.code));
         return (None, found);

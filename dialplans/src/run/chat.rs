@@ -3,8 +3,8 @@
 //! The same plan, the same stepper, other hands: what would be said is written, a key is a button or is typed, and nobody is
 //! hurried. What each verb is to a chat:
 //!
-//! * `say`, `menu`, `gather`: their text, with buttons for keys. What is typed is a key, the words of a button, a word for a
-//!   person, or an entry as a whole; all else is a wrong key, and costs a strike as in a call.
+//! * `say`, `menu`, `gather`: their text, with buttons for keys. What is typed is a key, the words of a button, an entry as a
+//!   whole, or is understood as what a caller says ([`Heard::Said`]); all else costs a strike as in a call.
 //! * `queue`: the conversation waits there. Its place is told once; a key is still taken, everything else is for the person.
 //! * `record`: the next message is the message. `link`: the customer sends the picture right here.
 //! * `set`, `branch`, `hours`, `http`, `direct`: as in a call. `recording`: nothing, a chat is kept anyway.
@@ -22,15 +22,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::save::{Saved, ms};
-use super::{Caller, Core, Flow, Job, Phase, Tick, Timer};
+use super::{Caller, Core, Flow, Job, Phase, Tick, Timer, Turn};
 use crate::diagnostic::{Both, Diagnostic, both};
-use crate::event::{Do, EndReason, Failure, Heard, LinkNews, Sought};
+use crate::event::{Do, EndReason, Failure, Heard, LinkNews, Piece, Sought};
 use crate::lang::Lang;
 use crate::limits;
 use crate::plan::{Plan, State};
 use crate::prompt::{Part, parse_template};
 use crate::say::Kind as SayAs;
 use crate::source::Span;
+use crate::speech::{Confidence, Meaning, Speech, Understood};
 use crate::verb::Role;
 
 /// What a chat's plan hears.
@@ -158,7 +159,7 @@ impl ChatRun {
         run.carry(tick, todo, &mut out);
         let wish = match first {
             ChatHeard::Person => true,
-            ChatHeard::Said { text, .. } => run.key_of(text).is_some(),
+            ChatHeard::Said { text, .. } => run.key_of(text).is_some() || run.means_something(tick, text),
             _ => false,
         };
         if wish && run.core.ended.is_none() && run.core.role() != Role::Person {
@@ -287,8 +288,9 @@ impl ChatRun {
 
     fn said(&mut self, tick: Tick, text: &str, file: bool, out: &mut ChatOut) {
         let key = self.key_of(text);
-        let human = self.core.plan.rules.human_key;
-        if key == Some(human) && self.core.role() != Role::Person && !self.is_entry_of(text) {
+        let wants = key.is_none() && self.wants_person(tick, text);
+        let human = key == Some(self.core.plan.rules.human_key) && !self.is_entry_of(text);
+        if (wants || human) && self.core.role() != Role::Person {
             return self.person(tick, out);
         }
         match (self.core.role(), self.core.job) {
@@ -308,10 +310,11 @@ impl ChatRun {
             }
             (Role::Asking, _) => match self.node().and_then(|state| state.node.entry_max()) {
                 Some(max) if self.core.scratch.phase != Phase::Confirming => self.entry(tick, text, max, out),
-                _ => {
-                    let key = key.unwrap_or_else(|| self.unbound());
-                    self.feed(tick, Heard::Key(key), out);
-                }
+                _ => match key {
+                    Some(key) => self.feed(tick, Heard::Key(key), out),
+                    None if text.trim().is_empty() => self.feed(tick, Heard::Key(self.unbound()), out),
+                    None => self.words(tick, text, out),
+                },
             },
             // An action works: what is said meanwhile is in the log.
             _ => {}
@@ -324,8 +327,17 @@ impl ChatRun {
         entry.is_some() && self.core.scratch.phase != Phase::Confirming && digits_of(text).is_some_and(|d| d.len() > 1)
     }
 
+    /// Words that are no key: understood as if they had been said.
+    fn words(&mut self, tick: Tick, text: &str, out: &mut ChatOut) {
+        let said = Heard::Said { id: None, text: text.to_owned(), confidence: Confidence::FULL };
+        self.feed(tick, said, out);
+    }
+
     /// Digits, all at once.
     fn entry(&mut self, tick: Tick, text: &str, max: usize, out: &mut ChatOut) {
+        if digits_of(text).is_none() && !text.trim().is_empty() {
+            return self.words(tick, text, out);
+        }
         let finish = self.node().map_or('#', |state| state.node.finish());
         self.core.scratch.digits = digits_of(text).filter(|digits| digits.len() <= max).unwrap_or_default();
         self.feed(tick, Heard::Key(finish), out);
@@ -411,6 +423,8 @@ impl ChatRun {
             Do::Entered { .. } | Do::Set { .. } | Do::Gathered { .. } | Do::Strike { .. } => out.did.push(one),
             Do::Answer
             | Do::Play { .. }
+            | Do::Listen(_)
+            | Do::StopListen { .. }
             | Do::StopPlay { .. }
             | Do::Record { .. }
             | Do::StopRecord { .. }
@@ -441,11 +455,17 @@ impl ChatRun {
     /// A key that means nothing here.
     fn unbound(&self) -> char {
         let human = self.core.plan.rules.human_key;
-        let confirms = self.core.scratch.phase == Phase::Confirming;
+        let confirms = self.is_read_back();
         let free = |key: &char| {
             *key != human && !self.bound().any(|bound| bound == *key) && !(confirms && matches!(key, '1' | '2'))
         };
         "9876543210".chars().find(free).unwrap_or('*')
+    }
+
+    /// Whether an entry was read back.
+    fn is_read_back(&self) -> bool {
+        let entry = self.node().and_then(|state| state.node.entry_max());
+        entry.is_some() && self.core.scratch.phase == Phase::Confirming
     }
 
     /// The buttons of what was written.
@@ -456,7 +476,7 @@ impl ChatRun {
     fn choices(&self) -> Vec<Choice> {
         let lang = self.core.lang;
         let mut choices: Vec<Choice> = match (self.core.role(), self.core.scratch.phase) {
-            (Role::Asking, Phase::Confirming) => {
+            (Role::Asking, Phase::Confirming) if self.is_read_back() => {
                 let (yes, again) = confirming(lang);
                 [('1', yes), ('2', again)].map(|(key, label)| Choice { key, label: label.to_owned() }).into()
             }
@@ -478,12 +498,14 @@ impl ChatRun {
         for (key, (_, to)) in keys {
             let label = self.core.plan.state(&to.text).map(|state| &state.label);
             let label = label.and_then(|label| label.get(&lang).or_else(|| label.values().next()));
-            let label = match label {
-                Some(label) => label.text.to_string(),
-                // Without words star says "once more", and hash nothing.
-                None if key.is_ascii_digit() => key.to_string(),
-                None => continue,
-            };
+            let phrase = || self.node()?.node.ear()?.phrase(lang, *key);
+            let label =
+                match label.map(|label| label.text.to_string()).or_else(|| phrase().map(|text| text.to_string())) {
+                    Some(label) => label,
+                    // Without words star says "once more", and hash nothing.
+                    None if key.is_ascii_digit() => key.to_string(),
+                    None => continue,
+                };
             if choices.iter().all(|other| other.label != label) {
                 choices.push(Choice { key: *key, label });
             }
@@ -497,7 +519,7 @@ impl ChatRun {
         let is = |label: &str| plain(label) == typed;
         let by_words = Lang::ALL.into_iter().find_map(|lang| {
             let (yes, again) = confirming(lang);
-            let confirms = self.core.role() == Role::Asking && self.core.scratch.phase == Phase::Confirming;
+            let confirms = self.is_read_back();
             let built_in = [('1', yes), ('2', again)].into_iter().find(|(_, label)| confirms && is(label));
             let labelled = self.labelled(lang).into_iter().find(|choice| is(&choice.label));
             built_in.map(|(key, _)| key).or(labelled.map(|choice| choice.key))
@@ -507,39 +529,26 @@ impl ChatRun {
             (Some(key), None) if key.is_ascii_digit() || matches!(key, '*' | '#') => Some(key),
             _ => None,
         };
-        let human = PERSON_WORDS.contains(&typed.as_str()).then_some(self.core.plan.rules.human_key);
-        by_words.or(single).or(human)
+        by_words.or(single)
+    }
+
+    /// Whether what was said first chooses a way of the menu where the plan begins.
+    fn means_something(&mut self, tick: Tick, text: &str) -> bool {
+        if self.wants_person(tick, text) {
+            return true;
+        }
+        let said = Speech::typed(text, Confidence::FULL);
+        let plan = Arc::clone(&self.core.plan);
+        let ear = plan.state(&self.core.state).and_then(|state| state.node.ear());
+        ear.is_some_and(|ear| matches!(ear.understand(&said, &plan.speech), Understood::Sure(Meaning::Key(_))))
+    }
+
+    /// Whether these words ask for a person, in whatever state.
+    fn wants_person(&mut self, tick: Tick, text: &str) -> bool {
+        let said = Speech::typed(text, Confidence::FULL);
+        Turn { core: &mut self.core, now: tick, out: &mut Vec::new() }.wants_person(&said)
     }
 }
-
-/// What people write who want a person.
-const PERSON_WORDS: [&str; 25] = [
-    "人工",
-    "转人工",
-    "人工客服",
-    "人工服务",
-    "找人工",
-    "要人工",
-    "我要人工",
-    "我要转人工",
-    "转接人工",
-    "找客服",
-    "真人",
-    "转客服",
-    "agent",
-    "human",
-    "person",
-    "operator",
-    "representative",
-    "a person",
-    "a human",
-    "talk to a person",
-    "talk to a human",
-    "speak to a person",
-    "speak to a human",
-    "talk to an agent",
-    "speak to an agent",
-];
 
 const fn a_person(lang: Lang) -> &'static str {
     match lang {
@@ -561,6 +570,20 @@ pub(crate) const fn sorry(lang: Lang) -> &'static str {
         Lang::Zh => "抱歉，系统出现故障。我们的人工客服会看到您的消息。",
         Lang::En => "Sorry, something went wrong. A person will see your message.",
     }
+}
+
+/// What is said in pieces, written.
+pub(crate) fn words(pieces: &[Piece]) -> String {
+    let mut text = String::new();
+    for piece in pieces {
+        if let Piece::Text { lang, text: words, .. } | Piece::Word { lang, text: words } = piece {
+            if *lang == Lang::En && !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(words);
+        }
+    }
+    text
 }
 
 /// A template with its variables written in.

@@ -27,6 +27,9 @@ pub(super) struct Saved {
     #[serde(skip_serializing_if = "String::is_empty")]
     digits: String,
     tries: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proposed: Option<char>,
+    doubt: bool,
     strikes: u32,
     struck_out: bool,
     asked: bool,
@@ -95,6 +98,8 @@ impl Core {
             phase: number(&PHASES, &self.scratch.phase),
             digits: self.scratch.digits.clone(),
             tries: self.scratch.tries,
+            proposed: self.scratch.proposed,
+            doubt: self.scratch.doubt,
             strikes: self.strikes,
             struck_out: self.struck_out,
             asked: self.asked,
@@ -120,6 +125,8 @@ impl Core {
             digits: saved.digits,
             tries: saved.tries,
             announcement_due: false,
+            proposed: saved.proposed,
+            doubt: saved.doubt,
             after_prompt: None,
         };
         (core.strikes, core.struck_out, core.asked) = (saved.strikes, saved.struck_out, saved.asked);

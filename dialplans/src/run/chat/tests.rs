@@ -161,6 +161,12 @@ fn who_knows_what_they_want_is_taken_there_at_once() {
     let (run, out) = start(&said("我的包裹坏了"));
     assert_eq!((run.state(), out.text.as_str()), ("main", "您好！请选择："), "a greeting is no wrong key");
     assert_eq!(start(&ChatHeard::Came).0.state(), "main");
+    let speaks = SHOP.replace(
+        "on_timeout = \"people\"\n[state.number]",
+        "phrases = { 1 = [\"查快递\", \"where is my parcel\"] }\non_timeout = \"people\"\n[state.number]",
+    );
+    let (run, _) = ChatRun::start(plan(&speaks), &chinese(), at(0), &said("帮我查快递"));
+    assert_eq!(run.state(), "number", "by the plan's phrases");
 }
 
 #[test]
