@@ -77,6 +77,10 @@ pub const OLDER_PLANS: usize = 32;
 pub const PLANS_SOON: Duration = Duration::from_millis(200);
 /// How long a count of those who wait in queues is good.
 pub const LINE_KEPT: Duration = Duration::from_secs(2);
+/// Queues of which it is remembered when customers were taken out of them.
+pub const QUEUES_SERVED: usize = 256;
+/// Such times of one queue.
+pub const SERVED_KEPT: usize = 256;
 /// Records in which a customer's language and number are looked for when a plan begins.
 pub const CALLER_RECORDS: usize = 64;
 /// Actions of chats' plans that are asked at once; of one more the plan hears nothing and goes its way.

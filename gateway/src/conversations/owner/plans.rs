@@ -14,7 +14,7 @@ use ark_conversation::event::{
 use ark_conversation::machine::{Conversation, Input, Policy};
 use ark_conversation::source::{COMPANION, ThreadSource};
 use ark_conversation::{
-    CloudEvent, Content, ConversationKind, Event, KeyKind, LegId, LegPhase, NewEvent, Owner as Who,
+    CloudEvent, Content, ConversationKind, Event, KeyKind, LegId, LegPhase, NewEvent, Owner as Who, Record,
 };
 use ark_dialplans::{Caller, ChatAsk, ChatHeard, ChatOut, ChatRun, Do, EndReason, Lang, Plan, StrikeCause};
 use ark_store::{ListFilter, Openness};
@@ -85,6 +85,35 @@ pub(super) struct Shelf {
     older: HashMap<(String, u32), Arc<Plan>>,
     /// Who waits, by queue, as it was counted last and with those who came since.
     lines: Option<(Instant, HashMap<String, u32>)>,
+    /// When agents took customers out of each queue, of late.
+    served: HashMap<String, VecDeque<Timestamp>>,
+}
+
+impl Shelf {
+    /// Notes who was served, in records that are committed.
+    pub(super) fn served(&mut self, records: &[Record]) {
+        for record in records {
+            let Event::OwnerAccepted(accepted) = &record.event.event else { continue };
+            let (Who::Queue(queue), Who::Agent(_)) = (&accepted.previous, &accepted.owner) else { continue };
+            if self.served.len() >= QUEUES_SERVED && !self.served.contains_key(queue) {
+                self.served.clear();
+            }
+            let times = self.served.entry(queue.clone()).or_default();
+            if times.len() >= SERVED_KEPT {
+                times.pop_front();
+            }
+            times.push_back(record.event.time);
+        }
+    }
+
+    /// How long one at that place will wait, by the pace of the last [`SERVED_WITHIN`]. None: nobody was served.
+    fn wait(&self, now: Timestamp, queue: &str, position: u32) -> Option<Duration> {
+        let since = now.saturating_sub(SERVED_WITHIN).unwrap_or(now);
+        let times = self.served.get(queue)?;
+        let served = u32::try_from(times.iter().filter(|at| **at >= since).count()).unwrap_or(u32::MAX);
+        let within = Duration::try_from(SERVED_WITHIN).unwrap_or_default();
+        (served > 0).then(|| within / served * position)
+    }
 }
 
 /// Something that the plan of a chat is to hear, and the source of the customer's thread; empty: none.
@@ -175,7 +204,8 @@ impl Owner {
         if let (Some((queue, _)), false) = (running.run.waits_in(), waited) {
             let queue = queue.to_owned();
             if let Some(position) = self.place(key, &queue).await {
-                out.then(running.run.step(now, &ChatHeard::Place { position, wait: None }));
+                let wait = self.shelf.wait(now, &queue, position);
+                out.then(running.run.step(now, &ChatHeard::Place { position, wait }));
             }
         }
         self.carry_plan_out(turn, right, key, now, &running, out)
@@ -638,6 +668,8 @@ fn unharmed<T>(key: &Key, step: impl FnOnce() -> Option<T>) -> Option<T> {
 
 /// When a plan comes again whose customer is being offered to somebody.
 const OFFERED_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// The time by whose pace a wait is told: of the estimates that were tried it is wrong by least and rarely breaks its word.
+const SERVED_WITHIN: SignedDuration = SignedDuration::from_secs(600);
 /// A plan is not woken sooner than so after it was heard.
 const SOONEST: SignedDuration = SignedDuration::from_secs(1);
 
@@ -657,6 +689,27 @@ mod tests {
         let [Part::Card { title, body, actions, fallback_text }] = &parts[..] else { panic!("{parts:?}") };
         assert_eq!((title.reveal(), body.as_ref().unwrap().reveal(), actions.len()), ("您好。", "请选择", 3));
         assert_eq!(fallback_text.reveal(), "您好。请选择\n1 订单\n0 转人工");
+    }
+
+    #[test]
+    fn a_wait_is_told_by_the_pace_of_the_last_ten_minutes() {
+        use ark_conversation::samples::{at, new_event};
+        let mut shelf = Shelf::default();
+        let record = |n: u64| {
+            let accepted = ark_conversation::event::OwnerAccepted {
+                offer: None,
+                owner: Who::Agent("anna".to_owned()),
+                previous: Who::Queue("sales".to_owned()),
+                history_to: 1,
+                summary: None,
+            };
+            new_event(ark_conversation::ConversationId::new(1, 1), n, accepted.into()).into_record(n)
+        };
+        assert_eq!(shelf.wait(at(0), "sales", 2), None);
+        shelf.served(&[record(1), record(2), record(3)]);
+        let now = record(3).event.time;
+        assert_eq!(shelf.wait(now, "sales", 2), Some(Duration::from_secs(400)));
+        assert_eq!(shelf.wait(now + SignedDuration::from_secs(3_600), "sales", 2), None);
     }
 
     #[test]

@@ -614,6 +614,7 @@ impl Owner {
                 self.deadlines.set(key, at);
             }
         }
+        self.shelf.served(&records);
         self.onward.committed(records).await;
         for happening in batch.happenings {
             // Nobody may listen.

@@ -137,7 +137,7 @@ async fn a_plan_answers_each_message_once_and_in_its_commit_and_a_person_takes_o
     rig.hears("m1", "转人工").await;
     let state = rig.state(id).await;
     assert_eq!((state.owner, state.epoch), (Some(Owner::Queue("sales".to_owned())), 2));
-    assert_eq!(written(&rig.log(id).await)[1..], ["请稍候。\n您是第1位。留言请按1。"]);
+    assert_eq!(written(&rig.log(id).await)[1..], ["请稍候。|您是第1位。留言请按1。"]);
     rig.hears("m2", "快一点").await;
     assert_eq!(written(&rig.log(id).await).len(), 2, "what waits for a person is the person's");
     let done = rig.command(id, "anna", Wish::Claim { epoch: None }).await.unwrap();
