@@ -153,7 +153,11 @@ expect = ["transfer:boss", "no-answer", "queue:general"]
 "#;
 
 fn site() -> Site {
-    Site { queues: Some(BTreeSet::from(["general".to_owned()])), today: Some(jiff::civil::date(2026, 11, 24)) }
+    Site {
+        queues: Some(BTreeSet::from(["general".to_owned()])),
+        today: Some(jiff::civil::date(2026, 11, 24)),
+        ..Site::default()
+    }
 }
 
 /// The codes of the findings, without notes, in the order of the file; and how they read in English.

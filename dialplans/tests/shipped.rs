@@ -16,7 +16,11 @@ fn plan() -> Arc<Plan> {
 }
 
 fn site() -> Site {
-    Site { queues: Some(BTreeSet::from(["general".to_owned()])), today: Some(jiff::civil::date(2026, 11, 24)) }
+    Site {
+        queues: Some(BTreeSet::from(["general".to_owned()])),
+        today: Some(jiff::civil::date(2026, 11, 24)),
+        ..Site::default()
+    }
 }
 
 #[test]

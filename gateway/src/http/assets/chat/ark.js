@@ -255,7 +255,7 @@ function next() {
 
 // ---- the road ----
 let socket = null, sse = data.transport === "sse", tries = 0, failed = 0, after = null, wanted = false, stop = null;
-const trail = () => ({ url: location.href, title: document.title, entrance: trip.entrance, referrer: trip.referrer, language: navigator.language });
+const trail = () => ({ url: location.href, title: document.title, entrance: trip.entrance, referrer: trip.referrer, language: data.lang || document.documentElement.lang || navigator.language });
 let introduced = null;
 const hello = () => ({ ...(keep.token ? { token: keep.token } : {}), ...(after ? { after } : {}), ...((introduced = identity) ? { identify: identity } : {}), visit: trip.id, page: trail() });
 function connect() {
