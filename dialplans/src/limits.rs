@@ -33,8 +33,12 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 pub const LINK_GRACE: Duration = Duration::from_secs(20);
 /// Characters of one utterance or message that are looked at; what is longer is no answer to a prompt.
 pub const SAID_CHARS_MAX: usize = 500;
+/// Words, or Chinese characters, of it that are compared with phrases.
+pub const SAID_WORDS_MAX: usize = 150;
 /// Most words, or Chinese characters, of a phrase.
 pub const PHRASE_WORDS_MAX: usize = 24;
+/// Matches of one utterance that are compared with each other, the best of them.
+pub const MATCHES_MAX: usize = 128;
 /// Most phrases of one key.
 pub const PHRASES_PER_KEY_MAX: usize = 1_000;
 /// Letters up to which two words are compared letter by letter.

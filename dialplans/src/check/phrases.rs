@@ -132,9 +132,9 @@ fn shared(checker: &mut Checker<'_>, state: &State, ear: &Ear) {
 fn person(checker: &mut Checker<'_>, state: &State, key: char, name: &Name, phrase: &Phrase) {
     let plan = checker.plan;
     let spelt = phrase.spelt();
-    let mut words = lists::everywhere().iter().filter(|p| p.meaning == Meaning::Person).chain(&plan.speech.person);
+    let known = [lists::everywhere(), &plan.speech.person].into_iter().any(|book| book.has(Meaning::Person, &spelt));
     let target = state.node.keys().and_then(|keys| keys.get(&key)).map(|(_, to)| &to.text);
-    if !words.any(|word| word.spelt() == spelt) || target == Some(&plan.rules.human_target.text) {
+    if !known || target == Some(&plan.rules.human_target.text) {
         return;
     }
     let text = &name.text;

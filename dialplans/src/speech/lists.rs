@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::phrases::{Meaning, Phrase};
+use super::phrases::{Meaning, Phrase, PhraseBook};
 use super::words::Runs;
 use crate::lang::Lang;
 
@@ -475,8 +475,8 @@ pub(crate) fn no() -> &'static Runs {
 }
 
 /// A person, nobody, again, and the languages: what is understood at every prompt.
-pub(crate) fn everywhere() -> &'static [Phrase] {
-    static FOUND: OnceLock<Vec<Phrase>> = OnceLock::new();
+pub(crate) fn everywhere() -> &'static PhraseBook {
+    static FOUND: OnceLock<PhraseBook> = OnceLock::new();
     FOUND.get_or_init(|| {
         let lists: [(Meaning, &[&str]); 6] = [
             (Meaning::Person, PERSON_ZH),
@@ -487,7 +487,7 @@ pub(crate) fn everywhere() -> &'static [Phrase] {
             (Meaning::Speak(Lang::En), ENGLISH),
         ];
         let phrases = lists.into_iter().flat_map(|(meaning, texts)| texts.iter().map(move |text| (meaning, *text)));
-        phrases.filter_map(|(meaning, text)| Phrase::new(meaning, text).ok()).collect()
+        PhraseBook::new(phrases.filter_map(|(meaning, text)| Phrase::new(meaning, text).ok()).collect())
     })
 }
 

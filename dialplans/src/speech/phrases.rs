@@ -5,9 +5,10 @@
 //! (the same sound, a plural, a filler). A match inside a longer one of another meaning does not count: who says "cancel my
 //! order" does not mean "order". A match behind "not" does not count.
 //!
-//! Cost: phrases that share no sound with the text are passed over by comparing 64 bits; the others cost their length times the
-//! text's, both bounded.
+//! Cost: each different word of a book is compared with each word of the text once. What a phrase can be like at best follows from
+//! that, so that only those few are laid over the text that may be like it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::words::{Word, words};
@@ -36,9 +37,6 @@ pub(crate) struct Phrase {
     pub(crate) meaning: Meaning,
     pub(crate) text: Arc<str>,
     words: Vec<Word>,
-    /// The sum of the words' weights: 100 each, a filler 10.
-    weight: u32,
-    bits: u64,
 }
 
 /// Why a text is no phrase.
@@ -66,9 +64,7 @@ impl Phrase {
             }
             words.iter_mut().for_each(|word| word.filler = false);
         }
-        let weight = words.iter().map(weight).sum();
-        let bits = words.iter().filter(|word| !word.filler).fold(0, |bits, word| bits | word.bits());
-        Ok(Self { meaning, text: text.into(), words, weight, bits })
+        Ok(Self { meaning, text: text.into(), words })
     }
 
     /// The words that carry meaning. Phrases with the same ones are the same.
@@ -128,10 +124,22 @@ pub(crate) struct Thresholds {
     pub(crate) confirm: u8,
 }
 
-/// The phrases of one state.
+/// One phrase of a book.
+#[derive(Clone, Debug)]
+struct Entry {
+    meaning: Meaning,
+    text: Arc<str>,
+    /// Its words, by their places in the vocabulary.
+    words: Box<[u32]>,
+    /// The sum of the words' weights: 100 each, a filler 10.
+    weight: u32,
+}
+
+/// Phrases that are looked for together: of one state, or of every prompt.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PhraseBook {
-    pub(crate) phrases: Vec<Phrase>,
+    entries: Vec<Entry>,
+    vocabulary: Vec<Word>,
 }
 
 /// Two scores nearer than this are no difference.
@@ -143,11 +151,35 @@ const LIKENESS_MIN: u32 = 60;
 const WHOLE: u32 = 60;
 
 impl PhraseBook {
-    /// What was meant. `more`: phrases that count besides the book's own, such as the plan's words for a person.
-    pub(crate) fn understand(&self, said: &Speech, more: &[Phrase], thresholds: Thresholds) -> Understood {
+    pub(crate) fn new(phrases: Vec<Phrase>) -> Self {
+        let mut known: HashMap<(String, bool), u32> = HashMap::new();
+        let mut book = Self::default();
+        for phrase in phrases {
+            let weight = phrase.words.iter().map(weight).sum();
+            let words = phrase.words.into_iter().map(|word| {
+                let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+                *known.entry((word.text.clone(), word.filler)).or_insert_with(|| {
+                    book.vocabulary.push(word);
+                    next
+                })
+            });
+            let words = words.collect();
+            book.entries.push(Entry { meaning: phrase.meaning, text: phrase.text, words, weight });
+        }
+        book
+    }
+
+    /// What was meant. `more`: the plan's own words for a person, which count beside the book's phrases and those of every plan.
+    pub(crate) fn understand(&self, said: &Speech, more: &Self, thresholds: Thresholds) -> Understood {
         let confidence = u32::from(said.confidence);
         let mut found = self.matches(said, more);
-        found.retain(|one| one.meaning != Meaning::Nothing);
+        let best_key = found.iter().filter(|one| matches!(one.meaning, Meaning::Key(_))).map(|one| one.score).max();
+        found.retain(|one| match one.meaning {
+            Meaning::Nothing => false,
+            // What the plan says itself goes before what every plan knows.
+            Meaning::Again | Meaning::Speak(_) => best_key.is_none_or(|key| key + MARGIN <= one.score),
+            _ => true,
+        });
         let Some(best) = found.first().copied() else { return Understood::No };
         let score = best.score.min(confidence);
         let rival = found.iter().skip(1).find(|other| other.meaning != best.meaning).copied();
@@ -171,26 +203,22 @@ impl PhraseBook {
     }
 
     /// Every match that counts, the best of each meaning, the best first.
-    fn matches(&self, said: &Speech, more: &[Phrase]) -> Vec<Found> {
-        let bits = said.words.iter().fold(0, |bits, word| bits | word.bits());
+    fn matches(&self, said: &Speech, more: &Self) -> Vec<Found> {
         let content = said.words.iter().filter(|word| !word.filler).count();
-        let mut rows = Rows::default();
         let mut all: Vec<Found> = Vec::new();
-        for phrase in self.phrases.iter().chain(more).chain(lists::everywhere()) {
-            let common = (phrase.bits & bits).count_ones();
-            if common * 2 < phrase.bits.count_ones() {
-                continue;
-            }
-            all.extend(rows.lay(phrase, &said.words, content).filter(|one| {
-                let whole = matches!(one.meaning, Meaning::Again | Meaning::Speak(_));
-                !whole || covered(&said.words, one, content) >= WHOLE
-            }));
+        for book in [self, more, lists::everywhere()] {
+            book.find(&said.words, content, &mut all);
         }
         let inside = |one: &Found, other: &Found| {
             let covers = other.meaning != one.meaning && other.begin <= one.begin && one.end <= other.end;
             let longer = other.end - other.begin > one.end - one.begin && other.score + MARGIN > one.score;
             covers && (longer || (other.sure && other.score > one.score + MARGIN))
         };
+        // The best of each meaning and place is enough to know what lies inside what.
+        all.sort_by_key(|one| (one.meaning, one.begin, one.end, std::cmp::Reverse((one.score, one.sure))));
+        all.dedup_by_key(|one| (one.meaning, one.begin, one.end));
+        all.sort_by_key(|one| std::cmp::Reverse((one.score, one.sure)));
+        all.truncate(limits::MATCHES_MAX);
         let counts = |one: &Found| !all.iter().any(|other| inside(one, other)) && !turned_round(&said.words, one.begin);
         let mut best: Vec<Found> = Vec::new();
         for one in all.iter().filter(|one| counts(one)) {
@@ -204,13 +232,55 @@ impl PhraseBook {
         best
     }
 
+    fn find(&self, text: &[Word], content: usize, all: &mut Vec<Found>) {
+        if text.is_empty() || self.entries.is_empty() {
+            return;
+        }
+        // How far each word of the book is from each of the text, and from the nearest of them.
+        let mut table: Vec<u8> = Vec::with_capacity(self.vocabulary.len() * text.len());
+        let mut nearest: Vec<u32> = Vec::with_capacity(self.vocabulary.len());
+        for wanted in &self.vocabulary {
+            let far = |heard: &Word| u8::try_from(heard.distance(wanted)).unwrap_or(100);
+            let most = if wanted.filler { 10 } else { 100 };
+            let begin = table.len();
+            table.extend(text.iter().map(|heard| far(heard).min(most)));
+            nearest.push(u32::from(table[begin..].iter().copied().min().unwrap_or(most)));
+        }
+        let mut rows = Rows::default();
+        for entry in &self.entries {
+            let at_best: u32 = entry.words.iter().map(|word| nearest[*word as usize]).sum();
+            if likeness(at_best, entry.weight) < LIKENESS_MIN {
+                continue;
+            }
+            let row = |word: u32| &table[word as usize * text.len()..][..text.len()];
+            all.extend(rows.lay(self, entry, row, text, content).filter(|one| {
+                let whole = matches!(one.meaning, Meaning::Again | Meaning::Speak(_));
+                !whole || covered(text, one, content) >= WHOLE
+            }));
+        }
+    }
+
     /// The phrases of that language, then those of the other, as hints.
     pub(crate) fn hints(&self, lang: Lang) -> Vec<Arc<str>> {
         let of = |mine: bool| {
-            self.phrases.iter().filter(move |p| (language_of(&p.text) == lang) == mine).map(|p| Arc::clone(&p.text))
+            self.entries.iter().filter(move |p| (language_of(&p.text) == lang) == mine).map(|p| Arc::clone(&p.text))
         };
         of(true).chain(of(false)).take(limits::HINTS_MAX).collect()
     }
+
+    /// Whether one of its phrases with that meaning says just that: [`Phrase::spelt`].
+    pub(crate) fn has(&self, meaning: Meaning, spelt: &str) -> bool {
+        let of = |entry: &Entry| {
+            let words = entry.words.iter().map(|word| &self.vocabulary[*word as usize]).filter(|word| !word.filler);
+            words.map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        self.entries.iter().any(|entry| entry.meaning == meaning && of(entry) == spelt)
+    }
+}
+
+/// 100: the same; 0: nothing in common.
+fn likeness(cost: u32, weight: u32) -> u32 {
+    100 - (cost.min(weight) * 100).checked_div(weight).unwrap_or(100)
 }
 
 /// Of the words that carry meaning, how many are within the match, in percent.
@@ -259,20 +329,26 @@ struct Rows {
 const EXTRA: u32 = 70;
 
 impl Rows {
-    /// The best place of a phrase in a text.
-    fn lay(&mut self, phrase: &Phrase, text: &[Word], content: usize) -> Option<Found> {
+    /// The best place of a phrase in a text. `far`: how far a word of the vocabulary is from each word of the text.
+    fn lay<'t>(
+        &mut self,
+        book: &PhraseBook,
+        entry: &Entry,
+        far: impl Fn(u32) -> &'t [u8],
+        text: &[Word],
+        content: usize,
+    ) -> Option<Found> {
         self.above.clear();
         self.above.extend((0..=text.len()).map(|begin| Cell { cost: 0, begin, worst: 0 }));
-        for wanted in &phrase.words {
+        for id in &entry.words {
+            let missing = weight(&book.vocabulary[*id as usize]);
             self.row.clear();
-            let first = self.above[0].and(weight(wanted));
+            let first = self.above[0].and(missing);
             self.row.push(first);
-            for (at, heard) in text.iter().enumerate() {
-                let instead = heard.distance(wanted);
-                let instead = if wanted.filler { instead.min(10) } else { instead };
+            for (at, (heard, instead)) in text.iter().zip(far(*id)).enumerate() {
                 let extra = if heard.filler { 10 } else { EXTRA };
                 let ways =
-                    [self.above[at].and(instead), self.above[at + 1].and(weight(wanted)), self.row[at].and(extra)];
+                    [self.above[at].and(u32::from(*instead)), self.above[at + 1].and(missing), self.row[at].and(extra)];
                 // The cheapest; of those the one that begins last, so that a match is no longer than it must be.
                 let best = ways.into_iter().min_by_key(|cell| (cell.cost, text.len() - cell.begin));
                 self.row.push(best.unwrap_or_default());
@@ -281,11 +357,11 @@ impl Rows {
         }
         let ends = self.above.iter().enumerate();
         let (end, cell) = ends.min_by_key(|(end, cell)| (cell.cost, *end))?;
-        let likeness = 100 - (cell.cost.min(phrase.weight) * 100).checked_div(phrase.weight).unwrap_or(100);
+        let likeness = likeness(cell.cost, entry.weight);
         if cell.begin >= end || likeness < LIKENESS_MIN {
             return None;
         }
-        let mut found = Found { meaning: phrase.meaning, score: 0, sure: cell.worst <= 40, begin: cell.begin, end };
+        let mut found = Found { meaning: entry.meaning, score: 0, sure: cell.worst <= 40, begin: cell.begin, end };
         found.score = likeness * (70 + 30 * covered(text, &found, content) / 100) / 100;
         Some(found)
     }
@@ -312,13 +388,11 @@ mod tests {
             ('4', "取消订单"),
             ('4', "cancel my order"),
         ];
-        PhraseBook {
-            phrases: phrases.iter().map(|(key, text)| Phrase::new(Meaning::Key(*key), text).unwrap()).collect(),
-        }
+        PhraseBook::new(phrases.iter().map(|(key, text)| Phrase::new(Meaning::Key(*key), text).unwrap()).collect())
     }
 
     fn heard(text: &str, percent: u8) -> Understood {
-        book().understand(&Speech::new(text, Confidence::percent(percent)), &[], USUAL)
+        book().understand(&Speech::new(text, Confidence::percent(percent)), &PhraseBook::default(), USUAL)
     }
 
     fn typed(text: &str) -> Understood {

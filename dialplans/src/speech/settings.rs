@@ -67,9 +67,7 @@ pub struct SpeechSettings {
     /// Where utterances begin and end.
     pub endpointing: Endpointing,
     /// The plan's own words for a person.
-    pub(crate) person: Vec<Phrase>,
-    /// Where the words stand.
-    pub(crate) person_at: Vec<Name>,
+    pub(crate) person: PhraseBook,
 }
 
 impl Default for SpeechSettings {
@@ -80,8 +78,7 @@ impl Default for SpeechSettings {
             confirm: 40,
             barge_in: true,
             endpointing: Endpointing::default(),
-            person: Vec::new(),
-            person_at: Vec::new(),
+            person: PhraseBook::default(),
         }
     }
 }
@@ -96,12 +93,9 @@ impl SpeechSettings {
         let mut settings = Self { on: block.flag(reader, "on", true), ..Self::default() };
         overrides.over(&mut settings);
         thresholds_in_order(reader, &block.span, settings.accept, settings.confirm);
-        for name in block.texts(reader, "person") {
-            if let Some(phrase) = phrase(reader, Meaning::Person, &name) {
-                settings.person.push(phrase);
-                settings.person_at.push(name);
-            }
-        }
+        let names = block.texts(reader, "person");
+        let own = names.iter().filter_map(|name| phrase(reader, Meaning::Person, name)).collect();
+        settings.person = PhraseBook::new(own);
         Some(settings)
     }
 
@@ -304,6 +298,7 @@ impl Ear {
         let overrides = if state.has("speech") { Overrides::read(reader, state) } else { Overrides::default() };
         let phrases = if state.has("phrases") { key_phrases(reader, state) } else { KeyPhrases::new() };
         let mut ear = Self { overrides, ..Self::default() };
+        let mut own: Vec<Phrase> = Vec::new();
         for (key, (_, names)) in &phrases {
             for name in names {
                 match &*name.text {
@@ -318,10 +313,11 @@ impl Ear {
                             "`@yes` 和 `@no` 代表各种肯定和否定的说法"
                         )),
                     ),
-                    _ => ear.book.phrases.extend(phrase(reader, Meaning::Key(*key), name)),
+                    _ => own.extend(phrase(reader, Meaning::Key(*key), name)),
                 }
             }
         }
+        ear.book = PhraseBook::new(own);
         ear.hints = Lang::ALL.map(|lang| {
             let answers =
                 lists::yes_no_hints(lang).iter().filter(|_| ear.yes.or(ear.no).is_some()).map(|t| Arc::from(*t));

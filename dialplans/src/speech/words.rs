@@ -37,7 +37,7 @@ pub(crate) struct Word {
 impl Word {
     /// How dear it is to take `self`, which was heard, for `other`, which a plan has. 0 to 100, 100: another word.
     pub(crate) fn distance(&self, other: &Self) -> u32 {
-        if self.text == other.text {
+        if self.kind == other.kind && self.text == other.text {
             return 0;
         }
         match (self.kind, other.kind) {
@@ -51,15 +51,6 @@ impl Word {
     /// A name of its sound: equal for signs that sound the same in their first reading.
     pub(crate) fn sound(&self) -> String {
         if self.kind == Kind::Sign && self.sounds[0] != 0 { self.sounds[0].to_string() } else { self.text.clone() }
-    }
-
-    /// One bit of 64 for each way it sounds; words that are near each other share one, most of the time.
-    pub(crate) fn bits(&self) -> u64 {
-        match self.kind {
-            Kind::Sign => self.near.iter().filter(|h| **h != 0).fold(0, |bits, h| bits | 1 << (h % 64)),
-            Kind::Letters => 1 << (u64::from(self.text.bytes().next().unwrap_or(0)) * 7 % 64),
-            Kind::Figures => 1 << (hash(&self.text) % 64),
-        }
     }
 }
 
@@ -85,7 +76,8 @@ fn letters_distance(a: &str, b: &str) -> u32 {
         8..=limits::WORD_CHARS_MAX => 2,
         _ => return 100,
     };
-    if long.len() - letters > allowed {
+    // Nobody's first letter is misheard so that the word is still the same.
+    if long.len() - letters > allowed || a.bytes().next() != b.bytes().next() {
         return 100;
     }
     match crate::suggest::distance(a, b) {
@@ -105,7 +97,7 @@ pub(crate) fn is_han(c: char) -> bool {
     matches!(u32::from(c), 0x3007 | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x2_0000..=0x3_FFFD)
 }
 
-/// The words of a text. What is longer than [`limits::SAID_CHARS_MAX`] is cut.
+/// The words of a text. What is longer than [`limits::SAID_CHARS_MAX`] and [`limits::SAID_WORDS_MAX`] is cut.
 pub(crate) fn words(text: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut run = String::new();
@@ -146,6 +138,7 @@ pub(crate) fn words(text: &str) -> Vec<Word> {
         run.extend(c.to_lowercase().map(without_accent));
     }
     finish(&mut run, kind, &mut words);
+    words.truncate(limits::SAID_WORDS_MAX);
     mark_fillers(&mut words);
     words
 }
@@ -289,7 +282,7 @@ mod tests {
         ] {
             assert_eq!(shown(text), wanted, "{text}");
         }
-        assert!(words(&"我".repeat(100_000)).len() <= limits::SAID_CHARS_MAX);
+        assert_eq!(words(&"我".repeat(100_000)).len(), limits::SAID_WORDS_MAX);
     }
 
     #[test]
