@@ -96,6 +96,8 @@ impl Event {
             Self::PersonLinked(e) => mask_keys(&mut e.keys),
             Self::PersonMerged(e) => mask_keys(&mut e.keys),
             Self::PersonUnmerged(e) => mask_keys(&mut e.keys),
+            // It may hold the customer's number, for the plan's own use.
+            Self::IvrKept(e) if !e.run.reveal().is_empty() => e.run = Content::new("***"),
             _ => {}
         }
         self

@@ -14,7 +14,7 @@ use ark_conversation::event::{
 use ark_conversation::machine::{Conversation, Input, Policy};
 use ark_conversation::source::{COMPANION, ThreadSource};
 use ark_conversation::{
-    CloudEvent, Content, ConversationKind, Event, KeyKind, LegId, LegPhase, NewEvent, Owner as Who, Record,
+    CloudEvent, Content, ConversationKind, Event, Hash, KeyKind, LegId, LegPhase, NewEvent, Owner as Who, Record,
 };
 use ark_dialplans::{Caller, ChatAsk, ChatHeard, ChatOut, ChatRun, Do, EndReason, Lang, Plan, StrikeCause};
 use ark_store::{ListFilter, Openness};
@@ -357,10 +357,14 @@ impl Owner {
             self.as_plan(right, key, now, |expected_epoch| Input::Plan { by, expected_epoch, event })?;
         }
         if !out.text.is_empty() {
-            let (author, parts, seq) = (bot(), parts(&out), self.last_seq(right, key));
-            self.as_plan(right, key, now, |epoch| {
-                let key = format!("plan-{epoch}-{seq}");
-                Input::Outbound { author, epoch, key, leg: Some(leg), parts, reply_to: None }
+            let (author, parts, name) = (bot(), parts(&out), self.message_key(right, key));
+            self.as_plan(right, key, now, |epoch| Input::Outbound {
+                author,
+                epoch,
+                key: name,
+                leg: Some(leg),
+                parts,
+                reply_to: None,
             })?;
         }
         let kept = match run.ended() {
@@ -415,8 +419,13 @@ impl Owner {
         Ok(())
     }
 
-    fn last_seq(&mut self, right: &Right, key: &Key) -> u64 {
-        self.machines.get(key, right).and_then(|open| open.machine.state()).map_or(0, |state| state.last_seq)
+    /// The key of the next message: no other has it anywhere, and decided again after a crash it is the same.
+    fn message_key(&mut self, right: &Right, key: &Key) -> String {
+        let state = self.machines.get(key, right).and_then(|open| open.machine.state());
+        let seq = state.map_or(0, |state| state.last_seq);
+        let mut name = Hash::of(format!("plan {} {seq}", key.1).as_bytes()).to_string();
+        name.truncate(26);
+        name
     }
 
     /// The place of one who joins a queue now: behind the chats that wait there. Counted for all who join within [`LINE_KEPT`];
