@@ -199,7 +199,11 @@ impl Owner {
             Some(kept) => self.goes_on(key, now, leg, kept, &heard).await?,
             None => self.begins(right, key, now, leg, &name, &heard).await?,
         };
-        let Some((mut running, mut out)) = begun else { return self.cannot(right, key, now, &name, leg) };
+        let Some((mut running, mut out)) = begun else {
+            // Who only came waits for nothing.
+            let came = heard == ChatHeard::Came;
+            return if came { Ok(()) } else { self.cannot(right, key, now, &name, leg) };
+        };
         let waited = running.before.as_ref().is_some() && self.is_in_queue(right, key);
         if let (Some((queue, _)), false) = (running.run.waits_in(), waited) {
             let queue = queue.to_owned();
