@@ -31,5 +31,32 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a link may take to be made and sent before the plan goes on without it.
 pub const LINK_GRACE: Duration = Duration::from_secs(20);
+/// Characters of one utterance or message that are looked at; what is longer is no answer to a prompt.
+pub const SAID_CHARS_MAX: usize = 500;
+/// Words, or Chinese characters, of it that are compared with phrases.
+pub const SAID_WORDS_MAX: usize = 150;
+/// Most words, or Chinese characters, of a phrase.
+pub const PHRASE_WORDS_MAX: usize = 24;
+/// Matches of one utterance that are compared with each other, the best of them.
+pub const MATCHES_MAX: usize = 128;
+/// Most phrases of one key.
+pub const PHRASES_PER_KEY_MAX: usize = 1_000;
+/// Letters up to which two words are compared letter by letter.
+pub const WORD_CHARS_MAX: usize = 32;
+/// Most phrases that a recogniser is given as hints.
+pub const HINTS_MAX: usize = 60;
+/// How long what was said may take to be recognised, after its longest length and its hangover.
+pub const SPEECH_GRACE: Duration = Duration::from_secs(8);
+/// How long further digits are waited for when some were said: people read out numbers in groups.
+pub const SPOKEN_DIGITS_GAP: Duration = Duration::from_millis(1_500);
+
+/// How long a customer of a chat may be silent before the plan ends: they have left.
+pub const CHAT_IDLE: Duration = Duration::from_secs(30 * 60);
+/// Steps that one message of a chat may take: each is a prompt that was written, or a report that follows at once.
+pub const CHAT_STEPS: u32 = 64;
+/// Buttons below one message: what every channel can show (the adapter standard's bound).
+pub const CHOICES_MAX: usize = 8;
+/// Longest words on a button, in characters.
+pub const LABEL_CHARS_MAX: usize = 40;
 
 const _: () = assert!(TRANSITIONS_PER_STEP < STATES_PER_CALL);

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use crate::diagnostic::{Both, both};
 use crate::lang::Lang;
+use crate::limits;
 use crate::read::{Block, Field, Kind, Reader, Value, may};
 use crate::say::Kind as SayAs;
 use crate::source::{Name, Source, Span};
@@ -72,6 +73,8 @@ pub struct Prompt {
     pub name: Name,
     /// Per language.
     pub spoken: BTreeMap<Lang, Spoken>,
+    /// What a chat says instead of the spoken text.
+    pub chat: BTreeMap<Lang, Name>,
     /// `offers_person = true|false` overrides what `check` reads in the text.
     pub offers_person: Option<bool>,
 }
@@ -81,6 +84,13 @@ impl Prompt {
     #[must_use]
     pub fn in_or_near(&self, lang: Lang) -> Option<(Lang, &Spoken)> {
         self.spoken.get_key_value(&lang).or_else(|| self.spoken.iter().next()).map(|(lang, spoken)| (*lang, spoken))
+    }
+
+    /// As [`Prompt::in_or_near`], the text that is written in a chat.
+    #[must_use]
+    pub fn written(&self, lang: Lang) -> Option<(Lang, &str)> {
+        let chat = self.chat.get(&lang).map(|text| (lang, &*text.text));
+        chat.or_else(|| self.in_or_near(lang).map(|(lang, spoken)| (lang, &*spoken.text.text)))
     }
 }
 
@@ -93,7 +103,7 @@ pub(crate) const FIELDS: &[Field] = &[
         "says whether this prompt tells the caller how to reach a person, when `check` cannot read it in the text",
     ),
 ];
-pub(crate) const OTHER_FIELDS: &[&str] = &["file", "seconds"];
+pub(crate) const OTHER_FIELDS: &[&str] = &["file", "seconds", "chat"];
 
 /// Reads `id = { zh = "...", en = "...", file = { zh = "a.wav" }, seconds = 6 }`.
 pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option<Prompt> {
@@ -103,6 +113,8 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
     let other = |key: &str| table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| v);
     let mut seconds = other("seconds").map(|v| per_language(reader, v, &what, "seconds", number)).unwrap_or_default();
     let mut files = other("file").map(|v| per_language(reader, v, &what, "file", file_names)).unwrap_or_default();
+    let chat = other("chat").map(|v| per_language(reader, v, &what, "chat", chat_text)).unwrap_or_default();
+    let chat = chat.into_iter().map(|(lang, (_, text))| (lang, text)).collect();
     let mut spoken = BTreeMap::new();
     for lang in Lang::ALL {
         let Some(text) = block.name(reader, lang.as_str()) else { continue };
@@ -140,7 +152,7 @@ pub(crate) fn read(reader: &mut Reader, name: Name, value: &Value<'_>) -> Option
     }
     let offers_person =
         table.iter().any(|(k, _)| k.get_ref() == "offers_person").then(|| block.flag(reader, "offers_person", true));
-    Some(Prompt { name, spoken, offers_person })
+    Some(Prompt { name, spoken, chat, offers_person })
 }
 
 /// The span of a part of a string: inside the quotes when the string has no escapes, else the whole string.
@@ -156,6 +168,24 @@ pub(crate) fn inside(source: &Source, text: &Name, at: usize, len: usize) -> Spa
             start..start + len
         },
     )
+}
+
+/// What a button says: one text, or one for each language; at most [`limits::LABEL_CHARS_MAX`] characters.
+pub(crate) fn label(reader: &mut Reader, value: &Value<'_>, what: &str) -> BTreeMap<Lang, Name> {
+    let one = |reader: &mut Reader, value: &Value<'_>, label: &str| {
+        let text = reader.string(value, label, "label = { zh = \"...\", en = \"...\" }")?;
+        let most = limits::LABEL_CHARS_MAX;
+        if text.text.trim().is_empty() || text.text.chars().count() > most {
+            reader.say(
+                "E012",
+                &text.span,
+                both!("a button's words are 1 to {most} characters", "按钮文字为 1 到 {most} 个字"),
+                None,
+            );
+        }
+        Some(text)
+    };
+    per_language(reader, value, what, "label", one).into_iter().map(|(lang, (_, text))| (lang, text)).collect()
 }
 
 type PerLang<T> = BTreeMap<Lang, (Span, T)>;
@@ -187,6 +217,16 @@ fn per_language<T: Clone>(
         }
     }
     found
+}
+
+/// What a chat says: a text with variables as a spoken one.
+fn chat_text(reader: &mut Reader, value: &Value<'_>, label: &str) -> Option<Name> {
+    let text = reader.string(value, label, "chat = { zh = \"...\", en = \"...\" }")?;
+    if let Err(bad) = parse_template(&text.text) {
+        let span = inside(&reader.source, &text, bad.at, bad.len);
+        reader.say("E012", &span, bad.message, bad.help);
+    }
+    Some(text)
 }
 
 fn number(reader: &mut Reader, value: &Value<'_>, label: &str) -> Option<Duration> {

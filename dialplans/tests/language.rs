@@ -153,7 +153,11 @@ expect = ["transfer:boss", "no-answer", "queue:general"]
 "#;
 
 fn site() -> Site {
-    Site { queues: Some(BTreeSet::from(["general".to_owned()])), today: Some(jiff::civil::date(2026, 11, 24)) }
+    Site {
+        queues: Some(BTreeSet::from(["general".to_owned()])),
+        today: Some(jiff::civil::date(2026, 11, 24)),
+        ..Site::default()
+    }
 }
 
 /// The codes of the findings, without notes, in the order of the file; and how they read in English.
@@ -186,14 +190,14 @@ fn what_is_not_in_the_language_is_told_with_what_is() {
         ("timeout = \"3s\"", "timeout = 3", "write it like `\"3s\"`"),
         ("max_wait = \"5m\"", "max_wait_s = 300", "did you mean `max_wait`?"),
         ("max_wait = \"5m\"", "timeout = \"5m\"", "did you mean `max_wait`?"),
-        ("retries = 0", "speech = { account = \"hours\" }", "plans cannot hear speech yet"),
+        ("retries = 0", "speech = { account = \"hours\" }", "unknown key `account`"),
         ("retries = 0", "offer_human = false", "the human key works at every prompt"),
         ("max_menu_options = 5", "elder_direct = true", "do = \"direct\""),
         ("do = \"record\"", "do = \"voicemail\"", "there are: menu, say"),
         ("do = \"queue\"", "do = \"wait\"", "did you mean `queue`?"),
         ("do = \"hangup\"", "do = \"callback\"", "there are: menu, say"),
         ("events = [\"silence\"]", "events = [\"timeout\"]", "did you mean `silence`?"),
-        ("events = [\"silence\"]", "events = [{ say = \"人工\" }]", "use keys"),
+        ("events = [\"silence\"]", "events = [{ say = \"人工\" }]", "the plan does not listen"),
         ("closed = true", "closed = true\nat = \"2026-10-01T10:00\"", "`at` or `closed`, not both"),
         ("next = \"to_agent\"\nclosed", "closed", "has no `next`"),
         ("open = [\"mon-sun 08:00-22:00\"]\nnext", "open = \"to_agent\"\nnext", "`next` needs hours"),

@@ -16,7 +16,11 @@ fn plan() -> Arc<Plan> {
 }
 
 fn site() -> Site {
-    Site { queues: Some(BTreeSet::from(["general".to_owned()])), today: Some(jiff::civil::date(2026, 11, 24)) }
+    Site {
+        queues: Some(BTreeSet::from(["general".to_owned()])),
+        today: Some(jiff::civil::date(2026, 11, 24)),
+        ..Site::default()
+    }
 }
 
 #[test]
@@ -47,6 +51,7 @@ fn the_seeded_fuzzers_run() {
     fuzz::callers(1, 500);
     fuzz::sources(1, 300);
     fuzz::say_rules(1, 300);
+    fuzz::said(1, 500);
 }
 
 #[test]
@@ -74,9 +79,15 @@ fn everything_spoken_is_prepared_once() {
     let all = plan.utterances();
     let keys: BTreeSet<&str> = all.iter().map(|u| u.key.as_str()).collect();
     assert_eq!(keys.len(), all.len(), "every key once");
-    for key in
-        ["zh/prompt/welcome/0", "en/prompt/place/1", "zh/word/幺", "en/word/twenty-three", "zh/prompt/ark.sorry/0"]
-    {
+    for key in [
+        "zh/prompt/welcome/0",
+        "en/prompt/place/1",
+        "zh/word/幺",
+        "en/word/twenty-three",
+        "zh/prompt/ark.sorry/0",
+        "zh/prompt/ark.confirm.main.3/0",
+        "en/prompt/ark.digits/1",
+    ] {
         assert!(keys.contains(key), "{key} is missing");
     }
     assert_eq!(plan.queues().iter().map(|q| &**q).collect::<Vec<_>>(), ["general"]);
@@ -98,8 +109,8 @@ fn a_difference_is_told_as_callers_notice_it() {
     let text = diff::diff(&old, &new, &EstimateOnly).render_human();
     for line in [
         "~ first offer of a person (zh): ",
-        "+ way main (3) -> to_agent\n",
-        "- way main (3) -> complaint\n",
+        "+ way main (3 投诉) -> to_agent\n",
+        "- way main (3 投诉) -> complaint\n",
         "- prompt message_saved (zh): 留言已保存，再见。\n",
         "+ prompt message_saved (zh): 好的，再见。\n",
     ] {
@@ -113,7 +124,7 @@ fn a_call_can_be_walked_in_the_terminal() {
     let (mut call, first) = simulate::Simulator::call(&plan(), &ark_dialplans::Caller::default(), at);
     assert!(first.iter().any(|line| line.contains("您好")), "{first:?}");
     let mut all = Vec::new();
-    for line in ["1", "2", "20261001#", "1", "place 3 2m10s", "nonsense", "answered"] {
+    for line in ["say 中文", "say 订单", "20261001#", "say 对", "place 3 2m10s", "nonsense", "answered"] {
         all.extend(call.line(line));
     }
     let text = all.join("\n");

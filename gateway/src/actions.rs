@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::call::driver::SwitchHandle;
 use crate::call::{HttpRequest, HttpResult};
 use crate::config::Config;
+use crate::conversations::owner::Ask;
 
 /// Actions that wait to be run; the next fails at once and its plan takes the fallback.
 pub const QUEUE: usize = 1_024;
@@ -39,7 +40,8 @@ pub async fn run(mut queue: mpsc::Receiver<HttpRequest>, switch: SwitchHandle, c
                         return failed(&request.action, HttpOutcome::Unreachable, None, Duration::ZERO, error);
                     }
                 };
-                ask(&request, &url, bearer.as_deref())
+                let HttpRequest { action, method, vars, timeout, .. } = &request;
+                ask(&Question { action, method, vars, timeout: *timeout }, &url, bearer.as_deref())
             })
             .await;
             drop(permit);
@@ -50,7 +52,30 @@ pub async fn run(mut queue: mpsc::Receiver<HttpRequest>, switch: SwitchHandle, c
     }
 }
 
-fn ask(request: &HttpRequest, url: &str, bearer: Option<&str>) -> HttpResult {
+/// Asks an action for the plan of a chat, as it is asked for a call's. It blocks.
+pub(crate) fn ask_for_chat(config: &Config, asked: &Ask) -> HttpResult {
+    let (name, ask_it) = (asked.ask.action.to_string(), &asked.ask);
+    let unreachable = |why: String| failed(&name, HttpOutcome::Unreachable, None, Duration::ZERO, why);
+    let Some(found) = asked.plan.actions.get(&ask_it.action) else { return unreachable("no such action".to_owned()) };
+    let site = config.action.iter().find(|action| action.name == name);
+    let url = site.map_or_else(|| found.url.text.to_string(), |action| action.url.clone());
+    let bearer = match site.and_then(|action| action.bearer.as_ref()).map(|secret| secret.read()).transpose() {
+        Ok(bearer) => bearer,
+        Err(error) => return unreachable(error),
+    };
+    let question = Question { action: &name, method: &found.method, vars: &ask_it.vars, timeout: ask_it.timeout };
+    ask(&question, &url, bearer.as_deref())
+}
+
+/// What is asked of an action.
+struct Question<'a> {
+    action: &'a String,
+    method: &'a str,
+    vars: &'a BTreeMap<String, String>,
+    timeout: Duration,
+}
+
+fn ask(request: &Question<'_>, url: &str, bearer: Option<&str>) -> HttpResult {
     let began = Instant::now();
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(request.timeout))
@@ -61,7 +86,7 @@ fn ask(request: &HttpRequest, url: &str, bearer: Option<&str>) -> HttpResult {
     let authorization = bearer.map(|token| format!("Bearer {token}"));
     let answer = if request.method == "GET" {
         let mut get = agent.get(url).header("accept", "application/json");
-        for (name, value) in &request.vars {
+        for (name, value) in request.vars {
             get = get.query(name, value);
         }
         match &authorization {
@@ -73,9 +98,9 @@ fn ask(request: &HttpRequest, url: &str, bearer: Option<&str>) -> HttpResult {
         if let Some(value) = &authorization {
             post = post.header("authorization", value);
         }
-        post.send_json(&request.vars)
+        post.send_json(request.vars)
     };
-    let action = &request.action;
+    let action = request.action;
     let mut answer = match answer {
         Ok(answer) => answer,
         Err(ureq::Error::Timeout(_)) => {

@@ -2,6 +2,7 @@
 //!
 //! Nothing half-way: until every step has passed, callers get the version that was live. Calls that are up keep theirs.
 
+pub mod chat;
 mod follow;
 
 use std::collections::BTreeMap;
@@ -247,6 +248,7 @@ impl Plans {
     pub async fn load_all(&self) -> Vec<(String, Refusal)> {
         let mut refused = Vec::new();
         let mut dialplans: Vec<String> = self.config.hotline.iter().map(|h| h.dialplan.clone()).collect();
+        dialplans.extend(chat::dialplans(&self.config));
         dialplans.sort();
         dialplans.dedup();
         for dialplan in dialplans {
@@ -325,6 +327,13 @@ impl Plans {
             .iter()
             .filter_map(|h| live(&h.dialplan).map(|live| (h.number.clone(), Hotline { live, record: h.record })))
             .collect()
+    }
+
+    /// The version of a plan that is live here.
+    pub fn live(&self, name: &str) -> Option<(Arc<Plan>, u32)> {
+        let entries = self.lock();
+        let live = entries.iter().filter(|e| e.name == name).find_map(|e| e.live.as_ref())?;
+        Some((Arc::clone(&live.plan), live.version))
     }
 
     /// Each plan: its name, the version that is live here, and what is not as it should be.
@@ -409,7 +418,7 @@ impl Plans {
         let wanted = wanted.ok_or_else(|| Refusal::NoOlder(name.clone()))?;
         let stored = self.store.plan_version(&self.tenant, &name, wanted).await?;
         let stored = stored.ok_or_else(|| Refusal::NoVersion { name: name.clone(), version: wanted })?;
-        let ready = self.ready(&stored.source, &format!("{name}@{wanted}"), folder(&dialplan)).await;
+        let ready = self.ready(&stored.source, &format!("{name}@{wanted}"), &dialplan).await;
         let result = match ready {
             Ok(ready) => {
                 let event = PlanRolledBack {
@@ -495,7 +504,7 @@ impl Plans {
         let stored = self.store.live_plan(&self.tenant, &entry.name).await?;
         let stored = stored.ok_or_else(|| Refusal::NoOlder(entry.name.clone()))?;
         let file = format!("{}@{}", entry.name, stored.version);
-        let ready = self.ready(&stored.source, &file, folder(&entry.dialplan)).await?;
+        let ready = self.ready(&stored.source, &file, &entry.dialplan).await?;
         entry.live = Some(Arc::new(LivePlan { plan: ready.plan, version: stored.version, sounds: ready.sounds }));
         Ok(())
     }
@@ -511,7 +520,7 @@ impl Plans {
     ) -> Result<Arc<LivePlan>, Refusal> {
         let (source, result) = match text {
             Ok(text) => {
-                let result = self.go_live(&text, folder(dialplan), by, wanted).await;
+                let result = self.go_live(&text, dialplan, by, wanted).await;
                 (text.source, result)
             }
             Err(refusal) => (String::new(), Err(refusal)),
@@ -525,11 +534,11 @@ impl Plans {
     async fn go_live(
         &self,
         text: &Text,
-        folder: PathBuf,
+        dialplan: &str,
         by: &str,
         wanted: Option<&str>,
     ) -> Result<Arc<LivePlan>, Refusal> {
-        let ready = self.ready(&text.source, &text.file, folder).await?;
+        let ready = self.ready(&text.source, &text.file, dialplan).await?;
         let name = ready.plan.name.text.to_string();
         if let Some(wanted) = wanted
             && wanted != name
@@ -618,10 +627,12 @@ impl Plans {
     }
 
     /// Parse, check, test, prepare: everything that needs no store.
-    async fn ready(&self, text: &str, file: &str, folder: PathBuf) -> Result<Ready, Refusal> {
+    async fn ready(&self, text: &str, file: &str, dialplan: &str) -> Result<Ready, Refusal> {
         let plan = Plan::parse(text, file).map_err(|found| refused_by_check(&found))?;
         let plan = Arc::new(plan);
-        let site = plan_site(&self.config);
+        let spoken = self.config.hotline.iter().any(|hotline| hotline.dialplan == dialplan);
+        let chat = chat::dialplans(&self.config).contains(dialplan);
+        let site = ark_dialplans::Site { chat, ..plan_site(&self.config) };
         // What is wrong anyway is said before minutes are spent on prompts; how long they last is known only then.
         let found = ark_dialplans::check(&plan, &EstimateOnly, &site);
         if found.iter().any(|finding| finding.is_error() && finding.code != "E007") {
@@ -633,7 +644,10 @@ impl Plans {
             let text = ark_dialplans::render_human(&failed, Lang::En);
             return Err(Refusal::Tests { text, first: one_line(first), findings: failed.len() });
         }
-        let sounds = Arc::new(self.prompts.prepare(Arc::clone(&plan), folder).await?);
+        if !spoken {
+            return Ok(Ready { plan, sounds: Arc::new(self.prompts.silent()) });
+        }
+        let sounds = Arc::new(self.prompts.prepare(Arc::clone(&plan), folder(dialplan)).await?);
         let found = ark_dialplans::check(&plan, &*sounds, &site);
         if found.iter().any(Diagnostic::is_error) {
             return Err(refused_by_check(&found));
@@ -681,6 +695,7 @@ pub fn plan_site(config: &Config) -> ark_dialplans::Site {
     ark_dialplans::Site {
         queues: Some(config.queue.iter().map(|q| q.name.clone()).collect()),
         today: Some(jiff::ZonedDateTime::now().date()),
+        chat: false,
     }
 }
 

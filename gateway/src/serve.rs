@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
 use ark_conversation::machine::Policy;
-use ark_conversation::{LegId, Owner, Tenant};
+use ark_conversation::{LegId, Tenant};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
 use ark_sip::guard::{Acl, Guard, GuardConfig};
@@ -167,11 +167,13 @@ impl Gateway {
         let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
-        let (conversations, owner) = start_owner(&config, (&store, &bus), &onward, site.as_ref(), &writer);
+        let shelf = Arc::default();
+        let (conversations, owner) = start_owner((&config, &shelf), (&store, &bus), &onward, site.as_ref(), &writer);
         let (engine, media_events) = start_engine(&config)?;
         let plans =
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
         let (plans, refused) = load_plans(&config, plans).await?;
+        let _ = shelf.set(Arc::clone(&plans));
         let (token, webrtc) = open_webrtc(&config)?;
         let ((http, http_queue), (links, link_queue)) = plan_queues();
         let switch = driver::start(Parts {
@@ -316,13 +318,11 @@ fn start_engine(config: &Config) -> Result<(Engine, mpsc::Receiver<media::Event>
 
 /// What the site decides for its conversations.
 fn policy(config: &Config) -> Policy {
-    let queues = config.channel.iter().filter_map(|channel| Some((channel, channel.queue.clone()?)));
-    let openings = queues.map(|(channel, queue)| ((channel.kind.clone(), channel.name.clone()), Owner::Queue(queue)));
-    Policy { openings: openings.collect(), ..Policy::default() }
+    Policy { openings: crate::plans::chat::openings(config), ..Policy::default() }
 }
 
 fn start_owner(
-    config: &Config,
+    (config, shelf): (&Arc<Config>, &Arc<std::sync::OnceLock<Arc<Plans>>>),
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     onward: &Onward,
     site: Option<&SiteTasks>,
@@ -335,6 +335,7 @@ fn start_owner(
         onward: onward.clone(),
         own,
         policy: policy(config),
+        plans: crate::plans::chat::chat_plans(config, shelf),
         writer: writer.clone(),
         clock: Arc::new(jiff::Timestamp::now),
     })

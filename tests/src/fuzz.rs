@@ -37,6 +37,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "dialplans::callers", run: ark_dialplans::fuzz::callers },
     Target { name: "dialplans::sources", run: ark_dialplans::fuzz::sources },
     Target { name: "dialplans::say_rules", run: ark_dialplans::fuzz::say_rules },
+    Target { name: "dialplans::said", run: ark_dialplans::fuzz::said },
     Target { name: "store::stories", run: ark_store::fuzz::stories },
     Target { name: "sip::ua::pair", run: ark_sip::fuzz::ua::pair },
     Target { name: "sip::ua::chaos", run: ark_sip::fuzz::ua::chaos },

@@ -24,11 +24,16 @@ const KEY: &str = "a key of the site, of which nobody knows";
 const ROOT: &str = "document.querySelector('#ark').shadowRoot";
 
 fn site(secrets: &TempDir) -> Setup {
+    site_with(secrets, "")
+}
+
+/// The same with more lines of the channel.
+fn site_with(secrets: &TempDir, channel: &str) -> Setup {
     let key = secrets.path().join("identify");
     std::fs::write(&key, KEY).expect("a temporary file");
     let mut setup = tone_site();
     setup.more = format!(
-        "[[channel]]\nname = \"shop\"\nkind = \"web\"\nsecrets = {{ identify = {{ file = {key:?} }} }}\n[channel.settings]\n\
+        "[[channel]]\nname = \"shop\"\nkind = \"web\"\nsecrets = {{ identify = {{ file = {key:?} }} }}\n{channel}\n[channel.settings]\n\
          origins = [\"https://shop.example\"]\nnames = {{ anna = \"安娜\" }}\ncall = \"95188\"\n\
          suggestions = [{{ zh = \"查订单\", en = \"Where is my order?\" }}, {{ zh = \"退款进度\", en = \"Refunds\" }}]\n"
     );
@@ -403,9 +408,157 @@ fn a_visitor_calls_out_of_the_chat() {
     assert_eq!(calls[0]["event"]["data"]["mode"], "webrtc");
     let up = gateway.ask("GET", "/api/v1/calls", None).json();
     assert_eq!(up["calls"].as_array().map(Vec::len), Some(1), "{up}");
+    assert_eq!(up["calls"][0]["conversation"], json!(id), "the call is the chat's: {up}");
+    let legs = || {
+        let state = gateway.ask("GET", &format!("/api/v1/conversations/{id}"), None).json();
+        let leg = |leg: &Value| {
+            format!("{} {}", leg["medium"].as_str().unwrap_or("call"), leg["phase"].as_str().unwrap_or(""))
+        };
+        state["legs"].as_array().into_iter().flatten().map(leg).collect::<Vec<_>>()
+    };
+    assert_eq!(legs(), ["chat active", "call active"]);
     page.eval(&format!("{ROOT}.querySelector('#end').click()"));
     page.wait_for(&format!("{ROOT}.querySelector('#call').hidden"), PATIENCE);
     gateway.wait_until_idle(PATIENCE);
+    gateway.wait_for_chat("ark.call.ended.v1", 1, PATIENCE);
+    assert_eq!(legs(), ["chat active", "call ended"], "hanging up keeps the words");
     assert!(gateway.reply(&id, "anna", None, "再联系").status < 300);
     wait_for_text(&mut page, "再联系");
+}
+
+const PLAN: &str = r#"
+schema = "ark.dialplan/1"
+name = "shop-chat"
+entry = "main"
+[rules]
+human_target = "people"
+[prompts]
+main = { zh = "您好！请选择您要办理的业务，人工请按0。", en = "Hello! What can we do for you? Press 0 for a person." }
+wrong = { zh = "没有看懂。", en = "We did not get that." }
+number = { zh = "请输入订单号，人工请按0。", en = "Your order number, or 0 for a person." }
+read = { zh = "订单{order}，对吗？人工请按0。", en = "Order {order}, is that right? 0 for a person." }
+hold = { zh = "正在为您转接人工。", en = "One moment: a person comes." }
+place = { zh = "您排在第{position}位，预计等待{wait}。", en = "You are number {position}, about {wait}." }
+longer = { zh = "比预计的要久。", en = "It takes longer." }
+nobody = { zh = "现在没有人。请留言。", en = "Nobody is free. Leave a message." }
+bye = { zh = "再见。", en = "Goodbye." }
+[state.main]
+do = "menu"
+prompt = "main"
+invalid = "wrong"
+keys = { 1 = "number", 2 = "refund" }
+on_timeout = "people"
+[state.number]
+do = "gather"
+label = { zh = "查订单", en = "My order" }
+prompt = "number"
+min = 4
+max = 8
+into = "order"
+confirm = "read"
+next = "people"
+on_timeout = "people"
+[state.refund]
+do = "set"
+label = { zh = "退款进度", en = "A refund" }
+vars = { topic = "refund" }
+next = "people"
+[state.people]
+do = "queue"
+queue = "general"
+greeting = "hold"
+prompt = "place"
+longer = "longer"
+keys = { 1 = "message" }
+on_timeout = "message"
+[state.message]
+do = "record"
+label = { zh = "留言", en = "Leave a message" }
+prompt = "nobody"
+next = "bye"
+[state.bye]
+do = "hangup"
+prompt = "bye"
+"#;
+
+/// The last card's buttons.
+fn buttons(page: &mut Page) -> Vec<String> {
+    let found = page.eval(&format!(
+        "[...([...{ROOT}.querySelectorAll('.card')].pop()?.querySelectorAll('.chips button') ?? [])].map((one) => one.textContent)"
+    ));
+    found.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn press(page: &mut Page, label: &str) {
+    let label = json!(label);
+    page.eval(&format!(
+        "[...[...{ROOT}.querySelectorAll('.card')].pop().querySelectorAll('.chips button')].find((one) => one.textContent === {label}).click()"
+    ));
+}
+
+/// The plan is the chat's entry: its menu has buttons, it goes on where it was after the gateway has died, and it leads to a person,
+/// after whose coming it is silent.
+#[test]
+fn a_plan_meets_the_visitor_and_leads_to_a_person() {
+    need!("live_webchat", "chromium");
+    let folder = TempDir::new("webchat");
+    let plan = folder.path().join("shop-chat.toml");
+    std::fs::write(&plan, PLAN).expect("a temporary file");
+    let mut gateway = Gateway::start(&site_with(&folder, &format!("plan = {plan:?}")));
+    let browser = Browser::start(440.0);
+    let mut page = visit(&browser, &gateway, "");
+    write(&mut page, "在吗");
+    wait_for_text(&mut page, "请选择您要办理的业务");
+    assert_eq!(buttons(&mut page), ["查订单", "退款进度", "转人工"]);
+    page.wait_for(&format!("{ROOT}.querySelector('#how').textContent.includes('智能助手')"), PATIENCE);
+    picture(&mut page, "plan");
+    press(&mut page, "查订单");
+    wait_for_text(&mut page, "请输入订单号");
+    gateway.process.kill();
+    write(&mut page, "20261");
+    let gateway = gateway.start_again();
+    wait_for_text(&mut page, "订单20261，对吗");
+    assert_eq!(buttons(&mut page), ["正确", "重新输入", "转人工"]);
+    press(&mut page, "正确");
+    wait_for_text(&mut page, "您排在第1位");
+    page.wait_for(&format!("{ROOT}.querySelector('#how').textContent.includes('下一位就是您')"), PATIENCE);
+    picture(&mut page, "plan-queue");
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 4, PATIENCE);
+    assert_eq!(texts(&messages), ["在吗", "查订单", "20261", "正确"]);
+    let claimed = gateway.ask("POST", &format!("/api/v1/conversations/{id}/claim"), Some(&json!({"by": "anna"})));
+    assert_eq!(claimed.status, 200, "{}", claimed.body);
+    page.wait_for(&format!("{ROOT}.querySelector('#how').textContent.includes('安娜 为您服务')"), PATIENCE);
+    write(&mut page, "1");
+    assert!(gateway.reply(&id, "anna", None, "您好，我来看一下").status < 300);
+    wait_for_text(&mut page, "我来看一下");
+    let (_, out) = gateway.wait_for_chat("ark.message.out.v1", 5, PATIENCE);
+    let roles: Vec<&str> = out.iter().filter_map(|one| one["event"]["data"]["sender"]["role"].as_str()).collect();
+    assert_eq!(roles, ["bot", "bot", "bot", "bot", "agent"], "a plan is silent when a person has come");
+}
+
+/// The button below the greeting does what the plan's way to a person does, at once.
+#[test]
+fn the_button_for_a_person_leads_past_the_menu() {
+    need!("live_webchat", "chromium");
+    let folder = TempDir::new("webchat");
+    let plan = folder.path().join("shop-chat.toml");
+    std::fs::write(&plan, PLAN).expect("a temporary file");
+    let gateway = Gateway::start(&site_with(&folder, &format!("plan = {plan:?}")));
+    let browser = Browser::start(440.0);
+    let mut page = visit(&browser, &gateway, "");
+    page.wait_for(&format!("{ROOT}.querySelector('#asks .main')"), PATIENCE);
+    page.eval(&format!("{ROOT}.querySelector('#asks .main').click()"));
+    wait_for_text(&mut page, "您排在第1位");
+    let (id, out) = gateway.wait_for_chat("ark.message.out.v1", 1, PATIENCE);
+    assert_eq!(out.len(), 1, "no menu before it: {out:?}");
+    let state = gateway.ask("GET", &format!("/api/v1/conversations/{id}"), None).json();
+    assert_eq!(state["owner"], json!("queue:general"), "{state}");
+    // Nobody comes: a message is left, and waits for a person.
+    assert_eq!(buttons(&mut page), ["留言"]);
+    press(&mut page, "留言");
+    wait_for_text(&mut page, "请留言");
+    write(&mut page, "请回复我退款进度");
+    wait_for_text(&mut page, "再见");
+    page.wait_for(&format!("{ROOT}.querySelector('#how').textContent.includes('下一位就是您')"), PATIENCE);
+    picture(&mut page, "plan-message");
 }

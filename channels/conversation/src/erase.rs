@@ -61,6 +61,8 @@ impl Event {
             }
             Self::TransferStarted(e) => e.to = Pii::default(),
             Self::IvrSet(e) => (e.value, e.masked) = (None, true),
+            // Without what it held it cannot go on: the plan begins anew.
+            Self::IvrKept(e) => (e.run, e.wakes) = (Content::default(), None),
             Self::Dtmf(e) => (e.digit, e.masked) = (None, true),
             Self::GatherFinished(e) => (e.value, e.masked) = (None, true),
             Self::PromptStarted(e) => e.text.take().map(drop)?,
@@ -94,6 +96,8 @@ impl Event {
             Self::PersonLinked(e) => mask_keys(&mut e.keys),
             Self::PersonMerged(e) => mask_keys(&mut e.keys),
             Self::PersonUnmerged(e) => mask_keys(&mut e.keys),
+            // It may hold the customer's number, for the plan's own use.
+            Self::IvrKept(e) if !e.run.reveal().is_empty() => e.run = Content::new("***"),
             _ => {}
         }
         self

@@ -18,6 +18,9 @@ pub const CALL_ID_BYTES_MAX: usize = 96;
 /// How many legs a [`crate::ConversationState`] keeps; the oldest ended one makes room.
 pub const LEGS_MAX: usize = 64;
 
+/// Numbers that are kept free for the legs of one call: its operators and supervisors, one after the other.
+pub const CALL_LEGS: u32 = 100;
+
 /// Longest phone number that is read as one (E.164 has 15 digits; dial strings are a little longer).
 pub const NUMBER_DIGITS_MAX: usize = 32;
 

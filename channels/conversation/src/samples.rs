@@ -330,7 +330,7 @@ fn people_story() -> [Event; 5] {
     ]
 }
 
-fn plan_story() -> [Event; 9] {
+fn plan_story() -> [Event; 10] {
     let state = || "main_menu".to_owned();
     [
         IvrEntered {
@@ -367,6 +367,14 @@ fn plan_story() -> [Event; 9] {
         }
         .into(),
         IvrSet { leg: L1, var: "lang".to_owned(), value: Some("zh".to_owned()), masked: false }.into(),
+        IvrKept {
+            leg: L1,
+            plan: "hotline".to_owned(),
+            version: 3,
+            run: Content::new(r#"{"state":"main"}"#),
+            wakes: Some(at(5)),
+        }
+        .into(),
         HttpFinished {
             leg: L1,
             action: "balance".to_owned(),

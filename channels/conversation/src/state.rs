@@ -238,6 +238,10 @@ pub struct ConversationState {
     /// `seq` of the last summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<u64>,
+    /// When the plan of its chat goes on though nothing comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub wakes: Option<Timestamp>,
     /// The highest number that a leg ever had.
     pub legs_begun: u32,
     /// The queue in which it waits now.
@@ -286,6 +290,7 @@ impl ConversationState {
             participants: Vec::new(),
             person: None,
             summary: None,
+            wakes: None,
             legs_begun: 0,
             queue: None,
             bridged: None,
@@ -388,7 +393,13 @@ impl ConversationState {
             Event::SessionOpened(opened) => self.open_session(time, opened),
             Event::SessionClosed(_) => self.close_session(time),
             Event::OwnerOffered(offered) => self.offer = Some(open_offer(offered)),
-            Event::OwnerAccepted(accepted) => self.own(accepted.owner.clone()),
+            Event::OwnerAccepted(accepted) => {
+                if matches!(accepted.owner, Owner::Agent(_)) {
+                    self.wakes = None;
+                }
+                self.own(accepted.owner.clone());
+            }
+            Event::IvrKept(kept) => self.wakes = kept.wakes,
             Event::OwnerReleased(released) => self.release(released),
             Event::OwnerDeclined(_) | Event::OwnerExpired(_) | Event::OwnerWithdrawn(_) => self.offer = None,
             Event::ParticipantJoined(joined) => self.let_in(joined),
@@ -419,6 +430,7 @@ impl ConversationState {
     fn close_session(&mut self, time: Timestamp) {
         self.session = None;
         self.offer = None;
+        self.wakes = None;
         self.participants.clear();
         for leg in &mut self.legs {
             let link = leg.medium == Medium::Companion && leg.phase != LegPhase::Ended;

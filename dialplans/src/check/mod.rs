@@ -2,6 +2,7 @@
 
 mod names;
 mod offer;
+mod phrases;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -58,6 +59,8 @@ pub struct Site {
     pub queues: Option<BTreeSet<String>>,
     /// Today, for calendars that run out.
     pub today: Option<Date>,
+    /// Whether a channel of messages runs the plan, too.
+    pub chat: bool,
 }
 
 /// What the findings about one plan are collected in.
@@ -82,6 +85,12 @@ impl Checker<'_> {
 pub fn check(plan: &Plan, seconds: &dyn PromptSeconds, site: &Site) -> Vec<Diagnostic> {
     let mut checker = Checker { plan, seconds, site, found: Vec::new() };
     names::check(&mut checker);
+    if site.chat {
+        for (span, message, help) in crate::run::chat::unfit(plan) {
+            checker.say("E030", &span, message, Some(help));
+        }
+    }
+    phrases::check(&mut checker);
     if !checker.found.iter().any(Diagnostic::is_error) {
         walk::check(&mut checker);
     }
@@ -106,6 +115,7 @@ pub fn check_source(
         // What could be read is still checked for names, so that one run tells as much as it can.
         let mut checker = Checker { plan: &plan, seconds, site, found: Vec::new() };
         names::check(&mut checker);
+        phrases::check(&mut checker);
         found.extend(checker.found.into_iter().filter(Diagnostic::is_error));
         found.sort_by_key(|d| (d.span.start, d.span.end, d.code));
         return (None, found);

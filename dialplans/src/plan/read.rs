@@ -18,6 +18,7 @@ use crate::limits;
 use crate::prompt::{self, is_variable_name};
 use crate::read::{Block, Reader, Value, parse_key};
 use crate::source::{Name, Source, Span};
+use crate::speech::SpeechSettings;
 use crate::suggest;
 use crate::verb;
 
@@ -191,12 +192,16 @@ fn read_document<'a>(reader: &mut Reader, table: &'a DeTable<'a>) -> Option<Plan
     let table_of =
         |name: &str| table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.span(), value));
     let rules = rules(reader, table_of("rules"));
+    let speech = SpeechSettings::read(reader, table_of("speech"));
     let prompts = section(reader, table_of("prompts").map(|(_, value)| value), "[prompts]", prompt::read);
     let calendars = section(reader, table_of("calendar").map(|(_, value)| value), "[calendar]", calendar::read);
     let lists = section(reader, table_of("lists").map(|(_, value)| value), "[lists]", number_list);
     let actions = section(reader, table_of("actions").map(|(_, value)| value), "[actions]", action);
     let targets = section(reader, table_of("targets").map(|(_, value)| value), "[targets]", target);
     let states = section(reader, table_of("state").map(|(_, value)| value), "[state]", state);
+    // Phrases alone say that the plan listens; a `[speech]` table says so itself.
+    let has_phrases = || states.values().any(|state| state.node.ear().is_some_and(|ear| !ear.phrases.is_empty()));
+    let speech = speech.unwrap_or_else(|| SpeechSettings { on: has_phrases(), ..SpeechSettings::default() });
     let tests = tests_table::read(reader, table_of("test").map(|(_, value)| value));
     if states.len() > limits::STATES_MAX {
         let (found, most) = (states.len(), limits::STATES_MAX);
@@ -221,6 +226,7 @@ fn read_document<'a>(reader: &mut Reader, table: &'a DeTable<'a>) -> Option<Plan
         zone,
         languages,
         rules,
+        speech,
         prompts,
         calendars,
         lists,
@@ -467,11 +473,11 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
             both!("{what} does not say what to do", "{what} 没有写要做什么"),
             Some(both!("add `do = \"...\"`, one of: {all}", "请加上 `do = \"...\"`，可用：{all}")),
         );
-        return Some(State { name, verb: "", node: verb::unreadable() });
+        return Some(State { name, verb: "", label: BTreeMap::new(), node: verb::unreadable() });
     };
     let DeValue::String(word) = chosen.get_ref() else {
         reader.wrong_type(chosen, &format!("{what} `do`"), ("a verb in quotes", "带引号的动作"), "do = \"menu\"");
-        return Some(State { name, verb: "", node: verb::unreadable() });
+        return Some(State { name, verb: "", label: BTreeMap::new(), node: verb::unreadable() });
     };
     let Some(found) = verb::ALL.iter().find(|v| v.name == word) else {
         let near = match &**word {
@@ -488,11 +494,13 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
             |near| both!("did you mean `{near}`?", "是不是 `{near}`?"),
         );
         reader.say("E012", &chosen.span(), both!("there is no verb `{word}`", "没有 `{word}` 这个动作"), Some(help));
-        return Some(State { name, verb: "", node: verb::unreadable() });
+        return Some(State { name, verb: "", label: BTreeMap::new(), node: verb::unreadable() });
     };
-    let block = Block::new(reader, table, what, name.span.clone(), found.fields, &["do"]);
+    let label = table.iter().find(|(key, _)| key.get_ref() == "label");
+    let label = label.map(|(_, value)| prompt::label(reader, value, &what)).unwrap_or_default();
+    let block = Block::new(reader, table, what, name.span.clone(), found.fields, &["do", "label"]);
     let node = (found.read)(reader, &block);
-    Some(State { name, verb: found.name, node })
+    Some(State { name, verb: found.name, label, node })
 }
 
 /// The key of a phone in a test's events.

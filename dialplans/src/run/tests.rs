@@ -1,5 +1,7 @@
 //! The engine's rules, one sentence each.
 
+mod speech;
+
 use super::*;
 use crate::event::{Failure, LinkNews, Piece, StrikeCause};
 

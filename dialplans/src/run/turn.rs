@@ -68,6 +68,10 @@ impl Turn<'_> {
     }
 
     pub(crate) fn play_with(&mut self, prompts: &[&Name], barge_in: bool) {
+        if self.core.writes {
+            let texts: Vec<String> = prompts.iter().filter_map(|name| self.text(name)).collect();
+            return self.write(texts.join("\n"));
+        }
         let mut pieces = Vec::new();
         for name in prompts {
             self.pieces(name, &mut pieces);
@@ -80,12 +84,30 @@ impl Turn<'_> {
     }
 
     pub(crate) fn play_pieces(&mut self, pieces: Vec<Piece>, barge_in: bool) {
+        if self.core.writes {
+            return self.write(super::chat::words(&pieces));
+        }
         self.silence_prompt();
         let id = self.next_id();
         let length: Duration = pieces.iter().map(piece_estimate).sum();
         self.core.playing = Some(id);
         self.start(Timer::Play, length * 2 + limits::PLAY_GRACE);
         self.out.push(Do::Play { id, pieces, lang: self.core.lang, barge_in });
+    }
+
+    /// Writes to the customer. It counts as played until its end is told, which is at once.
+    pub(crate) fn write(&mut self, text: String) {
+        self.silence_prompt();
+        let id = self.next_id();
+        self.core.playing = Some(id);
+        self.out.push(Do::Write { id, text });
+    }
+
+    /// A prompt as it is written.
+    fn text(&self, name: &Name) -> Option<String> {
+        let prompt = self.plan().prompts.get(&name.text)?;
+        let (lang, template) = prompt.written(self.core.lang)?;
+        Some(super::chat::fill(template, |name, kind| say::written(lang, kind, &self.variable(name))))
     }
 
     pub(crate) fn is_playing(&self) -> bool {
@@ -98,6 +120,22 @@ impl Turn<'_> {
             self.out.push(Do::StopPlay { id });
         }
         self.stop(Timer::Play);
+    }
+
+    /// Reads digits back that were understood with a doubt, where the plan has no readback of its own.
+    pub(crate) fn play_digits_back(&mut self, digits: &str) {
+        let lang = self.core.lang;
+        let [before, after] = crate::plan::digits_back_pieces(lang);
+        let words = say::speak_or_spell(lang, say::Kind::Digits, digits).into_iter().map(|token| match token {
+            Token::Word(text) => Piece::Word { lang, text: text.into() },
+            Token::Pause => Piece::Pause(BREATH),
+        });
+        let pieces = [before].into_iter().chain(words).chain([Piece::Pause(BREATH), after]).collect();
+        self.play_pieces(pieces, true);
+    }
+
+    pub(crate) fn lang(&self) -> Lang {
+        self.core.lang
     }
 
     pub(crate) fn go_after_prompt(&mut self, to: &Arc<str>) {

@@ -101,6 +101,24 @@ pub fn speak_or_spell(lang: Lang, kind: Kind, value: &str) -> Vec<Token> {
         .unwrap_or_else(|| vec![unknown(lang, kind)])
 }
 
+/// A value as it is written: figures stay figures, an estimate of a wait is said in words, an amount has its currency.
+#[must_use]
+pub fn written(lang: Lang, kind: Kind, value: &str) -> String {
+    let value = value.trim();
+    let in_words = matches!(kind, Kind::Wait | Kind::Duration) || value.is_empty();
+    if !in_words {
+        return match (kind, lang) {
+            (Kind::Money, _) if value.parse::<f64>().is_ok() => format!("¥{value}"),
+            _ => value.to_owned(),
+        };
+    }
+    let words = speak_or_spell(lang, kind, value).into_iter().filter_map(|token| match token {
+        Token::Word(word) => Some(word),
+        Token::Pause => None,
+    });
+    words.collect::<Vec<_>>().join(if lang == Lang::En { " " } else { "" })
+}
+
 fn unknown(lang: Lang, kind: Kind) -> Token {
     word(match (lang, kind) {
         (Lang::Zh, Kind::Wait) => zh::SOME_MINUTES,

@@ -250,6 +250,7 @@ impl<M: MediaPort> Switch<M> {
             pause_is_the_plans: false,
             record_call: hotline.record,
             announcing: None,
+            prefers: None,
             heard: VecDeque::new(),
             ring_until: None,
             forget_at: None,
@@ -362,6 +363,10 @@ impl<M: MediaPort> Switch<M> {
         call.run = Some(run);
         for what in asked {
             self.carry_out(now, call, what);
+        }
+        // Who talks with somebody already is led to them, by the plan's own way to a person.
+        if call.prefers.as_ref().is_some_and(|uri| self.queues.is_free(now.mono, uri)) {
+            call.heard.push_back(Heard::Key(call.live.plan.rules.human_key));
         }
     }
 

@@ -36,6 +36,9 @@ impl<M: MediaPort> Switch<M> {
         let leg = call.customer.number;
         match self.queues.join(now.mono, name, call.id, priority) {
             Ok(place) => {
+                if let Some(uri) = &call.prefers {
+                    self.queues.prefer(call.id, uri);
+                }
                 call.waiting = Some(Waiting {
                     request,
                     queue: Arc::clone(name),

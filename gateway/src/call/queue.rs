@@ -47,6 +47,12 @@ struct Operator {
     present: bool,
 }
 
+impl Operator {
+    fn is_free(&self, now: Instant) -> bool {
+        self.present && self.serves.is_none() && self.rests_until.is_none_or(|until| until <= now)
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
     caller: CallerId,
@@ -54,6 +60,8 @@ struct Waiting {
     since: Instant,
     /// An operator's phone is ringing for this caller.
     offered: Option<OperatorId>,
+    /// Who is rung for this caller when they are free.
+    prefers: Option<OperatorId>,
 }
 
 #[derive(Debug)]
@@ -187,8 +195,23 @@ impl Queues {
             return Err(CannotWait::Full);
         }
         let at = queue.waiting.iter().position(|w| w.priority < priority).unwrap_or(queue.waiting.len());
-        queue.waiting.insert(at, Waiting { caller, priority, since: now, offered: None });
+        queue.waiting.insert(at, Waiting { caller, priority, since: now, offered: None, prefers: None });
         Ok(queue.place(at))
+    }
+
+    /// Whether an operator could be rung now.
+    pub fn is_free(&self, now: Instant, uri: &str) -> bool {
+        self.operators.iter().any(|operator| operator.uri == uri && operator.is_free(now))
+    }
+
+    /// That operator is rung for `caller`, when they are free: the customer knows them.
+    pub fn prefer(&mut self, caller: CallerId, uri: &str) {
+        let operator = self.operators.iter().position(|operator| operator.uri == uri);
+        for waiting in self.queues.iter_mut().flat_map(|queue| &mut queue.waiting) {
+            if waiting.caller == caller {
+                waiting.prefers = operator;
+            }
+        }
     }
 
     /// `caller` waits no longer; an operator whose phone rings for it is free again. Gives that operator.
@@ -216,13 +239,12 @@ impl Queues {
     pub fn offer(&mut self, now: Instant) -> Option<(CallerId, OperatorId)> {
         for queue in &mut self.queues {
             let Some(waiting) = queue.waiting.iter_mut().find(|w| w.offered.is_none()) else { continue };
-            let free = queue.operators.iter().copied().filter(|id| {
-                self.operators
-                    .get(*id)
-                    .is_some_and(|o| o.present && o.serves.is_none() && o.rests_until.is_none_or(|until| until <= now))
-            });
-            let longest_idle = free.min_by_key(|id| self.operators.get(*id).and_then(|o| o.idle_since));
-            let Some(id) = longest_idle else { continue };
+            let is_free = |id: &OperatorId| self.operators.get(*id).is_some_and(|operator| operator.is_free(now));
+            let free = queue.operators.iter().copied().filter(is_free);
+            let rank = |id: &OperatorId| {
+                (Some(*id) != waiting.prefers, self.operators.get(*id).and_then(|operator| operator.idle_since))
+            };
+            let Some(id) = free.min_by_key(rank) else { continue };
             waiting.offered = Some(id);
             if let Some(operator) = self.operators.get_mut(id) {
                 operator.serves = Some(waiting.caller);
@@ -332,6 +354,20 @@ mod tests {
         assert_eq!(queues.offer(t), None);
         queues.accepted(3);
         assert_eq!(queues.place(2).unwrap().position, 2);
+    }
+
+    #[test]
+    fn a_caller_is_given_the_operator_who_knows_them_when_that_one_is_free() {
+        let (mut queues, t) = queues();
+        let ben = queues.uri(BEN).to_owned();
+        queues.join(t, "general", 1, 0).unwrap();
+        queues.prefer(1, &ben);
+        assert!(queues.is_free(t, &ben));
+        assert_eq!(queues.offer(t), Some((1, BEN)));
+        assert!(!queues.is_free(t, &ben) && !queues.is_free(t, "sip:nobody@example"));
+        queues.join(t, "general", 2, 0).unwrap();
+        queues.prefer(2, &ben);
+        assert_eq!(queues.offer(t), Some((2, ANNA)), "nobody waits for one who talks");
     }
 
     #[test]

@@ -234,6 +234,8 @@ pub(super) struct Call {
     pub(super) record_call: bool,
     /// What says that the call is recorded; the plan begins when it is over.
     pub(super) announcing: Option<u64>,
+    /// The operator who is rung first, and for whom the plan's menus are passed over.
+    pub(super) prefers: Option<String>,
     /// What the plan will hear next.
     pub(super) heard: VecDeque<Heard>,
     /// Somebody whom `place` calls is rung until then; none once they answered.

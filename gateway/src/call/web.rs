@@ -51,6 +51,19 @@ pub struct WebCall {
     pub remote: Option<SocketAddr>,
     /// The codecs that both sides have, the preferred first.
     pub codecs: Vec<CodecRef>,
+    /// The conversation that it belongs to; none: one of its own.
+    pub joins: Option<Joins>,
+}
+
+/// A conversation that is there, into which a call comes.
+#[derive(Clone, Debug)]
+pub struct Joins {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The number of the caller's leg; those of the call's other legs follow it.
+    pub leg: LegNumber,
+    /// The agent who has the conversation. Signed on as `web:NAME` and free, they are rung at once, without the plan's menus.
+    pub agent: Option<String>,
 }
 
 /// A page or a program that is to hear a call (WHEP).
@@ -242,14 +255,23 @@ impl<M: MediaPort> Switch<M> {
                 return self.refuse_web(key, 503, "no room for another call now");
             }
         };
-        let customer = Leg::new(LegNumber(1), Direction::Inbound, Line::Web(key), media, now.mono);
+        // A second call into one conversation is one of its own: their legs would have the same numbers.
+        let is_up = |conversation| self.calls.values().any(|call| call.conversation == conversation);
+        let joins = web.joins.filter(|joins| !is_up(joins.conversation));
+        let number = joins.as_ref().map_or(LegNumber(1), |joins| joins.leg);
+        let customer = Leg::new(number, Direction::Inbound, Line::Web(key), media, now.mono);
         let names = Names {
             from: Pii::new(web.from),
             dialled: Pii::new(web.hotline),
             trunk: TRUNK.to_owned(),
             source: source::web(&self.config.tenant, web.call_id.as_bytes()),
         };
-        let call = self.new_call(now, customer, &hotline, names, MAX_FORWARDS);
+        let mut call = self.new_call(now, customer, &hotline, names, MAX_FORWARDS);
+        if let Some(joins) = joins {
+            call.conversation = joins.conversation;
+            call.next_leg = joins.leg.0.saturating_add(1);
+            call.prefers = joins.agent.map(|agent| format!("{WEB}{agent}"));
+        }
         self.log_ringing(now, &call, web.display, &web.call_id, web.remote.map(|remote| (TRUNK, remote)));
         self.put_back(call);
         self.out.push_back(Output::Web(ToWeb::Accept(key, pipe, codec)));

@@ -358,6 +358,11 @@ fn in_words(event: &Event) -> String {
         Event::IvrEntered(e) => format!("plan {}@{}: {} ({})", e.plan, e.version, e.state, e.verb),
         Event::IvrStrike(e) => format!("strike {}: {}", e.strikes, e.kind),
         Event::IvrSet(e) => format!("set {} = {}", e.var, e.value.as_deref().unwrap_or("(masked)")),
+        Event::IvrKept(e) if e.run.reveal().is_empty() => format!("plan {} is over", e.plan),
+        Event::IvrKept(e) => match e.wakes {
+            Some(at) => format!("plan {}@{} waits, until {at} at the latest", e.plan, e.version),
+            None => format!("plan {}@{} waits", e.plan, e.version),
+        },
         Event::Dtmf(e) => format!("key {} ({})", e.digit.map_or_else(|| "(masked)".to_owned(), String::from), e.how),
         Event::PromptStarted(e) => match &e.text {
             Some(text) => format!("says {}: {text}", e.prompts.join(", ")),

@@ -314,13 +314,14 @@ impl OnePlan {
     }
 }
 
-/// The plans that hotlines use, each once, in the order of the file; at least one.
+/// The plans that hotlines and channels use, each once, in the order of the file; at least one.
 fn plans_of(config: &Config) -> Result<Vec<String>, Failure> {
     let mut seen = BTreeSet::new();
     let plans: Vec<String> = config
         .hotline
         .iter()
         .map(|hotline| hotline.dialplan.clone())
+        .chain(crate::plans::chat::dialplans(config))
         .filter(|plan| seen.insert(plan.clone()))
         .collect();
     if plans.is_empty() {
@@ -390,7 +391,8 @@ fn check(args: &CheckArgs) -> CliResult {
     let mut all: Vec<Diagnostic> = Vec::new();
     for text in &texts {
         let seconds = Recordings::of(text, &surroundings.config);
-        let found = text.check(&seconds, &surroundings.site);
+        let chat = crate::plans::chat::dialplans(&surroundings.config).contains(&text.name);
+        let found = text.check(&seconds, &ark_dialplans::Site { chat, ..surroundings.site.clone() });
         if args.json {
             output::json_line(&render_json(&text.name, &found))?;
         } else if !args.sarif {

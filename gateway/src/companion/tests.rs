@@ -49,6 +49,7 @@ fn start(store: &Arc<dyn Store>, bus: &Arc<dyn Bus>, clock: &Clock) -> (Conversa
         onward: Onward::Direct(Arc::clone(bus)),
         own: Arc::new(OwnShards::alone(store.topology())),
         policy: Policy::default(),
+        plans: owner::ChatPlans::default(),
         writer: Writer { tenant: MAIN, gateway: "gw1".to_owned() },
         clock: Arc::clone(clock),
     })

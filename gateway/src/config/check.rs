@@ -594,6 +594,15 @@ impl Checker<'_> {
                 let why = format!("there is no hotline `{number}` for `call`");
                 self.error(&at("settings"), why, "name one of [[hotline]], or leave `call` out");
             }
+            match crate::plans::chat::plan_of(config, channel) {
+                Err(error) => self.error(
+                    &at("plan"),
+                    error,
+                    "write the name of such a plan, or the path of a file as in [[hotline]] dialplan",
+                ),
+                Ok(Some(plan)) => self.chat_plan(&at("plan"), &plan.dialplan),
+                Ok(None) => {}
+            }
             let known = |queue: &str| config.queue.iter().any(|one| one.name == queue);
             if let Some(queue) = channel.queue.as_deref().filter(|queue| !known(queue)) {
                 let help = match nearest(queue, config.queue.iter().map(|queue| queue.name.as_str())) {
@@ -602,6 +611,17 @@ impl Checker<'_> {
                 };
                 self.error(&at("queue"), format!("there is no queue `{queue}`"), help);
             }
+        }
+    }
+
+    /// The file of a channel's plan.
+    fn chat_plan(&mut self, path: &[Step<'_>], dialplan: &str) {
+        let there = match dialplan.strip_prefix(BUILTIN) {
+            Some(name) => crate::plans::BUILTIN_PLANS.iter().any(|(known, _)| *known == name),
+            None => Path::new(dialplan).is_file(),
+        };
+        if !there {
+            self.error(path, format!("the plan {dialplan} is not there"), "correct the path, or put the file there");
         }
     }
 

@@ -679,6 +679,10 @@ pub struct Channel {
     /// The queue in which a customer waits who writes by it. Left out: `general`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The dialplan that a customer comes to first (docs/webchat.md): the name of a plan that a `[[hotline]]` has, or a path as in
+    /// `[[hotline]] dialplan`. What it cannot settle waits in its own queues, or in `queue`. Left out: they wait in `queue` at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Off: requests are answered 404 and nothing is sent; what is left for it waits.
     #[serde(default = "on")]
     pub enabled: bool,
@@ -702,6 +706,7 @@ impl Channel {
             name: "web".into(),
             kind: crate::webchat::KIND.into(),
             queue: None,
+            plan: None,
             enabled: true,
             assurance: None,
             secrets: BTreeMap::new(),

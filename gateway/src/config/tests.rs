@@ -142,6 +142,8 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("[[trunk]]\nname = \"c\"\nproxy = \"sip:sbc.example.net\"\n", "3:9", "has no IP address"),
         ("[[target]]\nname = \"t\"\nto = \"+861012345678\"\n", "3:6", "no [[route]] carries"),
         ("[[action]]\nname = \"a\"\nurl = \"ftp://x\"\n", "3:7", "not an http url"),
+        ("[[channel]]\nname = \"c\"\nkind = \"web\"\nplan = \"nothere\"\n", "4:8", "with the plan `nothere`"),
+        ("[[channel]]\nname = \"c\"\nkind = \"web\"\nplan = \"/nowhere.toml\"\n", "4:8", "is not there"),
         ("[[webhook]]\nname = \"w\"\nurl = \"ftp://x\"\nsecrets = []\n", "3:7", "not an http url"),
         ("[[webhook]]\nname = \"w\"\nurl = \"https://u:p@x/\"\nsecrets = []\n", "3:7", "end in logs"),
         ("[[webhook]]\nname = \"w\"\nurl = \"https://10.0.0.1/\"\nsecrets = []\n", "3:7", "an address inside"),

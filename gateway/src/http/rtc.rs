@@ -22,7 +22,7 @@ use crate::webrtc::limits::{
     CALL_TOKEN_DEFAULT, CALL_TOKEN_MAX, MESSAGE_BYTES_MAX, NAME_CHARS_MAX, OPERATOR_TOKEN_DEFAULT, OPERATOR_TOKEN_MAX,
 };
 use crate::webrtc::signal::Candidate;
-use crate::webrtc::token::Purpose;
+use crate::webrtc::token::{Into, Purpose};
 use crate::webrtc::{Refused, WebRtc, is_operator_name};
 
 /// What a token shall be for: one hotline, one operator, or one call to listen to.
@@ -35,6 +35,9 @@ pub(super) struct TokenRequest {
     from: Option<String>,
     /// Their name.
     name: Option<String>,
+    /// The conversation that the call belongs to, of a customer who chats: its call is on the same timeline. One that is closed
+    /// is none.
+    conversation: Option<String>,
     /// The operator whom the page answers as; `web:NAME` in a queue's `operators`.
     operator: Option<String>,
     /// The call (its id or conversation, as `GET /api/v1/calls` tells it) that is listened to, by WHEP.
@@ -69,7 +72,12 @@ pub(super) async fn token(
 ) -> Result<Json<TokenAnswer>, ApiError> {
     let Json(request) = request?;
     let hub = hub(&web)?;
-    let (purpose, most, usual) = purpose(&request)?;
+    let (mut purpose, most, usual) = purpose(&request)?;
+    if let (Some(id), Purpose::Call { into, .. }) = (&request.conversation, &mut purpose) {
+        let id = id.parse().map_err(|_| ApiError::bad_request("`conversation` is no conversation's id"))?;
+        let state = web.control.store().summary(&ark_conversation::Tenant::default(), id).await?;
+        *into = state.as_ref().and_then(Into::of);
+    }
     let time = request.seconds.map_or(usual, Duration::from_secs);
     if time.is_zero() || time > most {
         return Err(ApiError::bad_request(format!("`seconds` must be 1 to {}", most.as_secs())));
@@ -85,6 +93,9 @@ fn purpose(request: &TokenRequest) -> Result<(Purpose, Duration, Duration), ApiE
         return Err(ApiError::bad_request(format!("at most {NAME_CHARS_MAX} characters, none of them a control")));
     }
     match (&request.hotline, &request.operator, &request.call) {
+        _ if request.conversation.is_some() && request.hotline.is_none() => {
+            Err(ApiError::bad_request("a `conversation` is for a call to a `hotline`"))
+        }
         (None, None, Some(call)) if request.from.is_none() && request.name.is_none() => {
             if call.parse::<ark_conversation::ConversationId>().is_err() {
                 return Err(ApiError::bad_request("`call` is the id of a call, as GET /api/v1/calls tells it"));
@@ -93,7 +104,7 @@ fn purpose(request: &TokenRequest) -> Result<(Purpose, Duration, Duration), ApiE
         }
         (Some(hotline), None, None) => {
             let (hotline, name) = (hotline.clone(), request.name.clone());
-            let purpose = Purpose::Call { hotline, from: request.from.clone().unwrap_or_default(), name };
+            let purpose = Purpose::Call { hotline, from: request.from.clone().unwrap_or_default(), name, into: None };
             Ok((purpose, CALL_TOKEN_MAX, CALL_TOKEN_DEFAULT))
         }
         (None, Some(name), None) if request.from.is_none() && request.name.is_none() => {

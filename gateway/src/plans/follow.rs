@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ark_store::{PlanChange, PlanChangeKind, StoreError};
 
-use super::{Entry, LivePlan, Plans, Refusal, Text, by_itself, folder, read, sha256_hex};
+use super::{Entry, LivePlan, Plans, Refusal, Text, by_itself, read, sha256_hex};
 
 /// How long it takes until a version that could not be made live here is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ impl Plans {
         let Some(stored) = self.store.plan_version(&self.tenant, name, change.version).await? else { return Ok(()) };
         let version = stored.version;
         let file = format!("{name}@{version}");
-        match self.ready(&stored.source, &file, folder(dialplan)).await {
+        match self.ready(&stored.source, &file, dialplan).await {
             Ok(ready) => {
                 let live = LivePlan { plan: ready.plan, version, sounds: ready.sounds };
                 if self.tell(dialplan, Ok(live.into())).await.is_ok() {

@@ -187,6 +187,12 @@ impl Preparer {
         Err(PrepareError { missing, advice })
     }
 
+    /// What a plan has that is only written: no prompt.
+    pub fn silent(&self) -> PromptLibrary {
+        let rest = Rest::new(self.builtin.all().into_iter().cloned().collect());
+        PromptLibrary { prompts: HashMap::new(), builtin: Arc::clone(&self.builtin), rest }
+    }
+
     /// What calls of this plan hear before they are recorded.
     fn announcements(&self, plan: &Plan) -> impl Iterator<Item = Utterance> {
         self.consent.iter().filter_map(|piece| match piece {

@@ -13,6 +13,7 @@ use super::limits::*;
 use super::proto::{Said, Tell};
 use super::rates::What;
 use super::registry::Registered;
+use super::view::View;
 use super::visit::{Do, Visit};
 use super::{Admitted, Hub};
 
@@ -128,7 +129,7 @@ impl Drive {
         let (visitor, address) = (self.visit.source(), self.admitted.address.as_str());
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         match said {
-            Said::Send { id, .. } => {
+            Said::Send { id, .. } | Said::Person { id, .. } => {
                 let paced = self.hub.rate(What::Message, visitor, MESSAGES_OF_VISITOR);
                 let paced = paced.and_then(|()| self.hub.rate(What::Message, address, MESSAGES_OF_ADDRESS));
                 paced.map_err(|wait| {
@@ -167,8 +168,8 @@ impl Drive {
                     told.extend(self.visit.kept(ack, duplicate));
                 }
                 Do::Pass(event) => self.hub.host.pass_on(&self.admitted.site.name, *event),
-                Do::Call { from, name } => {
-                    let token = self.hub.call_token(&self.admitted.site, from, name);
+                Do::Call { from, name, joins } => {
+                    let token = self.hub.call_token(&self.admitted.site, from, name, joins).await;
                     told.push(Tell::Call { token });
                 }
             }
@@ -176,10 +177,16 @@ impl Drive {
         told
     }
 
-    /// Reads all that the log has, for nobody.
-    pub(super) async fn load(&mut self) {
+    /// Learns how things stand without reading the log; with `outs`, which of the house's messages there are of late.
+    pub(super) async fn load(&mut self, outs: bool) {
         self.find().await;
-        while let Ok(false) = self.page().await.map(|(_, end)| end) {}
+        let Some((conversation, _)) = self.visit.position() else { return };
+        let Ok(Some(state)) = self.hub.store.summary(&self.hub.tenant, conversation).await else { return };
+        let back = if outs { LOOK_RECORDS as u64 } else { 0 };
+        self.visit.knows(View::of(&state, state.last_seq.saturating_sub(back)));
+        if outs {
+            let _ = self.page().await;
+        }
     }
 
     /// Looks into the log and tells what is new. `moved`: the thread may belong to another conversation now.

@@ -47,7 +47,7 @@ use self::visit::{Do, Visit};
 use crate::channel_host::ChannelHost;
 use crate::config::Config;
 use crate::webrtc::WebRtc;
-use crate::webrtc::token::Purpose;
+use crate::webrtc::token::{Into, Purpose};
 
 pub use self::settings::KIND;
 
@@ -269,7 +269,9 @@ impl Hub {
 
     /// One message of a page that has no socket.
     pub(crate) async fn say(self: Arc<Self>, admitted: Admitted, hello: Hello, said: Said) -> Vec<Tell> {
-        match self.once(admitted, hello).await {
+        // Only receipts are about messages of the house.
+        let outs = matches!(said, Said::Got { .. } | Said::Read { .. });
+        match self.once(admitted, hello, outs).await {
             Ok((mut drive, mut told)) => {
                 told.extend(drive.take(said).await);
                 told
@@ -301,7 +303,7 @@ impl Hub {
             return nack("bad_id", None);
         }
         let address = admitted.address.clone();
-        let (mut drive, mut told) = match Arc::clone(&self).once(admitted, hello).await {
+        let (mut drive, mut told) = match Arc::clone(&self).once(admitted, hello, false).await {
             Ok(begun) => begun,
             Err(refusal) => return vec![refusal],
         };
@@ -337,7 +339,7 @@ impl Hub {
     }
 
     /// A visit for one message; it knows its conversation, and its page is told nothing of it.
-    async fn once(self: Arc<Self>, admitted: Admitted, hello: Hello) -> Result<(Drive, Vec<Tell>), Tell> {
+    async fn once(self: Arc<Self>, admitted: Admitted, hello: Hello, outs: bool) -> Result<(Drive, Vec<Tell>), Tell> {
         let (visit, first) = self.begin(&admitted, hello)?;
         let joined = self.registry.join(visit.source(), &admitted.address);
         let message = "too many pages of this visitor or address are connected; close some".to_owned();
@@ -350,7 +352,7 @@ impl Hub {
             Tell::Identified { .. } | Tell::Error { .. } => true,
             _ => false,
         });
-        drive.load().await;
+        drive.load(outs).await;
         Ok((drive, told))
     }
 
@@ -385,8 +387,22 @@ impl Hub {
         Some(before.map_or(0, |line| line.iter().filter(|(priority, since, _)| (*priority, *since) < mine).count()))
     }
 
-    fn call_token(&self, site: &Site, from: String, name: Option<String>) -> Option<String> {
+    /// A token for a call of a visitor. One who has a conversation open calls into it: the leg's number comes after those that are
+    /// there, and the agent who has it is asked first.
+    async fn call_token(
+        &self,
+        site: &Site,
+        from: String,
+        name: Option<String>,
+        joins: Option<ConversationId>,
+    ) -> Option<String> {
         let hotline = site.call.clone()?;
-        Some(self.webrtc.mint(Purpose::Call { hotline, from, name }, Timestamp::now() + CALL_TOKEN))
+        let mut into = None;
+        if let Some(conversation) = joins {
+            // Without the store there is a call all the same, of its own.
+            let state = self.store.summary(&self.tenant, conversation).await.ok().flatten();
+            into = state.as_ref().and_then(Into::of);
+        }
+        Some(self.webrtc.mint(Purpose::Call { hotline, from, name, into }, Timestamp::now() + CALL_TOKEN))
     }
 }

@@ -17,6 +17,13 @@ pub(crate) enum Said {
         /// The words.
         text: String,
     },
+    /// The visitor wants a person, by the button that says so: a message like another one, which a plan takes for its way to a person.
+    Person {
+        /// As of `send`.
+        id: String,
+        /// What stands on the button.
+        text: String,
+    },
     /// The visitor types, or has stopped.
     Typing {
         /// Whether they do.

@@ -353,3 +353,38 @@ fn a_call_button_needs_its_hotline() {
     let builtin = crate::config::Config::builtin();
     assert!(super::unknown_hotline(&builtin.channel[0], &builtin).is_none(), "the built-in site's button");
 }
+
+#[test]
+fn the_button_for_a_person_is_a_message_that_says_so() {
+    let (mut world, _) = World::new(Hello { visit: "a".to_owned(), ..Hello::default() });
+    let person = |id: &str| Said::Person { id: id.to_owned(), text: "转人工".to_owned() };
+    assert_eq!(world.say(person("m1")), [Tell::Ack { id: "m1".to_owned(), duplicate: false }]);
+    assert_eq!(world.say(person("m1")), [Tell::Ack { id: "m1".to_owned(), duplicate: true }]);
+    let message = world.log.iter().find(|record| record.event.id == "m1").unwrap();
+    assert_eq!(message.event.extensions.get("arkwants"), Some(&"person".into()));
+    assert!(matches!(&message.event.event, Event::MessageIn(_)));
+}
+
+#[test]
+fn a_page_without_a_socket_knows_what_the_store_sums_up() {
+    use super::view::View;
+    use ark_conversation::ConversationState;
+    let (mut world, _) = World::new(Hello { visit: "a".to_owned(), ..Hello::default() });
+    world.send("m1", "hello");
+    world.taken("anna");
+    world.answer("k1", "anna", "v1", "good morning");
+    let mut records = world.log.iter();
+    let mut state = ConversationState::begin(records.next().unwrap());
+    records.for_each(|record| _ = state.apply(record));
+    // Without the log: the conversation is open, so nothing of the visit is told anew, and a call belongs to it.
+    world.visit.knows(View::of(&state, state.last_seq));
+    let todo = world.visit.said(world.now, Said::Send { id: "m2".to_owned(), text: "and".to_owned() });
+    assert!(matches!(&todo[..], [Do::Keep { events, .. }] if events.len() == 1), "{todo:?}");
+    let got = |world: &mut World| world.visit.said(world.now, Said::Got { ids: vec!["k1".to_owned()] });
+    assert!(got(&mut world).is_empty(), "what was sent is in the log");
+    // With the end of the log.
+    world.visit.knows(View::of(&state, 0));
+    let records = world.log.clone();
+    world.visit.records(world.now, &records, true, None);
+    assert!(matches!(&got(&mut world)[..], [Do::Keep { events, .. }] if events.len() == 1));
+}

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use ark_conversation::event::{MessageOut, Part, Party, PartyRole, ReceiptState};
-use ark_conversation::{ConversationId, Event, Owner, Record};
+use ark_conversation::{ConversationId, ConversationState, Event, Owner, Record};
 use jiff::Timestamp;
 
 use super::limits::OUTS_MAX;
@@ -40,6 +40,22 @@ pub(super) struct View {
 impl View {
     pub(super) const fn new(conversation: ConversationId) -> Self {
         Self { conversation, seq: 0, owner: None, open: false, place: None, outs: VecDeque::new() }
+    }
+
+    /// As the store sums it up, as if the log had been looked at up to `seq`.
+    pub(super) fn of(state: &ConversationState, seq: u64) -> Self {
+        let place = state.place.as_ref().map(|place| Place {
+            queue: place.queue.clone(),
+            since: place.since,
+            priority: place.priority,
+        });
+        Self {
+            seq,
+            owner: state.owner.clone(),
+            open: state.session.is_some(),
+            place: place.filter(|_| matches!(state.owner, Some(Owner::Queue(_)))),
+            ..Self::new(state.conversation)
+        }
     }
 
     /// Whether an episode of service is open.

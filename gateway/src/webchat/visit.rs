@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+use crate::conversations::owner::{WANTS, WANTS_PERSON};
+
 use super::limits::{HISTORY_ITEMS, ID_BYTES_MAX, IDS_MAX, PAGE_CHARS_MAX, TEXT_CHARS_MAX};
 use super::proto::{After, Hello, Item, Known, Phase, Said, Standing, Tell, Trail};
 use super::settings::Site;
@@ -41,6 +43,8 @@ pub(super) enum Do {
         from: String,
         /// What they are called.
         name: Option<String>,
+        /// The conversation that is open: the call belongs there.
+        joins: Option<ConversationId>,
     },
 }
 
@@ -123,7 +127,8 @@ impl Visit {
                 let message = "`hello` is said once".to_owned();
                 vec![Do::Tell(Tell::Error { code: "hello", again: false, message })]
             }
-            Said::Send { id, text } => self.send(now, id, text),
+            Said::Send { id, text } => self.send(now, id, text, false),
+            Said::Person { id, text } => self.send(now, id, text, true),
             Said::Typing { on } => self.typing(now, on),
             Said::Got { ids } => self.receive(now, &ids, ReceiptState::Delivered),
             Said::Read { ids } => self.receive(now, &ids, ReceiptState::Read),
@@ -133,7 +138,7 @@ impl Visit {
         }
     }
 
-    fn send(&mut self, now: Timestamp, id: String, text: String) -> Vec<Do> {
+    fn send(&mut self, now: Timestamp, id: String, text: String, person: bool) -> Vec<Do> {
         let nack = |code| vec![Do::Tell(Tell::Nack { id: id.clone(), code, again: false, after_ms: None })];
         if !is_id(&id) {
             return nack("bad_id");
@@ -144,7 +149,13 @@ impl Visit {
         if text.chars().count() > TEXT_CHARS_MAX {
             return nack("too_long");
         }
-        self.message(now, id, vec![Part::text(text)])
+        let mut todo = self.message(now, id, vec![Part::text(text)]);
+        if let (true, Some(Do::Keep { events, .. })) = (person, todo.last_mut())
+            && let Some(message) = events.last_mut()
+        {
+            message.extensions.insert(WANTS.to_owned(), WANTS_PERSON.into());
+        }
+        todo
     }
 
     /// A message of the visitor, with what belongs before it.
@@ -262,7 +273,8 @@ impl Visit {
             return vec![Do::Tell(Tell::Call { token: None })];
         }
         let name = self.person.as_ref().and_then(|person| person.name.clone());
-        let mut todo = vec![Do::Call { from: format!("web:{}", self.thread), name }];
+        let joins = self.view.as_ref().filter(|view| view.is_open()).map(|view| view.conversation);
+        let mut todo = vec![Do::Call { from: format!("web:{}", self.thread), name, joins }];
         if self.view.as_ref().is_some_and(View::is_open) {
             let call = AdapterCall {
                 thread: self.thread.clone(),
@@ -302,6 +314,11 @@ impl Visit {
         self.ended = self.view.as_ref().map(|view| view.conversation).or(self.ended);
         self.view = Some(View::new(conversation));
         self.caught_up = false;
+    }
+
+    /// What the store knows of the conversation; nothing of it is told.
+    pub(super) fn knows(&mut self, view: View) {
+        (self.view, self.caught_up) = (Some(view), false);
     }
 
     /// The next records of the conversation's log, in order. `end`: there is nothing more now.

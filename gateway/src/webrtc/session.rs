@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{EndCause, EndedBy};
-use ark_conversation::mask_number;
+use ark_conversation::{LegId, mask_number};
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
 use axum::extract::ws::{Message, WebSocket};
@@ -22,7 +22,7 @@ use super::peer::{Peer, Road};
 use super::signal::{Candidate, FromPage, ToPage};
 use super::token::Purpose;
 use super::{Mail, WebRtc};
-use crate::call::web::{FromWeb, ToWeb, WebCall, WebEnd, WebKey, WebListen, WebRing};
+use crate::call::web::{FromWeb, Joins, ToWeb, WebCall, WebEnd, WebKey, WebListen, WebRing};
 use crate::media::Pipe;
 
 /// Why a call by WHIP was refused: a status of HTTP, and words.
@@ -409,7 +409,7 @@ impl Session {
             self.call = Some(Call::new(key, Step::Asking(offer.listening())));
             return self.hub.say(FromWeb::Listen(key, Box::new(listen))).await;
         }
-        let Purpose::Call { hotline, from, name } = &self.purpose else {
+        let Purpose::Call { hotline, from, name, into } = &self.purpose else {
             return self.tell(ToPage::error("no_call", "nobody rings")).await;
         };
         let key = WebKey(self.hub.new_number());
@@ -420,6 +420,10 @@ impl Session {
             call_id: format!("{:016x}", rand::random::<u64>()),
             remote: self.remote,
             codecs: offer.codecs(&self.hub.preferred),
+            joins: into.as_ref().and_then(|into| {
+                let conversation = into.conversation.parse().ok()?;
+                Some(Joins { conversation, leg: LegId(into.leg), agent: into.agent.clone() })
+            }),
         };
         self.hub.table().legs.insert(key, self.own.clone());
         self.call = Some(Call::new(key, Step::Asking(offer)));

@@ -3,6 +3,7 @@
 //! `v1.CLAIMS.MAC`: the claims as JSON in base64url, and HMAC-SHA-256 over them under a key that is made from the
 //! gateway's own token. A new `ark.token` makes every one of them worthless.
 
+use ark_conversation::{ConversationState, Owner};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -28,6 +29,9 @@ pub(crate) enum Purpose {
         /// Their name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// The conversation that the call belongs to; none: one of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        into: Option<Into>,
     },
     /// Hear one call, and say nothing.
     Listen {
@@ -39,6 +43,27 @@ pub(crate) enum Purpose {
         /// Their name, as queues write it after `web:`.
         name: String,
     },
+}
+
+/// A conversation that a call comes into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Into {
+    /// Which.
+    pub(crate) conversation: String,
+    /// The number of the caller's leg: behind it there is room for the call's others.
+    pub(crate) leg: u32,
+    /// The agent who has it: asked first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<String>,
+}
+
+impl Into {
+    /// For a call into a conversation as it is now: behind the legs that are there, to the agent who has it. None: it is closed.
+    pub(crate) fn of(state: &ConversationState) -> Option<Self> {
+        let agent = if let Some(Owner::Agent(agent)) = &state.owner { Some(agent.clone()) } else { None };
+        let (conversation, leg) = (state.conversation.to_string(), state.next_call_leg().0);
+        state.is_open().then_some(Self { conversation, leg, agent })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,7 +121,7 @@ mod tests {
         let tokens = Tokens::new("0123456789abcdef0123456789abcdef");
         let now: Timestamp = "2026-11-24T02:00:00Z".parse().unwrap();
         let until: Timestamp = "2026-11-24T02:02:00Z".parse().unwrap();
-        let purpose = Purpose::Call { hotline: "95188".to_owned(), from: "u-1".to_owned(), name: None };
+        let purpose = Purpose::Call { hotline: "95188".to_owned(), from: "u-1".to_owned(), name: None, into: None };
         let token = tokens.mint(purpose.clone(), until);
         assert_eq!(tokens.read(&token, now), Some(purpose));
         assert_eq!(tokens.read(&token, until), None, "over");

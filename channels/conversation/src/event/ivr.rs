@@ -1,7 +1,10 @@
 //! What a plan does with a caller.
 
+use jiff::Timestamp;
+
 use crate::event::{DtmfHow, data, words};
 use crate::id::LegId;
+use crate::pii::Content;
 
 words! {
     /// Why a prompt stopped.
@@ -71,6 +74,22 @@ data! {
         /// The caller's language at this time: `zh`, `en`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub lang: Option<String>,
+    }
+
+    /// Where a plan is in a chat: all that it needs to go on, at whichever gateway. The last one counts.
+    pub struct IvrKept {
+        /// The leg.
+        pub leg: LegId,
+        /// The plan's name.
+        pub plan: String,
+        /// The version with which it goes on.
+        pub version: u32,
+        /// What it needs, in its own words; empty: it is over.
+        pub run: Content,
+        /// When it goes on though nothing comes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+        pub wakes: Option<Timestamp>,
     }
 
     /// A caller was silent or pressed what means nothing; three strikes lead to a person.

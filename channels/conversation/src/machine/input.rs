@@ -103,7 +103,7 @@ pub enum Input {
         /// The epoch that the offer named.
         expected_epoch: u64,
     },
-    /// An agent takes the customer from the queue unasked.
+    /// An agent takes the customer from the queue unasked; or the plan that waits there with them takes them back.
     Take {
         /// Who.
         by: Owner,
@@ -193,6 +193,15 @@ pub enum Input {
     Reopen {
         /// Who.
         by: Owner,
+    },
+    /// What the plan of a chat did: a state that it entered, a variable, where it is.
+    Plan {
+        /// The plan, which owns the conversation or waits with it in a queue.
+        by: Owner,
+        /// The epoch in which it believes to be.
+        expected_epoch: u64,
+        /// What.
+        event: Event,
     },
     /// The store found whose conversation it is.
     Linked(PersonLinked),

@@ -9,7 +9,9 @@ use crate::event::{
     Receipt, ReceiptState, Role, SessionOpenReason, ThreadState, Voice,
 };
 use crate::id::LegId;
-use crate::limits::{ATTEMPTS_MAX, CARD_ACTIONS_MAX, LEGS_MAX, MESSAGE_KEY_BYTES_MAX, PARTS_MAX, TEXT_CHARS_MAX};
+use crate::limits::{
+    ATTEMPTS_MAX, CALL_LEGS, CARD_ACTIONS_MAX, LEGS_MAX, MESSAGE_KEY_BYTES_MAX, PARTS_MAX, TEXT_CHARS_MAX,
+};
 use crate::owner::Owner;
 use crate::pii::Pii;
 use crate::source::{self, ThreadSource};
@@ -298,10 +300,20 @@ impl Conversation {
 }
 
 impl ConversationState {
-    /// The number of the next leg: numbers are never used again.
+    /// The number of the next leg that is no call: numbers are never used again. The switch numbers the legs of its calls itself, on
+    /// from the customer's; beside a call others keep out of its way.
     #[must_use]
     pub fn next_leg(&self) -> LegId {
-        LegId(self.legs_begun.saturating_add(1))
+        let up =
+            |leg: &LegState| leg.medium == Medium::Call && !matches!(leg.phase, LegPhase::Offered | LegPhase::Ended);
+        if self.legs.iter().any(up) { self.next_call_leg() } else { LegId(self.legs_begun.saturating_add(1)) }
+    }
+
+    /// The number of the customer's leg of a call that comes into this conversation: behind it there is room for
+    /// [`CALL_LEGS`] legs of the call.
+    #[must_use]
+    pub fn next_call_leg(&self) -> LegId {
+        LegId((self.legs_begun / CALL_LEGS + 1).saturating_mul(CALL_LEGS).saturating_add(1))
     }
 
     /// The latest leg whose events come from `source`.

@@ -46,7 +46,7 @@ pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring}
 
 use crate::cloud_event::CloudEvent;
 use crate::digest::Hash;
-use crate::event::Event;
+use crate::event::{Event, IvrKept};
 use crate::id::{ConversationId, Tenant};
 use crate::limits::COMMIT_EVENTS_MAX;
 use crate::owner::Owner;
@@ -67,6 +67,8 @@ pub struct Conversation {
     /// None before the first event.
     state: Option<ConversationState>,
     ledger: Ledger,
+    /// Where the plan is that has the chat, or in whose queue it waits; none once a person has it.
+    kept: Option<IvrKept>,
     /// What `poll` hands out next.
     pending: Option<Commit>,
     #[cfg(test)]
@@ -97,7 +99,12 @@ pub enum LogError {
 pub fn deadline(state: &ConversationState, policy: &Policy) -> Option<Timestamp> {
     let offer = state.offer.as_ref().map(|offer| offer.deadline);
     let leg_deadlines = state.legs.iter().filter_map(|leg| leg.deadline);
-    offer.into_iter().chain(leg_deadlines).chain(legs::wrap_up_ends(state, policy)).min()
+    offer
+        .into_iter()
+        .chain(state.wakes.filter(|_| state.is_open()))
+        .chain(leg_deadlines)
+        .chain(legs::wrap_up_ends(state, policy))
+        .min()
 }
 
 impl Conversation {
@@ -110,6 +117,7 @@ impl Conversation {
             id,
             state: None,
             ledger: Ledger::default(),
+            kept: None,
             pending: None,
             #[cfg(test)]
             fault: None,
@@ -164,11 +172,18 @@ impl Conversation {
         &self.policy
     }
 
+    /// Where the plan is that has the chat, or in whose queue it waits; none once a person has it.
+    #[must_use]
+    pub const fn kept(&self) -> Option<&IvrKept> {
+        self.kept.as_ref()
+    }
+
     /// The hash of all that the machine knows. After [`Self::from_log`] with the same records it is the same.
     #[must_use]
     pub fn hash(&self) -> Hash {
         let state = self.state.as_ref().map_or(Hash::of(b""), ConversationState::hash);
-        Hash::of(format!("{state} {}", self.ledger.hash()).as_bytes())
+        let kept = self.kept.as_ref().map(|kept| Hash::of(kept.run.reveal().as_bytes()).to_string());
+        Hash::of(format!("{state} {} {}", self.ledger.hash(), kept.unwrap_or_default()).as_bytes())
     }
 
     /// Takes an input in, after the timers that are due at `now`.
@@ -210,6 +225,7 @@ impl Conversation {
                 self.close(now, by, expected_epoch, reason, disposition, note)
             }
             Input::Reopen { by } => self.reopen(now, by),
+            Input::Plan { by, expected_epoch, event } => self.plan_did(now, &by, expected_epoch, event),
             Input::Linked(linked) => self.fact(now, linked),
             Input::Merged(merged) => self.fact(now, merged),
             Input::Unmerged(unmerged) => self.fact(now, unmerged),
@@ -307,6 +323,14 @@ impl Conversation {
     }
 
     fn fold(&mut self, record: &Record) {
+        match &record.event.event {
+            Event::IvrKept(kept) if kept.run.reveal().is_empty() => self.kept = None,
+            Event::IvrKept(kept) => self.kept = Some(kept.clone()),
+            Event::OwnerAccepted(accepted) if matches!(accepted.owner, Owner::Agent(_)) => self.kept = None,
+            Event::SessionOpened(_) | Event::SessionClosed(_) => self.kept = None,
+            Event::Erased(erased) if erased.of == "ark.ivr.kept.v1" => self.kept = None,
+            _ => {}
+        }
         match &mut self.state {
             Some(state) => {
                 state.apply(record);

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Conversation, Effect, Handled, Refused, Ring};
 use crate::digest::Hash;
 use crate::event::{
-    DeclineReason, OfferMode, OwnerAccepted, OwnerDeclined, OwnerExpired, OwnerOffered, OwnerReleased, OwnerWithdrawn,
-    ParticipantLeft, ReleaseReason, WithdrawReason,
+    DeclineReason, Event, OfferMode, OwnerAccepted, OwnerDeclined, OwnerExpired, OwnerOffered, OwnerReleased,
+    OwnerWithdrawn, ParticipantLeft, ReleaseReason, WithdrawReason,
 };
 use crate::id::OfferId;
 use crate::limits::OFFER_TTL_MAX;
@@ -98,10 +98,48 @@ impl Conversation {
         if let Some(offer) = &state.offer {
             return Err(Refused::Offered(offer.offer));
         }
-        if !matches!((&by, &state.owner), (Owner::Agent(_), Some(Owner::Queue(_)))) {
+        let waits = |plan: &String| self.kept.as_ref().is_some_and(|kept| kept.plan == *plan);
+        let may = match (&by, &state.owner) {
+            (Owner::Agent(_), Some(Owner::Queue(_))) => true,
+            (Owner::Bot(plan), Some(Owner::Queue(_))) => waits(plan),
+            _ => false,
+        };
+        if !may {
             return Err(Refused::NoWay);
         }
         self.grant(now, by, None);
+        Ok(Handled::Done)
+    }
+
+    /// What a plan did is a fact; it does nothing in a conversation that is a person's.
+    pub(super) fn plan_did(
+        &mut self,
+        now: Timestamp,
+        by: &Owner,
+        expected_epoch: u64,
+        event: Event,
+    ) -> Result<Handled, Refused> {
+        let state = self.open()?;
+        if expected_epoch != state.epoch {
+            return Err(Refused::Fenced { current: state.epoch });
+        }
+        let fits = matches!(
+            event,
+            Event::IvrEntered(_)
+                | Event::IvrStrike(_)
+                | Event::IvrSet(_)
+                | Event::IvrKept(_)
+                | Event::GatherFinished(_)
+                | Event::HttpFinished(_)
+        );
+        if !fits {
+            return Err(Refused::Malformed("this is nothing that a plan does"));
+        }
+        let waits = matches!(state.owner, Some(Owner::Queue(_))) && self.kept.is_some();
+        if state.owner.as_ref() != Some(by) && !waits {
+            return Err(Refused::NotOwner);
+        }
+        self.push(now, event);
         Ok(Handled::Done)
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use ark_conversation::Event;
 use ark_conversation::event::EndCause;
+use ark_conversation::{ConversationId, Event, LegId};
 use ark_media::codec;
 use ark_media::dtmf::Digit;
 use ark_media::sdp::{Direction, Negotiated};
@@ -11,7 +11,7 @@ use ark_sip::ua::CallEvent;
 
 use super::hotline::PLAN;
 use super::{ANNA, CHEN, Rig};
-use crate::call::web::{FromWeb, ToWeb, WebCall, WebEnd, WebKey};
+use crate::call::web::{FromWeb, Joins, ToWeb, WebCall, WebEnd, WebKey};
 use crate::media::PIPE_REMOTE;
 
 const KEY: WebKey = WebKey(7);
@@ -32,6 +32,10 @@ fn agreed(direction: Direction) -> Negotiated {
 }
 
 fn web_call(hotline: &str) -> FromWeb {
+    web_call_into(KEY, hotline, None)
+}
+
+fn web_call_into(key: WebKey, hotline: &str, joins: Option<Joins>) -> FromWeb {
     let call = WebCall {
         hotline: hotline.to_owned(),
         from: "u-77".to_owned(),
@@ -39,8 +43,9 @@ fn web_call(hotline: &str) -> FromWeb {
         call_id: "c1".to_owned(),
         remote: None,
         codecs: vec![pcma()],
+        joins,
     };
-    FromWeb::Call(KEY, Box::new(call))
+    FromWeb::Call(key, Box::new(call))
 }
 
 /// Who talks to the plan from a page.
@@ -79,6 +84,40 @@ fn a_page_calls_the_hotline_like_anybody_else() {
     assert!(causes.contains(&EndCause::TransportLost), "{causes:?}");
     assert!(rig.told_web().is_empty(), "who hung up is told nothing");
     assert_eq!(rig.legs(), 0);
+}
+
+#[test]
+fn a_call_from_a_chat_is_in_its_conversation_and_with_the_agent_who_has_it() {
+    let mut rig = Rig::new(PLAN, &[ANNA, "web:ben"]);
+    rig.web(FromWeb::Operator("ben".to_owned(), true));
+    let conversation = ConversationId::new(5, 5);
+    let joins = || Some(Joins { conversation, leg: LegId(101), agent: Some("ben".to_owned()) });
+    rig.web(web_call_into(KEY, "95188", joins()));
+    assert_eq!(rig.told_web().len(), 1, "it is admitted");
+    rig.web(FromWeb::Up(KEY, agreed(Direction::SendRecv)));
+    rig.run_until("the agent is rung", |r| r.logged("call.ringing") == 2);
+    let said = rig.told_web();
+    let [ToWeb::Ring(ben, ring)] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!((ring.operator.as_str(), ring.conversation.clone()), ("ben", conversation.to_string()));
+    rig.web(FromWeb::Up(*ben, agreed(Direction::SendRecv)));
+    assert_eq!(rig.logged("leg.bridged"), 1);
+    let legs = rig.events(|e| if let Event::CallRinging(e) = e { Some(e.leg) } else { None });
+    assert_eq!(legs, [LegId(101), LegId(102)]);
+    assert!(rig.log.iter().all(|new| new.conversation == conversation));
+    // A second one at the same time has a conversation of its own.
+    rig.web(web_call_into(WebKey(8), "95188", joins()));
+    assert_ne!(rig.log.last().unwrap().conversation, conversation);
+}
+
+#[test]
+fn a_call_from_a_chat_whose_agent_is_away_hears_the_hotline() {
+    let mut rig = Rig::new(PLAN, &[ANNA, "web:ben"]);
+    let joins = Joins { conversation: ConversationId::new(5, 5), leg: LegId(101), agent: Some("ben".to_owned()) };
+    rig.web(web_call_into(KEY, "95188", Some(joins)));
+    rig.web(FromWeb::Up(KEY, agreed(Direction::SendRecv)));
+    rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+    rig.run_for(Duration::from_millis(200));
+    assert_eq!(rig.logged("queue.joined"), 0);
 }
 
 #[test]

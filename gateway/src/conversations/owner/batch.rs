@@ -15,6 +15,7 @@ use super::command::{Asked, Outcome};
 use super::direct::Took;
 use super::limits::BATCH_EVENTS;
 use super::machines::Key;
+use super::plans::Asking;
 use crate::conversations::shards::Right;
 
 /// The name under which rows of the inbox are parked that no conversation takes.
@@ -61,6 +62,8 @@ pub(super) struct Batch {
     pub(super) merges: Vec<MergeOf>,
     pub(super) happenings: Vec<Happening>,
     pub(super) erasing: Vec<Erasing>,
+    /// Actions that plans ask once it is there.
+    pub(super) asks: Vec<Asking>,
     /// Commands of this gateway, and their answers.
     pub(super) asked: Vec<(Asked, Outcome)>,
     /// Parked deliveries that are taken in with it: number and attempt.
@@ -86,6 +89,7 @@ impl Batch {
             merges: Vec::new(),
             happenings: Vec::new(),
             erasing: Vec::new(),
+            asks: Vec::new(),
             asked: Vec::new(),
             taken_up: Vec::new(),
             calls_over: Vec::new(),

@@ -436,7 +436,7 @@ impl Owner {
 impl Batch {
     /// Takes over what another one decided.
     fn take_over(&mut self, other: Self) -> Result<(), super::batch::OutOfStep> {
-        let Self { spans, events, deliveries, persons, merges, happenings, erasing, .. } = other;
+        let Self { spans, events, deliveries, persons, merges, happenings, erasing, asks, .. } = other;
         let mut events = Some(events);
         for (key, (after, _)) in spans {
             self.push(&key, after, events.take().unwrap_or_default())?;
@@ -446,6 +446,7 @@ impl Batch {
         self.merges.extend(merges);
         self.happenings.extend(happenings);
         self.erasing.extend(erasing);
+        self.asks.extend(asks);
         Ok(())
     }
 }

@@ -71,6 +71,20 @@ pub const STOP_MAX: Duration = Duration::from_secs(5);
 pub const LOOK_OVER: Duration = Duration::from_secs(600);
 /// How long changes of shards gather before their wake-ups are read anew.
 pub const SHARDS_SETTLE: Duration = Duration::from_millis(200);
+/// Versions of plans that are not live any more, kept for the chats that go on with them.
+pub const OLDER_PLANS: usize = 32;
+/// How long it is waited for plans that are being read.
+pub const PLANS_SOON: Duration = Duration::from_millis(200);
+/// How long a count of those who wait in queues is good.
+pub const LINE_KEPT: Duration = Duration::from_secs(2);
+/// Queues of which it is remembered when customers were taken out of them.
+pub const QUEUES_SERVED: usize = 256;
+/// Such times of one queue.
+pub const SERVED_KEPT: usize = 256;
+/// Records in which a customer's language and number are looked for when a plan begins.
+pub const CALLER_RECORDS: usize = 64;
+/// Actions of chats' plans that are asked at once; of one more the plan hears nothing and goes its way.
+pub const ACTIONS_ASKED: usize = 64;
 /// Pause before a bus is asked again that did not let us read.
 pub const BUS_AGAIN: Duration = Duration::from_secs(1);
 

@@ -25,6 +25,7 @@ pub mod limits;
 mod linked;
 mod machines;
 mod people;
+mod plans;
 mod run;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +49,7 @@ use machines::Key;
 pub use batch::{Happening, PARKED, ParkedRow};
 pub use command::{Command, CommandError, Done, Outcome, Wish};
 pub use ingest::Ingest;
+pub use plans::{Ask, ChatPlans, Found, WANTS, WANTS_PERSON};
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -58,6 +60,8 @@ enum Note {
     Deadline(Key, Timestamp),
     /// A call's end is in its log.
     CallOver(Key),
+    /// An action that a chat's plan asked has answered.
+    Answered(Key, u64, Box<crate::call::HttpResult>),
 }
 
 /// Numbers of the owner, for metrics and readiness. Counters count from its start.
@@ -98,6 +102,8 @@ pub struct Setup {
     pub own: Arc<OwnShards>,
     /// What the house decided.
     pub policy: Policy,
+    /// Plans that have chats.
+    pub plans: ChatPlans,
     /// Who this gateway is.
     pub writer: Writer,
     /// The wall clock.
@@ -144,7 +150,7 @@ impl Tasks {
 /// Starts the owner.
 #[must_use]
 pub fn start(setup: Setup) -> (Conversations, Tasks) {
-    let Setup { store, bus, onward, own, policy, writer, clock } = setup;
+    let Setup { store, bus, onward, own, policy, plans, writer, clock } = setup;
     let (asks, asked) = mpsc::channel(COMMANDS);
     let (notes, noted) = mpsc::channel(NOTES);
     let (happenings, _) = broadcast::channel(HAPPENINGS);
@@ -175,6 +181,10 @@ pub fn start(setup: Setup) -> (Conversations, Tasks) {
         stats: Arc::clone(&stats),
         offers,
         short,
+        plans,
+        shelf: plans::Shelf::default(),
+        note: notes.clone(),
+        asking: Arc::new(tokio::sync::Semaphore::new(ACTIONS_ASKED)),
         machines: machines::Machines::default(),
         deadlines: machines::Deadlines::default(),
         work: run::Work::default(),

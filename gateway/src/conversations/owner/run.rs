@@ -13,7 +13,7 @@ use ark_conversation::machine::{Commit as Decided, Conversation, Effect, Handled
 use ark_conversation::{CloudEvent, NewEvent, Record};
 use ark_store::{Committed, Erase, Inbound, Store, StoreError};
 use jiff::Timestamp;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -24,7 +24,9 @@ use super::elsewhere;
 use super::failpoint::{self, Point};
 use super::limits::*;
 use super::machines::{self, Deadlines, Key, Machines, OpenError};
+use super::plans::{self, ChatPlans, Shelf};
 use super::{Clock, Note, Stats};
+use crate::call::HttpResult;
 use crate::conversations::Onward;
 use crate::conversations::shards::{OwnShards, Right};
 
@@ -51,6 +53,11 @@ pub(super) struct Owner {
     pub(super) stats: Arc<Stats>,
     pub(super) offers: mpsc::Receiver<Offer>,
     pub(super) short: Arc<ShortRoad>,
+    pub(super) plans: ChatPlans,
+    pub(super) shelf: Shelf,
+    /// Where the answers of actions go.
+    pub(super) note: mpsc::Sender<Note>,
+    pub(super) asking: Arc<Semaphore>,
     pub(super) machines: Machines,
     pub(super) deadlines: Deadlines,
     pub(super) work: Work,
@@ -78,6 +85,9 @@ pub(super) struct Work {
     /// Those that can be tried now.
     ready: VecDeque<Asked>,
     calls_over: VecDeque<Key>,
+    /// Answers of actions: those of busy conversations, and those that can be taken now.
+    pub(super) answers_held_back: VecDeque<(Key, u64, Box<HttpResult>)>,
+    pub(super) answers: VecDeque<(Key, u64, Box<HttpResult>)>,
     after: u64,
     /// The shards of which everything up to `after` was seen, by how often they had changed.
     changes: u64,
@@ -86,7 +96,7 @@ pub(super) struct Work {
     /// Rows of busy conversations were passed over: they are read again when so few commits are under way. (Not after each: it would be
     /// one page for a handful of rows.)
     passed_over: Option<usize>,
-    pause: Option<Instant>,
+    pub(super) pause: Option<Instant>,
     retry: Duration,
 }
 
@@ -104,6 +114,8 @@ impl Default for Work {
             calls_held_back: VecDeque::new(),
             ready: VecDeque::new(),
             calls_over: VecDeque::new(),
+            answers_held_back: VecDeque::new(),
+            answers: VecDeque::new(),
             after: 0,
             changes: 0,
             reading: true,
@@ -204,12 +216,17 @@ impl Owner {
                         self.call_over(key).await;
                     }
                 }
+                () = std::future::ready(()), if free && !self.work.answers.is_empty() => {
+                    if let Some((key, id, result)) = self.work.answers.pop_front() {
+                        self.plan_answered(key, id, *result).await;
+                    }
+                }
                 offer = self.offers.recv(), if free && self.work.offers.have_room() => match offer {
                     Some(offer) => self.offered(Some(offer)).await,
                     None => break,
                 },
                 () = std::future::ready(()), if free && self.work.offers.are_ready() => self.offered(None).await,
-                note = self.notes.recv(), if free && self.work.calls_held_back.len() < NOTES => match note {
+                note = self.notes.recv(), if free && self.work.calls_held_back.len() + self.work.answers_held_back.len() < NOTES => match note {
                     Some(note) => self.note(note).await,
                     None => break,
                 },
@@ -449,9 +466,15 @@ impl Owner {
 
     /// Takes what a machine has decided into the turn's commits.
     pub(super) async fn absorb(&mut self, turn: &mut Turn, right: &Right, key: &Key) -> Result<(), Trouble> {
+        let mut heard = self.plan_is_due(key, right);
         loop {
             let decided = self.machines.get(key, right).and_then(|open| open.machine.poll());
-            let Some(decided) = decided else { break };
+            let Some(decided) = decided else {
+                let Some(next) = heard.pop_front() else { break };
+                self.plan_hears(turn, right, key, next).await?;
+                continue;
+            };
+            heard.extend(plans::heard(&decided.events));
             let mut known = Vec::new();
             for effect in &decided.effects {
                 if let Effect::Identify { keys, assurance, link_token } = effect {
@@ -553,6 +576,7 @@ impl Owner {
         self.work.offers.settled(&batch.direct);
         self.work.ready.append(&mut self.work.held_back);
         self.work.calls_over.append(&mut self.work.calls_held_back);
+        self.work.answers.append(&mut self.work.answers_held_back);
         if self.work.passed_over.is_some_and(|few| self.work.under_way.len() <= few) {
             (self.work.passed_over, self.work.reading) = (None, true);
         }
@@ -590,6 +614,7 @@ impl Owner {
                 self.deadlines.set(key, at);
             }
         }
+        self.shelf.served(&records);
         self.onward.committed(records).await;
         for happening in batch.happenings {
             // Nobody may listen.
@@ -604,6 +629,7 @@ impl Owner {
             }
             self.machines.remove(&key);
         }
+        self.ask_actions(batch.asks);
         for (asked, outcome) in batch.asked {
             let _ = asked.reply.send(outcome);
         }
@@ -741,6 +767,7 @@ impl Owner {
                 }
             }
             Note::CallOver(key) => self.call_over(key).await,
+            Note::Answered(key, id, result) => self.plan_answered(key, id, *result).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The owner over real stores: SQLite with the embedded bus, and two owners with leases on one store.
 
 mod direct;
+mod plans;
 
 use std::path::PathBuf;
 
@@ -60,6 +61,16 @@ impl Rig {
     }
 
     fn of(store: &Arc<dyn Store>, bus: &Arc<dyn Bus>, own: Arc<OwnShards>, gateway: &str) -> Self {
+        Self::with(store, bus, own, gateway, (Policy::default(), ChatPlans::default()))
+    }
+
+    fn with(
+        store: &Arc<dyn Store>,
+        bus: &Arc<dyn Bus>,
+        own: Arc<OwnShards>,
+        gateway: &str,
+        (policy, plans): (Policy, ChatPlans),
+    ) -> Self {
         let passed_ms = Arc::new(AtomicU64::new(0));
         let passed = Arc::clone(&passed_ms);
         let clock: Clock = Arc::new(move || at(passed.load(Ordering::Relaxed).cast_signed()));
@@ -68,7 +79,8 @@ impl Rig {
             bus: Arc::clone(bus),
             onward: Onward::Direct(Arc::clone(bus)),
             own: Arc::clone(&own),
-            policy: Policy::default(),
+            policy,
+            plans,
             writer: Writer { tenant: MAIN, gateway: gateway.to_owned() },
             clock,
         });

@@ -90,6 +90,7 @@ function describe(lang, type, data) {
       return say(`流程：${data.state}`, `Plan: ${data.state}`, { minor: true, short: data.state, title: `${data.state} (${verb})` });
     }
     case "ark.ivr.strike.v1": return say(`第 ${data.strikes} 次${term(data.kind)}`, `Strike ${data.strikes}: ${term(data.kind)}`, { tone: "wait" });
+    case "ark.ivr.kept.v1": return data.run ? say("流程等待客户", "The plan waits for the customer", { minor: true }) : say("流程结束", "The plan is over", { minor: true });
     case "ark.ivr.set.v1": {
       const value = data.masked ? "••••" : data.value;
       const name = data.var;

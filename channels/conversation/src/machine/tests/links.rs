@@ -39,7 +39,7 @@ impl House {
 fn a_link_is_offered_until_a_device_takes_it_and_carries_words_then() {
     let mut house = House::with_a_call();
     house.make_link(LINK).unwrap();
-    assert_eq!((house.companion().phase, house.companion().leg), (LegPhase::Offered, LegId(2)));
+    assert_eq!((house.companion().phase, house.companion().leg), (LegPhase::Offered, LegId(101)));
     assert!(house.state().session.is_some(), "the conversation stays open for the link");
     let ttl = house.companion().deadline.unwrap().duration_since(house.now);
     assert_eq!(ttl, crate::limits::LINK_TTL_MAX, "whatever was asked for");
@@ -64,7 +64,7 @@ fn a_link_is_offered_until_a_device_takes_it_and_carries_words_then() {
     else {
         panic!("it is in the log");
     };
-    assert_eq!(joined.leg, LegId(2));
+    assert_eq!(joined.leg, LegId(101));
 }
 
 #[test]

@@ -368,7 +368,9 @@ fn hanging_up_ends_the_voice_leg_and_nothing_else() {
     assert!(house.state().is_open(), "the thread lives");
     let bot = house.owner();
     assert_eq!(house.say(bot.clone(), 1, "k1"), Ok(Handled::Done));
-    house.give(Input::EndLeg { leg: LegId(2), reason: LegEndReason::Closed }).unwrap();
+    let thread = house.state().legs.last().unwrap().leg;
+    assert_eq!(thread, LegId(101), "2 and so on are the switch's, of its call");
+    house.give(Input::EndLeg { leg: thread, reason: LegEndReason::Closed }).unwrap();
     assert!(!house.state().is_open(), "a bot has nothing to wrap up");
     assert_eq!(house.say(bot, 1, "k2"), Err(Refused::Closed));
 }

@@ -128,7 +128,7 @@ function part(one) {
   }
   if (one.part === "file") return el("a.p.doc", { href: `${at}/files/${one.file}`, download: true }, icon("doc"), one.name || W.file);
   const acts = one.actions.map((act) => act.url ? el("a", { href: act.url, target: "_blank", rel: "noopener noreferrer" }, act.label) : el("button", { click: () => post(act.label) }, act.label));
-  return el("div.card", {}, el("b", {}, one.title), one.body || "", el("div.chips", {}, ...acts));
+  return el("div.card", {}, el("b", {}, one.title), one.body || "", acts.length ? el("div.chips", {}, ...acts) : "");
 }
 const nodes = new Map();
 function bubble(from, name, parts, when, id) {
@@ -143,7 +143,7 @@ function bubble(from, name, parts, when, id) {
 function greet() {
   const first = bubble("bot", null, [words(word(face.greeting))], new Date(), "greeting");
   first.querySelector("b").textContent = W.house;
-  const asks = [...face.suggestions.map((one) => el("button", { click: () => post(word(one)) }, word(one))), el("button.main", { click: () => post(W.human) }, W.human)];
+  const asks = [...face.suggestions.map((one) => el("button", { click: () => post(word(one)) }, word(one))), el("button.main", { click: human }, W.human)];
   log.prepend(first, el("div#asks.chips", {}, ...asks));
 }
 const asked = () => { const asks = root.getElementById("asks"); if (asks) asks.remove(); };
@@ -158,10 +158,11 @@ function typed() {
 }
 let typing = 0, pause;
 const types = (on) => { clearTimeout(pause); if (on ? Date.now() - typing > 3000 : typing) { typing = on ? Date.now() : 0; say({ type: "typing", on }); } if (on) pause = setTimeout(types, 4000, false); };
-function post(value) {
+const human = () => post(W.human, { type: "person" });
+function post(value, more) {
   value = value.trim();
   if (!value) return;
-  const one = { id: random(), text: value };
+  const one = { id: random(), text: value, ...more };
   put({ out: [...keep.out, one] });
   if (value === text.value.trim()) { text.value = ""; typed(); types(false); }
   wait(one);
@@ -254,7 +255,7 @@ function next() {
 
 // ---- the road ----
 let socket = null, sse = data.transport === "sse", tries = 0, failed = 0, after = null, wanted = false, stop = null;
-const trail = () => ({ url: location.href, title: document.title, entrance: trip.entrance, referrer: trip.referrer, language: navigator.language });
+const trail = () => ({ url: location.href, title: document.title, entrance: trip.entrance, referrer: trip.referrer, language: data.lang || document.documentElement.lang || navigator.language });
 let introduced = null;
 const hello = () => ({ ...(keep.token ? { token: keep.token } : {}), ...(after ? { after } : {}), ...((introduced = identity) ? { identify: identity } : {}), visit: trip.id, page: trail() });
 function connect() {
@@ -299,12 +300,12 @@ function lost() {
   setTimeout(connect, Math.min(15000, 400 * 2 ** tries++) * (0.7 + Math.random() * 0.6));
 }
 function say(message) {
-  if (state !== "live") { if (message.type !== "send") connect(); return; }
+  if (state !== "live") { if (!message.text) connect(); return; }
   if (!sse) { socket.send(JSON.stringify(message)); return; }
   fetch(`${at}/say`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ hello: hello(), say: message }) })
     .then((answer) => answer.ok ? answer.json() : Promise.reject(answer))
     .then((told) => told.forEach(hear))
-    .catch(() => { if (message.type === "send") { landed(message.id); setTimeout(flush, 2000); } });
+    .catch(() => { if (message.text) { landed(message.id); setTimeout(flush, 2000); } });
 }
 let got = [], read = new Set(), reporting = 0;
 function report() {
