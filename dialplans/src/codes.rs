@@ -29,7 +29,11 @@ pub static TABLE: &[Code] = &[
         "缺少必填项，例如沉默的来电者去哪里。",
     ),
     code("E004", "A list, calendar, action, target or queue does not exist.", "名单、日历、动作、目标或队列不存在。"),
-    code("E005", "A state uses the human key for something else.", "状态把人工键用作别的用途。"),
+    code(
+        "E005",
+        "A state uses the human key, or a word for a person, for something else.",
+        "状态把人工键或找人工的说法用作别的用途。",
+    ),
     code(
         "E006",
         "A silent caller, or a call that nobody answers, goes round for ever.",
@@ -60,7 +64,7 @@ pub static TABLE: &[Code] = &[
     code("E014", "A prompt has another number of recordings than of text pieces.", "提示语的录音数与文本段数不一致。"),
     code("E015", "A variable that nothing sets, or that is not known at this place.", "变量没有被设置，或在此处未知。"),
     code("E016", "A test's event or expectation can never happen.", "测试的事件或期望不可能发生。"),
-    code("E017", "A test speaks; plans cannot hear speech yet.", "测试中使用了语音；方案还不能识别语音。"),
+    code("E017", "A test speaks, and the plan does not listen.", "测试中说了话，但方案没有开启语音识别。"),
     code(
         "E018",
         "Too many states in a row without a word, or a plan too large to be proved.",
@@ -70,6 +74,8 @@ pub static TABLE: &[Code] = &[
     code("E020", "A test of the plan failed.", "方案的测试未通过。"),
     code("E021", "A random caller got stuck, went round, or met a fault.", "随机来电者卡住、循环或遇到故障。"),
     code("E022", "A link's code is sent and never said.", "有口述验证码，但没有读出来。"),
+    code("E023", "A phrase of a state means two of its ways.", "状态中的一条说法对应两个去向。"),
+    code("E024", "A way can be said and has no key.", "有的去向只能说、不能按。"),
     code("N001", "How long a caller waits for the first offer of a person.", "来电者多久得知如何转人工。"),
     code("W001", "A state can never be reached.", "状态永远到达不了。"),
     code("W002", "A prompt lacks one of the plan's languages.", "提示语缺少方案的某种语言。"),
@@ -87,6 +93,12 @@ pub static TABLE: &[Code] = &[
     code("W010", "A calendar's holidays run out soon.", "日历登记的假日即将用完。"),
     code("W011", "A recording is not there; its text is synthesised.", "录音文件不存在，将改用语音合成。"),
     code("W012", "The caller is not told that a link was sent.", "没有告诉来电者链接已发出。"),
+    code(
+        "W013",
+        "A phrase contains, or sounds like, a phrase of another way.",
+        "一条说法包含另一去向的说法，或与其同音。",
+    ),
+    code("W014", "A way cannot be said in one of the plan's languages.", "有的去向缺少方案某种语言的说法。"),
 ];
 
 /// The table as Markdown.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::lang::Lang;
+use crate::speech::{Confidence, Listen};
 
 /// What happened to the call since the last step. Everything that answers an earlier [`Do`] carries its id; an id that
 /// is no longer current is ignored, so late and doubled reports are harmless.
@@ -18,6 +19,23 @@ pub enum Heard {
     PlayFinished {
         /// The id of [`Do::Play`].
         id: u64,
+    },
+    /// The caller began to speak, while [`Do::Listen`] with this id is the current one. Best told at once: it cuts off the prompt
+    /// and stops the clock that measures silence, until [`Heard::Said`] comes. To leave it out does no harm but that.
+    SpeechStarted {
+        /// The id of [`Do::Listen`].
+        id: u64,
+    },
+    /// The caller said or typed something. It counts as the key of the way that it means; what means nothing costs a strike. What
+    /// a recogniser could make nothing of is an empty text: that too must be told, since the plan waits for it.
+    Said {
+        /// The id of [`Do::Listen`] for speech; what belongs to an earlier one is ignored. `None`: typed in a chat, or otherwise
+        /// meant for wherever the caller is now; understood also by plans and states that do not listen.
+        id: Option<u64>,
+        /// The words, as recognised or typed: punctuation, width and case do not matter.
+        text: String,
+        /// How sure the recogniser is; [`Confidence::FULL`] for what was typed.
+        confidence: Confidence,
     },
     /// [`crate::Run::deadline`] has come.
     Clock,
@@ -150,6 +168,8 @@ pub enum EndReason {
 pub enum Sought {
     /// The caller pressed the human key.
     Key,
+    /// The caller said, or typed, a word for a person.
+    Speech,
     /// Too many strikes.
     Strikes,
     /// A state of the plan led to the human target.
@@ -162,7 +182,7 @@ pub enum Sought {
 pub enum StrikeCause {
     /// Nothing was heard.
     Silence,
-    /// A key that means nothing here.
+    /// A key, or words, that mean nothing here.
     NoMatch,
     /// Asked to hear it again.
     Repeat,
@@ -268,6 +288,15 @@ pub enum Do {
     /// Stop that prompt if it still plays.
     StopPlay {
         /// The id of the [`Do::Play`].
+        id: u64,
+    },
+    /// Listen to what the caller says until [`Do::StopListen`] or another [`Do::Listen`], also while prompts play: report
+    /// [`Heard::SpeechStarted`] and, for each utterance, [`Heard::Said`] with its id. Who has no recogniser ignores it: keys are
+    /// always enough.
+    Listen(Listen),
+    /// Listen no longer; what is still being recognised need not be reported.
+    StopListen {
+        /// The id of the [`Do::Listen`].
         id: u64,
     },
     /// Record the caller after a beep until [`Do::StopRecord`], `max`, or `silence` without voice; then report

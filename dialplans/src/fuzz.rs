@@ -1,5 +1,7 @@
 //! `ark dialplan fuzz`: random callers, and the seeded fuzzers of this crate.
 
+mod said;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,8 +14,11 @@ use crate::event::{Do, EndReason, Failure, Heard, LinkNews};
 use crate::lang::Lang;
 use crate::plan::Plan;
 use crate::run::{Caller, Job};
+use crate::speech::Confidence;
 use crate::verb::Role;
 use crate::world::World;
+
+pub use said::said;
 
 /// Events that a random caller makes before falling silent.
 const EVENTS_PER_CALLER: u64 = 12;
@@ -169,6 +174,8 @@ struct Material {
     numbers: Vec<String>,
     values: Vec<String>,
     saved: Vec<String>,
+    /// What callers say: the plan's own phrases, and what every caller may.
+    said: Vec<String>,
 }
 
 impl Material {
@@ -180,7 +187,10 @@ impl Material {
             plan.states.values().flat_map(|state| state.node.values()).map(str::to_owned).collect();
         values.extend(["", "42", "12.50", "2026-10-01", "\u{4f60}\u{597d}"].map(str::to_owned));
         let saved = plan.actions.values().flat_map(|a| &a.save).map(|n| n.text.to_string()).collect();
-        Self { numbers, values, saved }
+        let phrases = plan.states.values().filter_map(|state| state.node.ear()).flat_map(|ear| ear.phrases.values());
+        let mut said: Vec<String> = phrases.flat_map(|(_, names)| names).map(|name| name.text.to_string()).collect();
+        said.extend(said::USUAL.iter().map(|text| (*text).to_owned()));
+        Self { numbers, values, saved, said }
     }
 }
 
@@ -280,7 +290,8 @@ impl<'m> OneCaller<'m> {
             (0, _) => Heard::Hangup,
             (1..=4, _) => self.stale(),
             (5..=39, _) => Heard::Key(self.random.pick(&KEYS).unwrap_or('1')),
-            (40..=64, _) if playing.is_some() => Heard::PlayFinished { id: playing.unwrap_or(0) },
+            (40..=49, _) => self.speech(),
+            (50..=64, _) if playing.is_some() => Heard::PlayFinished { id: playing.unwrap_or(0) },
             (_, Some(Job::Queue(id) | Job::Transfer(id))) => self.about_a_person(id),
             (_, Some(Job::Record(id))) => Heard::Recorded { id, seconds: u32::try_from(choice % 3).unwrap_or(0) },
             (_, Some(Job::Http(id))) => self.http(id),
@@ -295,6 +306,24 @@ impl<'m> OneCaller<'m> {
         };
         self.events.push(shown(&heard));
         heard
+    }
+
+    /// Something is said or typed; the ear may have changed meanwhile.
+    fn speech(&mut self) -> Heard {
+        let current = self.world.core.listening.as_ref().map(|listening| listening.listen.id);
+        if let (Some(id), 0..=2) = (current, self.random.below(10)) {
+            return Heard::SpeechStarted { id };
+        }
+        let mut text = self.random.pick(&self.material.said).unwrap_or_default();
+        if self.random.below(3) == 0 {
+            text.push_str(&self.random.pick(&self.material.said).unwrap_or_default());
+        }
+        let percent = u8::try_from(self.random.below(101)).unwrap_or(100);
+        match (current, self.random.below(10)) {
+            (_, 0) => Heard::Said { id: Some(1_000_000), text, confidence: Confidence::FULL },
+            (Some(_), 1..=7) => Heard::Said { id: current, text, confidence: Confidence::percent(percent) },
+            _ => Heard::Said { id: None, text, confidence: Confidence::FULL },
+        }
     }
 
     fn about_a_person(&mut self, id: u64) -> Heard {
@@ -344,7 +373,8 @@ impl<'m> OneCaller<'m> {
     /// Something about a job that is over or never was.
     fn stale(&mut self) -> Heard {
         let id = 1_000_000;
-        match self.random.below(5) {
+        match self.random.below(6) {
+            5 => Heard::SpeechStarted { id },
             0 => Heard::PlayFinished { id },
             1 => Heard::Answered { id },
             2 => Heard::Recorded { id, seconds: 1 },
@@ -358,6 +388,10 @@ fn shown(heard: &Heard) -> String {
     match heard {
         Heard::Key(key) => key.to_string(),
         Heard::PlayFinished { .. } => "played".to_owned(),
+        Heard::SpeechStarted { .. } => "speaks".to_owned(),
+        Heard::Said { id, text, confidence } => {
+            format!("{}:{text}@{}", if id.is_some() { "say" } else { "type" }, confidence.as_percent())
+        }
         Heard::Clock => "silence".to_owned(),
         Heard::QueueUpdate { position, .. } => format!("place:{position}"),
         Heard::Answered { .. } => "answered".to_owned(),

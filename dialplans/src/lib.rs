@@ -6,6 +6,7 @@
 //! * [`Plan::parse`] reads a file, [`check()`] proves it: errors with file, line, column, caret and what to do.
 //! * [`Run`] is one caller walking through a plan: [`Run::start`], [`Run::step`], [`Run::deadline`].
 //! * [`testing`], [`fuzz`], [`graph`], [`diff`], [`simulate`] are what operations people use before publishing.
+//! * [`Heard::Said`] is what a caller says or types: the phrases of menus, digits, yes and no, words for a person.
 //! * [`say`] turns numbers, amounts, dates and times into words in Mandarin and English.
 //!
 //! Invariant: this crate does not know that telephones, sockets or audio files exist. A prompt is an id with a text per
@@ -30,6 +31,7 @@ pub mod say;
 pub mod schema;
 pub mod simulate;
 mod source;
+mod speech;
 mod suggest;
 pub mod testing;
 pub mod verb;
@@ -45,4 +47,5 @@ pub use prompt::{Part, Prompt, Spoken};
 pub use run::{Caller, Now, Run};
 pub use sarif::render_sarif;
 pub use source::{Name, Span, decode};
+pub use speech::{Confidence, Endpointing, Expects, Listen, SpeechSettings};
 pub use testing::test;

@@ -31,5 +31,19 @@ pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a link may take to be made and sent before the plan goes on without it.
 pub const LINK_GRACE: Duration = Duration::from_secs(20);
+/// Characters of one utterance or message that are looked at; what is longer is no answer to a prompt.
+pub const SAID_CHARS_MAX: usize = 500;
+/// Most words, or Chinese characters, of a phrase.
+pub const PHRASE_WORDS_MAX: usize = 24;
+/// Most phrases of one key.
+pub const PHRASES_PER_KEY_MAX: usize = 1_000;
+/// Letters up to which two words are compared letter by letter.
+pub const WORD_CHARS_MAX: usize = 32;
+/// Most phrases that a recogniser is given as hints.
+pub const HINTS_MAX: usize = 60;
+/// How long what was said may take to be recognised, after its longest length and its hangover.
+pub const SPEECH_GRACE: Duration = Duration::from_secs(8);
+/// How long further digits are waited for when some were said: people read out numbers in groups.
+pub const SPOKEN_DIGITS_GAP: Duration = Duration::from_millis(1_500);
 
 const _: () = assert!(TRANSITIONS_PER_STEP < STATES_PER_CALL);

@@ -40,6 +40,10 @@ pub enum Kind {
     Texts,
     /// The name of a state, or a list of texts.
     StateOrTexts,
+    /// A table from keys to what callers say for them: a text or a list of texts.
+    Phrases,
+    /// False, or a table of [`crate::speech::OVERRIDE_FIELDS`].
+    Speech,
 }
 
 /// One field of a table: its name, kind, whether it must be there, and its manual.
@@ -250,7 +254,13 @@ impl<'a> Block<'a> {
         Self { table, what, span, fields }
     }
 
-    fn get(&self, name: &str) -> Option<&'a Value<'a>> {
+    /// Whether tables of this kind may have that field.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|f| f.name == name)
+    }
+
+    /// The value of a field, when it is there.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a Value<'a>> {
         debug_assert!(self.fields.iter().any(|f| f.name == name), "{name} is not in the table of fields");
         self.table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
     }
@@ -410,7 +420,8 @@ impl<'a> Block<'a> {
     }
 }
 
-fn bad_key(reader: &mut Reader, span: &Span, found: &str) {
+/// E012: no key of a telephone.
+pub(crate) fn bad_key(reader: &mut Reader, span: &Span, found: &str) {
     let near = match found {
         "*" | "asterisk" => Some("star"),
         "#" | "pound" | "sharp" => Some("hash"),
@@ -435,9 +446,14 @@ pub(crate) fn unknown_key(reader: &mut Reader, span: &Span, name: &str, what: &s
     // Durations carry their unit: `timeout_s = 3` is `timeout = "3s"`.
     let same = same.or_else(|| name.strip_suffix("_s").and_then(|name| known.iter().find(|k| **k == name).copied()));
     let later = match name {
-        "speech" | "human_intents" => {
-            Some(both!("plans cannot hear speech yet; use keys", "方案还不能识别语音，请用按键"))
-        }
+        "human_intents" => Some(both!(
+            "remove it: every plan knows the words for a person; more of them stand in `person` of `[speech]`",
+            "请删除：每个方案都认识“人工”等说法；要增加请写在 `[speech]` 的 `person` 中"
+        )),
+        "speech" | "phrases" => Some(both!(
+            "what callers say for a key stands in `phrases` of a menu or a queue; how a menu or a gather listens stands in `speech`",
+            "按键对应的说法写在 menu 或 queue 的 `phrases` 中；menu、gather 的识别设置写在 `speech` 中"
+        )),
         "elder_direct" => Some(both!(
             "name the elders in `[lists.elders]` and use a state with `do = \"direct\"`",
             "请把老年客户写入 `[lists.elders]`，并使用 `do = \"direct\"` 的状态"

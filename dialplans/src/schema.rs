@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::lang::Lang;
 use crate::plan::{ACTION_FIELDS, LIST_FIELDS, RULES_FIELDS, SCHEMA, TARGET_FIELDS, TOP_FIELDS};
 use crate::read::{Field, Kind};
+use crate::speech::{OVERRIDE_FIELDS, SPEECH_FIELDS};
 use crate::verb;
 
 const KEY: &str = "^([0-9]|star|hash)$";
@@ -19,8 +20,9 @@ pub fn schema() -> Value {
         .iter()
         .map(|verb| object(verb.fields, &[("do", json!({ "const": verb.name, "description": verb.doc }))]))
         .collect();
-    let tables: [(&str, Value); 8] = [
+    let tables: [(&str, Value); 9] = [
         ("rules", object(RULES_FIELDS, &[])),
+        ("speech", object(SPEECH_FIELDS, &[])),
         ("prompts", named(&prompt())),
         ("calendar", named(&object(crate::calendar::FIELDS, &[]))),
         ("lists", named(&object(LIST_FIELDS, &[]))),
@@ -77,6 +79,11 @@ fn value(field: &Field) -> Value {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::KeyName => json!({ "type": "string", "pattern": KEY }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Phrases => {
+            let texts = json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+            json!({ "type": "object", "propertyNames": { "pattern": KEY }, "additionalProperties": texts })
+        }
+        Kind::Speech => json!({ "anyOf": [{ "type": "boolean" }, object(OVERRIDE_FIELDS, &[])] }),
         Kind::StateOrTexts => {
             json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
         }
@@ -108,6 +115,9 @@ fn test() -> Value {
     let event = json!({ "anyOf": [
         { "type": "string", "pattern": "^([0-9]+|star|hash|silence|answered|no-answer|recorded|joined|picture|not-sent|hangup)$" },
         { "type": "object", "properties": { "http": { "anyOf": [texts, { "const": "failed" }] } }, "required": ["http"], "additionalProperties": false },
+        { "type": "object", "properties": { "say": { "type": "string" }, "confidence": { "type": "integer", "minimum": 0, "maximum": 100 } },
+          "required": ["say"], "additionalProperties": false },
+        { "type": "object", "properties": { "type": { "type": "string" } }, "required": ["type"], "additionalProperties": false },
         { "type": "object", "properties": { "place": { "type": "object", "properties": {
             "position": { "type": "integer", "minimum": 1 },
             "wait": { "type": "string", "pattern": DURATION },

@@ -10,11 +10,12 @@ use crate::event::{Do, EndReason, Piece};
 use crate::plan::{Plan, TestEvent};
 use crate::read::{key_name, parse_duration, parse_key};
 use crate::run::Caller;
+use crate::speech::Confidence;
 use crate::world::{Impossible, World};
 
 /// What can be typed.
 pub const HELP: &str = "type keys (0-9, star or *, hash or #, several digits at once), or: wait (let the prompt end, then \
-silence), wait 10s, answered, no-answer, recorded, joined, picture, not-sent, place 3 2m, http key=value ..., http failed, hangup, help";
+silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, place 3 2m, http key=value ..., http failed, hangup, help";
 
 /// A call in the terminal.
 pub struct Simulator {
@@ -58,6 +59,8 @@ impl Simulator {
                 }
                 Err(_) => Some(format!("`{length}` is not a duration: 10s, 2m, 1m30s")),
             },
+            ("say", [_, ..]) => self.happen(&TestEvent::Say { text: rest.join(" "), confidence: Confidence::FULL }),
+            ("type", [_, ..]) => self.happen(&TestEvent::Type(rest.join(" "))),
             ("place", [position, wait @ ..]) => self.place(position, wait.first().copied()),
             ("http", values) => self.http(values),
             ("answered", []) => self.happen(&TestEvent::Answered),
@@ -206,7 +209,11 @@ fn shown(one: &Do) -> Option<String> {
             };
             format!("-- the call ends: {why}")
         }
-        Do::StopPlay { .. } | Do::StopRecord { .. } | Do::CancelTransfer { .. } => return None,
+        Do::Listen(_)
+        | Do::StopListen { .. }
+        | Do::StopPlay { .. }
+        | Do::StopRecord { .. }
+        | Do::CancelTransfer { .. } => return None,
     })
 }
 

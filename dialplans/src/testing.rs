@@ -19,6 +19,7 @@ pub(crate) const HEADS: &[&str] = &[
     "lang",
     "gathered",
     "strike",
+    "confirm",
     "person",
     "answered",
     "no-answer",

@@ -9,8 +9,9 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::calendar::Opening;
 use crate::event::{Do, EndReason, Failure, Heard, LinkNews, LinkWay, Piece};
-use crate::plan::{Plan, TestEvent};
+use crate::plan::{ASKED_BACK, Plan, TestEvent};
 use crate::run::{Caller, Core, Job, Phase, Tick, Timer};
+use crate::speech::{Confidence, Speech, grammar};
 use crate::verb::Role;
 
 /// Steps that one event of a test may take before the world gives up on the plan.
@@ -25,6 +26,8 @@ pub(crate) struct World {
     strikes_heard: u32,
     /// Whether the last link's first way is a spoken code.
     link_spoken: bool,
+    /// Something was said last: when nothing of the kind follows, the time passes in which more digits may come.
+    spoke: bool,
 }
 
 /// Why an event could not happen.
@@ -40,7 +43,15 @@ impl World {
     pub(crate) fn call(plan: &Arc<Plan>, caller: &Caller, wall: Timestamp) -> Self {
         let now = Tick { at: Duration::ZERO, wall };
         let (core, out) = Core::start(Arc::clone(plan), caller, now);
-        let mut world = Self { core, now, trace: Vec::new(), recent: Vec::new(), strikes_heard: 0, link_spoken: false };
+        let mut world = Self {
+            core,
+            now,
+            trace: Vec::new(),
+            recent: Vec::new(),
+            strikes_heard: 0,
+            link_spoken: false,
+            spoke: false,
+        };
         world.note(out);
         world
     }
@@ -107,7 +118,7 @@ impl World {
                     if let Piece::Text { prompt, .. } = piece
                         && last != Some(prompt)
                     {
-                        self.trace.push(format!("play:{prompt}"));
+                        self.trace.push(played(prompt));
                         last = Some(prompt);
                     }
                 }
@@ -138,12 +149,20 @@ impl World {
 
     /// Lets one event of a test happen.
     pub(crate) fn event(&mut self, event: &TestEvent) -> Result<(), Impossible> {
+        let more = matches!(event, TestEvent::Key(_) | TestEvent::Say { .. } | TestEvent::Type(_));
+        if !more {
+            self.end_of_digits();
+        }
         if self.ended() {
             return if *event == TestEvent::Hangup { Ok(()) } else { Err(Impossible::Ended) };
         }
         match event {
             TestEvent::Key(key) => {
                 self.hear(&Heard::Key(*key));
+            }
+            TestEvent::Say { text, confidence } => self.say(text, *confidence)?,
+            TestEvent::Type(text) => {
+                self.hear(&Heard::Said { id: None, text: text.clone(), confidence: Confidence::FULL });
             }
             TestEvent::Silence => self.silence(),
             TestEvent::Hangup => {
@@ -199,6 +218,29 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The caller begins to speak, and is understood as told.
+    fn say(&mut self, text: &str, confidence: Confidence) -> Result<(), Impossible> {
+        // Who answers a question that has not been asked yet says it into the next one.
+        if self.spoke
+            && self.core.phase() != Phase::Confirming
+            && grammar::digits(&Speech::new(text, confidence)).is_none()
+        {
+            self.end_of_digits();
+        }
+        let id = self.core.listening.as_ref().map(|l| l.listen.id).ok_or(Impossible::NotHere("listening"))?;
+        self.hear(&Heard::SpeechStarted { id });
+        self.hear(&Heard::Said { id: Some(id), text: text.to_owned(), confidence });
+        self.spoke = true;
+        Ok(())
+    }
+
+    /// No more digits follow those that were said.
+    fn end_of_digits(&mut self) {
+        if std::mem::take(&mut self.spoke) && self.core.next_timer() == Some(Timer::Digit) {
+            self.next_deadline();
+        }
     }
 
     fn until_link(&mut self) -> Result<u64, Impossible> {
@@ -290,6 +332,7 @@ impl World {
 
     /// Lets everything that plays end, so that a goodbye ends the call.
     pub(crate) fn coast(&mut self) {
+        self.end_of_digits();
         for _ in 0..STEPS_PER_EVENT {
             if self.ended() || self.with_a_person() || !self.prompt_ends() {
                 return;
@@ -300,6 +343,15 @@ impl World {
     /// True when nothing will ever happen again although the call is up.
     pub(crate) fn stuck(&self) -> bool {
         !self.ended() && self.core.deadline().is_none() && self.core.phase() != Phase::Talking
+    }
+}
+
+/// `play:main`; what is asked back of itself: `confirm:2`, `confirm:digits`.
+fn played(prompt: &str) -> String {
+    match (prompt.strip_prefix(ASKED_BACK).and_then(|rest| rest.rsplit('.').next()), prompt) {
+        (Some(key), _) => format!("confirm:{key}"),
+        (None, "ark.digits") => "confirm:digits".to_owned(),
+        (None, _) => format!("play:{prompt}"),
     }
 }
 

@@ -69,12 +69,14 @@ fn every_code_is_in_the_table_and_the_table_is_in_the_manual() {
     for file in [
         "check/names.rs",
         "check/offer.rs",
+        "check/phrases.rs",
         "check/walk.rs",
         "plan/read.rs",
         "plan/tests_table.rs",
         "read.rs",
         "prompt.rs",
         "calendar.rs",
+        "speech/settings.rs",
         "testing.rs",
     ] {
         let text = fs::read_to_string(here().join("src").join(file)).unwrap();

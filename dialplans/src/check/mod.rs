@@ -2,6 +2,7 @@
 
 mod names;
 mod offer;
+mod phrases;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -82,6 +83,7 @@ impl Checker<'_> {
 pub fn check(plan: &Plan, seconds: &dyn PromptSeconds, site: &Site) -> Vec<Diagnostic> {
     let mut checker = Checker { plan, seconds, site, found: Vec::new() };
     names::check(&mut checker);
+    phrases::check(&mut checker);
     if !checker.found.iter().any(Diagnostic::is_error) {
         walk::check(&mut checker);
     }
@@ -106,6 +108,7 @@ pub fn check_source(
         // What could be read is still checked for names, so that one run tells as much as it can.
         let mut checker = Checker { plan: &plan, seconds, site, found: Vec::new() };
         names::check(&mut checker);
+        phrases::check(&mut checker);
         found.extend(checker.found.into_iter().filter(Diagnostic::is_error));
         found.sort_by_key(|d| (d.span.start, d.span.end, d.code));
         return (None, found);

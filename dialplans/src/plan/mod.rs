@@ -17,6 +17,7 @@ use crate::prompt::{Part, Prompt};
 use crate::read::{Field, Kind, may, must};
 use crate::say;
 use crate::source::{Name, Source};
+use crate::speech::{Expects, SpeechSettings};
 use crate::verb::Node;
 
 pub(crate) use read::settable;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub languages: Vec<Lang>,
     /// What the engine enforces and `check` proves.
     pub rules: Rules,
+    /// How it listens to what callers say.
+    pub speech: SpeechSettings,
     /// By id.
     pub prompts: BTreeMap<Arc<str>, Prompt>,
     /// By name.
@@ -144,6 +147,28 @@ pub(crate) fn sorry(lang: Lang) -> Piece {
     Piece::Text { prompt: "ark.sorry".into(), index: 0, lang, text: text.into(), recording: None }
 }
 
+/// What is asked back when a phrase for that key was heard badly.
+pub(crate) fn asked_back_piece(state: &str, key: char, lang: Lang, label: &str) -> Piece {
+    let prompt = format!("{ASKED_BACK}{state}.{}", crate::read::key_name(key));
+    let text = crate::speech::asked_back(lang, label);
+    Piece::Text { prompt: prompt.into(), index: 0, lang, text: text.into(), recording: None }
+}
+
+/// How the prompts begin that ask back.
+pub(crate) const ASKED_BACK: &str = "ark.confirm.";
+
+/// What is said around digits that are read back.
+pub(crate) fn digits_back_pieces(lang: Lang) -> [Piece; 2] {
+    let texts = crate::speech::digits_back(lang);
+    [0, 1].map(|index| Piece::Text {
+        prompt: "ark.digits".into(),
+        index,
+        lang,
+        text: texts[index].into(),
+        recording: None,
+    })
+}
+
 impl Plan {
     /// Reads a plan. `file_name` is only used in messages.
     ///
@@ -211,6 +236,12 @@ impl Plan {
         }
         for lang in &self.languages {
             add(&sorry(*lang));
+            for piece in self.heard_badly(*lang) {
+                add(&piece);
+            }
+        }
+        if self.gathers_by_voice() {
+            speaks.extend(&self.languages);
         }
         for lang in speaks {
             for text in say::vocabulary(lang) {
@@ -218,6 +249,31 @@ impl Plan {
             }
         }
         found.into_values().collect()
+    }
+
+    /// What the engine itself says when something was heard badly.
+    fn heard_badly(&self, lang: Lang) -> Vec<Piece> {
+        if !self.speech.on {
+            return Vec::new();
+        }
+        let mut pieces: Vec<Piece> = Vec::new();
+        for state in self.states.values() {
+            let Some(ear) = state.node.ear().filter(|ear| !ear.overrides.deaf) else { continue };
+            let keys = state.node.asks_back().into_iter();
+            pieces.extend(keys.map(|key| asked_back_piece(&state.name.text, key, lang, &ear.label(lang, key))));
+        }
+        if self.gathers_by_voice() {
+            pieces.extend(digits_back_pieces(lang));
+        }
+        pieces
+    }
+
+    fn gathers_by_voice(&self) -> bool {
+        let gathers = |state: &State| {
+            let digits = matches!(state.node.listens(crate::run::Phase::Listening), Some(Expects::Digits { .. }));
+            digits && !state.node.ear().is_some_and(|ear| ear.overrides.deaf)
+        };
+        self.speech.on && self.states.values().any(gathers)
     }
 
     /// Every recorded file that a prompt names.
@@ -291,7 +347,7 @@ pub(crate) const TOP_FIELDS: &[Field] = &[
     ),
 ];
 pub(crate) const TOP_TABLES: &[&str] =
-    &["rules", "prompts", "calendar", "lists", "actions", "targets", "state", "test"];
+    &["rules", "speech", "prompts", "calendar", "lists", "actions", "targets", "state", "test"];
 
 pub(crate) const RULES_FIELDS: &[Field] = &[
     may("human_key", Kind::KeyName, "the key that asks for a person at every prompt; default \"0\""),

@@ -18,6 +18,7 @@ use crate::limits;
 use crate::prompt::{self, is_variable_name};
 use crate::read::{Block, Reader, Value, parse_key};
 use crate::source::{Name, Source, Span};
+use crate::speech::SpeechSettings;
 use crate::suggest;
 use crate::verb;
 
@@ -191,12 +192,16 @@ fn read_document<'a>(reader: &mut Reader, table: &'a DeTable<'a>) -> Option<Plan
     let table_of =
         |name: &str| table.iter().find(|(key, _)| key.get_ref() == name).map(|(key, value)| (key.span(), value));
     let rules = rules(reader, table_of("rules"));
+    let speech = SpeechSettings::read(reader, table_of("speech"));
     let prompts = section(reader, table_of("prompts").map(|(_, value)| value), "[prompts]", prompt::read);
     let calendars = section(reader, table_of("calendar").map(|(_, value)| value), "[calendar]", calendar::read);
     let lists = section(reader, table_of("lists").map(|(_, value)| value), "[lists]", number_list);
     let actions = section(reader, table_of("actions").map(|(_, value)| value), "[actions]", action);
     let targets = section(reader, table_of("targets").map(|(_, value)| value), "[targets]", target);
     let states = section(reader, table_of("state").map(|(_, value)| value), "[state]", state);
+    // Phrases alone say that the plan listens; a `[speech]` table says so itself.
+    let has_phrases = || states.values().any(|state| state.node.ear().is_some_and(|ear| !ear.phrases.is_empty()));
+    let speech = speech.unwrap_or_else(|| SpeechSettings { on: has_phrases(), ..SpeechSettings::default() });
     let tests = tests_table::read(reader, table_of("test").map(|(_, value)| value));
     if states.len() > limits::STATES_MAX {
         let (found, most) = (states.len(), limits::STATES_MAX);
@@ -221,6 +226,7 @@ fn read_document<'a>(reader: &mut Reader, table: &'a DeTable<'a>) -> Option<Plan
         zone,
         languages,
         rules,
+        speech,
         prompts,
         calendars,
         lists,

@@ -12,6 +12,7 @@ use crate::lang::Lang;
 use crate::limits;
 use crate::read::{Block, Field, Kind, Reader, Value, may, must, parse_key};
 use crate::source::{Name, Span};
+use crate::speech::Confidence;
 use crate::suggest;
 
 /// One `[[test]]`.
@@ -41,6 +42,15 @@ pub struct TestCase {
 pub enum TestEvent {
     /// The caller presses a key, cutting off what plays.
     Key(char),
+    /// The caller says something, as a recogniser writes it. The state must be listening.
+    Say {
+        /// The words.
+        text: String,
+        /// How sure the recogniser is.
+        confidence: Confidence,
+    },
+    /// The caller types something in a chat.
+    Type(String),
     /// The caller stays silent until the plan moves on by itself.
     Silence,
     /// A person answers, talks and leaves.
@@ -212,34 +222,31 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         "#" => Some("hash"),
         _ => suggest::nearest(text, EVENT_WORDS),
     };
-    let help = if text.starts_with("say:") {
-        both!("speech comes later; press keys", "语音识别以后才有，请用按键")
+    let help = if let Some(words) = text.strip_prefix("say:") {
+        both!("write `{{ say = \"{words}\" }}`", "请写 `{{ say = \"{words}\" }}`")
     } else if let Some(near) = near {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
-            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));
 }
 
 fn table_event(reader: &mut Reader, table: &DeTable<'_>, span: &Span) -> Option<TestEvent> {
+    if table.keys().any(|key| key.get_ref() == "say") {
+        return say(reader, table);
+    }
     let mut entries = table.iter();
     let (Some((key, value)), None) = (entries.next(), entries.next()) else {
         unknown_event(reader, span, "{ ... }");
         return None;
     };
     match &**key.get_ref() {
-        "say" => {
-            reader.say(
-                "E017",
-                span,
-                both!("plans cannot hear speech yet, so no test may speak", "方案还不能识别语音，测试中不能说话"),
-                Some(both!("use keys: `\"1\"`, `\"star\"`", "请用按键：`\"1\"`、`\"star\"`")),
-            );
-            None
+        "type" => {
+            reader.string(value, "`type`", "{ type = \"找人工\" }").map(|name| TestEvent::Type(name.text.to_string()))
         }
         "http" => match value.get_ref() {
             DeValue::String(text) if text == "failed" => Some(TestEvent::Http(None)),
@@ -272,6 +279,29 @@ fn table_event(reader: &mut Reader, table: &DeTable<'_>, span: &Span) -> Option<
             None
         }
     }
+}
+
+/// `{ say = "找人工" }`, `{ say = "找人工", confidence = 60 }`.
+fn say(reader: &mut Reader, table: &DeTable<'_>) -> Option<TestEvent> {
+    const EXAMPLE: &str = "{ say = \"找人工\", confidence = 60 }";
+    let mut text = None;
+    let mut confidence = Confidence::FULL;
+    for (key, value) in table {
+        match (&**key.get_ref(), value.get_ref()) {
+            ("say", _) => text = reader.string(value, "`say`", EXAMPLE),
+            ("confidence", DeValue::Integer(n)) => match n.as_str().parse().ok().filter(|n: &u8| *n <= 100) {
+                Some(percent) => confidence = Confidence::percent(percent),
+                None => {
+                    reader.wrong_type(value, "`confidence`", ("percent from 0 to 100", "0 到 100 的百分数"), EXAMPLE);
+                }
+            },
+            ("confidence", _) => {
+                reader.wrong_type(value, "`confidence`", ("percent from 0 to 100", "0 到 100 的百分数"), EXAMPLE);
+            }
+            (other, _) => crate::read::unknown_key(reader, &key.span(), other, "`say`", &["say", "confidence"]),
+        }
+    }
+    text.map(|name| TestEvent::Say { text: name.text.to_string(), confidence })
 }
 
 fn place(reader: &mut Reader, value: &Value<'_>) -> Option<TestEvent> {

@@ -6,12 +6,14 @@
 //!
 //! The rules that every plan lives under are here and not in the verbs:
 //! * the human key leads to a person at every prompt, unless the caller is already on the way to one;
-//! * silence, a wrong key and "again" cost a strike; an accepted key clears them; too many lead to a person, and when
+//! * what is said or typed counts as the key that it means; words for a person lead to one at every prompt;
+//! * silence, a wrong key, words that mean nothing and "again" cost a strike; an accepted key clears them; too many lead to a person, and when
 //!   that led back to the caller without an accepted key, the state's own way out is taken (so no silent caller circles);
 //! * everything that answers later carries an id, so late and doubled reports are harmless;
 //! * a prompt whose end is never reported is given up after its estimated length and a grace;
 //! * when the plan itself fails, the caller hears an apology before the end.
 
+mod hearing;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -30,6 +32,7 @@ use crate::limits;
 use crate::plan::{Plan, State};
 use crate::say;
 use crate::source::Name;
+use crate::speech::{Listen, Speech};
 use crate::verb::Role;
 
 /// Who calls.
@@ -97,7 +100,13 @@ impl Run {
         &self.core.plan
     }
 
-    /// Whether a key pressed now belongs to something that the plan calls secret, and must stay out of the log.
+    /// What is to be listened to now: that of the last [`Do::Listen`], until [`Do::StopListen`].
+    #[must_use]
+    pub fn listening(&self) -> Option<&Listen> {
+        self.core.listening.as_ref().map(|listening| &listening.listen)
+    }
+
+    /// Whether a key pressed now, or what is said or typed, belongs to something that the plan calls secret, and must stay out of the log.
     #[must_use]
     pub fn hears_secret(&self) -> bool {
         self.core.plan.state(self.state()).is_some_and(|state| state.node.hears_secret())
@@ -155,6 +164,8 @@ pub(crate) enum Timer {
     MaxWait,
     /// A job is late.
     Job,
+    /// What the caller is saying was never reported.
+    Speech,
 }
 
 /// What a verb wants next.
@@ -164,6 +175,8 @@ pub(crate) enum Flow {
     Go(Arc<str>),
     /// Go on and let the key count there.
     GoWithKey(Arc<str>, char),
+    /// Go on and let what was said count there.
+    GoWithSaid(Arc<str>, Speech),
     Human(Sought),
     End(EndReason),
     Fault,
@@ -209,6 +222,10 @@ pub(crate) struct Scratch {
     digits: String,
     tries: u32,
     announcement_due: bool,
+    /// The key that is being asked back.
+    proposed: Option<char>,
+    /// The digits were understood with a doubt.
+    doubt: bool,
     after_prompt: Option<Arc<str>>,
 }
 
@@ -247,6 +264,13 @@ pub(crate) struct Core {
     entered: u32,
     link_code: String,
     apologising: bool,
+    pub(crate) listening: Option<hearing::Listening>,
+}
+
+/// What counts in the state that is entered next.
+enum Pending {
+    Key(char),
+    Said(Speech),
 }
 
 impl Core {
@@ -276,9 +300,11 @@ impl Core {
             entered: 0,
             link_code: String::new(),
             apologising: false,
+            listening: None,
         };
         let mut out = vec![Do::Answer];
         core.settle(now, Flow::Go(entry), &mut out);
+        core.attend(&mut out);
         (core, out)
     }
 
@@ -319,6 +345,9 @@ impl Core {
         }
         let flow = self.hear(now, heard, &mut out);
         self.settle(now, flow, &mut out);
+        if self.ended.is_none() {
+            self.attend(&mut out);
+        }
         out
     }
 
@@ -329,6 +358,8 @@ impl Core {
             Heard::PlayFinished { id } if self.playing == Some(*id) => self.prompt_over(now, out),
             Heard::Clock => self.clock(now, out),
             Heard::Key(key) => self.key(now, *key, out),
+            Heard::SpeechStarted { id } => self.speech_started(now, *id, out),
+            Heard::Said { id, text, confidence } => self.said(now, *id, text, *confidence, out),
             Heard::PlayFinished { .. } | Heard::Hangup => Flow::Stay,
             Heard::QueueUpdate { id, .. }
             | Heard::Answered { id }
@@ -411,11 +442,12 @@ impl Core {
     /// Follows the plan until it waits for something. Bounded.
     fn settle(&mut self, now: Tick, mut flow: Flow, out: &mut Vec<Do>) {
         let plan = Arc::clone(&self.plan);
-        let mut pending: Option<char> = None;
+        let mut pending: Option<Pending> = None;
         for _ in 0..limits::TRANSITIONS_PER_STEP {
             flow = match flow {
                 Flow::Stay => match pending.take() {
-                    Some(key) if self.role() != Role::Person => self.key(now, key, out),
+                    Some(Pending::Key(key)) if self.role() != Role::Person => self.key(now, key, out),
+                    Some(Pending::Said(said)) if self.role() != Role::Person => self.understand(now, &said, out),
                     _ => return,
                 },
                 Flow::End(reason) => return self.end(reason, out),
@@ -426,7 +458,11 @@ impl Core {
                     Flow::Go(Arc::clone(&plan.rules.human_target.text))
                 }
                 Flow::GoWithKey(to, key) => {
-                    pending = Some(key);
+                    pending = Some(Pending::Key(key));
+                    Flow::Go(to)
+                }
+                Flow::GoWithSaid(to, said) => {
+                    pending = Some(Pending::Said(said));
                     Flow::Go(to)
                 }
                 Flow::Go(to) => self.enter(now, &plan, to, out),
@@ -475,6 +511,7 @@ impl Core {
     fn end(&mut self, reason: EndReason, out: &mut Vec<Do>) {
         self.leave(true, out);
         self.ended = Some(reason);
+        self.stop_listening(out);
         out.push(Do::Hangup { reason });
     }
 

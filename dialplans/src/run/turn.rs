@@ -100,6 +100,22 @@ impl Turn<'_> {
         self.stop(Timer::Play);
     }
 
+    /// Reads digits back that were understood with a doubt, where the plan has no readback of its own.
+    pub(crate) fn play_digits_back(&mut self, digits: &str) {
+        let lang = self.core.lang;
+        let [before, after] = crate::plan::digits_back_pieces(lang);
+        let words = say::speak_or_spell(lang, say::Kind::Digits, digits).into_iter().map(|token| match token {
+            Token::Word(text) => Piece::Word { lang, text: text.into() },
+            Token::Pause => Piece::Pause(BREATH),
+        });
+        let pieces = [before].into_iter().chain(words).chain([Piece::Pause(BREATH), after]).collect();
+        self.play_pieces(pieces, true);
+    }
+
+    pub(crate) fn lang(&self) -> Lang {
+        self.core.lang
+    }
+
     pub(crate) fn go_after_prompt(&mut self, to: &Arc<str>) {
         self.core.scratch.after_prompt = Some(Arc::clone(to));
     }

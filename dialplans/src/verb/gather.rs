@@ -10,10 +10,12 @@ use crate::plan::{Plan, settable};
 use crate::read::{key_name, may, must};
 use crate::run::{Flow, Phase, Timer, Turn};
 use crate::source::Name;
+use crate::speech::grammar::{self, Digits};
+use crate::speech::{Ear, Expects, Meaning, Speech, SpeechSettings, Understood};
 
 pub(super) const VERB: Verb = Verb {
     name: "gather",
-    doc: "Asks for digits and keeps them in a variable, with a readback if wanted (1 accepts, 2 enters again).",
+    doc: "Asks for digits, keyed in or said, and keeps them in a variable, with a readback if wanted (1 or yes accepts, 2 or no enters again).",
     fields: FIELDS,
     read: |reader, block| {
         let digits_max = i64::try_from(limits::DIGITS_MAX).unwrap_or(64);
@@ -51,6 +53,7 @@ pub(super) const VERB: Verb = Verb {
             into,
             confirm,
             secret,
+            ear: Ear::read(reader, block),
             human_key_is_digit: block.flag(reader, "human_key_is_digit", false),
             next: block.must_name(reader, "next"),
             on_timeout: block.must_name(reader, "on_timeout"),
@@ -70,6 +73,11 @@ const FIELDS: &[Field] = &[
     must("into", Kind::Text, "the variable that keeps the digits"),
     may("confirm", Kind::Prompt, "readback, for example \"{order}, right? 1 yes, 2 again\""),
     may("secret", Kind::Flag, "true: the digits are stars in the log and never read back"),
+    may(
+        "speech",
+        Kind::Speech,
+        "false: no digits are taken by voice here; or how it listens: { hangover = \"1s\" } where people read out numbers",
+    ),
     may(
         "human_key_is_digit",
         Kind::Flag,
@@ -93,6 +101,7 @@ struct Gather {
     into: Name,
     confirm: Option<Name>,
     secret: bool,
+    ear: Ear,
     human_key_is_digit: bool,
     next: Name,
     on_timeout: Name,
@@ -102,6 +111,7 @@ struct Gather {
 impl Gather {
     fn ask(&self, turn: &mut Turn<'_>, after: &[&Name]) -> Flow {
         turn.digits().clear();
+        turn.doubt(false);
         turn.stop(Timer::Digit);
         turn.stop(Timer::Silence);
         turn.phase(Phase::Speaking);
@@ -133,18 +143,23 @@ impl Gather {
     fn complete(&self, turn: &mut Turn<'_>) -> Flow {
         turn.stop(Timer::Digit);
         turn.stop(Timer::Silence);
-        if self.confirm.is_some() {
-            return self.read_back(turn);
+        match (turn.is_doubtful(), self.secret) {
+            // A secret is never read back, so it is taken without a doubt or not at all.
+            (true, true) => self.again(turn, StrikeCause::NoMatch),
+            (true, false) => self.read_back(turn),
+            (false, _) if self.confirm.is_some() => self.read_back(turn),
+            (false, _) => self.accept(turn),
         }
-        self.accept(turn)
     }
 
     fn read_back(&self, turn: &mut Turn<'_>) -> Flow {
-        let Some(confirm) = &self.confirm else { return self.accept(turn) };
         let digits = turn.digits().clone();
         turn.keep(&self.into.text, &digits);
         turn.phase(Phase::Confirming);
-        turn.play(&[confirm]);
+        match &self.confirm {
+            Some(confirm) => turn.play(&[confirm]),
+            None => turn.play_digits_back(&digits),
+        }
         Flow::Stay
     }
 
@@ -226,6 +241,55 @@ impl Node for Gather {
         }]
     }
 
+    fn ear(&self) -> Option<&Ear> {
+        Some(&self.ear)
+    }
+
+    fn listens(&self, phase: Phase) -> Option<Expects> {
+        let digits = Expects::Digits { min: self.min, max: self.max };
+        Some(if phase == Phase::Confirming { Expects::YesNo } else { digits })
+    }
+
+    fn cut_by_speech(&self, plan: &SpeechSettings) -> bool {
+        self.ear.overrides.barge_in(plan)
+    }
+
+    fn speech_started(&self, turn: &mut Turn<'_>) {
+        turn.hearing();
+    }
+
+    fn said(&self, turn: &mut Turn<'_>, said: &Speech) -> Flow {
+        let confirming = turn.is(Phase::Confirming);
+        if confirming && let Some(right) = grammar::yes_or_no(said) {
+            turn.silence_prompt();
+            turn.stop(Timer::Silence);
+            return if right { self.accept(turn) } else { self.again(turn, StrikeCause::Repeat) };
+        }
+        if turn.wants_person(said) {
+            return turn.lead_to_person(Role::Asking);
+        }
+        match grammar::digits(said) {
+            Some(found) if confirming && found.digits.len() == 1 => {
+                turn.silence_prompt();
+                found.digits.chars().next().map_or(Flow::Stay, |key| self.confirm_key(turn, key))
+            }
+            Some(found) => {
+                if confirming {
+                    // "No, it is 1234": entered anew.
+                    turn.digits().clear();
+                }
+                self.spoken(turn, &found, said)
+            }
+            None => match self.ear.understand(said, &turn.plan().speech) {
+                Understood::Sure(Meaning::Again) | Understood::Maybe(Meaning::Again) => {
+                    self.again(turn, StrikeCause::Repeat)
+                }
+                Understood::Sure(Meaning::Speak(lang)) if turn.switch_language(lang) => self.ask(turn, &[]),
+                _ => self.again(turn, StrikeCause::NoMatch),
+            },
+        }
+    }
+
     fn enter(&self, turn: &mut Turn<'_>) -> Flow {
         self.ask(turn, &[])
     }
@@ -270,13 +334,18 @@ impl Node for Gather {
         if turn.is(Phase::Speaking) {
             turn.phase(Phase::Listening);
         }
-        turn.start(Timer::Silence, self.timeout);
+        if !turn.is_hearing() {
+            turn.start(Timer::Silence, self.timeout);
+        }
         Flow::Stay
     }
 
     fn timer(&self, turn: &mut Turn<'_>, timer: Timer) -> Flow {
         if timer == Timer::Silence {
             return self.silent(turn);
+        }
+        if timer == Timer::Speech && turn.is(Phase::Confirming) {
+            return turn.strike(StrikeCause::NoMatch, &self.on_timeout).unwrap_or_else(|| self.read_back(turn));
         }
         if self.only_human_key(turn) {
             return Flow::Human(Sought::Key);
@@ -286,6 +355,36 @@ impl Node for Gather {
 }
 
 impl Gather {
+    /// Digits were said or typed, after those that were entered already.
+    fn spoken(&self, turn: &mut Turn<'_>, found: &Digits, said: &Speech) -> Flow {
+        let thresholds = self.ear.overrides.thresholds(&turn.plan().speech);
+        let human = turn.plan().rules.human_key;
+        if turn.has_no_digits() && !self.human_key_is_digit && self.max > 1 && found.digits.chars().eq([human]) {
+            return turn.lead_to_person(Role::Asking);
+        }
+        if said.confidence < thresholds.confirm {
+            return self.again(turn, StrikeCause::NoMatch);
+        }
+        if turn.digits().len() + found.digits.len() > self.max {
+            return self.again(turn, StrikeCause::NoMatch);
+        }
+        turn.silence_prompt();
+        turn.stop(Timer::Silence);
+        turn.phase(Phase::Listening);
+        let doubt = turn.is_doubtful() || !found.sure || said.confidence < thresholds.accept;
+        turn.doubt(doubt);
+        turn.digits().push_str(&found.digits);
+        let entered = turn.digits().len();
+        if entered >= self.max || (said.typed && entered >= self.min) {
+            return if self.only_human_key(turn) { Flow::Human(Sought::Speech) } else { self.complete(turn) };
+        }
+        if said.typed {
+            return self.again(turn, StrikeCause::NoMatch);
+        }
+        turn.start(Timer::Digit, self.digit_timeout.min(limits::SPOKEN_DIGITS_GAP));
+        Flow::Stay
+    }
+
     /// Nothing but the human key was entered where entries may begin with it.
     fn only_human_key(&self, turn: &mut Turn<'_>) -> bool {
         let human = turn.plan().rules.human_key;

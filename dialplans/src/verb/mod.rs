@@ -24,8 +24,9 @@ pub use crate::read::{Field, Kind};
 
 use crate::event::Heard;
 use crate::read::{Block, Reader};
-use crate::run::{Flow, Timer, Turn};
+use crate::run::{Flow, Phase, Timer, Turn};
 use crate::source::{Name, Span};
+use crate::speech::{Ear, Expects, Speech, SpeechSettings};
 
 /// A verb: its name, its manual, its fields and how it is read.
 pub struct Verb {
@@ -169,6 +170,14 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn opening(&self, _plan: &crate::Plan, _at: jiff::Timestamp) -> Option<crate::Opening> {
         None
     }
+    /// Its phrases, and how it listens.
+    fn ear(&self) -> Option<&Ear> {
+        None
+    }
+    /// Keys that may be asked back, when phrases for them were heard badly.
+    fn asks_back(&self) -> Vec<char> {
+        Vec::new()
+    }
     /// Findings of its own about itself: code, place, message, help.
     fn lint(&self, _plan: &crate::Plan) -> Vec<Lint> {
         Vec::new()
@@ -178,6 +187,24 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn enter(&self, turn: &mut Turn<'_>) -> Flow;
     fn key(&self, _turn: &mut Turn<'_>, _key: char) -> Flow {
         Flow::Stay
+    }
+    /// What it listens for in that phase. A person is in reach by words wherever one is by a key.
+    fn listens(&self, _phase: Phase) -> Option<Expects> {
+        (self.role() != Role::Person).then_some(Expects::Person)
+    }
+    /// Whether speech cuts off its prompt.
+    fn cut_by_speech(&self, _plan: &SpeechSettings) -> bool {
+        false
+    }
+    /// The caller begins to speak.
+    fn speech_started(&self, _turn: &mut Turn<'_>) {}
+    /// The caller said or typed something.
+    fn said(&self, turn: &mut Turn<'_>, said: &Speech) -> Flow {
+        if self.role() != Role::Person && turn.is_for_a_person(said) {
+            turn.lead_to_person(self.role())
+        } else {
+            Flow::Stay
+        }
     }
     /// Whether the human key is an ordinary key at this moment.
     fn takes_human_key(&self, _turn: &Turn<'_>) -> bool {

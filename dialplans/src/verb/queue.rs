@@ -7,9 +7,10 @@ use super::{Edge, Field, Kind, Lint, Node, Object, Ref, RefKind, Role, Verb, Whe
 use crate::diagnostic::both;
 use crate::event::{EndReason, Heard};
 use crate::plan::Plan;
-use crate::read::{key_name, may, must};
+use crate::read::{may, must};
 use crate::run::{Flow, Phase, Timer, Turn};
 use crate::source::{Name, Span};
+use crate::speech::{Ear, Expects, Meaning, Speech, Understood};
 
 pub(super) const VERB: Verb = Verb {
     name: "queue",
@@ -24,6 +25,7 @@ pub(super) const VERB: Verb = Verb {
             longer: block.name(reader, "longer"),
             every: block.duration(reader, "every", Duration::from_secs(30)),
             keys: block.keys(reader, "keys"),
+            ear: Ear::read(reader, block),
             max_wait: block.duration(reader, "max_wait", Duration::from_secs(300)),
             answered: block.name(reader, "answered"),
             on_timeout: block.must_name(reader, "on_timeout"),
@@ -48,6 +50,11 @@ const FIELDS: &[Field] = &[
         Kind::Keys,
         "ways out while waiting; the place is kept until the caller chooses another person or a message",
     ),
+    may(
+        "phrases",
+        Kind::Phrases,
+        "what callers may say instead of a key while they wait: { 1 = [\"留言\", \"leave a message\"] }; without it the queue does not listen",
+    ),
     may("max_wait", Kind::Duration, "longest wait; default \"5m\""),
     may("answered", Kind::State, "where the caller goes when the person leaves first; default: the call ends"),
     must("on_timeout", Kind::State, "without it a caller whom nobody answers would be lost"),
@@ -63,6 +70,7 @@ struct Queue {
     longer: Option<Name>,
     every: Duration,
     keys: BTreeMap<char, (Span, Name)>,
+    ear: Ear,
     max_wait: Duration,
     answered: Option<Name>,
     on_timeout: Name,
@@ -97,7 +105,7 @@ impl Node for Queue {
     }
 
     fn edges(&self) -> Vec<Edge<'_>> {
-        let keys = self.keys.iter().map(|(key, (_, to))| Edge::new(key_name(*key), to, When::Input));
+        let keys = self.keys.iter().map(|(key, (_, to))| Edge::new(self.ear.way(*key), to, When::Input));
         let after = self.answered.as_ref().map(|to| Edge::new("after the talk", to, When::After));
         let failed = self.on_failed.as_ref().map(|to| Edge::new("nobody there", to, When::Failed));
         let timeout = Edge::new("waited too long", &self.on_timeout, When::Failed);
@@ -137,6 +145,25 @@ impl Node for Queue {
                 "请加上 `longer = \"提示语\"`，例如“抱歉，等待时间比预计的长。”"
             )),
         }]
+    }
+
+    fn ear(&self) -> Option<&Ear> {
+        Some(&self.ear)
+    }
+
+    fn listens(&self, phase: Phase) -> Option<Expects> {
+        (!self.ear.phrases.is_empty() && phase != Phase::Talking).then_some(Expects::Choice)
+    }
+
+    /// Only what is sure counts: music and a room full of people wait with the caller, and nothing here costs a strike.
+    fn said(&self, turn: &mut Turn<'_>, said: &Speech) -> Flow {
+        if turn.is(Phase::Talking) {
+            return Flow::Stay;
+        }
+        match self.ear.understand(said, &turn.plan().speech) {
+            Understood::Sure(Meaning::Key(key)) if self.keys.contains_key(&key) => self.key(turn, key),
+            _ => Flow::Stay,
+        }
     }
 
     fn enter(&self, turn: &mut Turn<'_>) -> Flow {

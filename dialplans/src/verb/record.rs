@@ -8,6 +8,7 @@ use crate::limits::ANSWER_GRACE;
 use crate::read::{may, must};
 use crate::run::{Flow, Phase, Timer, Turn};
 use crate::source::Name;
+use crate::speech::Expects;
 
 pub(super) const VERB: Verb = Verb {
     name: "record",
@@ -77,6 +78,11 @@ impl Node for Record {
 
     fn heard_in_silence(&self) -> Vec<&Name> {
         vec![&self.prompt]
+    }
+
+    /// A message is a message, whatever is said in it.
+    fn listens(&self, phase: Phase) -> Option<Expects> {
+        (phase == Phase::Speaking).then_some(Expects::Person)
     }
 
     fn enter(&self, turn: &mut Turn<'_>) -> Flow {
