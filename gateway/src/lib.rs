@@ -25,6 +25,7 @@ pub mod prompts;
 mod retry;
 pub mod serve;
 pub mod sms;
+pub mod speech;
 pub mod telemetry;
 pub mod webchat;
 pub mod webhooks;

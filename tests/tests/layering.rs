@@ -19,7 +19,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ark-store", &["ark-conversation"]),
     ("ark-bus", &["ark-conversation"]),
     ("ark-dialplans", &["ark-conversation"]),
-    ("ark", &["ark-sip", "ark-media", "ark-transcribe", "ark-conversation", "ark-channels", "ark-store", "ark-bus", "ark-dialplans"]),
+    (
+        "ark",
+        &[
+            "ark-sip",
+            "ark-media",
+            "ark-transcribe",
+            "ark-conversation",
+            "ark-channels",
+            "ark-store",
+            "ark-bus",
+            "ark-dialplans",
+        ],
+    ),
     ("ark-tests", &["ark", "ark-sip", "ark-media", "ark-conversation", "ark-store", "ark-bus", "ark-dialplans"]),
 ];
 

@@ -14,6 +14,7 @@ use ark_sip::ua::CallKey;
 
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
+use super::speech::Listening;
 use super::web::{TRUNK as WEB_TRUNK, WebKey};
 use crate::media::{self, RecordAs};
 
@@ -234,6 +235,8 @@ pub(super) struct Call {
     pub(super) record_call: bool,
     /// What says that the call is recorded; the plan begins when it is over.
     pub(super) announcing: Option<u64>,
+    /// How far what is said is read along.
+    pub(super) listening: Listening,
     /// What the plan will hear next.
     pub(super) heard: VecDeque<Heard>,
     /// Somebody whom `place` calls is rung until then; none once they answered.

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::CliResult;
 use super::output::{self, Failure, Outcome};
-use crate::bench::{BenchError, floor, media, sip};
+use crate::bench::{BenchError, floor, media, sip, speech};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchCommand {
@@ -16,6 +16,8 @@ pub(super) enum BenchCommand {
     Media(media::Options),
     /// Calls over SIP: CPU and memory for a call, setup times, and what is left at overload
     Sip(sip::Options),
+    /// What is said, in words: how soon, at what cost, and what media threads notice of it
+    Speech(speech::Options),
 }
 
 pub(super) fn run(command: &BenchCommand) -> CliResult {
@@ -23,6 +25,7 @@ pub(super) fn run(command: &BenchCommand) -> CliResult {
         BenchCommand::Floor(options) => said(floor::run(options)),
         BenchCommand::Media(options) => said(media::run(options)),
         BenchCommand::Sip(options) => said(sip::run(options)),
+        BenchCommand::Speech(options) => said(speech::run(options)),
     }
 }
 

@@ -16,6 +16,7 @@ mod desk;
 mod dialplan;
 mod doctor;
 mod export;
+mod model;
 mod output;
 mod person;
 mod replay;
@@ -24,6 +25,7 @@ mod sip;
 mod site_store;
 mod sms;
 mod store;
+mod transcribe;
 mod webhook;
 
 use std::path::PathBuf;
@@ -92,6 +94,11 @@ enum Command {
     /// Try how short messages go out
     #[command(subcommand)]
     Sms(sms::SmsCommand),
+    /// Write down what is said in a sound file or in a call's recording
+    Transcribe(transcribe::TranscribeCommand),
+    /// Models of speech: what there is, fetching and checking them
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Check, copy and bring back the log of record; erase
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -133,6 +140,8 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Person(command) => person::run(command),
         Command::Bus(command) => bus::run(command),
         Command::Sms(command) => sms::run(command),
+        Command::Transcribe(command) => transcribe::run(&command),
+        Command::Model(command) => model::run(command),
         Command::Store(command) => store::run(&command),
     }
 }

@@ -1,6 +1,7 @@
 //! Sense checks: what TOML and types cannot say about a site. Every finding is put at the value that caused it.
 
 mod companion;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -55,6 +56,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.channels(config);
     checker.webhooks(config);
     checker.companion(config);
+    checker.speech(config);
     checker.trunks(config);
     checker.routes(config);
     checker.findings.sort_by_key(|finding| (finding.line, finding.column));

@@ -194,7 +194,6 @@ impl Scheduler {
         }
         self.waiting += samples;
         self.finals.push_back(Job { stream, work, since: now, degraded: false });
-        self.judge(now);
     }
 
     fn offer_partial(&mut self, now: Instant, stream: u64, work: Work) {

@@ -142,6 +142,8 @@ pub struct Stream {
     /// Samples of the utterance in its last partial, and what that said.
     partial_at: u64,
     asked: Option<Ticket>,
+    /// What an engine that is fed has answered before the voice ended: a failure, mostly.
+    early: Option<Result<Recognised, EngineError>>,
     last_partial: String,
     stable: usize,
     fed_to: u64,
@@ -171,6 +173,7 @@ impl Stream {
             began: None,
             partial_at: 0,
             asked: None,
+            early: None,
             last_partial: String::new(),
             stable: 0,
             fed_to: 0,
@@ -321,6 +324,7 @@ impl Stream {
         self.last_partial.clear();
         self.stable = 0;
         self.asked = None;
+        self.early = None;
         self.event(SpeechEvent::Started { utterance: self.utterances, at: samples_to_time(at as usize) });
         if self.config.fed {
             self.feeds.push_back(Feed::Begin { utterance: self.utterances, language: self.config.language });
@@ -345,6 +349,9 @@ impl Stream {
             if self.config.fed {
                 self.feed(until);
                 self.feeds.push_back(Feed::Finish { utterance });
+                if let Some(answer) = self.early.take() {
+                    self.final_answer(utterance, answer, false);
+                }
             } else {
                 let ticket = self.ticket(false);
                 let utterance = self.utterance(until, false);
@@ -374,6 +381,11 @@ impl Stream {
     /// Another language from the next utterance on.
     pub fn set_language(&mut self, language: Option<Language>) {
         self.config.language = language;
+    }
+
+    /// Other words from the next utterance on.
+    pub fn set_words(&mut self, words: Arc<[String]>) {
+        self.config.words = words;
     }
 
     /// What is set.
@@ -429,6 +441,10 @@ impl Stream {
 
     /// The final of an engine that is fed.
     pub fn heard(&mut self, utterance: u32, answer: Result<Recognised, EngineError>) {
+        if utterance == self.utterances && self.began.is_some() {
+            self.early = Some(answer);
+            return;
+        }
         self.final_answer(utterance, answer, false);
     }
 
@@ -542,7 +558,18 @@ pub fn finished(
         }
     }
     let (confidence, language) = (answer.confidence, answer.language.or(config.language));
-    SpeechEvent::Final { utterance, start, end, text, segments, confidence, language, masked, degraded }
+    SpeechEvent::Final {
+        utterance,
+        start,
+        end,
+        text,
+        raw: answer.text,
+        segments,
+        confidence,
+        language,
+        masked,
+        degraded,
+    }
 }
 
 /// Bytes that two texts begin with alike.

@@ -198,6 +198,8 @@ pub enum SpeechEvent {
         end: Duration,
         /// All of it, masked.
         text: String,
+        /// Before it was masked: for a plan that asked, and never kept or shown.
+        raw: String,
         /// Its parts.
         segments: Vec<Segment>,
         /// 0 to 1.

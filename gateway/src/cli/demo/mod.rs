@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::output::{self, padded};
 use super::{CliResult, Failure, Outcome};
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Config, Log, LogFormat, SpeechEngine};
 use crate::serve::{Gateway, StartError};
 use crate::telemetry;
 use site::Site;
@@ -148,6 +148,9 @@ async fn start(lang: Lang, folder: &site::Folder) -> Result<(Gateway, Site), Fai
         // Said again when it has changed: another program took a port in between.
         for line in words::chosen(lang, &site, folder) {
             output::line(line)?;
+        }
+        if site.config.speech.engine != SpeechEngine::Off {
+            output::line(words::reads_along(lang))?;
         }
         let started =
             if tries == 1 { Gateway::start(site.config.clone()).await } else { start_again(&site.config).await };
