@@ -26,6 +26,7 @@ pub mod providers;
 mod retry;
 pub mod serve;
 pub mod sms;
+pub mod speech;
 pub mod telemetry;
 pub mod webchat;
 pub mod webhooks;

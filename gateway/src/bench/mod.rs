@@ -11,6 +11,7 @@ mod kit;
 pub mod media;
 mod rtpengine;
 pub mod sip;
+pub mod speech;
 mod traffic;
 mod web;
 

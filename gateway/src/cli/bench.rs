@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::CliResult;
 use super::output::{self, Failure, Outcome};
-use crate::bench::{BenchError, channels, floor, media, sip};
+use crate::bench::{BenchError, channels, floor, media, sip, speech};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchCommand {
@@ -18,6 +18,8 @@ pub(super) enum BenchCommand {
     Channels(channels::Options),
     /// Calls over SIP: CPU and memory for a call, setup times, and what is left at overload
     Sip(sip::Options),
+    /// What is said, in words: how soon, at what cost, and what media threads notice of it
+    Speech(speech::Options),
 }
 
 pub(super) fn run(command: &BenchCommand) -> CliResult {
@@ -26,6 +28,7 @@ pub(super) fn run(command: &BenchCommand) -> CliResult {
         BenchCommand::Media(options) => said(media::run(options)),
         BenchCommand::Channels(options) => said(channels::run(options)),
         BenchCommand::Sip(options) => said(sip::run(options)),
+        BenchCommand::Speech(options) => said(speech::run(options)),
     }
 }
 

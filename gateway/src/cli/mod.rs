@@ -16,6 +16,7 @@ mod desk;
 mod dialplan;
 mod doctor;
 mod export;
+mod model;
 mod output;
 mod person;
 mod replay;
@@ -25,6 +26,7 @@ mod site_store;
 mod sms;
 mod store;
 mod token;
+mod transcribe;
 mod webhook;
 
 use std::path::PathBuf;
@@ -96,6 +98,11 @@ enum Command {
     /// Try how short messages go out
     #[command(subcommand)]
     Sms(sms::SmsCommand),
+    /// Write down what is said in a sound file or in a call's recording
+    Transcribe(transcribe::TranscribeCommand),
+    /// Models of speech: what there is, fetching and checking them
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Check, copy and bring back the log of record; erase
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -138,6 +145,8 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Bus(command) => bus::run(command),
         Command::Token(command) => token::run(command),
         Command::Sms(command) => sms::run(command),
+        Command::Transcribe(command) => transcribe::run(&command),
+        Command::Model(command) => model::run(command),
         Command::Store(command) => store::run(&command),
     }
 }

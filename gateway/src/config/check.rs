@@ -2,6 +2,7 @@
 
 mod amqp;
 mod companion;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -56,6 +57,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.channels(config);
     checker.webhooks(config);
     checker.companion(config);
+    checker.speech(config);
     checker.trunks(config);
     checker.routes(config);
     checker.findings.sort_by_key(|finding| (finding.line, finding.column));

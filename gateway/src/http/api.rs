@@ -329,6 +329,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::talk::mute, super::talk::recording, super::talk::start_recording, super::talk::stop_recording, super::talk::supervise,
         super::talk::supervise_as, super::talk::stop_supervising, conversations, conversation, conversation_events, super::recordings::recording,
         super::desk::messages, super::desk::send, super::desk::claim, super::desk::resolve, super::typing::typing,
+        super::speech::speech, super::speech::transcript, super::speech::correct,
         super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
         super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,

@@ -28,6 +28,7 @@ mod recordings;
 mod rtc;
 pub mod scope;
 mod socket;
+mod speech;
 mod talk;
 pub mod tls;
 pub mod token;
@@ -189,6 +190,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/messages", get(desk::messages).post(desk::send)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
+        ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),
         ("/api/v1/conversations/{id}/typing", post(typing::typing)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
@@ -203,6 +205,7 @@ fn api_routes() -> Routes {
         ("/api/v1/plans/{name}/rollback", post(api::rollback)),
         ("/api/v1/tokens", get(tokens::list).post(tokens::make)),
         ("/api/v1/tokens/{id}", delete(tokens::revoke)),
+        ("/api/v1/speech", get(speech::speech)),
         ("/api/v1/webhooks", get(webhooks::list)),
         ("/api/v1/webhooks/{name}/deliveries", get(webhooks::deliveries)),
         ("/api/v1/webhooks/{name}/enable", post(webhooks::enable)),

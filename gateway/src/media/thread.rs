@@ -299,6 +299,12 @@ impl MediaThread {
                     self.settle_room(room);
                 }
             }
+            Command::Listen { on } => {
+                let tap = self.config.tap.clone().filter(|_| on);
+                if let Some(leg) = self.leg(id) {
+                    leg.tap = tap;
+                }
+            }
             Command::Unbridge => {
                 for (_, parked) in &mut self.expected {
                     parked.retain(|message| {
@@ -964,6 +970,9 @@ fn hear(
             Far::Nobody => {}
         },
         Received::Media(media) => {
+            if let Some(tap) = leg.tap.as_ref().filter(|_| !leg.muted) {
+                tap.heard(leg.id, at, &media);
+            }
             let mut tone: Option<ConsentTone> = None;
             for recording in [&mut leg.recording, &mut leg.message].into_iter().flatten() {
                 recording.heard(at, Side::Caller, &media);

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::output::{self, padded};
 use super::{CliResult, Failure, Outcome};
-use crate::config::{Channel, Config, Log, LogFormat};
+use crate::config::{Channel, Config, Log, LogFormat, SpeechEngine};
 use crate::providers::Providers;
 use crate::serve::{Gateway, StartError};
 use crate::telemetry;
@@ -156,6 +156,9 @@ async fn start(lang: Lang, folder: &site::Folder, channels: &[Channel]) -> Resul
         // Said again when it has changed: another program took a port in between.
         for line in words::chosen(lang, &site, folder) {
             output::line(line)?;
+        }
+        if site.config.speech.engine != SpeechEngine::Off {
+            output::line(words::reads_along(lang))?;
         }
         let started =
             if tries == 1 { Gateway::start(site.config.clone()).await } else { start_again(&site.config).await };

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::cli::Failure;
-use crate::config::{Channel, SipListen, SipTransport, Span};
+use crate::config::{Channel, SipListen, SipTransport, Span, SpeechEngine};
+use crate::speech::models;
 
 /// The ports that are looked at for SIP, in this order; after them any that is free.
 const SIP_PORTS: &[u16] = &[5060, 5070, 5080, 5090];
@@ -94,6 +95,11 @@ impl Site {
         config.web.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, web_port));
         config.store.url = format!("sqlite:{}", path.join("ark.db").display()).as_str().into();
         config.files.url = format!("file:{}", path.join("files").display());
+        if cfg!(feature = "whisper") && models::test_double().is_some() {
+            // Chosen by its name, here and in tests alone.
+            config.speech.engine = SpeechEngine::Whisper;
+            config.speech.model = models::TEST_DOUBLE.to_owned();
+        }
         let file = path.join("ark.toml");
         let text = toml::to_string(&config)
             .map_err(|error| Failure::environment(format!("the demo's site cannot be written as TOML: {error}")))?;

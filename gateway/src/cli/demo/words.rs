@@ -181,6 +181,18 @@ pub(super) fn event(lang: Lang, event: &Event) -> String {
     told.unwrap_or_else(|| plain(event))
 }
 
+/// That what is said is read along, and by what.
+pub(super) fn reads_along(lang: Lang) -> String {
+    let name = crate::speech::models::TEST_DOUBLE;
+    either(
+        lang,
+        format!("语音由 {name} 识别：这是测试替身，只懂合成语音，不能接真实来电。"),
+        format!(
+            "speech is read by {name}: a test double that knows synthetic voices alone and must never hear real callers"
+        ),
+    )
+}
+
 /// The call, its legs, the queue, recordings.
 fn of_call(lang: Lang, event: &Event) -> Option<String> {
     Some(match event {
@@ -311,6 +323,10 @@ fn of_plan(lang: Lang, event: &Event) -> Option<String> {
                 PromptCause::Failed => either(lang, "失败", "failed"),
             };
             either(lang, format!("{how}，{heard}"), format!("{how}, {heard}"))
+        }
+        Event::TranscriptFinal(e) => {
+            let (who, text) = (e.speaker, e.text.reveal());
+            either(lang, format!("{who} 说：“{text}”"), format!("{who} says: \"{text}\""))
         }
         Event::GatherFinished(e) => {
             let value = e.value.as_deref().unwrap_or("•••");
