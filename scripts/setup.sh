@@ -17,7 +17,7 @@ if ! command -v cargo >/dev/null 2>&1; then
 fi
 
 # command:package pairs. The first group is needed to build, the second makes more of Ark work.
-needed="cc:build-essential"
+needed="cc:build-essential cmake:cmake clang:clang"
 useful=""
 case $want in
   run) useful="espeak-ng:espeak-ng" ;;
@@ -28,6 +28,15 @@ packages=""
 for pair in $needed $useful; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair#*:}"
 done
+# What whisper.cpp's bindings are made with; the compiler may be there without its library.
+if ! ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1; then
+  packages="$packages libclang-dev"
+fi
+
+# The AMQP sample of an adapter is tried with it.
+if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1; then
+  packages="$packages python3-pika"
+fi
 
 if [ -n "$packages" ]; then
   say "missing:$packages"
@@ -95,6 +104,10 @@ if [ "$want" = lint ] || [ "$want" = test ]; then
   done
 fi
 
+if ! command -v cmake >/dev/null 2>&1; then
+  say "no cmake: whisper.cpp cannot be built; install cmake, clang and libclang-dev, or build without: cargo build -p ark --no-default-features --features g729"
+  exit 1
+fi
 if ! command -v cc >/dev/null 2>&1; then
   say "no C compiler: SQLite cannot be built; install build-essential and run make again"
   exit 1

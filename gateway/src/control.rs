@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ark_bus::Bus;
-use ark_conversation::LegId;
 use ark_conversation::event::SupervisionMode;
+use ark_conversation::{LegId, NewEvent};
 use ark_store::Store;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use crate::companion::Companion;
 use crate::conversations::owner::Conversations;
 use crate::live::LiveBoard;
 use crate::sms::Sms;
+use crate::speech::SpeechView;
 use crate::telemetry::Sample;
 use crate::webhooks::Webhooks;
 
@@ -282,6 +283,14 @@ pub trait Control: Send + Sync + 'static {
     /// Short messages; none when none can be sent.
     fn sms(&self) -> Option<Arc<Sms>> {
         None
+    }
+    /// How reading along fares; none when nobody does.
+    fn speech(&self) -> Option<SpeechView> {
+        None
+    }
+    /// Leaves an event for the log; `false`: there is no room, or no log.
+    fn log(&self, _event: NewEvent) -> bool {
+        false
     }
     /// The webhooks; none when there is nothing that could send them.
     fn webhooks(&self) -> Option<Arc<Webhooks>> {

@@ -271,6 +271,15 @@ impl LiveBoard {
         }
     }
 
+    /// Tells those who look, here and elsewhere, something of this moment. Nothing is remembered of it.
+    pub fn tell(&self, live: Live) {
+        if self.is_wanted() {
+            let event = Arc::new(self.event(&self.gateway, live));
+            self.give(std::slice::from_ref(&event));
+            self.announce(&[event]);
+        }
+    }
+
     fn announce(&self, news: &[Arc<LiveEvent>]) {
         if !news.is_empty() {
             self.bus.announce(news.iter().map(|event| LiveEvent::clone(event)).collect());
@@ -338,7 +347,7 @@ impl LiveBoard {
                 fits
             }
             // Of this moment: nothing is remembered of it.
-            Live::Typing(_) => true,
+            Live::Typing(_) | Live::Transcript(_) => true,
             // Between gateways only.
             Live::Ask(ask) => {
                 if ask.to == self.gateway {

@@ -7,6 +7,7 @@ use ark_bus::topology::TopologyConfig;
 use ark_bus::{Broker, Bus, BusError, EmbeddedBus, RabbitBus, RabbitConfig};
 use ark_store::{Options, PostgresOptions, PostgresStore, SqliteStore, Store, StoreError};
 
+use crate::channel_host::on_the_broker;
 use crate::config::Config;
 use crate::serve::StartError;
 
@@ -79,6 +80,12 @@ impl Carrier {
         self.rabbit.is_some()
     }
 
+    /// The broker, when it is one: adapters may be there.
+    #[must_use]
+    pub fn broker(&self) -> Option<Arc<RabbitBus>> {
+        self.rabbit.clone()
+    }
+
     /// Waits a moment for what was handed over, then says goodbye to the broker.
     pub async fn close(&self) {
         if let Some(rabbit) = &self.rabbit {
@@ -117,7 +124,12 @@ pub fn rabbit_config(config: &Config, store: &dyn Store) -> Result<RabbitConfig,
     let topology = store.topology();
     let version = u16::try_from(topology.version)
         .map_err(|_| BusError::Config(format!("the store's topology version {} is too large", topology.version)))?;
-    let topology = TopologyConfig { topology: version, shards: topology.shards, ..TopologyConfig::default() };
+    let topology = TopologyConfig {
+        topology: version,
+        shards: topology.shards,
+        adapters: adapters(config),
+        ..TopologyConfig::default()
+    };
     broker(config, store.store_id(), topology)
 }
 
@@ -126,7 +138,12 @@ pub fn rabbit_config(config: &Config, store: &dyn Store) -> Result<RabbitConfig,
 /// # Errors
 /// [`BusError::Config`] says what does not fit.
 pub fn check_broker(config: &Config) -> Result<(), BusError> {
-    broker(config, "", TopologyConfig::default()).map(drop)
+    broker(config, "", TopologyConfig { adapters: adapters(config), ..TopologyConfig::default() }).map(drop)
+}
+
+/// Adapters that take what is for them from the broker.
+fn adapters(config: &Config) -> Vec<String> {
+    on_the_broker(config).into_iter().map(|(account, _)| account).collect()
 }
 
 fn broker(config: &Config, store_id: &str, topology: TopologyConfig) -> Result<RabbitConfig, BusError> {

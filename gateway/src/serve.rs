@@ -21,7 +21,7 @@ use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::channel_host::{self, ChannelHost, HostConfig};
 use crate::companion::{self, Companion};
-use crate::config::{CodecOrder, Config, SipListen, SipTransport};
+use crate::config::{CodecOrder, Config, SipListen, SipTransport, SpeechEngine};
 use crate::control::{CallView, Control, ControlError, PlaceRequest, Placed, PlanView, Published, Ready, Reply};
 use crate::conversations::owner::{self, Conversations};
 use crate::conversations::shards::OwnShards;
@@ -35,6 +35,7 @@ use crate::open::{Carrier, open_bus, open_store};
 use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::sms::Sms;
+use crate::speech::{self, Speech};
 use crate::telemetry::{Sample, SampleKind};
 use crate::webhooks::{self, Webhooks};
 use crate::webrtc::WebRtc;
@@ -139,6 +140,8 @@ pub struct Gateway {
     channel_tasks: (channel_host::Tasks, LiveTask),
     /// Says to the other gateways what is so here.
     live_task: LiveTask,
+    /// Reads along.
+    speech: Option<Speech>,
 }
 
 impl Gateway {
@@ -169,7 +172,8 @@ impl Gateway {
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
         let shelf = Arc::default();
         let (conversations, owner) = start_owner((&config, &shelf), (&store, &bus), &onward, site.as_ref(), &writer);
-        let (engine, media_events) = start_engine(&config)?;
+        let prepared = speech::prepare(&config);
+        let (engine, media_events) = start_engine(&config, prepared.as_ref().map(|speech| speech.tap.clone()))?;
         let plans =
             Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
         let (plans, refused) = load_plans(&config, plans).await?;
@@ -188,13 +192,15 @@ impl Gateway {
             log: log.clone(),
             http,
             links,
+            speech: prepared.as_ref().map(|speech| speech.orders.clone()),
             web: Some(Arc::clone(&webrtc) as Arc<dyn driver::TellWeb>),
             seed: rand::random(),
         })?;
         attach(&config, &switch, &plans, &webrtc, http_queue);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
+        let speech = start_speech(&config, prepared, &log, (&switch, &live))?;
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
-        let channels = start_channels(&config, (&store, &bus), &conversations, (&switch, link_queue), &webrtc)?;
+        let channels = start_channels(&config, (&store, &carrier), &conversations, (&switch, link_queue), &webrtc)?;
         let control: Arc<dyn Control> = Arc::new(Running {
             webchat: channels.webchat,
             companion: channels.companion,
@@ -211,6 +217,7 @@ impl Gateway {
             site: site.as_ref().map(SiteTasks::watch),
             live,
             conversations,
+            speech: speech.as_ref().map(|speech| Arc::clone(speech.status())),
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch, (token, webrtc)).await?;
         let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
@@ -235,6 +242,7 @@ impl Gateway {
             webhook_tasks,
             channel_tasks: channels.tasks,
             live_task,
+            speech,
         })
     }
 
@@ -289,6 +297,9 @@ impl Gateway {
         carry_stop.send_replace(true);
         let _ = tokio::time::timeout(LIVE_END_MAX, carrying).await;
         drop(self.engine);
+        if let Some(speech) = self.speech {
+            speech.end().await;
+        }
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
         self.log_writer.finish().await;
@@ -310,9 +321,41 @@ async fn load_plans(config: &Config, plans: Plans) -> Result<(Arc<Plans>, Vec<St
     Ok((Arc::new(plans), refused))
 }
 
-fn start_engine(config: &Config) -> Result<(Engine, mpsc::Receiver<media::Event>), StartError> {
+/// Hands what is heard to the switch and to those who look.
+struct Listeners {
+    switch: SwitchHandle,
+    live: Arc<LiveBoard>,
+}
+
+impl speech::Hearers for Listeners {
+    fn switch(&self, leg: media::LegId, heard: speech::Heard) {
+        self.switch.heard(leg, heard);
+    }
+
+    fn live(&self, live: ark_conversation::Live) {
+        self.live.tell(live);
+    }
+}
+
+fn start_speech(
+    config: &Config,
+    prepared: Option<speech::Prepared>,
+    log: &LogSink,
+    (switch, live): (&SwitchHandle, &Arc<LiveBoard>),
+) -> Result<Option<Speech>, StartError> {
+    let Some(prepared) = prepared else { return Ok(None) };
+    let hearers = Arc::new(Listeners { switch: switch.clone(), live: Arc::clone(live) });
+    let started = Speech::start(config, prepared, log.clone(), hearers);
+    started.map(Some).map_err(|error| StartError::Media(format!("no thread can be started to read along: {error}")))
+}
+
+fn start_engine(
+    config: &Config,
+    tap: Option<media::Tap>,
+) -> Result<(Engine, mpsc::Receiver<media::Event>), StartError> {
     let (sender, events) = mpsc::channel(MEDIA_EVENTS);
-    let engine = Engine::start(engine_config(config), sender).map_err(|error| StartError::Media(error.to_string()))?;
+    let config = EngineConfig { tap, ..engine_config(config) };
+    let engine = Engine::start(config, sender).map_err(|error| StartError::Media(error.to_string()))?;
     Ok((engine, events))
 }
 
@@ -388,12 +431,12 @@ struct Channels {
 /// Every `[[channel]]`, and callers' pages.
 fn start_channels(
     config: &Config,
-    (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
+    (store, carrier): (&Arc<dyn Store>, &Carrier),
     conversations: &Conversations,
     (switch, links): (&SwitchHandle, mpsc::Receiver<call::LinkRequest>),
     webrtc: &Arc<WebRtc>,
 ) -> Result<Channels, StartError> {
-    let tenant = &Tenant::default();
+    let (tenant, bus) = (&Tenant::default(), &carrier.bus);
     let accounts = channel_host::accounts(config, tenant).map_err(StartError::Channel)?;
     let (ingest, gateway) = (conversations.ingest(), config.gateway.id.clone());
     let typists = channel_host::Typists::start(ingest.clone(), Arc::clone(bus), tenant.clone(), gateway);
@@ -402,6 +445,7 @@ fn start_channels(
         gateway: config.gateway.id.clone(),
         store: Arc::clone(store),
         bus: Some(Arc::clone(bus)),
+        broker: carrier.broker(),
         inlet: Arc::new(channel_host::ToOwner(ingest.clone())),
         live: Arc::new(typists),
         files: channel_host::Files::new(config.files.attachments()),
@@ -605,6 +649,8 @@ fn switch_config(
         log,
         calls_max: config.sip.calls_max,
         ring_timeout: config.sip.ring_timeout.0,
+        unread_queues: (config.speech.engine != SpeechEngine::Off)
+            .then(|| config.queue.iter().filter(|q| !q.transcribe).map(|q| q.name.clone()).collect()),
     }
 }
 
@@ -779,6 +825,7 @@ struct Running {
     webhooks: Arc<Webhooks>,
     channels: Arc<ChannelHost>,
     webrtc: Arc<WebRtc>,
+    speech: Option<Arc<speech::Status>>,
 }
 
 impl Running {
@@ -847,6 +894,7 @@ impl Running {
         samples.extend(self.webrtc.samples());
         samples.extend(self.webhooks.samples().await);
         samples.extend(self.channels.samples());
+        samples.extend(self.speech.iter().flat_map(|speech| speech.samples()));
         samples
     }
 }
@@ -987,6 +1035,14 @@ impl Control for Running {
         self.companion.sms()
     }
 
+    fn log(&self, event: ark_conversation::NewEvent) -> bool {
+        self.log.push(event)
+    }
+
+    fn speech(&self) -> Option<speech::SpeechView> {
+        self.speech.as_ref().map(|speech| speech.view())
+    }
+
     fn webhooks(&self) -> Option<Arc<Webhooks>> {
         Some(Arc::clone(&self.webhooks))
     }
@@ -1023,6 +1079,11 @@ impl Control for Running {
             }
             items.push(self.conversations.ready());
             items.extend(self.channels.readiness());
+            items.extend(self.speech.iter().map(|speech| {
+                let view = speech.view();
+                // Calls go on without it: a gateway whose engine is away is ready.
+                ready("speech", true, view.in_words())
+            }));
             let dropped = self.log.stats().dropped.load(std::sync::atomic::Ordering::Relaxed);
             items.push(ready("log", true, format!("{dropped} events were lost since the start")));
             for (name, live, complaint) in self.plans.state() {

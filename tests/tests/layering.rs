@@ -13,12 +13,25 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("ark-sip", &[]),
     ("ark-media", &[]),
+    ("ark-transcribe", &["ark-media"]),
     ("ark-conversation", &[]),
     ("ark-channels", &["ark-conversation"]),
     ("ark-store", &["ark-conversation"]),
     ("ark-bus", &["ark-conversation"]),
     ("ark-dialplans", &["ark-conversation"]),
-    ("ark", &["ark-sip", "ark-media", "ark-conversation", "ark-channels", "ark-store", "ark-bus", "ark-dialplans"]),
+    (
+        "ark",
+        &[
+            "ark-sip",
+            "ark-media",
+            "ark-transcribe",
+            "ark-conversation",
+            "ark-channels",
+            "ark-store",
+            "ark-bus",
+            "ark-dialplans",
+        ],
+    ),
     ("ark-tests", &["ark", "ark-sip", "ark-media", "ark-conversation", "ark-store", "ark-bus", "ark-dialplans"]),
 ];
 

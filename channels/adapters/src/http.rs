@@ -8,13 +8,10 @@
 use std::collections::BTreeMap;
 
 use ark_conversation::channel::{
-    Ack, Body, CallId, Capabilities, Capability, Channel, DeliveryId, FetchFailure, FetchId, FileKind, Health, Hosts,
-    HttpCall, HttpFailure, HttpReply, HttpRequest, In, Ingest, Limits, Manifest, Method, Out, Outbound, Outcome,
-    RequestId,
+    Ack, Body, CallId, Capabilities, Capability, Channel, DeliveryId, Health, Hosts, HttpCall, HttpFailure, HttpReply,
+    HttpRequest, In, Ingest, Limits, Manifest, Method, Out, Outbound, Outcome, RequestId,
 };
-use ark_conversation::event::{CallOp, Media, Part};
-use ark_conversation::limits::{CARD_ACTIONS_MAX, PARTS_MAX, TEXT_CHARS_MAX};
-use ark_conversation::{CloudEvent, Event, ThreadSource};
+use ark_conversation::{CloudEvent, ThreadSource};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -22,7 +19,8 @@ use serde_json::{Value, json, value::RawValue};
 use crate::base::Base;
 use crate::crypto::webhook::WebhookSecrets;
 use crate::limits::{CALL_TIMEOUT, DELIVERIES_MAX, INGEST_BATCH_MAX, MANIFEST_BYTES_MAX};
-use crate::settings::{Account, Secret, Secrets, SettingsError, base as base_url, read};
+use crate::outside::{self, FileDoor, Rejected, Taken, refusal};
+use crate::settings::{Account, Secrets, SettingsError, base as base_url, read};
 use crate::wire;
 
 const SECRETS: &[&str] = &["secret", "old_secret"];
@@ -46,8 +44,7 @@ struct HttpAdapter {
     url: Option<String>,
     secrets: WebhookSecrets,
     calls: BTreeMap<CallId, Call>,
-    /// Files that are being kept, and who waits for them.
-    files: BTreeMap<FetchId, RequestId>,
+    files: FileDoor,
     /// When the manifest is asked for again, and how often that failed.
     ask_at: Option<Timestamp>,
     failures: u32,
@@ -79,16 +76,11 @@ pub(crate) fn build(
     let Settings { url, hosts } = read(settings)?;
     let hosts = hosts.map_or_else(|| Hosts::new(url.as_deref().and_then(host_of)), Hosts::new);
     let url = url.map(|url| base_url("url", &url, &hosts)).transpose()?;
-    let live: Vec<Secret> = std::iter::once(secrets.need("secret")?).chain(secrets.get("old_secret")).collect();
-    let secrets = WebhookSecrets::new(&live).map_err(|error| SettingsError::bad("secret", error))?;
+    secrets.need("secret")?;
+    let secrets = outside::secrets(secrets)?.ok_or(SettingsError::Secret { name: "secret" })?;
     let capabilities = Capabilities { text: Some(Capability::BOTH), ..Capabilities::default() };
     let limits = Limits { ack_deadline_ms: None, out_per_s: None, reply_window_s: None, replies_per_window: None };
-    let own = ThreadSource {
-        tenant: account.tenant.clone(),
-        adapter: NAME.to_owned(),
-        account: account.name.clone(),
-        thread: String::new(),
-    };
+    let own = outside::own(NAME, &account);
     Ok(Box::new(HttpAdapter {
         manifest: wire::manifest((NAME, NAME), capabilities, &["custom"], limits),
         base: Base::new(NAME, account, seed),
@@ -96,7 +88,7 @@ pub(crate) fn build(
         url,
         secrets,
         calls: BTreeMap::new(),
-        files: BTreeMap::new(),
+        files: FileDoor::default(),
         ask_at: None,
         failures: 0,
     }))
@@ -124,11 +116,7 @@ impl Channel for HttpAdapter {
             },
             In::Send(message) => self.send(now, &message),
             In::Live(event) => self.show(now, &event),
-            In::Fetched { fetch, answer } => {
-                if let Some(request) = self.files.remove(&fetch) {
-                    self.kept(request, answer);
-                }
-            }
+            In::Fetched { fetch, answer } => self.files.kept(&mut self.base, fetch, answer),
             In::Tick => {
                 self.base.woken();
                 if self.ask_at.is_some_and(|at| at <= now) {
@@ -187,73 +175,26 @@ impl HttpAdapter {
         let done = match http.path.as_str() {
             "/ark/v1/health" if http.method == Method::Get => Err(HttpReply::json(200, &json!({"status": "ok"}))),
             "/ark/v1/ingest" => self.ingest(now, request, http),
-            "/ark/v1/media" => self.keep(now, request, http),
-            path => match path.strip_prefix("/ark/v1/media/") {
-                Some(id) => self.file(now, request, id, http),
-                None => Err(HttpReply::text(404, "adapters post events to `ark/v1/ingest` below this path")),
-            },
+            _ => {
+                let done = self.files.asked(&mut self.base, (now, &self.secrets), request, http);
+                let nothing = "adapters post events to `ark/v1/ingest` below this path";
+                done.unwrap_or_else(|| Err(HttpReply::text(404, nothing)))
+            }
         };
         if let Err(reply) = done {
             self.base.reply(request, reply);
         }
     }
 
-    /// A file of a customer that the adapter brings: kept, and answered with what stands for it in messages.
-    fn keep(&mut self, now: Timestamp, request: RequestId, http: &HttpRequest) -> Result<(), HttpReply> {
-        if http.method != Method::Post {
-            return Err(HttpReply::text(405, "POST is expected here").with("allow", "POST"));
-        }
-        self.verify(now, http)?;
-        let what = match http.query("kind") {
-            Some("image") => FileKind::Image,
-            Some("voice_note") => FileKind::VoiceNote,
-            Some("video") => FileKind::Video,
-            Some("file") => FileKind::File,
-            _ => return Err(refusal(400, "kind", "say what it is: ?kind=image, voice_note, video or file")),
-        };
-        let fetch = self.base.next_id();
-        self.files.insert(fetch, request);
-        let name = http.query("name").map(str::to_owned);
-        self.base.push(Out::Keep { fetch, bytes: http.body.clone(), what, name });
-        Ok(())
-    }
-
-    fn kept(&mut self, request: RequestId, answer: Result<Media, FetchFailure>) {
-        let reply = match answer {
-            Ok(media) => HttpReply::json(201, &serde_json::to_value(media).unwrap_or_default()),
-            Err(failure @ FetchFailure::TooLarge { .. }) => refusal(413, "too_large", &failure.to_string()),
-            Err(failure @ (FetchFailure::Broken(_) | FetchFailure::Forbidden)) => {
-                refusal(422, "broken", &failure.to_string())
-            }
-            Err(FetchFailure::Away(_)) => wire::busy(),
-        };
-        self.base.reply(request, reply);
-    }
-
-    /// A file of the house that a message named.
-    fn file(&mut self, now: Timestamp, request: RequestId, id: &str, http: &HttpRequest) -> Result<(), HttpReply> {
-        if http.method != Method::Get {
-            return Err(HttpReply::text(405, "GET is expected here").with("allow", "GET"));
-        }
-        self.verify(now, http)?;
-        self.base.push(Out::ReplyFile { request, reference: format!("ark-media:{id}") });
-        Ok(())
-    }
-
-    fn verify(&self, now: Timestamp, http: &HttpRequest) -> Result<(), HttpReply> {
-        let header = |name: &str| http.header(name).map(str::to_owned);
-        self.secrets.verify(now, header, &http.body).map_err(|error| refusal(401, "signature", &error.to_string()))
-    }
-
     /// Events of the adapter: each is taken or refused for itself; those that are taken are kept together.
     fn ingest(&mut self, now: Timestamp, request: RequestId, http: &HttpRequest) -> Result<(), HttpReply> {
         wire::acceptable(http)?;
-        self.verify(now, http)?;
+        outside::verify(&self.secrets, now, http)?;
         let text = std::str::from_utf8(&http.body).map_err(|_| refusal(400, "encoding", "the body is not UTF-8"))?;
         let items = split(text)?;
         let (mut events, mut results) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
         for item in items {
-            match self.read(item.get()) {
+            match outside::read(&self.own, item.get()) {
                 Ok(Taken::Kept(event)) => {
                     results.push(json!({"id": event.id, "status": "accepted"}));
                     events.push(event);
@@ -275,27 +216,6 @@ impl HttpAdapter {
         let refused = vec![Ack::Reply { request, reply: wire::busy() }];
         self.base.push(Out::Ingest(Ingest { events, durable, refused, save: None }));
         Ok(())
-    }
-
-    /// One event, as the standard wants it.
-    fn read(&self, text: &str) -> Result<Taken, Rejected> {
-        let id = serde_json::from_str::<Named>(text).ok().and_then(|named| named.id);
-        let reject = |code, why: String| Rejected { id: id.clone(), code, why };
-        let event: CloudEvent = serde_json::from_str(text).map_err(|error| reject("schema", error.to_string()))?;
-        event.check().map_err(|error| reject("schema", error.to_string()))?;
-        let source: ThreadSource = event.source.parse().map_err(|_| {
-            reject("source", "a thread's source is expected: /ark/TENANT/ADAPTER/ACCOUNT/THREAD".to_owned())
-        })?;
-        let own = &self.own;
-        if (&source.tenant, &source.adapter, &source.account) != (&own.tenant, &own.adapter, &own.account) {
-            let expected = format!("/ark/{}/{}/{}/", own.tenant, own.adapter, own.account);
-            return Err(reject("source", format!("this signer speaks for {expected}... only")));
-        }
-        match check(&event.event) {
-            Ok(()) if matches!(event.event, Event::Typing(_)) => Ok(Taken::Live(event)),
-            Ok(()) => Ok(Taken::Kept(event)),
-            Err((code, why)) => Err(reject(code, why)),
-        }
     }
 
     fn send(&mut self, now: Timestamp, message: &Outbound) {
@@ -400,22 +320,6 @@ fn accepted(body: &[u8]) -> Outcome {
     }
 }
 
-enum Taken {
-    Kept(CloudEvent),
-    Live(CloudEvent),
-}
-
-struct Rejected {
-    id: Option<String>,
-    code: &'static str,
-    why: String,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    id: Option<String>,
-}
-
 /// The events of a body: a list, or one.
 fn split(text: &str) -> Result<Vec<&RawValue>, HttpReply> {
     let wrong = |error: serde_json::Error| refusal(400, "json", &format!("the body is no JSON: {error}"));
@@ -429,70 +333,15 @@ fn split(text: &str) -> Result<Vec<&RawValue>, HttpReply> {
     Ok(items)
 }
 
-fn refusal(status: u16, code: &str, message: &str) -> HttpReply {
-    HttpReply::json(status, &json!({"error": {"code": code, "message": message}}))
-}
-
-/// What the standard asks of an adapter's event beside its schema.
-fn check(event: &Event) -> Result<(), (&'static str, String)> {
-    let parts = match event {
-        Event::MessageIn(message) => {
-            if !(1..=PARTS_MAX).contains(&message.parts.len()) {
-                return Err(("parts", format!("a message has 1 to {PARTS_MAX} parts")));
-            }
-            &message.parts
-        }
-        Event::Edit(edit) => {
-            if edit.parts.len() > PARTS_MAX {
-                return Err(("parts", format!("a message has 1 to {PARTS_MAX} parts")));
-            }
-            &edit.parts
-        }
-        Event::AdapterCall(call) if call.op == CallOp::Offer && call.mode.is_none() => {
-            return Err(("schema", "a call that is offered has a `mode`".to_owned()));
-        }
-        Event::Receipt(_) | Event::Typing(_) | Event::Thread(_) | Event::Identity(_) | Event::AdapterCall(_) => {
-            return Ok(());
-        }
-        other => return Err(("type", format!("an adapter may not send `{}`", other.type_name()))),
-    };
-    parts.iter().try_for_each(check_part)
-}
-
-fn check_part(part: &Part) -> Result<(), (&'static str, String)> {
-    if let Some(media) = part.media() {
-        let id = media.reference.strip_prefix("ark-media:").unwrap_or_default();
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-        if id.len() < 8 || !id.bytes().all(plain) {
-            return Err(("media", "`ref` is `ark-media:` and the id that uploading the file gave".to_owned()));
-        }
-    }
-    match part {
-        Part::Text { text } => {
-            let chars = text.reveal().chars().count();
-            if !(1..=TEXT_CHARS_MAX).contains(&chars) {
-                return Err(("parts", format!("a text has 1 to {TEXT_CHARS_MAX} characters, this one {chars}")));
-            }
-        }
-        Part::Card { actions, fallback_text, .. }
-            if actions.len() > CARD_ACTIONS_MAX || fallback_text.reveal().is_empty() =>
-        {
-            return Err(("parts", format!("a card has up to {CARD_ACTIONS_MAX} buttons and a `fallback_text`")));
-        }
-        Part::Unsupported { fallback_text, .. } if fallback_text.reveal().is_empty() => {
-            return Err(("parts", "an unsupported part has a `fallback_text`".to_owned()));
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use ark_conversation::Tenant;
+    use ark_conversation::channel::{FetchFailure, FileKind};
+    use ark_conversation::limits::TEXT_CHARS_MAX;
     use ark_conversation::samples;
 
     use super::*;
+    use crate::settings::Secret;
 
     const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 

@@ -1,5 +1,5 @@
 //! The channels that people in China use, as machines: DingTalk, WeChat, WeCom and Alipay; and adapters
-//! of others by HTTP.
+//! of others by HTTP or AMQP.
 //!
 //! Each kind is a [`ark_conversation::channel::Channel`]: requests, frames and answers go in with the time, events and
 //! acknowledgements come out. [`ALL`] lists them; the host builds one for each account with [`build`].
@@ -8,7 +8,10 @@
 //! that are no secrets.
 
 mod alipay;
+mod amqp;
 mod base;
+#[doc(hidden)]
+pub mod contract;
 pub mod crypto;
 mod dingtalk;
 mod fields;
@@ -16,6 +19,7 @@ mod http;
 mod inbox;
 pub mod limits;
 mod outbox;
+mod outside;
 mod recent;
 pub mod settings;
 mod tokens;
@@ -27,6 +31,8 @@ use ark_conversation::channel::{Channel, Hosts};
 use serde_json::Value;
 
 use settings::{Account, Secrets, SettingsError};
+
+pub use amqp::{AMQP, BROKER_URL, FromBroker, Sent, ToBroker, signer};
 
 type Build = fn(Account, &Value, &Secrets, u64) -> Result<Box<dyn Channel>, SettingsError>;
 
@@ -42,6 +48,7 @@ pub struct Kind {
 /// Every kind of channel.
 pub const ALL: &[Kind] = &[
     Kind { name: "http", hosts: &[], build: http::build },
+    Kind { name: AMQP, hosts: &[], build: amqp::build },
     Kind { name: "dingtalk", hosts: dingtalk::HOSTS, build: dingtalk::build },
     Kind { name: "wechat-mp", hosts: wechat::HOSTS, build: wechat::mini_program },
     Kind { name: "wechat-oa", hosts: wechat::HOSTS, build: wechat::official_account },

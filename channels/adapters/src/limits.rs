@@ -96,6 +96,20 @@ pub const ACCOUNT_BYTES_MAX: usize = 63;
 /// Events that an adapter may post in one request.
 pub const INGEST_BATCH_MAX: usize = 256;
 
+/// Longest event of an adapter: the store takes 256 KiB, with what Ark writes beside it.
+pub const EVENT_BYTES_MAX: usize = 248 * 1024;
+
+/// Messages of one adapter over AMQP that wait to be kept; the gateway holds back what comes on top, unacknowledged.
+pub const BROUGHT_MAX: usize = 256;
+
+/// First pause before a message that could not be kept is offered to the store again, and the longest one.
+pub const KEEP_AGAIN_FIRST: SignedDuration = SignedDuration::from_millis(250);
+/// See [`KEEP_AGAIN_FIRST`].
+pub const KEEP_AGAIN_MAX: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long the broker may take to confirm a message for an adapter before it is tried again.
+pub const CONFIRM_MAX: SignedDuration = SignedDuration::from_secs(30);
+
 /// Longest manifest of an adapter.
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 

@@ -40,6 +40,14 @@ pub enum BusError {
         /// The shard.
         shard: Shard,
     },
+    /// The broker gives nothing of a shard although messages wait in it and the reader holds none.
+    #[error("{messages} messages of shard {shard} wait on the broker and none is given; the channel is made anew")]
+    Stalled {
+        /// The shard.
+        shard: Shard,
+        /// How many wait.
+        messages: u32,
+    },
     /// There is no such shard.
     #[error("there is no shard {shard}; this topology has {shards}")]
     NoSuchShard {

@@ -132,7 +132,8 @@ pub struct DeadLetter {
     pub id: String,
     /// The queue in which it died.
     pub queue: String,
-    /// Why: `delivery_limit` (given too often), `rejected` (parked or unreadable), `expired`, `maxlen`.
+    /// Why: `delivery_limit` (given too often), `rejected` (parked or unreadable), `expired`, `maxlen`;
+    /// of an adapter's message that a gateway could not use, a sentence.
     pub reason: String,
     /// Its conversation, when it said one.
     pub conversation: Option<String>,

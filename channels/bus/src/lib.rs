@@ -36,7 +36,10 @@ pub use embedded::EmbeddedBus;
 pub use error::BusError;
 pub use ingress::{DeadLetter, Delivery, Ingress, IngressFeed, Settle, Verdict, WakeUp, Which};
 pub use live::Overheard;
-pub use rabbitmq::{Broker, Compared, Comparison, Manager, QueueDepth, RabbitBus, RabbitConfig, Standing, Tls};
+pub use rabbitmq::{
+    AdapterQueue, Broker, Brought, Compared, Comparison, ForAdapter, Inbound, Manager, QueueDepth, RabbitBus,
+    RabbitConfig, Standing, Tls,
+};
 pub use receipt::Receipt;
 pub use relay::{Outbox, Relay, RelayStats, Stretch};
 pub use shard::Shard;
@@ -228,6 +231,8 @@ pub struct BusHealth {
     pub late_acks: u64,
     /// Messages that nobody can read and that were parked.
     pub unreadable: u64,
+    /// Times that the broker gave nothing of a shard although messages waited in it, and the channel was made anew.
+    pub stalls: u64,
     /// Live events that were announced here.
     pub announced: u64,
     /// Of those, live events that did not go to the other gateways: no broker, or no room.

@@ -11,6 +11,9 @@ pub const SUBSCRIBERS_MAX: usize = 4_096;
 /// Shards of one topology.
 pub const SHARDS_MAX: u16 = 1_000;
 
+/// Messages of adapters that a gateway may hold without having acknowledged them.
+pub const INBOUND_PREFETCH: u16 = 128;
+
 /// Deliveries of one shard that a reader may hold without having acknowledged them.
 pub const PREFETCH: u16 = 32;
 
@@ -132,6 +135,12 @@ pub const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a gateway looks whether its queue on the broker grows.
 pub const LAG_CHECK: Duration = Duration::from_secs(1);
+
+/// How often a shard that gives nothing is asked whether messages wait in it.
+pub const STALL_CHECK: Duration = Duration::from_secs(5);
+
+/// Longest pause between two such questions when a shard's messages wait in vain again and again, in [`STALL_CHECK`]s.
+pub const STALL_TICKS_MAX: u32 = 20;
 
 /// Addresses of brokers in one configuration.
 pub const BROKERS_MAX: usize = 16;

@@ -170,6 +170,105 @@ async fn each_role_may_do_its_part_and_no_more() {
     adapter_may(&urls[1]).await;
 }
 
+/// What adapters bring is signed by whom the broker says; what is no good is parked with its reason and can be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn adapters_bring_and_take_under_their_own_name() {
+    use ark_bus::{ForAdapter, Which};
+    let Some(rabbit) = kit::rabbit("adapters_bring_and_take") else { return };
+    let _turn = rabbit.shared().await;
+    let vhost = rabbit.vhost();
+    let user = format!("shop-{vhost}");
+    let may = Role::Adapter("shop".into()).permissions().unwrap();
+    tokio::task::block_in_place(|| {
+        rabbit.node(|node| {
+            node.ctl(&["add_user", &user, "secret"]);
+            node.ctl(&["set_permissions", "-p", &vhost, &user, &may.configure, &may.write, &may.read]);
+        });
+    });
+    let mut config = config(&rabbit.url_of(&vhost), "a");
+    config.topology = TopologyConfig { shards: 1, adapters: vec!["shop".into()], ..TopologyConfig::default() };
+    let bus = RabbitBus::open(&config, READY).await.unwrap();
+    let (_shop, shop) = foreign_channel(&format!("amqp://{user}:secret@127.0.0.1:{}/{vhost}", rabbit.port())).await;
+    let mut inbound = bus.inbound();
+    let mut next = async || tokio::time::timeout(READY, inbound.next()).await.unwrap().unwrap();
+
+    publish_as(&shop, Some(&user), "m1").await.unwrap();
+    publish_as(&shop, None, "m2").await.unwrap();
+    let (first, second) = (next().await, next().await);
+    assert_eq!((first.signer.as_deref(), second.signer.as_deref()), (Some(user.as_str()), None));
+    assert_eq!((first.id.as_str(), first.body.as_slice(), first.deliveries), ("m1", &b"{}"[..], 1));
+    assert!(first.park("source: not its own").await && second.ack().await);
+    let dead = kit::eventually("it is parked", READY, async || {
+        let dead = bus.dead(10).await.unwrap();
+        (!dead.is_empty()).then_some(dead)
+    })
+    .await;
+    let [letter] = dead.as_slice() else { panic!("{dead:?}") };
+    assert_eq!(
+        (letter.id.as_str(), letter.queue.as_str(), letter.reason.as_str()),
+        ("m1", "ark.in", "source: not its own")
+    );
+    assert!(letter.at.is_some(), "and since when");
+    // Sent again by a gateway, it is still the adapter's; whoever says so otherwise is not believed.
+    assert_eq!(bus.replay(Which::Id("m1".to_owned())).await, Ok(1));
+    let again = next().await;
+    assert_eq!((again.signer.as_deref(), again.id.as_str()), (Some(user.as_str()), "m1"));
+    assert!(again.again().await, "handed back");
+    let again = next().await;
+    assert!(again.deliveries > 1 && again.ack().await);
+
+    let to = ForAdapter {
+        adapter: "shop".to_owned(),
+        id: "k1".to_owned(),
+        kind: "ark.message.out.v1".to_owned(),
+        conversation: Some("c".to_owned()),
+        epoch: Some(7),
+        attempt: 2,
+        expires: None,
+    };
+    bus.deliver(to.clone(), b"{\"id\":\"k1\"}".to_vec()).unwrap().await.unwrap();
+    let deep = async || {
+        let queue = bus.adapter_queue("shop").await.unwrap();
+        (queue.waiting == 1).then_some(queue.readers)
+    };
+    assert_eq!(kit::eventually("it waits for its adapter", READY, deep).await, 0);
+    let taken =
+        shop.basic_get("ark.out.shop".into(), lapin::options::BasicGetOptions::default()).await.unwrap().unwrap();
+    let properties = &taken.delivery.properties;
+    assert_eq!(taken.delivery.data, b"{\"id\":\"k1\"}");
+    assert_eq!(properties.message_id().as_ref().map(ToString::to_string).as_deref(), Some("k1"));
+    let header = |name: &str| properties.headers().as_ref().and_then(|headers| headers.inner().get(name).cloned());
+    assert_eq!(header("x-ark-epoch"), Some(lapin::types::AMQPValue::LongLongInt(7)));
+    assert_eq!(header("x-ark-attempt"), Some(lapin::types::AMQPValue::LongLongInt(1)));
+    // A queue that somebody took away is there again once it is looked for.
+    let (_admin, admin) = foreign_channel(&rabbit.url_of(&vhost)).await;
+    admin.queue_delete("ark.out.shop".into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+    assert_eq!(bus.adapter_queue("shop").await.unwrap().waiting, 0);
+    bus.deliver(to, b"{}".to_vec()).unwrap().await.unwrap();
+    kit::eventually("it waits for its adapter", READY, deep).await;
+    publish_as(&shop, Some("guest"), "forged").await.expect_err("the broker looks whose name it is");
+}
+
+async fn foreign_channel(url: &str) -> (lapin::Connection, lapin::Channel) {
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
+    (connection, channel)
+}
+
+/// Publishes to `ark.in`, as an adapter does.
+async fn publish_as(channel: &lapin::Channel, user: Option<&str>, id: &str) -> lapin::Result<()> {
+    let mut properties = lapin::BasicProperties::default().with_message_id(id.into()).with_delivery_mode(2);
+    if let Some(user) = user {
+        properties = properties.with_user_id(user.into());
+    }
+    let mut forged = lapin::types::FieldTable::default();
+    forged.insert("x-ark-user".into(), lapin::types::AMQPValue::LongString("somebody".into()));
+    let options = lapin::options::BasicPublishOptions::default();
+    let properties = properties.with_headers(forged);
+    channel.basic_publish("ark.in".into(), "".into(), options, b"{}", properties).await?.await.map(drop)
+}
+
 /// What an adapter in its own process may do, with nothing but an AMQP client.
 async fn adapter_may(url: &str) {
     use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};

@@ -66,6 +66,11 @@ impl Event {
             Self::Dtmf(e) => (e.digit, e.masked) = (None, true),
             Self::GatherFinished(e) => (e.value, e.masked) = (None, true),
             Self::PromptStarted(e) => e.text.take().map(drop)?,
+            Self::TranscriptFinal(e) => {
+                e.text = Content::default();
+                e.segments.clear();
+            }
+            Self::TranscriptCorrected(e) => e.text = Content::default(),
             // Somebody's voice: the file goes with its reference.
             Self::RecordingStarted(e) => e.reference.clear(),
             Self::RecordingFinished(e) => e.reference.clear(),

@@ -37,7 +37,7 @@ pub use id::{ConversationId, EventId, IdError, LegId, MergeId, OfferId, PersonId
 pub use identity::{Assurance, IdentityKey, KeyKind};
 pub use live::{
     Live, LiveAction, LiveAnswer, LiveAsk, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveOutcome,
-    LiveQueue, LiveState, LiveTyping,
+    LiveQueue, LiveState, LiveTranscript, LiveTyping,
 };
 pub use owner::Owner;
 pub use pii::{Content, Pii, mask_number, normalise_number};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Direction, Party, RecordingFormat, Role, SupervisionMode};
 use crate::id::{ConversationId, LegId, Tenant};
-use crate::pii::Pii;
+use crate::pii::{Content, Pii};
 
 /// Something that is so just now, and who says it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +46,9 @@ pub enum Live {
     /// Somebody types.
     #[serde(rename = "ark.live.typing.v1")]
     Typing(LiveTyping),
+    /// Somebody speaks, and this is what was understood so far.
+    #[serde(rename = "ark.live.transcript.v1")]
+    Transcript(LiveTranscript),
     /// A gateway asks the one that has a call to do something in it.
     #[serde(rename = "ark.live.ask.v1")]
     Ask(LiveAsk),
@@ -56,12 +59,13 @@ pub enum Live {
 
 impl Live {
     /// The name of every type.
-    pub const TYPES: [&'static str; 7] = [
+    pub const TYPES: [&'static str; 8] = [
         "ark.live.call.v1",
         "ark.live.call.over.v1",
         "ark.live.queue.v1",
         "ark.live.gateway.v1",
         "ark.live.typing.v1",
+        "ark.live.transcript.v1",
         "ark.live.ask.v1",
         "ark.live.answer.v1",
     ];
@@ -75,21 +79,23 @@ impl Live {
             Self::Queue(_) => Self::TYPES[2],
             Self::Gateway(_) => Self::TYPES[3],
             Self::Typing(_) => Self::TYPES[4],
-            Self::Ask(_) => Self::TYPES[5],
-            Self::Answer(_) => Self::TYPES[6],
+            Self::Transcript(_) => Self::TYPES[5],
+            Self::Ask(_) => Self::TYPES[6],
+            Self::Answer(_) => Self::TYPES[7],
         }
     }
 
     /// The schema of each type's `data`, in the order of [`Live::TYPES`].
     #[must_use]
     pub fn data_schemas() -> Vec<(&'static str, Schema)> {
-        let [call, over, queue, gateway, typing, ask, answer] = Self::TYPES;
+        let [call, over, queue, gateway, typing, transcript, ask, answer] = Self::TYPES;
         vec![
             (call, schema_for!(LiveCall)),
             (over, schema_for!(LiveCallOver)),
             (queue, schema_for!(LiveQueue)),
             (gateway, schema_for!(LiveGateway)),
             (typing, schema_for!(LiveTyping)),
+            (transcript, schema_for!(LiveTranscript)),
             (ask, schema_for!(LiveAsk)),
             (answer, schema_for!(LiveAnswer)),
         ]
@@ -220,6 +226,28 @@ pub struct LiveTyping {
     pub sender: Party,
     /// Whether they began or stopped.
     pub on: bool,
+}
+
+/// What somebody says just now. The log's `ark.transcript.final.v1` of the same leg and utterance takes its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveTranscript {
+    /// In which conversation.
+    pub conversation: ConversationId,
+    /// On whose leg.
+    pub leg: LegId,
+    /// Who is there.
+    pub speaker: Role,
+    /// Which utterance of the leg.
+    pub utterance: u32,
+    /// When it began, from the moment at which the customer's leg was answered.
+    pub start_ms: u64,
+    /// What was understood so far; empty: somebody began to speak, or it was nothing.
+    pub text: Content,
+    /// Characters of it that will stay, as far as can be said.
+    pub stable: u32,
+    /// Nothing more comes of it: a final does, or it was nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
 }
 
 /// A gateway asks another one to do something in a call that is up there.

@@ -386,7 +386,7 @@ fn plan_story() -> [Event; 10] {
     ]
 }
 
-fn person_story() -> [Event; 16] {
+fn person_story() -> [Event; 19] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
@@ -427,6 +427,41 @@ fn person_story() -> [Event; 16] {
         RecordingResumed { leg: L1, recording: "r1".to_owned(), paused_ms: 12_000 }.into(),
         CallSupervised { leg: L2, mode: SupervisionMode::Whisper }.into(),
         LegMuted { leg: L2, muted: true }.into(),
+        TranscriptFinal {
+            leg: L1,
+            speaker: Role::Customer,
+            utterance: 1,
+            start_ms: 4_200,
+            end_ms: 5_600,
+            text: Content::new("我要转人工。"),
+            segments: vec![TranscriptSegment {
+                start_ms: 4_200,
+                end_ms: 5_600,
+                text: Content::new("我要转人工。"),
+                confidence: Some(0.93),
+            }],
+            confidence: Some(0.93),
+            engine: "whisper:ggml-small".to_owned(),
+            language: Some("zh".to_owned()),
+            masked: false,
+            degraded: false,
+            recording: Some("r1".to_owned()),
+            recording_ms: Some(3_900),
+        }
+        .into(),
+        TranscriptCorrected {
+            leg: L1, utterance: 1, text: Content::new("我要找人工。"), by: "agent:anna".to_owned()
+        }
+        .into(),
+        TranscriptMissing {
+            leg: L2,
+            utterance: 3,
+            start_ms: 9_000,
+            end_ms: 11_000,
+            trouble: TranscriptTrouble::Failed,
+            reason: "no answer within 5s".to_owned(),
+        }
+        .into(),
     ]
 }
 

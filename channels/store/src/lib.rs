@@ -34,6 +34,7 @@ mod person;
 mod plan;
 mod postgres;
 mod sqlite;
+mod token;
 mod waiting;
 
 use std::future::Future;
@@ -59,6 +60,7 @@ pub use person::{Identified, Identity, Merge, MergeOf, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::{Options, SqliteStore, restore, verify};
+pub use token::ApiToken;
 
 /// A future that a store returns: boxed, so that the trait can be an object and the backend a line of the
 /// configuration.
@@ -201,6 +203,31 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::append`].
     fn plan_history(&self, tenant: &Tenant, name: &str, limit: usize) -> Answer<'_, Vec<PlanChange>>;
+
+    /// Keeps an API token. Of those that were taken back or have ended longer than [`limits::TOKEN_KEPT`] ago nothing stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a token that is good has its name; [`StoreError::Refused`] for one that does not fit, and
+    /// when [`limits::TOKENS_MAX`] are kept; otherwise as [`Store::append`].
+    fn put_token(&self, token: ApiToken) -> Answer<'_, ()>;
+
+    /// Every API token, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn tokens(&self) -> Answer<'_, Vec<ApiToken>>;
+
+    /// Takes a token back, by its id or its name; none: there is no such token, or it was taken back before.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn revoke_token(&self, which: &str, at: Timestamp) -> Answer<'_, Option<ApiToken>>;
+
+    /// Writes down that a token was shown. One that is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()>;
 
     /// Writes one transaction: inbox rows done, messages that go past the inbox, events, deliveries, persons.
     ///

@@ -79,6 +79,18 @@ pub const REASON_BYTES_MAX: usize = 200;
 /// longer than a quarter of the last commit either, and only while fewer are there than then.
 pub const GATHER_MAX: std::time::Duration = std::time::Duration::from_millis(2);
 
+/// API tokens that are kept, those that are no good any more included.
+pub const TOKENS_MAX: usize = 1_000;
+
+/// How long a token that was taken back or has ended is still listed.
+pub const TOKEN_KEPT: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);
+
+/// Length of a token's name, in bytes.
+pub const TOKEN_NAME_BYTES_MAX: usize = 100;
+
+/// Scopes of one token.
+pub const TOKEN_SCOPES_MAX: usize = 16;
+
 /// Threads of which SQLite's writer remembers the conversation; then it begins anew.
 pub const THREADS_MAX: usize = 16_384;
 

@@ -5,11 +5,13 @@
 //! sockets as calls. Absolute numbers belong to the machine; the ratios travel.
 
 mod barge;
+pub mod channels;
 pub mod floor;
 mod kit;
 pub mod media;
 mod rtpengine;
 pub mod sip;
+pub mod speech;
 mod traffic;
 mod web;
 

@@ -15,6 +15,7 @@ use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, MAX_FO
 
 use super::limits::FORGET_AFTER;
 use super::site::{Hotline, LOCAL_TRUNK, NoWay, Way};
+use super::speech::Listening;
 use super::state::{Call, Ending, Leg, Line, Stage};
 use super::switch::{Switch, ms};
 use crate::media::{self, Command, MediaPort};
@@ -251,6 +252,7 @@ impl<M: MediaPort> Switch<M> {
             record_call: hotline.record,
             announcing: None,
             prefers: None,
+            listening: Listening::default(),
             heard: VecDeque::new(),
             ring_until: None,
             forget_at: None,

@@ -28,12 +28,13 @@ use super::{CannotAct, CannotPlace, Counters, HttpResult, TalkAction};
 use crate::config::{SipListen, SipTransport};
 use crate::conversations::LogSink;
 use crate::media::load::{Load, LoadJudge};
-use crate::media::{EngineHandle, Event as MediaEvent};
+use crate::media::{self, EngineHandle, Event as MediaEvent};
 use crate::net::limits::{BACKLOG_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_PER_TURN, INGRESS_QUEUE, OVERLOAD_RETRY_AFTER};
 use crate::net::local::LocalAddresses;
 use crate::net::tcp::{Connections, FromTcp, NotSent};
 use crate::net::udp::UdpPort;
 use crate::net::{BindError, tcp};
+use crate::speech;
 
 /// Makes the SIP endpoint when it is known what is listened on.
 pub type MakeEndpoint = Box<dyn FnOnce(&[SipListen]) -> Endpoint + Send>;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub http: mpsc::Sender<HttpRequest>,
     /// Where plans' links go.
     pub links: mpsc::Sender<LinkRequest>,
+    /// What reads along; none: nobody does.
+    pub speech: Option<speech::Orders>,
     /// What tells browsers what the switch says to them; none: no browser calls or is called.
     pub web: Option<Arc<dyn TellWeb>>,
     /// Seed of tags, branches and ids.
@@ -85,6 +88,7 @@ enum Command {
     Http { call: CallerId, request: u64, result: HttpResult },
     Link { call: CallerId, request: u64, news: LinkNews },
     Web(FromWeb),
+    Heard { leg: media::LegId, heard: speech::Heard },
     Drain,
     Stop { reply: oneshot::Sender<()> },
 }
@@ -197,6 +201,11 @@ impl SwitchHandle {
         self.commands.send(Command::Web(said)).await.map_err(|_| Gone)
     }
 
+    /// Something was heard on a leg. Never waits: what finds no room is lost, as if the caller had not been understood.
+    pub fn heard(&self, leg: media::LegId, heard: speech::Heard) {
+        let _ = self.commands.try_send(Command::Heard { leg, heard });
+    }
+
     /// New calls get 503 from now on.
     pub async fn drain(&self) {
         let _ = self.commands.send(Command::Drain).await;
@@ -278,6 +287,7 @@ struct Driver {
     http: mpsc::Sender<HttpRequest>,
     links: mpsc::Sender<LinkRequest>,
     web: Option<Arc<dyn TellWeb>>,
+    speech: Option<speech::Orders>,
     local: LocalAddresses,
     listening: Vec<SipListen>,
     snapshot: Arc<RwLock<Snapshot>>,
@@ -352,6 +362,7 @@ impl Driver {
             http: parts.http,
             links: parts.links,
             web: parts.web,
+            speech: parts.speech,
             local: LocalAddresses::default(),
             listening,
             snapshot,
@@ -542,6 +553,7 @@ impl Driver {
                 Command::Http { call, request, result } => self.switch.http_result(at, call, request, result),
                 Command::Link { call, request, news } => self.switch.link_news(at, call, request, news),
                 Command::Web(said) => self.switch.web(at, said),
+                Command::Heard { leg, heard } => self.switch.heard(at, leg, &heard),
                 Command::Drain => self.switch.drain(true),
                 Command::Stop { reply } => {
                     self.switch.shut_down(at);
@@ -563,6 +575,11 @@ impl Driver {
                 Output::Http(request) => self.run_action(*request),
                 Output::Link(request) => self.ask_for_link(*request),
                 Output::Web(said) => self.tell_browser(said),
+                Output::Speech(order) => {
+                    if let Some(speech) = &self.speech {
+                        speech.give(order);
+                    }
+                }
             }
         }
     }

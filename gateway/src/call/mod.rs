@@ -11,6 +11,7 @@ mod other;
 pub mod queue;
 pub mod site;
 mod sound;
+mod speech;
 mod state;
 mod steps;
 mod supervise;

@@ -14,9 +14,10 @@ use ark_media::record::{Layout, Side};
 
 use super::limits::INFO_KEY;
 use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
-use super::switch::Switch;
+use super::switch::{Output, Switch};
 use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, RecordOf};
 use crate::prompts::consent_piece;
+use crate::speech::Order;
 
 impl<M: MediaPort> Switch<M> {
     /// The plan plays a prompt. What is missing is replaced by a tone, never by silence.
@@ -121,6 +122,10 @@ impl<M: MediaPort> Switch<M> {
             Event::Recorded { path, duration, bytes, cause, .. } => {
                 let Some(at) = call.recordings.iter().position(|r| r.path == path) else { return };
                 let recording = call.recordings.remove(at);
+                if recording.request.is_none() && self.config.unread_queues.is_some() {
+                    let (conversation, name) = (call.conversation, recording.name.clone());
+                    self.out.push_back(Output::Speech(Order::Recorded { conversation, name }));
+                }
                 let cause = recording.stop_cause.unwrap_or(recording_cause(cause));
                 let event = RecordingFinished {
                     leg: call.customer.number,
@@ -335,6 +340,15 @@ impl<M: MediaPort> Switch<M> {
             channels: recording_channels(recording.how.layout.channels()),
         };
         self.log(now, call, event);
+        if recording.request.is_none() && self.config.unread_queues.is_some() {
+            self.out.push_back(Output::Speech(Order::Recording {
+                conversation: call.conversation,
+                began: now.mono,
+                name: recording.name.clone(),
+                path: recording.path.clone(),
+                legs: recording.how.layout == Layout::Legs,
+            }));
+        }
         call.recordings.push(recording);
         self.tell_media(call.customer.media, command);
     }

@@ -14,6 +14,7 @@ use ark_sip::ua::CallKey;
 
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
+use super::speech::Listening;
 use super::web::{TRUNK as WEB_TRUNK, WebKey};
 use crate::media::{self, RecordAs};
 
@@ -236,6 +237,8 @@ pub(super) struct Call {
     pub(super) announcing: Option<u64>,
     /// The operator who is rung first, and for whom the plan's menus are passed over.
     pub(super) prefers: Option<String>,
+    /// How far what is said is read along.
+    pub(super) listening: Listening,
     /// What the plan will hear next.
     pub(super) heard: VecDeque<Heard>,
     /// Somebody whom `place` calls is rung until then; none once they answered.

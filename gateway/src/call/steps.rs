@@ -39,6 +39,7 @@ impl<M: MediaPort> Switch<M> {
             Do::Write { .. } => {}
             Do::StopPlay { id } => self.tell_media(call.customer.media, Command::StopPlay { id }),
             // Calls have no recogniser yet: keys are always enough.
+            // Who is listened to, and for what, is settled after each step, by what the plan says then.
             Do::Listen(_) | Do::StopListen { .. } => {}
             Do::Record { id, max, silence } => self.record_message(call, id, max, silence),
             Do::StopRecord { id } => self.stop_message(call, id),

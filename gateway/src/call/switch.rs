@@ -29,6 +29,7 @@ use super::web::ToWeb;
 use crate::conversations::PROCESS;
 use crate::conversations::shards::OwnShards;
 use crate::media::{self, MediaPort, RecordAs};
+use crate::speech::Order;
 use crate::telemetry::Fault;
 
 /// What the switch is told at its start.
@@ -71,6 +72,8 @@ pub struct SwitchConfig {
     pub calls_max: usize,
     /// How long somebody whom [`Switch::place`] calls may be rung.
     pub ring_timeout: Duration,
+    /// Queues by which no call is read along; none: nobody reads along at all.
+    pub unread_queues: Option<Vec<String>>,
 }
 
 /// What the switch asks its driver to do.
@@ -87,6 +90,8 @@ pub enum Output {
     Log(Box<NewEvent>),
     /// Say this to browsers' signalling.
     Web(ToWeb),
+    /// Say this to who reads along.
+    Speech(Order),
     /// Make a link for pictures and come back with [`Switch::link_news`].
     Link(Box<LinkRequest>),
     /// Run a named HTTP action and come back with [`Switch::http_result`].
@@ -453,6 +458,7 @@ impl<M: MediaPort> Switch<M> {
 
     pub(super) fn put_back(&mut self, mut call: Box<Call>) {
         self.fill_silence(&mut call);
+        self.settle_listening(&mut call);
         if call.forget_at.is_some() && call.is_complete() {
             self.forget(&call);
             return;

@@ -15,6 +15,7 @@ use ark_conversation::{Assurance, CloudEvent, Event, Tenant, ThreadSource};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::broker;
 use super::files::{Files, bytes_max};
 use super::limits::*;
 use super::socket::{self, Do};
@@ -100,6 +101,8 @@ pub(super) struct Shared {
     pub(super) manifest: Mutex<Manifest>,
     /// Where what the machine saved is kept.
     pub(super) saved: PathBuf,
+    /// Its part of the broker, when its adapter is there.
+    pub(super) road: Option<Arc<broker::Road>>,
 }
 
 /// The machine and what is under way for it.
@@ -304,6 +307,12 @@ impl Account {
     fn open(&mut self, socket: SocketId, url: String) -> Option<In> {
         if self.sockets.len() >= SOCKETS_MAX {
             return Some(In::SocketClosed { socket, why: format!("{SOCKETS_MAX} sockets are open already") });
+        }
+        if url == ark_channels::BROKER_URL {
+            let (sender, todo) = mpsc::channel(BROKER_FRAMES);
+            self.sockets.insert(socket, sender);
+            tokio::spawn(broker::run(self.shared.road.clone(), socket, todo, self.inputs.clone()));
+            return None;
         }
         let (sender, todo) = mpsc::channel(FRAMES);
         self.sockets.insert(socket, sender);

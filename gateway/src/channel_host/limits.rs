@@ -36,6 +36,14 @@ pub const SOCKETS_MAX: usize = 8;
 pub const FRAMES: usize = 256;
 /// How often an open socket is pinged; one that is silent for three of them is closed.
 pub const PING_EVERY: Duration = Duration::from_secs(20);
+/// Messages of one adapter over AMQP that are in its machine's hands, not yet acknowledged.
+pub const BROUGHT_IN_HAND: usize = 256;
+/// Frames that wait for an account's link to the broker: acknowledgements of all that is in hand, and what is being sent.
+pub const BROKER_FRAMES: usize = 2_048;
+/// How often an adapter's queue is looked at.
+pub const BROKER_LOOK: Duration = Duration::from_secs(5);
+/// How long the news that somebody types may wait in an adapter's queue.
+pub const TYPING_TTL: Duration = Duration::from_secs(10);
 /// Files that are fetched at once.
 pub const FETCHES_MAX: usize = 8;
 /// Tries to fetch a file, the first included.

@@ -11,6 +11,7 @@
 //! answer and its receipt in the log.
 
 mod account;
+mod broker;
 mod build;
 mod deliver;
 mod files;
@@ -28,8 +29,8 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use ark_bus::Bus;
-use ark_conversation::channel::{Channel, Health, Hosts, HttpReply, HttpRequest, Manifest};
+use ark_bus::{Bus, RabbitBus};
+use ark_conversation::channel::{Channel, Health, Hosts, HttpReply, HttpRequest, In, Manifest};
 use ark_conversation::{Assurance, CloudEvent, Tenant};
 use ark_store::Store;
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ use limits::*;
 use wire::Wire;
 
 pub use account::Numbers;
-pub use build::{account, accounts};
+pub use build::{account, accounts, on_the_broker};
 pub use files::{Files, Kept};
 pub use site::{ToOwner, Typists};
 
@@ -81,6 +82,8 @@ pub struct AccountConfig {
     pub hosts: Hosts,
     /// How sure it may be of whom it speaks with.
     pub assurance: Assurance,
+    /// Of an adapter on the broker, its user there: what that user signs is this account's.
+    pub signer: Option<String>,
 }
 
 /// What the host works with.
@@ -93,6 +96,8 @@ pub struct HostConfig {
     pub store: Arc<dyn Store>,
     /// What tells of commits; none: what is due is looked for.
     pub bus: Option<Arc<dyn Bus>>,
+    /// The broker, for adapters that are there.
+    pub broker: Option<Arc<RabbitBus>>,
     /// Where what came in is kept.
     pub inlet: Arc<dyn Inlet>,
     /// Where what is never kept goes.
@@ -165,7 +170,8 @@ impl ChannelHost {
         let mut tasks = JoinSet::new();
         let mut running = BTreeMap::new();
         let mut adapters: BTreeMap<String, BTreeMap<String, Arc<Target>>> = BTreeMap::new();
-        for AccountConfig { name, channel, adapter, hosts, assurance } in accounts {
+        let mut signers = broker::Signers::default();
+        for AccountConfig { name, channel, adapter, hosts, assurance, signer } in accounts {
             let manifest = channel.manifest().clone();
             let numbers = Arc::new(Numbers::default());
             let out_per_s = manifest.limits.out_per_s;
@@ -183,6 +189,7 @@ impl ChannelHost {
                 live: Arc::clone(&config.live),
                 numbers: Arc::clone(&numbers),
                 saved: config.saved.join(format!("{name}.json")),
+                road: signers.join(config.broker.as_ref(), &name, signer).map(Arc::new),
             });
             let (account, inputs) = Account::new(channel, Arc::clone(&shared));
             tasks.spawn(account.run(stopped.clone()));
@@ -195,6 +202,9 @@ impl ChannelHost {
             adapters.entry(adapter.clone()).or_default().insert(name.clone(), Arc::new(target));
             running.insert(name, Running { adapter, inputs, numbers, shared });
         }
+        if let (Some(bus), false) = (config.broker, signers.is_empty()) {
+            tasks.spawn(signers.distribute(bus, stopped.clone()));
+        }
         let mut wake = Vec::new();
         for (adapter, targets) in adapters {
             let due = Arc::new(Notify::new());
@@ -204,6 +214,7 @@ impl ChannelHost {
         }
         let host = Arc::new(Self { accounts: running, wake, files: config.files });
         if let (Some(bus), false) = (config.bus, host.accounts.is_empty()) {
+            tasks.spawn(site::show_typing(Arc::clone(&bus), Arc::clone(&host), config.gateway, stopped.clone()));
             tasks.spawn(site::listen(bus, Arc::clone(&host), stopped));
         }
         (host, Tasks { stop, tasks })
@@ -250,6 +261,13 @@ impl ChannelHost {
     pub fn pass_on(&self, account: &str, event: CloudEvent) {
         if let Some(running) = self.accounts.get(account) {
             account::pass_on(&running.shared, event);
+        }
+    }
+
+    /// Gives an account something of the house that is shown and never kept; while its machine has much to do it is left out.
+    fn show(&self, adapter: &str, account: &str, event: CloudEvent) {
+        if let Some(running) = self.accounts.get(account).filter(|running| running.adapter == adapter) {
+            let _ = running.inputs.try_say(Said::Input(In::Live(Box::new(event))));
         }
     }
 

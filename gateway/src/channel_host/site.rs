@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ark_bus::{Bus, Filter, Missed};
+use ark_conversation::event::{PartyRole, Typing};
 use ark_conversation::live::{Live as LiveKind, LiveEvent, LiveTyping};
-use ark_conversation::{CloudEvent, Event, Tenant};
+use ark_conversation::{CloudEvent, Event, Tenant, ThreadSource};
 use ark_store::{Join, NewInbound};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -84,6 +85,36 @@ pub(super) async fn listen(bus: Arc<dyn Bus>, host: Arc<ChannelHost>, mut stop: 
                 Err(Missed::Closed) => return,
             },
             () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
+        }
+    }
+}
+
+/// Tells channels that can show it that an agent types, until `stop`. Every gateway has every account, so the one does where it was
+/// said.
+pub(super) async fn show_typing(
+    bus: Arc<dyn Bus>,
+    host: Arc<ChannelHost>,
+    gateway: String,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Ok(mut overheard) = bus.overhear() else { return };
+    drop(bus);
+    loop {
+        let said = tokio::select! {
+            said = overheard.next() => said,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => return,
+        };
+        let said = match said {
+            Ok(said) if said.gateway == gateway => said,
+            Ok(_) | Err(Missed::Lagged { .. }) => continue,
+            Err(Missed::Closed) => return,
+        };
+        let LiveKind::Typing(typing) = &said.event else { continue };
+        let Ok(source) = typing.source.parse::<ThreadSource>() else { continue };
+        if typing.sender.role == PartyRole::Agent {
+            let shown = Typing { thread: source.thread, sender: typing.sender.clone(), on: typing.on };
+            let id = format!("typing:{}", said.at.as_microsecond());
+            host.show(&source.adapter, &source.account, CloudEvent::new(id, typing.source.as_str(), said.at, shown));
         }
     }
 }

@@ -120,12 +120,14 @@ impl Site {
             adapter: "puppet".to_owned(),
             hosts,
             assurance: Assurance::Asserted,
+            signer: None,
         };
         let config = HostConfig {
             tenant: Tenant::MAIN,
             gateway: "gw1".to_owned(),
             store: Arc::clone(&store),
             bus: None,
+            broker: None,
             inlet: Arc::clone(&keeper) as Arc<dyn Inlet>,
             live: Arc::new(Nowhere),
             files: Files::new(folder.path().join("attachments")),

@@ -6,10 +6,12 @@
 
 mod checks;
 mod house;
+pub mod inproc;
 pub mod limits;
 mod peer;
 mod process;
 pub mod report;
+mod stage;
 pub mod standard;
 
 use std::net::SocketAddr;

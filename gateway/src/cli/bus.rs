@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ark_bus::topology::{QueueKind, Topology, TopologyConfig};
+use ark_bus::topology::{QueueKind, Role, Topology, TopologyConfig};
 use ark_bus::{BusError, Comparison, DeadLetter, Manager, QueueDepth, RabbitConfig, Standing, Which};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -272,23 +272,23 @@ async fn plan(args: PlanArgs) -> CliResult {
     let site = match broker(&config) {
         Ok(Some(site)) => site,
         // Without a broker it shows what one would be given.
-        Ok(None) => return say_plan(&args, &config.gateway.id, &TopologyConfig::default(), None),
+        Ok(None) => return say_plan(&args, &config, (&config.gateway.id, &TopologyConfig::default()), None),
         Err(error) => return Err(error),
     };
     if args.offline {
-        return say_plan(&args, &site.gateway, &site.topology, None);
+        return say_plan(&args, &config, (&site.gateway, &site.topology), None);
     }
     let manager = Manager::connect(&site).await.map_err(failure)?;
     let compared = manager.compare().await.map_err(failure)?;
     let at = manager.broker().to_string();
     manager.close().await;
-    say_plan(&args, &site.gateway, &site.topology, Some((at, compared)))
+    say_plan(&args, &config, (&site.gateway, &site.topology), Some((at, compared)))
 }
 
 fn say_plan(
     args: &PlanArgs,
-    gateway: &str,
-    config: &TopologyConfig,
+    site: &Config,
+    (gateway, config): (&str, &TopologyConfig),
     compared: Option<(String, Comparison)>,
 ) -> CliResult {
     let wrong = |error: ark_bus::topology::TopologyError| Failure::Refused(error.to_string());
@@ -305,12 +305,37 @@ fn say_plan(
         return Ok(outcome);
     }
     output::text(&topology.plan(config, gateway).map_err(wrong)?)?;
+    say_adapters(site)?;
     match compared {
         Some((broker, compared)) => say_difference(&broker, &compared)?,
         None if args.offline => {}
         None => output::line("\n[bus] url is \"embedded:\": no broker is used, and none was asked")?,
     }
     Ok(outcome)
+}
+
+/// What to type for each adapter's user: it may bring, and take what is its own, and nothing else.
+fn say_adapters(site: &Config) -> Result<(), Failure> {
+    let adapters = crate::channel_host::on_the_broker(site);
+    if adapters.is_empty() {
+        return Ok(());
+    }
+    let url = ark_bus::Broker::parse(site.bus.url.reveal()).map_err(failure)?;
+    output::line(
+        "\nadapters' users ([[channel]] kind = \"amqp\"); none of them may have a tag, least of all `impersonator`",
+    )?;
+    for (account, user) in adapters {
+        let may = Role::Adapter(account).permissions().map_err(|error| Failure::Refused(error.to_string()))?;
+        output::line(format!("  rabbitmqctl add_user '{user}'"))?;
+        output::line(format!(
+            "  rabbitmqctl set_permissions -p '{}' '{user}' '{}' '{}' '{}'",
+            url.vhost(),
+            may.configure,
+            may.write,
+            may.read
+        ))?;
+    }
+    Ok(())
 }
 
 fn say_difference(broker: &str, compared: &Comparison) -> Result<(), Failure> {

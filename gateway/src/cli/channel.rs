@@ -13,7 +13,7 @@ use crate::channel_host::ChannelView;
 pub(super) enum ChannelCommand {
     /// List the site's channels and how they are
     List(ListArgs),
-    /// Prove that an adapter keeps the adapter standard
+    /// Prove that an adapter, or a channel inside the gateway, keeps the adapter standard
     Test(Box<TestArgs>),
     /// Check the signature of a report of `test`, and say what it proves
     Report(ReportArgs),

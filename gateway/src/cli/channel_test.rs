@@ -1,4 +1,4 @@
-//! `ark channel test` and `ark channel report`: the conformance kit.
+//! `ark channel test` and `ark channel report`: the conformance kit, for adapters outside and channels inside.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use super::CliResult;
 use super::client::block_on;
 use super::output::{self, Failure, Outcome};
 use crate::channel_kit::standard::Lang;
-use crate::channel_kit::{self, KitError, Level, Options, Report, limits, report};
+use crate::channel_kit::{self, KitError, Level, Options, Report, inproc, limits, report};
 
 /// How deep it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,7 +61,9 @@ enum Words {
 
 #[derive(Debug, Args)]
 pub(super) struct TestArgs {
-    /// The adapter's address, such as http://127.0.0.1:9000
+    /// The adapter's address, such as http://127.0.0.1:9000; or a kind of channel inside the gateway: dingtalk, wechat-mp, wechat-oa,
+    /// wecom-kf, alipay, http, amqp
+    #[arg(value_name = "URL|KIND")]
     url: String,
     /// The file with the shared secret, whsec_...; without it ARK_ADAPTER_SECRET, or a new one for an adapter that is started
     #[arg(long, value_name = "FILE")]
@@ -129,7 +131,8 @@ async fn run(args: TestArgs) -> CliResult {
         Some(Words::En) => Lang::En,
         None => of_environment(),
     };
-    if args.start.is_none() && args.listen.port() == 0 && Level::from(args.level) > Level::L0 {
+    let inside = inproc::is_kind(&args.url);
+    if !inside && args.start.is_none() && args.listen.port() == 0 && Level::from(args.level) > Level::L0 {
         let hook = format!("http://ADDRESS:PORT/hooks/{}", args.account);
         return Err(Failure::environment(format!(
             "an adapter that runs already has to find the kit's gateway: give --listen ADDRESS:PORT and {hook} to the adapter, or let the kit \
@@ -164,7 +167,7 @@ async fn run(args: TestArgs) -> CliResult {
     };
     // Whoever stops the test stops the adapter that it started: it ends with what is dropped here.
     let made = tokio::select! {
-        made = channel_kit::run(options, tell) => made,
+        made = test_it(inside, options, tell) => made,
         _ = tokio::signal::ctrl_c() => return Err(Failure::environment("stopped, and the adapter with it")),
     };
     let made = made.map_err(|error| match error {
@@ -183,6 +186,15 @@ async fn run(args: TestArgs) -> CliResult {
         let _ = std::fs::copy(scratch.0.join("adapter.log"), folder.join("adapter.log"));
     }
     Ok(if made.broken().is_empty() { Outcome::Done } else { Outcome::Finding })
+}
+
+/// An adapter outside by its address, or a channel inside by its kind.
+async fn test_it(inside: bool, options: Options, tell: impl FnMut(&report::Item)) -> Result<Report, KitError> {
+    if inside {
+        inproc::run(&options.url, options.level, &options.only, tell).await
+    } else {
+        channel_kit::run(options, tell).await
+    }
 }
 
 /// A folder for the adapter's file and output, gone afterwards.

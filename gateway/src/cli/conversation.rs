@@ -383,6 +383,14 @@ fn in_words(event: &Event) -> String {
             let held = e.format.map_or_else(String::new, |f| format!(" {f} ({}),", channels.join(", ")));
             format!("recording {}:{held} {}, {} bytes, {}", e.recording, seconds(e.duration_ms), e.bytes, e.cause)
         }
+        Event::TranscriptFinal(e) => {
+            let sure = e.confidence.map_or_else(String::new, |sure| format!(" ({:.0} %)", sure * 100.0));
+            let late = if e.degraded { ", under load" } else { "" };
+            let from = seconds(e.start_ms);
+            format!("{} says at {from}: {}{sure}{late}", e.speaker, e.text.reveal())
+        }
+        Event::TranscriptCorrected(e) => format!("{} was: {}, says {}", e.utterance, e.text.reveal(), e.by),
+        Event::TranscriptMissing(e) => format!("not read at {}: {}", seconds(e.start_ms), e.reason),
         Event::QueueJoined(e) => format!("waits in {}, number {}", e.queue, e.position),
         Event::QueueLeft(e) => format!("left {}: {} after {}", e.queue, e.outcome, seconds(e.waited_ms)),
         Event::LegBridged(e) => format!("talks with {}", e.with),

@@ -16,6 +16,7 @@ mod desk;
 mod dialplan;
 mod doctor;
 mod export;
+mod model;
 mod output;
 mod person;
 mod replay;
@@ -24,6 +25,8 @@ mod sip;
 mod site_store;
 mod sms;
 mod store;
+mod token;
+mod transcribe;
 mod webhook;
 
 use std::path::PathBuf;
@@ -89,9 +92,17 @@ enum Command {
     /// See what stands and waits on the broker, and send given-up messages again
     #[command(subcommand)]
     Bus(bus::BusCommand),
+    /// Make, list and revoke what programs are let in by
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Try how short messages go out
     #[command(subcommand)]
     Sms(sms::SmsCommand),
+    /// Write down what is said in a sound file or in a call's recording
+    Transcribe(transcribe::TranscribeCommand),
+    /// Models of speech: what there is, fetching and checking them
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Check, copy and bring back the log of record; erase
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -132,7 +143,10 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Conversation(command) => conversation::run(command),
         Command::Person(command) => person::run(command),
         Command::Bus(command) => bus::run(command),
+        Command::Token(command) => token::run(command),
         Command::Sms(command) => sms::run(command),
+        Command::Transcribe(command) => transcribe::run(&command),
+        Command::Model(command) => model::run(command),
         Command::Store(command) => store::run(&command),
     }
 }

@@ -1,6 +1,8 @@
 //! Sense checks: what TOML and types cannot say about a site. Every finding is put at the value that caused it.
 
+mod amqp;
 mod companion;
+mod speech;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -55,6 +57,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.channels(config);
     checker.webhooks(config);
     checker.companion(config);
+    checker.speech(config);
     checker.trunks(config);
     checker.routes(config);
     checker.findings.sort_by_key(|finding| (finding.line, finding.column));
@@ -588,6 +591,7 @@ impl Checker<'_> {
             {
                 self.error(&at("kind"), error, "docs/channels.md says what each kind needs");
             }
+            self.on_the_broker(config, index);
             if let Some(number) = crate::webchat::unknown_hotline(channel, config) {
                 let why = format!("there is no hotline `{number}` for `call`");
                 self.error(&at("settings"), why, "name one of [[hotline]], or leave `call` out");

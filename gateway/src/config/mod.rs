@@ -7,6 +7,7 @@ mod check;
 mod companion;
 mod error;
 mod reference;
+mod speech;
 mod values;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::media::{RecordAs, RecordFormat};
 pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsSmpp};
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
+pub use speech::{Speech, SpeechEngine, SpeechLanguage};
 pub use values::{Cidr, Codec, Ports, Secret, SipListen, SipTransport, Span, Url};
 
 /// The file that `ark` reads when `--config` is not given and it exists.
@@ -56,6 +58,8 @@ pub struct Config {
     pub files: Files,
     /// How calls are recorded.
     pub recording: Recording,
+    /// Who reads along what is said in calls.
+    pub speech: Speech,
     /// The carrier of committed events.
     pub bus: Bus,
     /// How prompts without a recording are spoken.
@@ -638,6 +642,13 @@ pub struct Queue {
     /// How long one operator is rung before the next.
     #[serde(default = "queue_ring")]
     pub ring: Span,
+    /// Whether what is said in calls that come by this queue is read along, where `[speech]` reads at all.
+    #[serde(default = "yes")]
+    pub transcribe: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn queue_ring() -> Span {
@@ -673,7 +684,7 @@ pub struct Action {
 pub struct Channel {
     /// A short name: providers call `/hooks/NAME`, and it stands in the source of every event. Keep it: threads are known by it.
     pub name: String,
-    /// What it is: `"web"` for chat in web pages (docs/webchat.md); `"http"` for an adapter of your own;
+    /// What it is: `"web"` for chat in web pages (docs/webchat.md); `"http"` or `"amqp"` for an adapter of your own;
     /// `"dingtalk"`, `"wechat-mp"`, `"wechat-oa"`, `"wecom-kf"`, `"alipay"`.
     pub kind: String,
     /// The queue in which a customer waits who writes by it. Left out: `general`.
@@ -839,7 +850,7 @@ impl Config {
                 dialplan: format!("{BUILTIN}hotline-95188"),
                 record: false,
             }],
-            queue: vec![Queue { name: "general".into(), operators: Vec::new(), ring: queue_ring() }],
+            queue: vec![Queue { name: "general".into(), operators: Vec::new(), ring: queue_ring(), transcribe: true }],
             channel: vec![Channel::web_demo()],
             ..Self::default()
         }

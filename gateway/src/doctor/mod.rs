@@ -3,6 +3,7 @@
 mod machine;
 mod network;
 mod self_call;
+mod transcription;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -81,6 +82,9 @@ pub async fn examine(loaded: &Loaded, mut say: impl FnMut(&Check)) -> Vec<Check>
     add(machine::dialplans(config));
     add(machine::time_zones(config));
     add(machine::speech(config).await);
+    if let Some(check) = transcription::look(config).await {
+        add(check);
+    }
     add(self_call::try_it(config).await);
     checks
 }

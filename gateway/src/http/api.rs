@@ -16,6 +16,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use super::limits::{PAGE_DEFAULT, PAGE_MAX};
+use super::scope::{self, Need};
 use super::{About, Web, mask};
 use crate::control::{CallView, PlaceRequest, Placed, PlanView, Published};
 
@@ -319,7 +320,8 @@ fn no_conversation(id: ConversationId) -> ApiError {
 #[openapi(
     info(
         title = "Ark",
-        description = "The API of an Ark gateway. Everything here needs the token of data/ark.token as `Authorization: Bearer ...`. \
+        description = "The API of an Ark gateway. Everything here needs a token as `Authorization: Bearer ...`: the gateway's own, of data/ark.token, which opens \
+                       everything, or one of `ark token create` with the scope that the operation's `security` names. \
                        People's numbers are masked unless `numbers=full` is asked for."
     ),
     paths(
@@ -327,10 +329,12 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::talk::mute, super::talk::recording, super::talk::start_recording, super::talk::stop_recording, super::talk::supervise,
         super::talk::supervise_as, super::talk::stop_supervising, conversations, conversation, conversation_events, super::recordings::recording,
         super::desk::messages, super::desk::send, super::desk::claim, super::desk::resolve, super::typing::typing,
+        super::speech::speech, super::speech::transcript, super::speech::correct,
         super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
         super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
-        super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json
+        super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json,
+        super::tokens::list, super::tokens::make, super::tokens::revoke
     ),
     components(schemas(Numbers, Which, super::webhooks::WhichDeliveries)),
     security(("token" = [])),
@@ -367,7 +371,29 @@ pub fn openapi() -> Value {
         reference("ConversationState");
     let one = &mut document["paths"]["/api/v1/conversations/{id}"]["get"]["responses"]["200"]["content"];
     one["application/json"]["schema"] = reference("ConversationState");
+    say_scopes(&mut document);
     document
+}
+
+/// Says at each operation which scope a token needs, and what a token without it hears.
+fn say_scopes(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            let Ok(method) = http::Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
+            let (scopes, why) = match scope::need(&method, path) {
+                Need::Any => continue,
+                Need::One(scope) => (vec![scope.as_str()], format!("The token lacks the scope `{}`", scope.as_str())),
+                Need::Own => (Vec::new(), "This needs the gateway's own token".to_owned()),
+            };
+            operation["security"] = serde_json::json!([{ "token": scopes }]);
+            let schema = serde_json::json!({ "$ref": "#/components/schemas/ErrorBody" });
+            let known = operation["responses"]["403"]["description"].as_str().map(|known| format!("{known}. {why}"));
+            operation["responses"]["403"] = serde_json::json!({
+                "description": known.unwrap_or(why), "content": { "application/json": { "schema": schema } }
+            });
+        }
+    }
 }
 
 /// Adds a schema to a document's components, and beside it what it defines for itself.

@@ -62,7 +62,7 @@ pub(super) async fn page(
         let to = HeaderValue::from_static("/");
         return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie)]).into_response());
     }
-    Ok(match auth::shown(&web, &headers) {
+    Ok(match auth::pass(&web, &headers).await?.map(|pass| pass.shown) {
         Some(_) => html(StatusCode::OK, PAGE),
         None => html(StatusCode::UNAUTHORIZED, LOCKED),
     })

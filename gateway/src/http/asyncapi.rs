@@ -60,7 +60,7 @@ pub fn asyncapi() -> Value {
         "components": {
             "messages": messages(),
             "schemas": schemas(),
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "the token of data/ark.token" } }
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "description": "the token of data/ark.token, or one of `ark token create` with the scope conversations:read" } }
         }
     })
 }

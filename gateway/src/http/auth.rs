@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Web;
 use super::error::ApiError;
+use super::scope::{self, Need, Scope};
+use super::tokens::Grant;
 
 /// The page's cookie.
 pub(super) const COOKIE: &str = "ark_session";
@@ -22,12 +24,39 @@ pub(super) enum Shown {
     Cookie,
 }
 
-/// Whether and how a request has shown that it may.
-pub(super) fn shown(web: &Web, headers: &HeaderMap) -> Option<Shown> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let token = value.to_str().ok()?.strip_prefix("Bearer ")?;
-        return web.token.is(token.trim()).then_some(Shown::Bearer);
+/// How a request has shown that it may, and what it may.
+pub(super) struct Pass {
+    pub(super) shown: Shown,
+    pub(super) grant: Grant,
+}
+
+/// What a token opens that a client shows; none: nothing.
+///
+/// # Errors
+/// The store is away, and with it what is known of API tokens.
+pub(super) async fn admit(web: &Web, token: &str) -> Result<Option<Grant>, ApiError> {
+    if web.token.is(token) {
+        return Ok(Some(Grant::OWN));
     }
+    web.tokens.grant(web.control.store(), token).await
+}
+
+/// Whether, how and for what a request has shown that it may.
+///
+/// # Errors
+/// As [`admit`].
+pub(super) async fn pass(web: &Web, headers: &HeaderMap) -> Result<Option<Pass>, ApiError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        let session = session(web, headers);
+        return Ok(session.map(|shown| Pass { shown, grant: Grant::OWN }));
+    };
+    let Some(token) = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else { return Ok(None) };
+    let grant = admit(web, token.trim()).await?;
+    Ok(grant.map(|grant| Pass { shown: Shown::Bearer, grant }))
+}
+
+/// The page's cookie, when a request has it.
+fn session(web: &Web, headers: &HeaderMap) -> Option<Shown> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let session = cookies
         .flat_map(|value| value.split(';'))
@@ -36,14 +65,37 @@ pub(super) fn shown(web: &Web, headers: &HeaderMap) -> Option<Shown> {
 }
 
 /// Lets in who may come in.
-pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
-    match shown(&web, request.headers()) {
-        None => ApiError::unauthorized().into_response(),
-        Some(Shown::Cookie) if !from_own_page(&web, request.method(), request.headers()) => {
-            ApiError::foreign_origin().into_response()
+pub(super) async fn guard(State(web): State<Arc<Web>>, mut request: Request, next: Next) -> Response {
+    let passed = pass(&web, request.headers()).await;
+    match passed.and_then(|pass| let_in(&web, &request, pass)) {
+        Ok(grant) => {
+            request.extensions_mut().insert(grant);
+            next.run(request).await
         }
-        Some(_) => next.run(request).await,
+        Err(error) => error.into_response(),
     }
+}
+
+/// Whether this request may, with what it has shown.
+fn let_in(web: &Web, request: &Request, pass: Option<Pass>) -> Result<Grant, ApiError> {
+    let Some(Pass { shown, grant }) = pass else {
+        return Err(ApiError::unauthorized());
+    };
+    if shown == Shown::Cookie && !from_own_page(web, request.method(), request.headers()) {
+        return Err(ApiError::foreign_origin());
+    }
+    let path = request.extensions().get::<MatchedPath>().map_or_else(|| request.uri().path(), MatchedPath::as_str);
+    match scope::need(request.method(), path) {
+        Need::Any => {}
+        Need::One(scope) if grant.has(scope) => {}
+        Need::One(scope) => return Err(ApiError::no_scope(scope.as_str())),
+        Need::Own if grant.is_own() => {}
+        Need::Own => return Err(ApiError::not_own_token()),
+    }
+    if scope::asks_for_numbers(request.uri().query()) && !grant.has(Scope::Numbers) {
+        return Err(ApiError::no_scope(Scope::Numbers.as_str()));
+    }
+    Ok(grant)
 }
 
 /// What changes state must say that it comes from our page; what reads (the event stream) must not say that it comes from

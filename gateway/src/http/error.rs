@@ -55,7 +55,7 @@ impl ApiError {
     }
 
     pub(super) fn unauthorized() -> Self {
-        let message = "this needs the token of data/ark.token: send it as `Authorization: Bearer ...`, or open /?token=... in a browser";
+        let message = "this needs the token of data/ark.token, or one of `ark token create`: send it as `Authorization: Bearer ...`, or open /?token=... in a browser";
         Self { status: StatusCode::UNAUTHORIZED, code: "unauthorized", message: message.into() }
     }
 
@@ -63,6 +63,35 @@ impl ApiError {
         let message =
             "another site's page may not do this: the request's Origin is not this gateway's (see [web] public_url)";
         Self { status: StatusCode::FORBIDDEN, code: "forbidden", message: message.into() }
+    }
+
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "refused", message: message.into() }
+    }
+
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, code: "conflict", message: message.into() }
+    }
+
+    /// An API token that is good for something else.
+    pub(super) fn no_scope(needed: &str) -> Self {
+        let message = format!("this token lacks the scope `{needed}`: make one that has it with `ark token create`");
+        Self { status: StatusCode::FORBIDDEN, code: "missing_scope", message }
+    }
+
+    /// An API token where only the gateway's own serves.
+    pub(super) fn not_own_token() -> Self {
+        let message = "no scope opens this: it needs the gateway's own token, of data/ark.token";
+        Self { status: StatusCode::FORBIDDEN, code: "missing_scope", message: message.into() }
+    }
+
+    /// What a store says of a new token.
+    pub(super) fn of_token(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict(why) => Self::conflict(why),
+            StoreError::Refused(why) => Self::refused(why),
+            error => error.into(),
+        }
     }
 
     /// What it says to people.

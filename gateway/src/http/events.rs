@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ark_bus::{Bus, Cursor, Filter, Missed, Seen, Subscription};
 use ark_conversation::{ConversationId, Record, Tenant};
 use ark_store::Store;
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -23,6 +24,7 @@ use super::api::{Numbers, parse_id};
 use super::error::ApiError;
 use super::history::PlacedRecord;
 use super::limits::{FEED_EVERY, FEED_POLL, PAGE_MAX, STREAM_KEEP_ALIVE, STREAM_QUEUE};
+use super::tokens::Grant;
 use super::{Web, mask};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -74,6 +76,7 @@ impl StreamQuery {
 pub(super) async fn stream(
     State(web): State<Arc<Web>>,
     query: Result<Query<StreamQuery>, QueryRejection>,
+    Extension(grant): Extension<Grant>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
@@ -88,10 +91,14 @@ pub(super) async fn stream(
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
     let out = Out { sender, full: query.numbers.full() };
     let (store, bus) = (web.control.store(), web.control.bus());
+    let (tokens, kept) = (Arc::clone(&web.tokens), Arc::clone(&store));
     if let Some(id) = conversation {
         let after = last_event.or(query.after_seq).unwrap_or(0);
         tokio::spawn(async move {
-            follow(id, after, store, subscription, &out).await;
+            tokio::select! {
+                _ = follow(id, after, store, subscription, &out) => {}
+                () = grant.over(&tokens, &*kept) => {}
+            }
             drop(place);
         });
     } else {
@@ -100,7 +107,10 @@ pub(super) async fn stream(
             None => store.feed_end().await?,
         };
         tokio::spawn(async move {
-            everything(after, &types, store, subscription, bus, &out).await;
+            tokio::select! {
+                _ = everything(after, &types, store, subscription, bus, &out) => {}
+                () = grant.over(&tokens, &*kept) => {}
+            }
             drop(place);
         });
     }

@@ -21,7 +21,7 @@ pub(super) async fn readyz(State(web): State<Arc<Web>>, headers: HeaderMap) -> R
     let items = web.control.readiness().await;
     let ready = items.iter().all(|item| item.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = if auth::shown(&web, &headers).is_some() {
+    let body = if auth::pass(&web, &headers).await.is_ok_and(|pass| pass.is_some()) {
         json!({ "ready": ready, "items": items })
     } else {
         json!({ "ready": ready })

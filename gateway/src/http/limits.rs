@@ -40,6 +40,14 @@ pub const SOCKET_SEND_MAX: Duration = Duration::from_secs(10);
 pub const SOCKET_SLOW_GOODBYE: Duration = Duration::from_secs(30);
 /// A WebSocket's client that answers no ping for so long is gone: three pings.
 pub const SOCKET_SILENCE_MAX: Duration = Duration::from_secs(45);
+/// How old the copy of the site's API tokens may be: a token that is revoked at another gateway opens nothing here after it.
+pub const TOKEN_FRESH: Duration = Duration::from_secs(5);
+/// The store is asked for API tokens at most this often, whatever is presented.
+pub const TOKEN_ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long API tokens are good without the store.
+pub const TOKEN_STALE_MAX: Duration = Duration::from_secs(60);
+/// How often a token is written down as used.
+pub const TOKEN_USED_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// Conversations, or events of one, in one answer.
 pub const PAGE_MAX: usize = 500;
 /// The same when the request names no number.

@@ -1,7 +1,7 @@
 //! The web face: page, API, health and metrics.
 //!
 //! Everything but `/healthz`, `/readyz`, the page's own files and browsers' calls (which have tokens of their own) needs the
-//! token of `data/ark.token`: programs send it as `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a
+//! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a
 //! cookie that no script and no other site can use.
 
 mod api;
@@ -26,10 +26,13 @@ pub(crate) mod mask;
 mod persons;
 mod recordings;
 mod rtc;
+pub mod scope;
 mod socket;
+mod speech;
 mod talk;
 pub mod tls;
 pub mod token;
+pub mod tokens;
 mod typing;
 mod webhooks;
 
@@ -77,6 +80,7 @@ pub struct Web {
     closing: watch::Sender<bool>,
     socket_patience: Duration,
     webrtc: Option<Arc<WebRtc>>,
+    tokens: Arc<tokens::Tokens>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -135,6 +139,7 @@ impl Web {
             closing,
             socket_patience,
             webrtc,
+            tokens: Arc::default(),
         })
     }
 
@@ -185,6 +190,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/messages", get(desk::messages).post(desk::send)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
+        ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),
         ("/api/v1/conversations/{id}/typing", post(typing::typing)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
@@ -197,6 +203,9 @@ fn api_routes() -> Routes {
         ("/api/v1/plans", get(api::plans)),
         ("/api/v1/plans/{name}/publish", post(api::publish)),
         ("/api/v1/plans/{name}/rollback", post(api::rollback)),
+        ("/api/v1/tokens", get(tokens::list).post(tokens::make)),
+        ("/api/v1/tokens/{id}", delete(tokens::revoke)),
+        ("/api/v1/speech", get(speech::speech)),
         ("/api/v1/webhooks", get(webhooks::list)),
         ("/api/v1/webhooks/{name}/deliveries", get(webhooks::deliveries)),
         ("/api/v1/webhooks/{name}/enable", post(webhooks::enable)),

@@ -23,13 +23,15 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use tokio::time::Instant;
 
 use super::Web;
-use super::auth::{Shown, own_origin, shown};
+use super::auth::{admit, own_origin, pass};
 use super::error::ApiError;
 use super::history::{self, PlacedRecord};
 use super::limits::{
     FEED_EVERY, FEED_POLL, PAGE_MAX, SOCKET_HELLO_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKET_SILENCE_MAX,
     SOCKET_SLOW_GOODBYE, STREAM_KEEP_ALIVE, TYPES_MAX,
 };
+use super::scope::Scope;
+use super::tokens::Grant;
 use crate::live::LiveBoard;
 
 /// What a client says.
@@ -38,7 +40,7 @@ use crate::live::LiveBoard;
 pub(super) enum ClientMessage {
     /// The first message of a client that could not send its token in a header.
     Hello {
-        /// The token of `data/ark.token`.
+        /// The token of `data/ark.token`, or an API token with the scope `conversations:read`.
         token: String,
     },
     /// What it wants to be told from now on; once in a connection.
@@ -125,21 +127,23 @@ pub(super) async fn socket(
     if headers.contains_key(header::ORIGIN) && !own_origin(&web, &headers) {
         return Err(ApiError::foreign_origin());
     }
-    let known = shown(&web, &headers);
+    let known = pass(&web, &headers).await?.map(|pass| pass.grant);
     if known.is_none() && headers.contains_key(header::AUTHORIZATION) {
         return Err(ApiError::unauthorized());
     }
+    if known.as_ref().is_some_and(|grant| !grant.has(Scope::ConversationsRead)) {
+        return Err(ApiError::no_scope(Scope::ConversationsRead.as_str()));
+    }
     let upgrade = upgrade.map_err(|_| ApiError::bad_request("this is a WebSocket: ask with `Upgrade: websocket`"))?;
-    let is_known = matches!(known, Some(Shown::Bearer | Shown::Cookie));
     // Strangers have few places, for as long as they may stay strangers.
-    let place = if is_known { web.stream_place()? } else { web.stranger_place()? };
+    let place = if known.is_some() { web.stream_place()? } else { web.stranger_place()? };
     let upgrade = upgrade.max_message_size(SOCKET_MESSAGE_BYTES_MAX).max_frame_size(SOCKET_MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let closing = web.closing();
         let patience = web.socket_patience;
         let client = Client { socket, closing, heard: Instant::now(), patience, said: VecDeque::new() };
         // Its end is the answer; there is nobody to tell what ended it.
-        let _ = client.serve(web, place, is_known).await;
+        let _ = client.serve(web, place, known).await;
     }))
 }
 
@@ -191,8 +195,8 @@ struct Sources {
 }
 
 impl Client {
-    async fn serve(mut self, web: Arc<Web>, place: OwnedSemaphorePermit, is_known: bool) {
-        let told = self.tell(web, place, is_known).await;
+    async fn serve(mut self, web: Arc<Web>, place: OwnedSemaphorePermit, known: Option<Grant>) {
+        let told = self.tell(web, place, known).await;
         let Err(over) = told;
         let (message, code) = match &over {
             Over::Gone => return,
@@ -236,16 +240,16 @@ impl Client {
         &mut self,
         web: Arc<Web>,
         mut place: OwnedSemaphorePermit,
-        is_known: bool,
+        known: Option<Grant>,
     ) -> Result<std::convert::Infallible, Over> {
-        if !is_known {
-            let hello = tokio::time::timeout(SOCKET_HELLO_MAX, self.next_message()).await;
-            match hello.map_err(|_| Over::Stranger)?? {
-                ClientMessage::Hello { token } if web.token.is(token.trim()) => {}
-                _ => return Err(Over::Stranger),
+        let grant = match known {
+            Some(grant) => grant,
+            None => {
+                let grant = self.hello(&web).await?;
+                place = web.stream_place().map_err(|error| Over::Unavailable(error.message().to_owned()))?;
+                grant
             }
-            place = web.stream_place().map_err(|error| Over::Unavailable(error.message().to_owned()))?;
-        }
+        };
         let welcome = ServerMessage::Welcome { gateway: &web.about.gateway, version: &web.about.version };
         self.send(&welcome).await?;
         let ClientMessage::Subscribe { after, types, records, live, full_numbers } = self.next_message().await? else {
@@ -253,6 +257,9 @@ impl Client {
         };
         if types.len() > TYPES_MAX {
             return Err(Over::Refused(format!("`types` names {} types, more than {TYPES_MAX}", types.len())));
+        }
+        if full_numbers && !grant.has(Scope::Numbers) {
+            return Err(Over::Refused(ApiError::no_scope(Scope::Numbers.as_str()).message().to_owned()));
         }
         // The subscription comes before the first look into the store: what is committed meanwhile is in one of them.
         let (store, bus) = (web.control.store(), web.control.bus());
@@ -265,10 +272,27 @@ impl Client {
         let wanted = Wanted { after, types, records, live, full: full_numbers };
         let sources = Sources { store, _bus: bus, news, board: web.control.live() };
         // The gateway's end waits for everything that holds it.
+        let (tokens, kept) = (Arc::clone(&web.tokens), Arc::clone(&sources.store));
         drop(web);
-        let told = self.follow(wanted, sources).await;
+        let told = tokio::select! {
+            told = self.follow(wanted, sources) => told,
+            () = grant.over(&tokens, &*kept) => Err(Over::Refused("this token is no good any more".to_owned())),
+        };
         drop(place);
         told
+    }
+
+    /// What the first message of a client without a header opens.
+    async fn hello(&mut self, web: &Web) -> Result<Grant, Over> {
+        let hello = tokio::time::timeout(SOCKET_HELLO_MAX, self.next_message()).await;
+        let ClientMessage::Hello { token } = hello.map_err(|_| Over::Stranger)?? else { return Err(Over::Stranger) };
+        let grant = admit(web, token.trim()).await.map_err(|error| Over::Unavailable(error.message().to_owned()))?;
+        let grant = grant.ok_or(Over::Stranger)?;
+        if !grant.has(Scope::ConversationsRead) {
+            let why = ApiError::no_scope(Scope::ConversationsRead.as_str());
+            return Err(Over::Refused(why.message().to_owned()));
+        }
+        Ok(grant)
     }
 
     /// Tells what is wanted, until something ends it.

@@ -174,6 +174,11 @@ pub enum Command {
         /// The digit.
         digit: Digit,
     },
+    /// Copy what this leg says to whoever reads along, or cease to. What is muted is not copied.
+    Listen {
+        /// Whether.
+        on: bool,
+    },
     /// End the leg: recordings are closed, sockets closed, [`Event::Closed`] is its last event. Never refused as full.
     Close,
 }

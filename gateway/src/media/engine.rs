@@ -28,6 +28,7 @@ use super::{
     pipe::{Pipe, pipe},
     ports::PortPool,
     sys::{self, Waker},
+    tap::Tap,
     thread::MediaThread,
 };
 
@@ -49,6 +50,8 @@ pub struct EngineConfig {
     /// How long after an agreement the media of a phone behind a NAT may be learned, from where its signalling comes
     /// and nowhere else ([`super::Command::Start`]).
     pub learn_window: Duration,
+    /// Where the packets of legs go that are listened to ([`Command::Listen`]); none: nobody listens.
+    pub tap: Option<Tap>,
 }
 
 impl Default for EngineConfig {
@@ -61,6 +64,7 @@ impl Default for EngineConfig {
             quarantine: PORT_QUARANTINE,
             rtp_timeout: Duration::from_secs(30),
             learn_window: LEARN_WINDOW,
+            tap: None,
         }
     }
 }

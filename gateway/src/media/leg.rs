@@ -26,6 +26,7 @@ use super::{
     metrics::{Drop, ThreadMetrics},
     pipe::PipeEnd,
     sys::DATAGRAM_BYTES,
+    tap::Tap,
     wheel::Seat,
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct LegState {
     pub(crate) room: Option<u16>,
     /// What it says is for nobody.
     pub(crate) muted: bool,
+    /// What it says is copied to whoever reads along.
+    pub(crate) tap: Option<Tap>,
     /// Events of this leg that wait for the core.
     pub(crate) events_waiting: u16,
     /// Since when the far side may be expected to send.
@@ -111,6 +114,7 @@ impl LegState {
             recorded_in: None,
             room: None,
             muted: false,
+            tap: None,
             events_waiting: 0,
             expecting: Instant::now(),
             timeout_said: false,

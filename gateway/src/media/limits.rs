@@ -60,6 +60,11 @@ pub(crate) const PIPE_PACKET_BYTES: usize = 512;
 /// Packets of one pipe read in one turn.
 pub(crate) const PACKETS_PER_PIPE_TURN: usize = 8;
 
+/// Packets that wait for whoever reads along: 400 legs for 400 ms.
+pub(crate) const TAP_PACKETS: usize = 8_192;
+/// The largest payload of one: 60 ms of G.711, and Opus up to 200 kbit/s.
+pub(crate) const TAP_BYTES: usize = 512;
+
 /// Over how long the load of the media threads is judged.
 pub(crate) const LOAD_WINDOW: Duration = Duration::from_secs(1);
 /// A thread that is busier than this (CPU time in the time that passed) takes no new calls: what is left is what keeps

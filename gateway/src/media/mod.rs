@@ -30,6 +30,7 @@ mod pipe;
 mod ports;
 mod room;
 pub(crate) mod sys;
+mod tap;
 mod thread;
 pub(crate) mod wheel;
 
@@ -40,3 +41,4 @@ pub use engine::{Engine, EngineConfig, EngineHandle, StartError};
 pub use pipe::{PIPE_REMOTE, Pipe, PipePacket};
 #[cfg(test)]
 pub(crate) use pipe::{PipeEnd, pipe};
+pub use tap::{Tap, TapPacket};

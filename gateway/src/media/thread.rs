@@ -299,6 +299,12 @@ impl MediaThread {
                     self.settle_room(room);
                 }
             }
+            Command::Listen { on } => {
+                let tap = self.config.tap.clone().filter(|_| on);
+                if let Some(leg) = self.leg(id) {
+                    leg.tap = tap;
+                }
+            }
             Command::Unbridge => {
                 for (_, parked) in &mut self.expected {
                     parked.retain(|message| {
@@ -667,6 +673,9 @@ impl MediaThread {
         // By position: a leg never leaves the wheel while a slot runs.
         while let Some(pair) = self.wheel.leg(due.slot, position) {
             position += 1;
+            if let Some(next) = self.wheel.leg(due.slot, position) {
+                self.prefetch_leg(usize::from(next));
+            }
             self.tick(pair, due);
         }
     }
@@ -760,6 +769,13 @@ impl MediaThread {
         let ready = self.epoll.wait(0);
         let (now, real) = (Instant::now(), sys::realtime_ns());
         for index in 0..ready {
+            // While the kernel hands over this leg's packet the next legs come into the cache.
+            if index + 2 < ready {
+                self.prefetch_leg((self.epoll.token(index + 2) >> 1) as usize);
+            }
+            if index + 1 < ready {
+                self.prefetch_other((self.epoll.token(index + 1) >> 1) as usize);
+            }
             let token = self.epoll.token(index);
             if token == WAKER {
                 self.links[self.index].waker().clear();
@@ -770,6 +786,21 @@ impl MediaThread {
             }
         }
         ready
+    }
+
+    fn prefetch_leg(&self, pair: usize) {
+        if let Some(Some(leg)) = self.legs.get(pair) {
+            sys::prefetch(&**leg);
+        }
+    }
+
+    /// The other side of a leg's bridge.
+    fn prefetch_other(&self, pair: usize) {
+        if let Some(Some(leg)) = self.legs.get(pair)
+            && let Some(bridge) = &leg.bridge
+        {
+            self.prefetch_leg(usize::from(bridge.other.pair()));
+        }
     }
 
     fn receive_rtp(&mut self, pair: usize, now: Instant, real: u64) {
@@ -939,6 +970,9 @@ fn hear(
             Far::Nobody => {}
         },
         Received::Media(media) => {
+            if let Some(tap) = leg.tap.as_ref().filter(|_| !leg.muted) {
+                tap.heard(leg.id, at, &media);
+            }
             let mut tone: Option<ConsentTone> = None;
             for recording in [&mut leg.recording, &mut leg.message].into_iter().flatten() {
                 recording.heard(at, Side::Caller, &media);

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
 mod socket;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -262,3 +262,38 @@ fn samples_key() -> Event {
     }
     .into()
 }
+
+#[tokio::test]
+async fn an_api_token_opens_a_socket_for_what_it_is_good_for_and_the_socket_ends_with_it() {
+    let made = Made::new("socket-token");
+    let served = Served::start(made.web()).await;
+    let api = router(Arc::clone(&served.web));
+    let make = async |name: &str, scope: &str| {
+        let new = json!({ "name": name, "scopes": [scope] }).to_string();
+        let request = Request::post("/api/v1/tokens")
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        let answer = ask(&api, request.body(Body::from(new)).unwrap()).await;
+        json(answer).await["token"].as_str().unwrap().to_owned()
+    };
+    let (calls, reads) = (make("phone", "calls").await, make("desk", "conversations:read").await);
+    assert_eq!(Served::refused(served.open(&[("authorization", &format!("Bearer {calls}"))]).await), 403);
+    let mut other = served.open(&[]).await.unwrap();
+    other.say(json!({ "type": "hello", "token": calls })).await;
+    assert!(other.next().await["message"].as_str().unwrap().contains("`conversations:read`"));
+    let mut curious = served.open(&[("authorization", &format!("Bearer {reads}"))]).await.unwrap();
+    assert_eq!(curious.next().await["type"], "welcome");
+    curious.say(json!({ "type": "subscribe", "full_numbers": true })).await;
+    assert!(curious.next().await["message"].as_str().unwrap().contains("`numbers`"));
+
+    let mut desk = served.open(&[]).await.unwrap();
+    desk.say(json!({ "type": "hello", "token": reads })).await;
+    assert_eq!(desk.next().await["type"], "welcome");
+    desk.say(json!({ "type": "subscribe" })).await;
+    assert_eq!(desk.next().await["type"], "caught_up");
+    let revoke = Request::delete("/api/v1/tokens/desk").header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+    assert_eq!(ask(&api, revoke.body(Body::empty()).unwrap()).await.status(), StatusCode::OK);
+    assert!(desk.next().await["message"].as_str().unwrap().contains("no good any more"));
+    assert_eq!(desk.next().await["closed"], 1008);
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}

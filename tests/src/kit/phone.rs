@@ -218,6 +218,24 @@ impl Phone {
         self.media.say(hz);
     }
 
+    /// Says this once, 8 kHz, before any tone; when it begins, in samples since the phone's first packet.
+    pub fn speak(&self, pcm: &[i16]) -> u64 {
+        self.media.speak(pcm)
+    }
+
+    /// Stays in the call until all that was to be said is said.
+    ///
+    /// # Panics
+    /// When it is not said in time.
+    pub fn wait_until_said(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        while !self.media.has_spoken() {
+            assert!(Instant::now() < deadline, "{}: it has not said everything", self.name);
+            self.media.wait_for_news(Duration::from_millis(50));
+            self.serve(Duration::ZERO);
+        }
+    }
+
     /// Waits until this frequency, and nothing else, is heard for 300 ms.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! The phone's voice: one thread, one socket, a frame each 20 ms.
 
 use std::{
+    collections::VecDeque,
     f64::consts::TAU,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Condvar, Mutex, MutexGuard},
@@ -27,6 +28,10 @@ const HEARD_MAX: usize = 10 * 60 * RATE_HZ as usize;
 struct State {
     remote: Option<SocketAddr>,
     hz: Option<f64>,
+    /// What is said next, before any tone.
+    voice: VecDeque<i16>,
+    /// Frames sent so far.
+    sent: u64,
     keys: Vec<char>,
     sending: Option<dtmf::Sender>,
     heard: Vec<i16>,
@@ -81,6 +86,19 @@ impl Media {
 
     pub(super) fn say(&self, hz: Option<f64>) {
         self.state().hz = hz;
+    }
+
+    /// Says this once; when it begins, in samples since the first packet.
+    pub(super) fn speak(&self, pcm: &[i16]) -> u64 {
+        let mut state = self.state();
+        let at = state.sent * FRAME_SAMPLES as u64 + state.voice.len() as u64;
+        state.voice.extend(pcm);
+        at
+    }
+
+    /// Whether all was said.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.state().voice.is_empty()
     }
 
     pub(super) fn heard(&self) -> Vec<i16> {
@@ -150,6 +168,7 @@ fn run(socket: &UdpSocket, shared: &(Mutex<State>, Condvar)) {
                 return;
             }
             if let Some(remote) = state.remote {
+                state.sent += 1;
                 let length = voice.next(&mut state, alaw, &mut bytes);
                 let _ = socket.send_to(&bytes[..length], remote);
             }
@@ -206,6 +225,13 @@ impl Voice {
             }
             let header = Header { payload_type: EVENTS, timestamp: next.timestamp, marker: next.marker, ..header };
             return header.write(&next.payload, out).expect("an event fits");
+        }
+        if !state.voice.is_empty() {
+            let mut pcm: Vec<i16> = (0..FRAME_SAMPLES).map_while(|_| state.voice.pop_front()).collect();
+            pcm.resize(FRAME_SAMPLES, 0);
+            let mut payload = [0; FRAME_SAMPLES];
+            let length = alaw.encoder().encode(&pcm, &mut payload);
+            return header.write(&payload[..length], out).expect("a frame fits");
         }
         let step = TAU * state.hz.unwrap_or_default() / f64::from(RATE_HZ);
         let loudness = if state.hz.is_some() { 8_000.0 } else { 0.0 };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 
 use crate::BusError;
 use crate::limits::{CONNECT_TIMEOUT, HEARTBEAT_S};
@@ -86,6 +86,12 @@ impl Broker {
     #[must_use]
     pub fn user(&self) -> &str {
         &self.0.authority.userinfo.username
+    }
+
+    /// What this connection may write as `user_id`; none when the broker finds the name elsewhere (in a certificate).
+    pub(super) fn signs_as(&self) -> Option<&str> {
+        matches!(self.0.query.auth_mechanism, None | Some(SASLMechanism::Plain | SASLMechanism::AMQPlain))
+            .then(|| self.user())
     }
 
     pub(super) const fn is_tls(&self) -> bool {

@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, SelectAll};
 use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Channel, message};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::link::{Link, Live};
-use super::{Shared, connect, wire};
-use crate::limits::{COMMAND_TIMEOUT, PREFETCH};
+use super::stall::{Held, Watch};
+use super::{Broker, Shared, connect, wire};
+use crate::limits::{COMMAND_TIMEOUT, PREFETCH, STALL_CHECK};
 use crate::{Answer, BusError, Delivery, IngressFeed, Settle, Shard, Verdict};
 
 /// Deliveries between the task and its reader; the broker keeps the rest back.
@@ -30,7 +34,8 @@ impl RabbitIngress {
     pub(super) fn start(shared: Arc<Shared>, link: Link, shards: Vec<Shard>) -> Self {
         let (hand, deliveries) = mpsc::channel(HAND);
         let current = Arc::new(AtomicU64::new(0));
-        let task = Task { shared, link, shards, hand, current: Arc::clone(&current) };
+        let watches = shards.iter().map(|&shard| (shard, Watch::default())).collect();
+        let task = Task { shared, link, shards, hand, current: Arc::clone(&current), watches };
         tokio::spawn(task.run());
         Self { deliveries, current }
     }
@@ -57,6 +62,7 @@ struct Task {
     shards: Vec<Shard>,
     hand: mpsc::Sender<(u64, Delivery)>,
     current: Arc<AtomicU64>,
+    watches: Vec<(Shard, Watch)>,
 }
 
 impl Task {
@@ -70,9 +76,14 @@ impl Task {
                 () = hand.closed() => break,
             };
             // Whatever is in a reader's hands from now on is late.
+            self.watches.iter_mut().for_each(|(_, watch)| watch.anew(false));
             self.current.fetch_add(1, Ordering::AcqRel);
             let Err(error) = ended else { continue };
             tracing::warn!(%error, "the channel of the shards is made anew");
+            if let BusError::Stalled { .. } = error {
+                self.shared.counters.stalls.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             let dead = matches!(error, BusError::Unreachable { .. }) || !live.connection.status().connected();
             if dead || self.shared.prepare(&live.broker, &live.connection).await.is_err() {
                 self.link.report_dead(live.generation);
@@ -82,7 +93,7 @@ impl Task {
         self.current.fetch_add(1, Ordering::AcqRel);
     }
 
-    async fn open_and_read(&self, live: &Live) -> Result<(), BusError> {
+    async fn open_and_read(&mut self, live: &Live) -> Result<(), BusError> {
         let channel = connect::channel(&live.broker, &live.connection).await?;
         // Until the end of this function, also when it is dropped: then the broker gives to the next reader.
         let _closed_at_the_end = CloseAtTheEnd(Some(channel.clone()));
@@ -100,7 +111,19 @@ impl Task {
             shards.push(consumer.map(move |delivery| (shard, Some(delivery))).chain(ended).boxed());
         }
         let generation = self.current.load(Ordering::Acquire);
-        while let Some((shard, delivery)) = shards.next().await {
+        let mut checks = tokio::time::interval(STALL_CHECK);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        checks.reset();
+        loop {
+            let given = tokio::select! {
+                biased;
+                given = shards.next() => given,
+                _ = checks.tick() => {
+                    self.look_for_stalls(&live.broker, &channel).await?;
+                    continue;
+                }
+            };
+            let Some((shard, delivery)) = given else { return Ok(()) };
             let delivery = match delivery {
                 Some(Ok(delivery)) => delivery,
                 Some(Err(error)) => return Err(connect::explain(&error, &live.broker)),
@@ -108,10 +131,29 @@ impl Task {
             };
             self.pass_on(shard, delivery, generation).await;
         }
-        Ok(())
     }
 
-    async fn pass_on(&self, shard: Shard, delivery: message::Delivery, generation: u64) {
+    /// Asks for the shards that give nothing whether messages wait in them.
+    async fn look_for_stalls(&mut self, broker: &Broker, channel: &Channel) -> Result<(), BusError> {
+        let mut stalled = None;
+        for (shard, watch) in &mut self.watches {
+            if !watch.tick() {
+                continue;
+            }
+            let queue = self.shared.topology.shard_queue(*shard);
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let declare = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default());
+            let messages = connect::timed(broker, COMMAND_TIMEOUT, declare).await?.message_count();
+            if watch.waiting(messages) {
+                stalled = Some(BusError::Stalled { shard: *shard, messages });
+                watch.anew(true);
+            }
+        }
+        stalled.map_or(Ok(()), Err)
+    }
+
+    async fn pass_on(&mut self, shard: Shard, delivery: message::Delivery, generation: u64) {
+        let held = self.watches.iter_mut().find(|(of, _)| *of == shard).map(|(_, watch)| watch.gave());
         let deliveries = wire::deliveries_before(&delivery.properties) + 1;
         match wire::read_wake_up(&delivery.data) {
             Some(wake_up) => {
@@ -120,6 +162,7 @@ impl Task {
                     acker: delivery.acker,
                     generation,
                     current: Arc::clone(&self.current),
+                    _held: held,
                 };
                 let delivery = Delivery::new(wake_up, shard, deliveries, Box::new(settle));
                 let _ = self.hand.send((generation, delivery)).await;
@@ -134,7 +177,7 @@ impl Task {
 }
 
 /// Closes a channel in the background.
-struct CloseAtTheEnd(Option<Channel>);
+pub(super) struct CloseAtTheEnd(pub(super) Option<Channel>);
 
 impl Drop for CloseAtTheEnd {
     fn drop(&mut self) {
@@ -151,6 +194,7 @@ struct RabbitSettle {
     acker: Acker,
     generation: u64,
     current: Arc<AtomicU64>,
+    _held: Option<Held>,
 }
 
 impl Settle for RabbitSettle {
@@ -158,13 +202,16 @@ impl Settle for RabbitSettle {
         Box::pin(async move {
             // A tag of an older channel means another message on this one.
             let in_time = self.generation == self.current.load(Ordering::Acquire);
-            let settled = in_time
-                && match verdict {
+            let saying = async {
+                match verdict {
                     Verdict::Ack => self.acker.ack(BasicAckOptions::default()).await,
                     Verdict::Again => self.acker.nack(BasicNackOptions { requeue: true, multiple: false }).await,
                     Verdict::Park => self.acker.reject(BasicRejectOptions { requeue: false }).await,
                 }
-                .unwrap_or(false);
+            };
+            // A connection that dies at this moment may answer never.
+            let said = async { matches!(tokio::time::timeout(COMMAND_TIMEOUT, saying).await, Ok(Ok(true))) };
+            let settled = in_time && said.await;
             if !settled {
                 self.shared.counters.late_acks.fetch_add(1, Ordering::Relaxed);
             }

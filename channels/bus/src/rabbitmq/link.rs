@@ -262,5 +262,6 @@ pub(super) struct Counters {
     pub(super) connects: AtomicU64,
     pub(super) late_acks: AtomicU64,
     pub(super) unreadable: AtomicU64,
+    pub(super) stalls: AtomicU64,
     pub(super) unheard: AtomicU64,
 }

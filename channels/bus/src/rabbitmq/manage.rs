@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::address::Broker;
 use super::link::worst;
-use super::{RabbitConfig, connect, wire};
+use super::{RabbitConfig, adapters, connect, wire};
 use crate::limits::{COMMAND_TIMEOUT, DEAD_SCAN_MAX};
 use crate::topology::{DEAD, Queue, QueueKind, Topology, UNROUTED};
 use crate::{BusError, DeadLetter, Which};
@@ -214,10 +214,16 @@ async fn send_again(broker: &Broker, channel: &Channel, message: &BasicGetMessag
     let kept = properties.headers().iter().flat_map(|headers| headers.inner());
     for (name, value) in kept.filter(|(name, _)| name.as_str().starts_with("x-ark-") || name.as_str() == "traceparent")
     {
-        headers.insert(name.clone(), value.clone());
+        if ![wire::SIGNER, wire::DEAD_QUEUE, wire::DEAD_REASON, wire::DEAD_AT].contains(&name.as_str()) {
+            headers.insert(name.clone(), value.clone());
+        }
     }
     headers.insert("x-ark-replayed".into(), AMQPValue::Boolean(true));
-    let properties = properties.clone().with_headers(headers);
+    // The broker takes a message with our own name only; whose it was goes along.
+    if let Some(signer) = adapters::signer(properties, broker) {
+        headers.insert(wire::SIGNER.into(), wire::text(&signer));
+    }
+    let properties = wire::again(properties, headers, broker.signs_as());
     let sent = async {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let data = &message.delivery.data;
@@ -235,17 +241,21 @@ fn message_id(properties: &BasicProperties) -> String {
 }
 
 fn died_in(properties: &BasicProperties) -> String {
-    wire::header_text(properties, "x-first-death-queue").unwrap_or_default()
+    let by_broker = wire::header_text(properties, "x-first-death-queue");
+    by_broker.or_else(|| wire::header_text(properties, wire::DEAD_QUEUE)).unwrap_or_default()
 }
 
 fn letter(message: BasicGetMessage) -> DeadLetter {
     let delivery = message.delivery;
     let properties = &delivery.properties;
-    let time = wire::death(properties).and_then(|death| wire::integer(death.inner().get("time")?));
+    let by_broker = wire::death(properties).and_then(|death| wire::integer(death.inner().get("time")?));
+    let time = by_broker.or_else(|| wire::header_number(properties, wire::DEAD_AT));
     DeadLetter {
         id: message_id(properties),
         queue: died_in(properties),
-        reason: wire::header_text(properties, "x-first-death-reason").unwrap_or_default(),
+        reason: wire::header_text(properties, "x-first-death-reason")
+            .or_else(|| wire::header_text(properties, wire::DEAD_REASON))
+            .unwrap_or_default(),
         conversation: wire::header_text(properties, "x-ark-conv"),
         at: time.and_then(|unix_s| Timestamp::from_second(i64::try_from(unix_s).ok()?).ok()),
         bytes: delivery.data.len(),

@@ -3,6 +3,7 @@
 //! Two supervised connections: one publishes (a broker under alarm stops reading it), one consumes (and goes on
 //! acknowledging meanwhile). Neither recovers by itself inside the client library; `link` opens the next one.
 
+mod adapters;
 mod address;
 mod compare;
 mod connect;
@@ -13,6 +14,7 @@ mod log;
 mod manage;
 mod outbox;
 mod publisher;
+mod stall;
 mod wire;
 
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use log::{Interest, RabbitFeed, Reader};
 use outbox::{OnRefusal, Outbox, Outgoing, What};
 use publisher::Publisher;
 
+pub use adapters::{AdapterQueue, Brought, ForAdapter, Inbound};
 pub use address::{Broker, Tls};
 pub use compare::{Compared, Comparison, Standing};
 pub use manage::{Manager, QueueDepth};
@@ -440,6 +443,7 @@ impl Bus for RabbitBus {
             connects: counters.connects.load(Ordering::Relaxed),
             late_acks: counters.late_acks.load(Ordering::Relaxed),
             unreadable: counters.unreadable.load(Ordering::Relaxed),
+            stalls: counters.stalls.load(Ordering::Relaxed),
             announced: self.shared.local.live().announced(),
             unheard: counters.unheard.load(Ordering::Relaxed),
         };

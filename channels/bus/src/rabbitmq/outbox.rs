@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ark_conversation::Record;
 use tokio::sync::Notify;
 
+use super::adapters::{ForAdapter, Parked};
 use crate::limits::{PUBLISH_QUEUE_BYTES, PUBLISH_QUEUE_MESSAGES};
 use crate::receipt::Stub;
 use crate::{BusError, Shard};
@@ -19,6 +20,8 @@ pub(super) enum OnRefusal {
     Tell(Shard),
     /// A command to a gateway that is not there, or does not read.
     Drop,
+    /// Say so in the receipt: whoever handed it over tries again by itself.
+    Say,
 }
 
 /// What a message says: address and properties are made of it each time that it is sent, so that none are kept or copied.
@@ -38,6 +41,10 @@ pub(super) enum What {
     },
     /// A command to this gateway.
     Command(String),
+    /// An event for an adapter.
+    ForAdapter(Box<ForAdapter>),
+    /// What an adapter brought and nobody can use.
+    Parked(Box<Parked>),
 }
 
 /// One message on its way to the broker.

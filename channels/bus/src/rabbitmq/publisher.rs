@@ -267,6 +267,11 @@ impl Publisher {
                 self.again.push(message);
             }
             OnRefusal::Tell(shard) => self.finish(message, Err(BusError::ShardFull { shard })),
+            OnRefusal::Say => {
+                let (exchange, key, _) = wire::envelope(&message, &self.shared);
+                let full = format!("{exchange}.{key} is full: its reader does not keep up");
+                self.finish(message, Err(BusError::Broker(full)));
+            }
             OnRefusal::Drop => {
                 let waiting = self.shared.outbox.count();
                 self.finish(message, Err(BusError::Full { waiting }));

@@ -7,10 +7,11 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::Shared;
+use super::adapters::{ForAdapter, Parked};
 use super::outbox::{Outgoing, What};
 use crate::WakeUp;
 use crate::limits::LIVE_TTL;
-use crate::topology::{EVENTS, GATEWAYS};
+use crate::topology::{DEAD_LETTERS, EVENTS, GATEWAYS, INBOUND, OUTBOUND};
 
 /// The `type` of a committed record.
 const RECORD: &str = "ark.record.v1";
@@ -22,6 +23,16 @@ const LIVE: &str = "ark.live.v1";
 const SHORT_BYTES_MAX: usize = 255;
 /// What most bodies have room in.
 const BODY_BYTES: usize = 1_024;
+/// Of a message that a gateway sends in an adapter's place: which broker user signed it.
+pub(super) const SIGNER: &str = "x-ark-user";
+/// Of a message that a gateway gave up: the queue in which it died, why, and when, in Unix seconds.
+pub(super) const DEAD_QUEUE: &str = "x-ark-dead-queue";
+/// See [`DEAD_QUEUE`].
+pub(super) const DEAD_REASON: &str = "x-ark-dead-reason";
+/// See [`DEAD_QUEUE`].
+pub(super) const DEAD_AT: &str = "x-ark-dead-at";
+/// A CloudEvent in structured mode (CloudEvents AMQP binding 3.2).
+const CLOUD_EVENT: &str = "application/cloudevents+json";
 /// How often a message was sent before.
 const ATTEMPT: &str = "x-ark-attempt";
 
@@ -31,6 +42,33 @@ pub(super) fn text(value: &str) -> AMQPValue {
 
 fn number(value: u64) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// A message's properties to send it again, signed by this user or by nobody.
+pub(super) fn again(properties: &BasicProperties, headers: FieldTable, user: Option<&str>) -> BasicProperties {
+    let mut again = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+    if let Some(kind) = properties.content_type() {
+        again = again.with_content_type(kind.clone());
+    }
+    if let Some(kind) = properties.kind() {
+        again = again.with_type(kind.clone());
+    }
+    if let Some(id) = properties.message_id() {
+        again = again.with_message_id(id.clone());
+    }
+    if let Some(conversation) = properties.correlation_id() {
+        again = again.with_correlation_id(conversation.clone());
+    }
+    if let Some(at) = properties.timestamp() {
+        again = again.with_timestamp(*at);
+    }
+    if let Some(from) = properties.app_id() {
+        again = again.with_app_id(from.clone());
+    }
+    match (properties.user_id(), user) {
+        (Some(_), Some(user)) => again.with_user_id(short(user)),
+        _ => again,
+    }
 }
 
 /// At most 255 bytes, as AMQP wants it.
@@ -94,7 +132,56 @@ pub(super) fn envelope(message: &Outgoing, shared: &Shared) -> (ShortString, Sho
             let properties = BasicProperties::default().with_app_id(shared.from.as_str().into());
             (GATEWAYS.into(), gateway.as_str().into(), properties)
         }
+        What::ForAdapter(to) => for_adapter(to, message.attempts, shared),
+        What::Parked(parked) => self::parked(parked, shared),
     }
+}
+
+/// What names its publisher to whoever reads it, where the broker can check that.
+fn signed(properties: BasicProperties, shared: &Shared) -> BasicProperties {
+    match shared.brokers.first().and_then(super::Broker::signs_as) {
+        Some(user) => properties.with_user_id(short(user)),
+        None => properties,
+    }
+}
+
+fn for_adapter(to: &ForAdapter, attempts: u32, shared: &Shared) -> (ShortString, ShortString, BasicProperties) {
+    let mut headers = FieldTable::default();
+    if let Some(conversation) = &to.conversation {
+        headers.insert("x-ark-conv".into(), text(conversation));
+    }
+    if let Some(epoch) = to.epoch {
+        headers.insert("x-ark-epoch".into(), number(epoch));
+    }
+    attempted(&mut headers, (to.attempt - 1) + attempts);
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(if to.expires.is_some() { 1 } else { 2 })
+        .with_content_type(CLOUD_EVENT.into())
+        .with_type(short(&to.kind))
+        .with_message_id(short(&to.id))
+        .with_app_id(short(&shared.from))
+        .with_headers(headers);
+    if let Some(expires) = to.expires {
+        properties = properties.with_expiration(expires.as_millis().to_string().into());
+    }
+    (OUTBOUND.into(), to.adapter.as_str().into(), signed(properties, shared))
+}
+
+fn parked(parked: &Parked, shared: &Shared) -> (ShortString, ShortString, BasicProperties) {
+    let mut headers = FieldTable::default();
+    headers.insert(DEAD_QUEUE.into(), text(INBOUND));
+    headers.insert(DEAD_REASON.into(), text(&parked.why));
+    headers.insert(DEAD_AT.into(), number(u64::try_from(parked.unix_s).unwrap_or(0)));
+    if let Some(signer) = &parked.signer {
+        headers.insert(SIGNER.into(), text(signer));
+    }
+    let properties = BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_content_type(short(&parked.content_type))
+        .with_message_id(short(&parked.id))
+        .with_app_id(short(&shared.from))
+        .with_headers(headers);
+    (DEAD_LETTERS.into(), "".into(), signed(properties, shared))
 }
 
 /// `sNNN.{tenant}.{type}`, at most 255 bytes as AMQP wants it.

@@ -43,7 +43,8 @@ pub const LIVE: &str = "ark.live";
 /// The stream that holds the identity of the store that this broker serves.
 pub const IDENTITY: &str = "ark.identity";
 
-const DEAD_LETTERS: &str = "ark.dlx";
+/// Where what was given up is published.
+pub(crate) const DEAD_LETTERS: &str = "ark.dlx";
 const WORK: &str = "ark.acd";
 
 /// What a site's topology is made of.

@@ -431,15 +431,18 @@ pub(crate) async fn f04_partition(cluster: &mut Cluster, backlog: u64) {
     });
     let healed = Instant::now();
     let back = confirmed_alone.await.unwrap().saturating_duration_since(healed);
+    let refused = ledger.refused();
     ledger.generate(Arc::clone(&a), 50, 500, 500).await;
+    let refused_after = ledger.refused() - refused;
     ledger.wait_until_all_applied(READY).await;
-    ledger.judge();
+    ledger.judge_what_was_taken();
     ledger.row("F4 one of three nodes partitioned", &a, began).await;
+    let stalls = b.health().await.stalls + c.health().await.stalls;
     say(
         "F4 bounds",
         &format!(
             "backlog {backlog}; the majority confirmed 500 after {:.1} s (bound {} s), the node that was alone {:.1} s after \
-             the healing (bound {} s), none before",
+             the healing (bound {} s), none before; channels made anew because nothing was given: {stalls}; refused {refused}, after the healing {refused_after}",
             majority.as_secs_f64(),
             MAJORITY_CONFIRMS.as_secs(),
             back.as_secs_f64(),

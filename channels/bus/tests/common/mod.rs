@@ -1,6 +1,6 @@
 //! What the tests with a broker share: buses on a virtual host, the ledger of who confirmed and who applied what.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -51,9 +51,11 @@ fn read(id: &str) -> Option<(u64, u64)> {
 #[derive(Default)]
 struct Books {
     confirmed: HashSet<(u64, u64)>,
+    /// The broker had no room for them, or no leader: they stay in their sender's inbox.
+    refused: HashSet<(u64, u64)>,
     failed: Vec<String>,
-    /// The last one applied of each conversation: an inbox.
-    applied: HashMap<u64, u64>,
+    /// What was applied of each conversation: an inbox.
+    applied: HashMap<u64, BTreeSet<u64>>,
     duplicates: u64,
     overtakers: u64,
     longest_pause: Duration,
@@ -82,6 +84,7 @@ impl Ledger {
                     Ok(()) => {
                         books.confirmed.insert(key);
                     }
+                    Err(ark_bus::BusError::ShardFull { .. }) => _ = books.refused.insert(key),
                     Err(error) => books.failed.push(error.to_string()),
                 }
             }
@@ -125,12 +128,11 @@ impl Ledger {
         // What a test hands over beside the ledger is not in it.
         let Some((n, seq)) = read(&delivery.wake_up.id) else { return };
         let mut books = self.books.lock().unwrap();
-        let last = books.applied.entry(n).or_default();
-        if seq == *last + 1 {
-            *last = seq;
-        } else if seq <= *last {
+        let known = books.applied.entry(n).or_default();
+        let late = known.last().is_some_and(|last| seq < *last);
+        if !known.insert(seq) {
             books.duplicates += 1;
-        } else {
+        } else if late {
             books.overtakers += 1;
         }
         let now = Instant::now();
@@ -160,7 +162,7 @@ impl Ledger {
     }
 
     pub(crate) fn applied(&self) -> u64 {
-        self.books.lock().unwrap().applied.values().sum()
+        self.books.lock().unwrap().applied.values().map(|known| known.len() as u64).sum()
     }
 
     pub(crate) fn duplicates(&self) -> u64 {
@@ -171,23 +173,39 @@ impl Ledger {
         self.books.lock().unwrap().longest_pause
     }
 
-    /// Waits until as much was applied as was handed over.
+    /// What the broker did not take.
+    pub(crate) fn refused(&self) -> u64 {
+        self.books.lock().unwrap().refused.len() as u64
+    }
+
+    /// Waits until as much was applied as the broker took of what was handed over.
     pub(crate) async fn wait_until_all_applied(&self, within: Duration) {
         let deadline = Instant::now() + within;
         ark_bus::kit::eventually("everything is applied", within * 2, async || {
-            let (applied, handed) = (self.applied(), self.handed());
+            let (applied, handed) = (self.applied(), self.handed() - self.refused());
             assert!(Instant::now() < deadline, "{applied} of {handed} are applied after {within:?}");
             (applied >= handed).then_some(())
         })
         .await;
     }
 
-    /// Confirmed is a subset of applied, each conversation is a prefix without gaps, nothing overtook.
+    /// Nothing was refused, confirmed is a subset of applied, each conversation is a prefix without gaps, nothing overtook.
     pub(crate) fn judge(&self) {
+        assert_eq!(self.refused(), 0, "no receipt failed");
+        self.judge_what_was_taken();
+    }
+
+    /// The same where a broker may refuse wake-ups: what it refused, and that alone, is missing.
+    pub(crate) fn judge_what_was_taken(&self) {
         let books = self.books.lock().unwrap();
         assert_eq!(books.failed, Vec::<String>::new(), "no receipt failed");
+        let applied = |n: &u64, seq: &u64| books.applied.get(n).is_some_and(|known| known.contains(seq));
         for (n, seq) in &books.confirmed {
-            assert!(books.applied.get(n).is_some_and(|last| last >= seq), "{n}-{seq} was confirmed and is lost");
+            assert!(applied(n, seq), "{n}-{seq} was confirmed and is lost");
+        }
+        for (n, last) in self.handed.lock().unwrap().iter() {
+            let missing = (1..=*last).find(|seq| !applied(n, seq) && !books.refused.contains(&(*n, *seq)));
+            assert_eq!(missing, None, "of conversation {n}");
         }
         assert_eq!(books.overtakers, 0, "nothing came before what was handed over before it");
     }

@@ -9,6 +9,7 @@ mod ivr;
 mod message;
 mod ownership;
 mod people;
+mod speech;
 mod system;
 
 pub use call::*;
@@ -17,6 +18,7 @@ pub use ivr::*;
 pub use message::*;
 pub use ownership::*;
 pub use people::*;
+pub use speech::*;
 pub use system::*;
 
 use serde::{Deserialize, Serialize};
@@ -163,6 +165,9 @@ events! {
     RecordingResumed = "ark.recording.resumed.v1",
     RecordingFinished = "ark.recording.finished.v1",
     RecordingFailed = "ark.recording.failed.v1",
+    TranscriptFinal = "ark.transcript.final.v1",
+    TranscriptCorrected = "ark.transcript.corrected.v1",
+    TranscriptMissing = "ark.transcript.missing.v1",
     QueueJoined = "ark.queue.joined.v1",
     QueuePosition = "ark.queue.position.v1",
     QueueLeft = "ark.queue.left.v1",
@@ -244,6 +249,9 @@ impl Event {
             Self::LegMuted(e) => Some(e.leg),
             Self::RecordingFinished(e) => Some(e.leg),
             Self::RecordingFailed(e) => Some(e.leg),
+            Self::TranscriptFinal(e) => Some(e.leg),
+            Self::TranscriptCorrected(e) => Some(e.leg),
+            Self::TranscriptMissing(e) => Some(e.leg),
             Self::QueueJoined(e) => Some(e.leg),
             Self::QueuePosition(e) => Some(e.leg),
             Self::QueueLeft(e) => Some(e.leg),

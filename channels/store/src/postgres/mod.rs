@@ -36,6 +36,7 @@ mod log;
 mod persons;
 mod rows;
 mod schema;
+mod tokens;
 
 use std::path::Path;
 use std::pin::Pin;
@@ -54,8 +55,9 @@ use crate::limits::{
 };
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
+use crate::token;
 use crate::{
-    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
     DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
     ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
     Topology,
@@ -564,6 +566,24 @@ impl Store for PostgresStore {
     fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>> {
         let tenant = tenant.clone();
         self.ask(with!(tenant; |link| rows::state(link, &tenant, conversation)))
+    }
+
+    fn put_token(&self, token: ApiToken) -> Answer<'_, ()> {
+        self.run(token::checked(&token), with!(token; |link| tokens::put(link, &token)))
+    }
+
+    fn tokens(&self) -> Answer<'_, Vec<ApiToken>> {
+        self.ask(with!(; |link| tokens::all(link)))
+    }
+
+    fn revoke_token(&self, which: &str, at: Timestamp) -> Answer<'_, Option<ApiToken>> {
+        let which = which.to_owned();
+        self.run(Ok(()), with!(which; |link| tokens::revoke(link, &which, at)))
+    }
+
+    fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()> {
+        let id = id.to_owned();
+        self.run(Ok(()), with!(id; |link| tokens::used(link, &id, at)))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

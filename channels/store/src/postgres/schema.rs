@@ -222,6 +222,19 @@ const MIGRATIONS: &[&str] = &[
     "
     create index waiting_conversation on waiting (conversation);
 ",
+    // What programs show to be let in.
+    "
+    create table api_token (
+        id text not null primary key,
+        name text not null,
+        scopes text not null,
+        sha256 text not null,
+        made_us bigint not null,
+        expires_us bigint,
+        revoked_us bigint,
+        used_us bigint
+    );
+",
 ];
 
 /// The latest layout this program knows.

@@ -9,6 +9,7 @@ mod lock;
 mod persons;
 mod rows;
 mod schema;
+mod tokens;
 mod writer;
 
 use std::fs::OpenOptions;
@@ -32,9 +33,10 @@ use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
 use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
+use crate::token;
 use crate::waiting::Waiting;
 use crate::{
-    Advance, Answer, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
+    Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
     DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
     ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
     Topology,
@@ -588,6 +590,24 @@ impl Store for SqliteStore {
     fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>> {
         let tenant = tenant.clone();
         self.ask(move |db| rows::state(db, &tenant, conversation))
+    }
+
+    fn put_token(&self, token: ApiToken) -> Answer<'_, ()> {
+        self.run(token::checked(&token), move |work| tokens::put(work.db, &token))
+    }
+
+    fn tokens(&self) -> Answer<'_, Vec<ApiToken>> {
+        self.ask(tokens::all)
+    }
+
+    fn revoke_token(&self, which: &str, at: Timestamp) -> Answer<'_, Option<ApiToken>> {
+        let which = which.to_owned();
+        self.run(Ok(()), move |work| tokens::revoke(work.db, &which, at))
+    }
+
+    fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()> {
+        let id = id.to_owned();
+        self.run(Ok(()), move |work| tokens::used(work.db, &id, at))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

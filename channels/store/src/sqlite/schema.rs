@@ -239,6 +239,19 @@ const MIGRATIONS: &[&str] = &[
     "
     create index waiting_conversation on waiting (conversation);
 ",
+    // What programs show to be let in.
+    "
+    create table api_token (
+        id text not null primary key,
+        name text not null,
+        scopes text not null,
+        sha256 text not null,
+        made_us integer not null,
+        expires_us integer,
+        revoked_us integer,
+        used_us integer
+    ) without rowid;
+",
 ];
 
 /// The latest layout this program knows.

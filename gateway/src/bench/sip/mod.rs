@@ -1,7 +1,7 @@
 //! Signalled calls: INVITE, 200, ACK, BYE with SDP, against a gateway of our own (or any server), and SIPp beside it.
 
 mod load;
-mod server;
+pub(super) mod server;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -18,23 +18,25 @@ use crate::{
 };
 
 /// How long a server may take until it answers: the prompts of its plan are spoken first.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(180);
 /// Lines of a server's log that are shown when it fails.
 const LOG_LINES: usize = 12;
 
 /// CPU and memory of a process at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Usage {
-    pub(super) cpu_ns: u64,
+pub(in crate::bench) struct Usage {
+    pub(in crate::bench) cpu_ns: u64,
     /// CPU by the names of its threads.
     pub(super) threads: BTreeMap<String, u64>,
-    pub(super) rss_bytes: u64,
+    pub(in crate::bench) rss_bytes: u64,
 }
 
 /// A server that answers at `target`.
-pub(super) struct Server {
+pub(in crate::bench) struct Server {
     pub(super) name: String,
     pub(super) target: SocketAddr,
+    /// Where a gateway of ours is asked over HTTP.
+    web: Option<SocketAddr>,
     child: Option<Child>,
     folder: Option<PathBuf>,
 }
@@ -42,19 +44,43 @@ pub(super) struct Server {
 impl Server {
     /// A gateway with an empty site, pinned to `core`. `log`: whether it keeps one.
     pub(super) fn gateway(program: &Path, core: usize, log: bool) -> Result<Self, BenchError> {
+        Self::gateway_with(program, Some(core), log, ("", None))
+    }
+
+    /// The same on one core or on all, with more in its site's file, and another store than a file of its own.
+    pub(in crate::bench) fn gateway_with(
+        program: &Path,
+        core: Option<usize>,
+        log: bool,
+        (more, store): (&str, Option<&str>),
+    ) -> Result<Self, BenchError> {
         let folder = std::env::temp_dir().join(format!("ark-bench-{}-{}", std::process::id(), sys::monotonic_ns()));
         fs::create_dir_all(&folder).map_err(BenchError::io(format!("making {}", folder.display())))?;
         let target = free_address()?;
+        let web = free_address()?;
         let config = folder.join("ark.toml");
-        fs::write(&config, site(&folder, target, free_address()?))
-            .map_err(BenchError::io(format!("writing {}", config.display())))?;
+        let own_store = format!("sqlite:{}/ark.db", folder.display());
+        let site = site(&folder, target, web).replace(&own_store, store.unwrap_or(&own_store));
+        fs::write(&config, site + more).map_err(BenchError::io(format!("writing {}", config.display())))?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--config").arg(&config).current_dir(&folder);
         if !log {
             command.arg("--bench-without-log");
         }
         let name = if log { "ark" } else { "ark without its log" };
-        Self::launch(name, command, core, target, Some(folder))
+        let mut server = Self::launch(name, command, core, target, Some(folder))?;
+        server.web = Some(web);
+        Ok(server)
+    }
+
+    /// Where a gateway of ours is asked over HTTP, and the token for it.
+    pub(in crate::bench) fn web(&self) -> Result<(SocketAddr, String), BenchError> {
+        let (Some(web), Some(folder)) = (self.web, &self.folder) else {
+            return Err(BenchError::Failed(format!("{} is no gateway of the bench's own", self.name)));
+        };
+        let token = folder.join("data/ark.token");
+        let token = fs::read_to_string(&token).map_err(BenchError::io(format!("reading {}", token.display())))?;
+        Ok((web, token.trim().to_owned()))
     }
 
     /// `sipp -sn uas`; `None` when it is not installed.
@@ -66,18 +92,18 @@ impl Server {
         let target = free_address()?;
         let mut command = Command::new("sipp");
         command.args(["-sn", "uas", "-i", "127.0.0.1", "-nostdin", "-p"]).arg(target.port().to_string());
-        Self::launch("sipp -sn uas", command, core, target, None).map(Some)
+        Self::launch("sipp -sn uas", command, Some(core), target, None).map(Some)
     }
 
     /// A server that somebody else runs; without its process there is no CPU and no memory to report.
     pub(super) fn running(target: SocketAddr) -> Self {
-        Self { name: target.to_string(), target, child: None, folder: None }
+        Self { name: target.to_string(), target, web: None, child: None, folder: None }
     }
 
     fn launch(
         name: &str,
         mut command: Command,
-        core: usize,
+        core: Option<usize>,
         target: SocketAddr,
         folder: Option<PathBuf>,
     ) -> Result<Self, BenchError> {
@@ -91,12 +117,14 @@ impl Server {
         command.stderr(stderr);
         // A process is born on the cores of the thread that makes it.
         let born = thread::spawn(move || {
-            let _ = sys::pin_to_core(core);
+            if let Some(core) = core {
+                let _ = sys::pin_to_core(core);
+            }
             command.spawn()
         });
         let child = born.join().map_err(|_| BenchError::Failed("starting the server panicked".to_owned()))?;
         let child = child.map_err(BenchError::io(format!("starting {name}")))?;
-        let mut server = Self { name: name.to_owned(), target, child: Some(child), folder };
+        let mut server = Self { name: name.to_owned(), target, web: None, child: Some(child), folder };
         server.await_answer()?;
         Ok(server)
     }
@@ -140,7 +168,7 @@ impl Server {
     }
 
     /// CPU and memory so far; zeros for a server whose process is not known.
-    pub(super) fn usage(&self) -> Result<Usage, BenchError> {
+    pub(in crate::bench) fn usage(&self) -> Result<Usage, BenchError> {
         let Some(child) = &self.child else { return Ok(Usage::default()) };
         let pid = child.id();
         let gone = |_| BenchError::Failed(format!("{} ended during the run{}", self.name, self.last_words()));
@@ -191,7 +219,7 @@ fn site(folder: &Path, sip: SocketAddr, web: SocketAddr) -> String {
          [sip]\nlisten = [\"udp:{sip}\"]\ncalls_max = 4000\ncalls_per_second_max = 1000000\n\
          messages_per_second_max = 10000000\n\
          [rtp]\naddress = \"127.0.0.1\"\nports = \"10000-59999\"\n\
-         [web]\nlisten = \"{web}\"\n\
+         [web]\nlisten = \"{web}\"\nproxies = [\"127.0.0.1/32\"]\n\
          [store]\nurl = \"sqlite:{folder}/ark.db\"\n\
          [files]\nurl = \"file:{folder}/files\"\n\
          [[hotline]]\nnumber = \"95188\"\ndialplan = \"builtin:hotline-95188\"\n\

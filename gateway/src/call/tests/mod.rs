@@ -5,6 +5,7 @@ mod browsers;
 mod faults;
 mod hotline;
 mod people;
+mod speech;
 mod supervisors;
 
 use std::cell::RefCell;
@@ -318,6 +319,8 @@ pub(super) struct Rig {
     pub(super) log: Vec<NewEvent>,
     web: Vec<ToWeb>,
     wire: Vec<(Instant, SocketAddr, SocketAddr, Vec<u8>)>,
+    /// What was said to who reads along.
+    pub(super) orders: Vec<crate::speech::Order>,
 }
 
 const LATENCY: Duration = Duration::from_millis(5);
@@ -356,6 +359,7 @@ impl Rig {
             log: true,
             calls_max: 100,
             ring_timeout: Duration::from_secs(20),
+            unread_queues: None,
         };
         let media = Port::default();
         let endpoint = Endpoint::new(Config { secret: [9; 32], ..Config::default() }, 1);
@@ -363,7 +367,7 @@ impl Rig {
         let phones = [CHEN, ANNA, BEN].iter().map(|address| Phone::new(address)).collect();
         let now = Now { mono: start(), wall: "2026-11-24T02:00:00Z".parse().unwrap() };
         media.0.borrow_mut().now = Some(now.mono);
-        Self { now, switch, media, phones, log: Vec::new(), web: Vec::new(), wire: Vec::new() }
+        Self { now, switch, media, phones, log: Vec::new(), web: Vec::new(), wire: Vec::new(), orders: Vec::new() }
     }
 
     pub(super) fn phone(&mut self, address: &str) -> &mut Phone {
@@ -441,6 +445,18 @@ impl Rig {
             media.events.push(Event::Digit { leg, digit, road: Road::Rtp, at: now });
         }
         self.settle();
+    }
+
+    /// Something is heard of the caller at this phone.
+    pub(super) fn heard(&mut self, phone: &str, heard: &crate::speech::Heard) {
+        let (leg, now) = (self.leg_of(phone), self.now);
+        self.switch.heard(now, leg, heard);
+        self.settle();
+    }
+
+    /// Who reads along is there from now on, and reads no call that comes by these queues.
+    pub(super) fn read_along(&mut self, unread: &[&str]) {
+        self.switch.config.unread_queues = Some(unread.iter().map(|queue| (*queue).to_owned()).collect());
     }
 
     /// A browser's signalling says something.
@@ -603,6 +619,7 @@ impl Rig {
                     }
                     Output::Log(event) => self.log.push(*event),
                     Output::Web(said) => self.web.push(said),
+                    Output::Speech(order) => self.orders.push(order),
                     Output::Http(_) | Output::Link(_) => {}
                 }
             }

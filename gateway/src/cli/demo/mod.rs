@@ -1,5 +1,7 @@
-//! `ark demo`: a whole site in one process, a scripted caller, and the log told as it is committed.
+//! `ark demo`: a whole site in one process, a scripted caller, customers of three providers that are played here, and the log told as
+//! it is committed.
 
+mod chats;
 mod script;
 mod site;
 mod words;
@@ -21,9 +23,11 @@ use tokio::sync::mpsc;
 
 use super::output::{self, padded};
 use super::{CliResult, Failure, Outcome};
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Channel, Config, Log, LogFormat, SpeechEngine};
+use crate::providers::Providers;
 use crate::serve::{Gateway, StartError};
 use crate::telemetry;
+use chats::Chats;
 use site::Site;
 
 /// Records that wait for the scripted caller; it looks every few milliseconds.
@@ -94,13 +98,17 @@ async fn demo(command: &DemoCommand) -> CliResult {
     let lang = command.lang();
     let mut stop = Stop::new()?;
     let folder = site::Folder::new(command.data.as_deref())?;
+    let cannot = |error: io::Error| Failure::environment(format!("the providers cannot be played: {error}"));
+    let (providers, shown) = Providers::start().await.map_err(cannot)?;
+    let channels = providers.channels(&folder.path.join("providers")).map_err(cannot)?;
+    let mut chats = Chats { providers, shown };
     let started = tokio::select! {
-        started = start(lang, &folder) => started?,
+        started = start(lang, &folder, &channels) => started?,
         () = stop.told() => return Ok(ended_early(command.once)),
     };
     let (gateway, site) = started;
     let outcome = tokio::select! {
-        outcome = show(command.once, lang, (&site, &folder), &gateway) => outcome,
+        outcome = show(command.once, lang, (&site, &folder), (&gateway, &mut chats)) => outcome,
         () = stop.told() => Ok(ended_early(command.once)),
     };
     gateway.stop_now().await;
@@ -139,15 +147,18 @@ impl Stop {
 }
 
 /// Chooses ports, says which, and starts the gateway.
-async fn start(lang: Lang, folder: &site::Folder) -> Result<(Gateway, Site), Failure> {
+async fn start(lang: Lang, folder: &site::Folder, channels: &[Channel]) -> Result<(Gateway, Site), Failure> {
     output::line(words::title(lang))?;
     let mut tries = 0;
     loop {
         tries += 1;
-        let site = Site::choose(folder)?;
+        let site = Site::choose(folder, channels)?;
         // Said again when it has changed: another program took a port in between.
         for line in words::chosen(lang, &site, folder) {
             output::line(line)?;
+        }
+        if site.config.speech.engine != SpeechEngine::Off {
+            output::line(words::reads_along(lang))?;
         }
         let started =
             if tries == 1 { Gateway::start(site.config.clone()).await } else { start_again(&site.config).await };
@@ -173,8 +184,13 @@ async fn start_again(config: &Config) -> Result<Gateway, StartError> {
     }
 }
 
-/// The scripted call, then, unless it is only for that, the gateway as it stands.
-async fn show(once: bool, lang: Lang, (site, folder): (&Site, &site::Folder), gateway: &Gateway) -> CliResult {
+/// The scripted call and the customers who write, then, unless it is only for that, the gateway as it stands.
+async fn show(
+    once: bool,
+    lang: Lang,
+    (site, folder): (&Site, &site::Folder),
+    (gateway, chats): (&Gateway, &mut Chats),
+) -> CliResult {
     let busy = |error: ark_bus::BusError| Failure::environment(error.to_string());
     let records = gateway.bus.subscribe(Filter::default()).await.map_err(busy)?;
     let (sender, receiver) = mpsc::channel(RECORDS_MAX);
@@ -198,6 +214,18 @@ async fn show(once: bool, lang: Lang, (site, folder): (&Site, &site::Folder), ga
             output::line(line)?;
         }
     }
+    output::line(words::chats_begin(lang))?;
+    let mut written = gateway.bus.subscribe(Filter::default()).await.map_err(busy)?;
+    let answered = tokio::select! {
+        answered = chats::run(lang, gateway, chats, &mut written) => answered,
+        told = &mut telling => return told.map(|()| Outcome::Done),
+    };
+    match answered {
+        Ok(()) => {}
+        Err(stuck) if once => return Err(Failure::Refused(words::unanswered(lang, &stuck.to_string()))),
+        Err(stuck) => output::note(&words::unanswered(lang, &stuck.to_string())),
+    }
+    drop(written);
     if once {
         return Ok(Outcome::Done);
     }
@@ -245,7 +273,8 @@ async fn tell(lang: Lang, mut records: Subscription, script: mpsc::Sender<Arc<Re
 /// `#1    3.42 s  dtmf              the caller presses 2`.
 fn print(lang: Lang, number: usize, began: Timestamp, record: &Record) -> Result<(), Failure> {
     let event: &Event = &record.event.event;
-    let seconds = record.event.time.duration_since(began).as_secs_f64();
+    // A provider tells whole seconds: what it says may seem to be before what came of it.
+    let seconds = record.event.time.duration_since(began).as_secs_f64().max(0.0);
     let name = event.type_name().trim_start_matches("ark.").trim_end_matches(".v1");
     let mut out = io::stdout().lock();
     writeln!(out, "#{number} {seconds:6.2} s  {}  {}", padded(name, 18), words::event(lang, event))?;
@@ -259,7 +288,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_start_after_one_that_found_its_port_taken_waits_for_the_store() {
         let folder = site::Folder::new(None).unwrap();
-        let mut config = Site::choose(&folder).unwrap().config;
+        let mut config = Site::choose(&folder, &[]).unwrap().config;
         config.hotline.clear();
         config.channel.clear();
         config.web.listen.set_port(0);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use crate::cli::Failure;
-use crate::config::{SipListen, SipTransport, Span};
+use crate::config::{Channel, SipListen, SipTransport, Span, SpeechEngine};
+use crate::speech::models;
 
 /// The ports that are looked at for SIP, in this order; after them any that is free.
 const SIP_PORTS: &[u16] = &[5060, 5070, 5080, 5090];
@@ -76,7 +77,9 @@ pub(super) struct Site {
 
 impl Site {
     /// Looks for free ports and writes the site's file.
-    pub(super) fn choose(folder: &Folder) -> Result<Self, Failure> {
+    ///
+    /// `channels` stand in it beside the chat of web pages.
+    pub(super) fn choose(folder: &Folder, channels: &[Channel]) -> Result<Self, Failure> {
         let none = |what: &str, error: &io::Error| Failure::environment(format!("no port is free for {what}: {error}"));
         let sip_port = free_sip_port().map_err(|error| none("SIP", &error))?;
         let web_port = free_web_port().map_err(|error| none("the page", &error))?;
@@ -85,12 +88,18 @@ impl Site {
         config.gateway.id = "demo".into();
         config.gateway.data = path.clone();
         config.gateway.drain = Span::from_secs(0);
+        config.channel.extend_from_slice(channels);
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, sip_port));
         config.sip.listen =
             [SipTransport::Udp, SipTransport::Tcp].map(|transport| SipListen { transport, address: any }).into();
         config.web.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, web_port));
         config.store.url = format!("sqlite:{}", path.join("ark.db").display()).as_str().into();
         config.files.url = format!("file:{}", path.join("files").display());
+        if cfg!(feature = "whisper") && models::test_double().is_some() {
+            // Chosen by its name, here and in tests alone.
+            config.speech.engine = SpeechEngine::Whisper;
+            config.speech.model = models::TEST_DOUBLE.to_owned();
+        }
         let file = path.join("ark.toml");
         let text = toml::to_string(&config)
             .map_err(|error| Failure::environment(format!("the demo's site cannot be written as TOML: {error}")))?;

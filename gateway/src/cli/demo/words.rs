@@ -1,10 +1,11 @@
 //! What the demo says, in both languages: about itself, and each event of the log in a line.
 
-use ark_conversation::event::{EndedBy, GatherOutcome, PromptCause, QueueOutcome, RecordingPurpose, Role};
+use ark_conversation::event::{EndedBy, GatherOutcome, Part, PromptCause, QueueOutcome, RecordingPurpose, Role};
 use ark_conversation::{ConversationId, Event, Record};
 use ark_dialplans::Lang;
 
 use super::site::{Folder, Site};
+use crate::providers::{Provider, Shown};
 use crate::serve::{Gateway, how_to_call};
 
 /// The words of one language.
@@ -140,9 +141,56 @@ fn seconds(lang: Lang, ms: u64) -> String {
     either(lang, format!("{whole}.{tenth} 秒"), format!("{whole}.{tenth} s"))
 }
 
+/// What the scripted customer of a provider asks, and what they are answered.
+pub(super) const fn chat(lang: Lang, provider: Provider) -> (&'static str, &'static str) {
+    match (lang, provider) {
+        (Lang::Zh, Provider::DingTalk) => ("你好，发票怎么开？", "您好，请把抬头和税号发给我，马上为您开具。"),
+        (Lang::Zh, Provider::WeChat) => ("我的快递到哪了？订单 4711", "您好，订单 4711 今天下午送达。"),
+        (Lang::Zh, Provider::Alipay) => ("怎么退款？", "您好，退款已受理，1 至 3 个工作日到账。"),
+        (Lang::En, Provider::DingTalk) => {
+            ("Hello, how do I get an invoice?", "Hello! Send me the title and tax number, please.")
+        }
+        (Lang::En, Provider::WeChat) => ("Where is my parcel? Order 4711", "Hello! Order 4711 comes this afternoon."),
+        (Lang::En, Provider::Alipay) => {
+            ("How do I get my money back?", "Hello! It is on its way: 1 to 3 working days.")
+        }
+    }
+}
+
+pub(super) fn chats_begin(lang: Lang) -> &'static str {
+    either(
+        lang,
+        "\n三位客户分别从钉钉、微信小程序和支付宝生活号写来（服务商在本机扮演，无需账号）：\n",
+        "\nThree customers write, by DingTalk, a WeChat mini-program and an Alipay life account (played on this machine, no account):\n",
+    )
+}
+
+/// What a customer's app shows.
+pub(super) fn shown(lang: Lang, shown: &Shown) -> String {
+    let (name, text) = (shown.provider.name(), &shown.text);
+    either(lang, format!("   {name} 里客户看到：“{text}”"), format!("   {name} shows the customer: \"{text}\""))
+}
+
+pub(super) fn unanswered(lang: Lang, why: &str) -> String {
+    either(lang, format!("演示客户没有得到答复：{why}"), format!("a scripted customer was not answered: {why}"))
+}
+
 /// An event in a line. People's numbers are masked.
 pub(super) fn event(lang: Lang, event: &Event) -> String {
-    of_call(lang, event).or_else(|| of_plan(lang, event)).unwrap_or_else(|| plain(event))
+    let told = of_call(lang, event).or_else(|| of_plan(lang, event)).or_else(|| of_chat(lang, event));
+    told.unwrap_or_else(|| plain(event))
+}
+
+/// That what is said is read along, and by what.
+pub(super) fn reads_along(lang: Lang) -> String {
+    let name = crate::speech::models::TEST_DOUBLE;
+    either(
+        lang,
+        format!("语音由 {name} 识别：这是测试替身，只懂合成语音，不能接真实来电。"),
+        format!(
+            "speech is read by {name}: a test double that knows synthetic voices alone and must never hear real callers"
+        ),
+    )
 }
 
 /// The call, its legs, the queue, recordings.
@@ -206,6 +254,46 @@ fn of_call(lang: Lang, event: &Event) -> Option<String> {
     })
 }
 
+/// What is written, and what becomes of it.
+fn of_chat(lang: Lang, event: &Event) -> Option<String> {
+    let text = |parts: &[Part]| {
+        let words = parts.iter().map(|part| match part {
+            Part::Text { text } => text.reveal().replace('\n', " "),
+            _ => "…".to_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    Some(match event {
+        Event::MessageIn(e) => {
+            let text = text(&e.parts);
+            either(lang, format!("客户：“{text}”"), format!("the customer: \"{text}\""))
+        }
+        Event::MessageOut(e) => {
+            let text = text(&e.parts);
+            either(lang, format!("客服：“{text}”"), format!("the house: \"{text}\""))
+        }
+        Event::Receipt(e) => {
+            let state = e.state;
+            either(lang, format!("消息状态：{state}"), format!("the message is {state}"))
+        }
+        Event::SessionOpened(e) => {
+            let owner = &e.owner;
+            either(lang, format!("服务开始，由 {owner} 负责"), format!("a session begins, with {owner}"))
+        }
+        Event::LegAdded(_) => either(lang, "客户从这个渠道来", "the customer is there by this channel").to_owned(),
+        Event::Identity(e) => {
+            let sure = e.assurance;
+            either(lang, format!("渠道告知客户是谁（{sure}）"), format!("the channel says who they are ({sure})"))
+        }
+        Event::PersonLinked(_) => either(lang, "认出了这位客户", "they are known").to_owned(),
+        Event::OwnerAccepted(e) => {
+            let owner = &e.owner;
+            either(lang, format!("{owner} 接手"), format!("{owner} takes it"))
+        }
+        _ => return None,
+    })
+}
+
 /// What the plan says and hears.
 fn of_plan(lang: Lang, event: &Event) -> Option<String> {
     Some(match event {
@@ -235,6 +323,10 @@ fn of_plan(lang: Lang, event: &Event) -> Option<String> {
                 PromptCause::Failed => either(lang, "失败", "failed"),
             };
             either(lang, format!("{how}，{heard}"), format!("{how}, {heard}"))
+        }
+        Event::TranscriptFinal(e) => {
+            let (who, text) = (e.speaker, e.text.reveal());
+            either(lang, format!("{who} 说：“{text}”"), format!("{who} says: \"{text}\""))
         }
         Event::GatherFinished(e) => {
             let value = e.value.as_deref().unwrap_or("•••");

@@ -34,6 +34,7 @@ function applyWords() {
   for (const node of document.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
   $("language").textContent = word("language");
   applyTheme();
+  drawSpeech();
   drawLists();
   drawStage();
   drawAbout();
@@ -194,6 +195,16 @@ function drawRecord(record) {
     before.querySelector(".body").append(element("kbd", "key", line.key));
     return;
   }
+  if (line.corrects) {
+    const said = timeline.querySelector(`[data-said="${line.corrects}"]`);
+    if (said) {
+      said.querySelector(".body span").textContent = line.text;
+      said.querySelector(".meta").append(` · ${word("correctedBy")}${line.by}`);
+    }
+    return;
+  }
+  // What was shown of it while it was said goes; what is read again takes the first one's place.
+  if (line.said) for (const node of timeline.querySelectorAll(`[data-saying="${line.said}"], [data-said="${line.said}"]`)) node.remove();
   if (line.finishes) {
     for (const node of timeline.querySelectorAll(`[data-pending="${line.finishes}"]`)) {
       node.querySelector(".meta").append(` · ${line.text}`);
@@ -228,9 +239,62 @@ function drawRecord(record) {
   const pictures = parts.filter((part) => part.kind === "image" && part.media);
   // A picture that is shown need not be named as well.
   node.append(meta, ...(pictures.length && pictures.length === parts.length ? [] : [body]), ...pictures.map((part) => picture(part.media)));
+  if (line.said) node.dataset.said = line.said;
+  if (line.hear) body.append(hearIt(record.conversation, line.hear));
   if (line.pending) { node.dataset.pending = line.pending; node.classList.add("partial"); }
   if (line.recording) node.append(player(record.conversation, line.recording));
   timeline.append(node);
+}
+// Plays that second of the recording.
+function hearIt(conversation, { recording, at }) {
+  const button = element("button", "hear", "▶");
+  button.type = "button";
+  button.title = word("hear");
+  button.setAttribute("aria-label", word("hear"));
+  button.addEventListener("click", () => {
+    const url = `/api/v1/conversations/${conversation}/recordings/${encodeURIComponent(recording)}`;
+    const audio = [...document.querySelectorAll("audio")].find((one) => one.src.endsWith(url)) || Object.assign(new Audio(), { src: url });
+    const play = () => { audio.currentTime = Math.max(0, at - 0.2); audio.play().catch(() => {}); };
+    if (audio.readyState) play();
+    else { audio.addEventListener("loadedmetadata", play, { once: true }); audio.load(); }
+  });
+  return button;
+}
+// What somebody says just now: grey until it is written down; what will stay is darker.
+function saying(live) {
+  if (live.conversation !== state.selected) return;
+  const timeline = $("timeline");
+  const key = `${live.leg}-${live.utterance}`;
+  let node = timeline.querySelector(`[data-saying="${key}"]`);
+  if (live.over || !live.text || timeline.querySelector(`[data-said="${key}"]`)) { if (node) node.remove(); return; }
+  if (!node) {
+    node = element("li", `line ${live.speaker === "customer" ? "caller" : "person"} partial`);
+    node.dataset.saying = key;
+    node.append(element("span", "meta", word(live.speaker === "customer" ? "caller" : "person")), element("span", "body"));
+    timeline.append(node);
+  }
+  const atEnd = timeline.scrollHeight - timeline.scrollTop - timeline.clientHeight < 120;
+  const letters = [...live.text];
+  node.lastElementChild.replaceChildren(element("span", "settled", letters.slice(0, live.stable).join("")), element("span", "", letters.slice(live.stable).join("")));
+  if (atEnd) timeline.scrollTop = timeline.scrollHeight;
+}
+// Only what is so just now comes by this socket; the log comes by the stream.
+function overhear() {
+  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/v1/socket`);
+  socket.addEventListener("message", (message) => {
+    const said = JSON.parse(message.data);
+    if (said.type === "welcome") socket.send(JSON.stringify({ type: "subscribe", records: false, live: true }));
+    if (said.type === "live" && said.live.type === "ark.live.transcript.v1") saying(said.live.data);
+  });
+  socket.addEventListener("close", () => setTimeout(overhear, 3000));
+}
+async function drawSpeech() {
+  let speech = null;
+  try { speech = await api("speech"); } catch { /* nobody reads along, or the gateway is away */ }
+  const broken = speech && speech.health.state === "broken" ? word("speechBroken") + speech.health.why : "";
+  const text = broken || (speech && speech.test_double ? word("testDouble") : "");
+  $("speech").textContent = text;
+  $("speech").hidden = !text;
 }
 // What a customer sent: encoded anew by the gateway, and only ever looked at.
 function picture(media) {
@@ -435,6 +499,9 @@ async function start() {
   try {
     state.about = await api("about");
     drawAbout();
+    overhear();
+    drawSpeech();
+    setInterval(drawSpeech, 30000);
     await loadLists();
     const id = location.hash.slice(1);
     if (/^[0-9A-Z]{26}$/.test(id)) await select(id);

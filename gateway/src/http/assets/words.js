@@ -10,6 +10,7 @@ const WORDS = {
     from: "主叫", to: "被叫", started: "开始", length: "时长", plan: "流程", owner: "归属", id: "会话号", trunk: "线路", codec: "编码", legs: "通话方", customer: "客户", channel: "渠道",
     ringing: "振铃", active: "通话中", held: "保持", over: "已结束", waiting: "排队中", talking: "人工接待中", inPlan: "在流程中", system: "系统", noHotline: "还没有配置热线（[[hotline]]）。",
     download: "下载录音", recordingOf: "录音", ark: "方舟", caller: "来电人", person: "人工",
+    hear: "听这一句", testDouble: "语音识别：测试替身，只懂合成语音，不能接真实来电", speechBroken: "语音识别没有工作：", correctedBy: "更正：",
     sendLink: "收图链接", linking: "正在生成……", link: "链接（只给来电人）：", linkTexted: "链接已用短信发出", linkCode: "可口述：", picture: "图片",
   },
   en: {
@@ -21,6 +22,7 @@ const WORDS = {
     from: "From", to: "To", started: "Began", length: "Length", plan: "Plan", owner: "Owner", id: "Id", trunk: "Trunk", codec: "Codec", legs: "Legs", customer: "Customer", channel: "Channel",
     ringing: "ringing", active: "talking", held: "on hold", over: "ended", waiting: "waiting", talking: "with a person", inPlan: "in the plan", system: "System", noHotline: "No [[hotline]] is configured yet.",
     download: "Download", recordingOf: "Recording", ark: "Ark", caller: "Caller", person: "Person",
+    hear: "Hear it", testDouble: "Speech: a test double that knows synthetic voices alone; it must never hear real callers", speechBroken: "Speech is not read: ", correctedBy: "corrected by ",
     sendLink: "Picture link", linking: "Making it…", link: "Link (for the caller only):", linkTexted: "The link went out by SMS", linkCode: "To be spoken:", picture: "Picture",
   },
 };
@@ -127,6 +129,15 @@ function describe(lang, type, data) {
     case "ark.plan.published.v1": return say(`流程 ${data.plan} 第 ${data.version} 版上线`, `Plan ${data.plan} version ${data.version} is live`, { tone: "live" });
     case "ark.plan.rolled_back.v1": return say(`流程 ${data.plan} 回到第 ${data.version} 版`, `Plan ${data.plan} is back at version ${data.version}`, { tone: "wait" });
     case "ark.plan.refused.v1": return say(`流程 ${data.plan} 未通过：${data.reason}`, `Plan ${data.plan} was refused: ${data.reason}`, { tone: "late" });
+    case "ark.transcript.final.v1": {
+      const sure = data.confidence ? `${Math.round(data.confidence * 100)} %` : "";
+      const note = [sure, data.degraded ? (zh ? "事后补写" : "made up for later") : "", data.masked ? (zh ? "已遮盖" : "masked") : ""].filter(Boolean).join(" · ");
+      const hear = data.recording && data.recording_ms !== undefined ? { recording: data.recording, at: data.recording_ms / 1000 } : null;
+      const who = data.speaker === "customer" ? "caller" : "person";
+      return { who, text: data.text, note, said: `${data.leg}-${data.utterance}`, hear };
+    }
+    case "ark.transcript.corrected.v1": return { corrects: `${data.leg}-${data.utterance}`, text: data.text, by: data.by.replace("agent:", "") };
+    case "ark.transcript.missing.v1": return data.trouble === "deferred" ? say("这句话通话后补写", "This is written down after the call", { minor: true }) : say(`这句话没有识别：${data.reason}`, `This was not understood: ${data.reason}`, { minor: true });
     case "ark.log.gap.v1": return say(`缺少 ${data.dropped_events} 条事件：${data.reason}`, `${data.dropped_events} events are missing: ${data.reason}`, { tone: "late" });
     case "ark.message.in.v1": return { who: "caller", name: "customer", text: partsInWords(zh, data.parts) };
     case "ark.message.out.v1": return { who: "person", text: partsInWords(zh, data.parts) };

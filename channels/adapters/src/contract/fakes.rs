@@ -1,17 +1,32 @@
 //! Providers, played: for each kind of channel how its provider delivers a message, and what it answers when it is sent one.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::missing_panics_doc,
+    reason = "what is not as it should be is said by panicking"
+)]
 
 use std::collections::BTreeMap;
 
-use ark_channels::crypto::alipay::SigningKey;
-use ark_channels::crypto::webhook::WebhookSecrets;
-use ark_channels::crypto::{dingtalk_robot_sign, sorted_sha1};
-use ark_channels::settings::Secret;
 use ark_conversation::CloudEvent;
-use ark_conversation::channel::*;
+use ark_conversation::channel::{Ack, Body, CallId, Frame, HttpReply, HttpRequest, In, Out};
 use serde_json::{Value, json};
 
-use super::*;
+use super::rig::{Rig, call, post, s};
+use crate::crypto::alipay::SigningKey;
+use crate::crypto::webhook::WebhookSecrets;
+use crate::crypto::{dingtalk_robot_sign, sorted_sha1};
+use crate::settings::Secret;
+use crate::{FromBroker, Sent, ToBroker};
+
+/// Keys and callbacks that vendors' own libraries made.
+fn vectors(name: &str) -> Value {
+    let text = match name {
+        "alipay_rsa2" => include_str!("../../tests/vectors/alipay_rsa2.json"),
+        _ => include_str!("../../tests/vectors/wecom_kf.json"),
+    };
+    serde_json::from_str(text).unwrap()
+}
 
 const NOW_MS: i64 = 1_763_806_618_000;
 /// When the callback of WeCom's vectors was signed.
@@ -20,8 +35,9 @@ const WEBHOOK: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const AES_KEY: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG";
 
 /// Every kind of channel, each with the ways in which its provider delivers.
-pub const WAYS: [(&str, &str); 7] = [
+pub const WAYS: [(&str, &str); 8] = [
     ("http", "http"),
+    ("amqp", "broker"),
     ("dingtalk", "http"),
     ("dingtalk", "stream"),
     ("wechat-mp", "http"),
@@ -33,6 +49,7 @@ pub const WAYS: [(&str, &str); 7] = [
 /// What a customer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
+    /// Words.
     Words,
     /// Something that no part stands for.
     Odd,
@@ -42,8 +59,11 @@ pub enum Said {
 
 /// One account and its provider.
 pub struct Fake {
+    /// Which kind of channel.
     pub kind: &'static str,
+    /// How its provider delivers.
     pub way: &'static str,
+    /// The machine.
     pub rig: Rig,
     socket: u64,
     alipay: Option<SigningKey>,
@@ -52,6 +72,7 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// One that begins with nothing.
     pub fn new(kind: &'static str, way: &'static str) -> Self {
         Self::with(kind, way, BTreeMap::new())
     }
@@ -61,6 +82,7 @@ impl Fake {
         let keys = vectors("alipay_rsa2");
         let (settings, list, now): (Value, Vec<(&str, &str)>, i64) = match kind {
             "http" => (json!({"url": "https://adapter.example/ark"}), vec![("secret", WEBHOOK)], NOW_MS),
+            "amqp" => (json!({"user": "ark-shop"}), Vec::new(), NOW_MS),
             "dingtalk" => {
                 let mode = if way == "stream" { "stream" } else { "http" };
                 (json!({"client_id": "dingappkey", "mode": mode}), vec![("client_secret", "secret")], NOW_MS)
@@ -91,7 +113,11 @@ impl Fake {
             fake.socket = *socket;
             fake.rig.give(In::SocketOpen { socket: fake.socket, asked: None });
         }
-        if kind != "http" {
+        if way == "broker" {
+            let [Out::OpenSocket { socket, .. }] = &outs[..] else { panic!("{outs:?}") };
+            fake.socket = *socket;
+            fake.rig.give(In::SocketOpen { socket: fake.socket, asked: None });
+        } else if kind != "http" {
             let outs = fake.rig.token("AT");
             fake.pull =
                 outs.iter().find_map(|out| if let Out::HttpCall { call, .. } = out { Some(*call) } else { None });
@@ -105,7 +131,7 @@ impl Fake {
             "dingtalk" => "g:cid",
             "wecom-kf" => "wkxxxxxxx:wmUser",
             "alipay" => "2088000000000001",
-            "http" => "t1",
+            "http" | "amqp" => "t1",
             _ => "oABC",
         }
     }
@@ -114,7 +140,12 @@ impl Fake {
     pub fn write(&mut self, id: u64, said: Said) -> Vec<Out> {
         match self.message(id, said) {
             Way::Asks(http) => self.rig.request(http).1,
-            Way::Frame(text) => self.rig.give(In::Frame { socket: self.socket, frame: Frame::Text(text) }),
+            Way::Frame(text) => {
+                let outs = self.rig.give(In::Frame { socket: self.socket, frame: Frame::Text(text) });
+                // What could not be kept is still here, before it.
+                let waits = self.kind == "amqp" && outs.is_empty();
+                if waits { self.rig.wake() } else { outs }
+            }
             Way::Page(item) => {
                 let pull = self.pull.take().unwrap_or_else(|| self.called());
                 let page = json!({"errcode": 0, "next_cursor": format!("c{id}"), "has_more": 0, "msg_list": [item]});
@@ -152,6 +183,10 @@ impl Fake {
         let picture = said == Said::Picture;
         match self.kind {
             "http" => Way::Asks(self.signed("/ark/v1/ingest", &self.standard(id, said).to_string())),
+            "amqp" => {
+                let brought = FromBroker::Brought { tag: id, body: self.standard(id, said).to_string() };
+                Way::Frame(serde_json::to_string(&brought).unwrap())
+            }
             "dingtalk" => {
                 let kind = match said {
                     Said::Words => "text",
@@ -216,7 +251,7 @@ impl Fake {
             Said::Words => json!({"kind": "text", "text": "你好"}),
             _ => json!({"kind": "unsupported", "native_type": "hologram", "fallback_text": "[hologram]"}),
         };
-        json!({"specversion": "1.0", "id": format!("m{id}"), "source": "/ark/main/http/shop/t1", "type": "ark.message.in.v1",
+        json!({"specversion": "1.0", "id": format!("m{id}"), "source": format!("/ark/main/{}/shop/t1", self.kind), "type": "ark.message.in.v1",
                "time": "2025-11-22T10:16:58Z", "datacontenttype": "application/json",
                "data": {"thread": "t1", "sender": {"role": "customer", "id": "c1"}, "parts": [part]}})
     }
@@ -251,8 +286,54 @@ impl Fake {
         more
     }
 
+    /// The message that goes to the provider: by what it is answered, and what it says.
+    pub fn sent(&self, outs: &[Out]) -> (u64, String) {
+        if self.kind != "amqp" {
+            let (call, http) = call(outs);
+            let said = match &http.body {
+                Body::Json(body) => body.to_string(),
+                Body::Bytes { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
+                other => format!("{other:?}"),
+            };
+            return (call, said);
+        }
+        let frame = outs.iter().find_map(|out| match out {
+            Out::Frame { frame: Frame::Text(text), .. } => serde_json::from_str(text).ok(),
+            _ => None,
+        });
+        match frame {
+            Some(ToBroker::Send { number, body, .. }) => (number, body),
+            other => panic!("nothing is sent: {other:?}"),
+        }
+    }
+
+    fn broker(&mut self, number: u64, how: Sent) -> Vec<Out> {
+        let text = serde_json::to_string(&FromBroker::Sent { number, how }).unwrap();
+        self.rig.give(In::Frame { socket: self.socket, frame: Frame::Text(text) })
+    }
+
+    /// The provider has too much to do.
+    pub fn busy(&mut self, sent: u64) -> Vec<Out> {
+        if self.kind == "amqp" {
+            return self.broker(sent, Sent::Refused("full".to_owned()));
+        }
+        let busy = HttpReply::text(429, "").with("retry-after", "7");
+        self.rig.give(In::HttpResponse { call: sent, answer: Ok(busy) })
+    }
+
+    /// The provider says nothing.
+    pub fn silence(&mut self, sent: u64) -> Vec<Out> {
+        if self.kind != "amqp" {
+            return self.rig.no_answer(sent);
+        }
+        self.rig.wake()
+    }
+
     /// The provider takes the message.
     pub fn takes(&mut self, sent: CallId) -> Vec<Out> {
+        if self.kind == "amqp" {
+            return self.broker(sent, Sent::Confirmed);
+        }
         let value = "{\"code\":\"10000\",\"msg\":\"Success\",\"msg_id\":\"m1\"}";
         let body = match self.kind {
             "http" => json!({"results": [{"id": "01JKEY1", "status": "accepted"}]}).to_string(),
@@ -270,6 +351,9 @@ impl Fake {
 
     /// The provider refuses it for good.
     pub fn refuses(&mut self, sent: CallId) -> Vec<Out> {
+        if self.kind == "amqp" {
+            return self.broker(sent, Sent::Never("it is too large".to_owned()));
+        }
         let (status, body) = match self.kind {
             "http" => (200, json!({"results": [{"id": "k", "status": "rejected", "code": "blocked"}]}).to_string()),
             "alipay" => {

@@ -1,0 +1,99 @@
+//! DingTalk, played: a robot's webhook signed with its secret, the session's address for answers, and the API by token.
+
+use std::sync::Arc;
+
+use ark_channels::crypto::dingtalk_robot_sign;
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Fault, Needs, Posted, Provider, Shared, TOKEN_LIFE_S, busy, silence, words};
+
+const KEY: &str = "dingdemo";
+const SECRET: &str = "a secret of the demo";
+const STAFF: &str = "staff-chen";
+/// How long a session's address is good.
+const SESSION_MS: i64 = 5_400_000;
+
+pub(super) fn account(base: &str) -> Needs {
+    let here = format!("{base}/dingtalk");
+    let settings = json!({ "client_id": KEY, "mode": "http", "api": here, "oapi": here, "hosts": [base] });
+    ("dingtalk", settings, vec![("client_secret", SECRET.to_owned())])
+}
+
+pub(super) fn written(shared: &Shared, text: &str) -> Posted {
+    let (number, now) = (shared.wrote(Provider::DingTalk, STAFF), Timestamp::now().as_millisecond());
+    let session = format!("{}/dingtalk/robot/sendBySession?session={STAFF}", shared.base);
+    let body = json!({
+        "conversationId": "cid-demo", "conversationType": "1", "msgId": format!("demo{number}"), "createAt": now,
+        "senderId": "$:LWCP:demo", "senderStaffId": STAFF, "senderNick": "陈", "senderCorpId": "dingcorp", "robotCode": KEY,
+        "chatbotUserId": "$:robot", "isAdmin": false, "msgtype": "text", "text": { "content": text },
+        "sessionWebhook": session, "sessionWebhookExpiredTime": now + SESSION_MS,
+    });
+    let time = now.to_string();
+    let sign = dingtalk_robot_sign(&time, SECRET);
+    let headers = vec![("timestamp".to_owned(), time), ("sign".to_owned(), sign)];
+    (String::new(), headers, body.to_string(), "application/json")
+}
+
+pub(super) async fn token(State(shared): State<Arc<Shared>>, Json(asked): Json<Value>) -> (StatusCode, Json<Value>) {
+    if asked["appKey"] != KEY || asked["appSecret"] != SECRET {
+        let wrong = json!({ "code": "invalidClientIdOrSecret", "message": "无效的clientId或者clientSecret" });
+        return (StatusCode::BAD_REQUEST, Json(wrong));
+    }
+    let token = shared.new_token(Provider::DingTalk);
+    (StatusCode::OK, Json(json!({ "accessToken": token, "expireIn": TOKEN_LIFE_S })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Session {
+    session: String,
+}
+
+/// Needs no token: who has the address may write.
+pub(super) async fn by_session(
+    State(shared): State<Arc<Shared>>,
+    Query(session): Query<Session>,
+    Json(said): Json<Value>,
+) -> Response {
+    let fault = shared.fault(Provider::DingTalk);
+    if fault == Some(Fault::Busy) {
+        return busy();
+    }
+    if fault == Some(Fault::Refused) {
+        return Json(json!({ "errcode": 400_002, "errmsg": "参数错误" })).into_response();
+    }
+    if shared.answered(Provider::DingTalk, &session.session).is_none() {
+        return Json(json!({ "errcode": 300_001, "errmsg": "session 不存在" })).into_response();
+    }
+    let kind = said["msgtype"].as_str().unwrap_or_default();
+    let text = said["text"]["content"].as_str().or_else(|| said["markdown"]["text"].as_str());
+    shared.show(Provider::DingTalk, &session.session, &words(kind, text));
+    silence(fault).await;
+    Json(json!({ "errcode": 0, "errmsg": "ok" })).into_response()
+}
+
+pub(super) async fn by_api(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Json(said): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let token = headers.get("x-acs-dingtalk-access-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
+    if !shared.knows(Provider::DingTalk, token) {
+        let stale = json!({ "code": "InvalidAuthentication", "message": "不合法的access_token" });
+        return (StatusCode::UNAUTHORIZED, Json(stale));
+    }
+    let param: Value = said["msgParam"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let text = param["content"].as_str().or_else(|| param["text"].as_str());
+    for who in said["userIds"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        shared.show(Provider::DingTalk, who, &words(said["msgKey"].as_str().unwrap_or_default(), text));
+    }
+    (
+        StatusCode::OK,
+        Json(json!({ "processQueryKey": "demo", "invalidStaffIdList": [], "flowControlledStaffIdList": [] })),
+    )
+}
