@@ -159,30 +159,25 @@ impl Gateway {
     /// [`StartError`].
     pub async fn start_with(config: Config, log_calls: bool) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let tenant = Tenant::default();
         let folders = Folders::make(&config)?;
         let store = open_store(&config).await?;
         // Before the first prompts are spoken, which takes a while: what cannot work is said at once.
         try_ports(&config).await?;
         let carrier = open_bus(&config, &*store).await?;
         let bus = Arc::clone(&carrier.bus);
-        let writer = Writer { tenant: tenant.clone(), gateway: config.gateway.id.clone() };
+        let writer = Writer { tenant: Tenant::default(), gateway: config.gateway.id.clone() };
         let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
-        let shelf = Arc::default();
-        let (conversations, owner) = start_owner((&config, &shelf), (&store, &bus), &onward, site.as_ref(), &writer);
+        let (conversations, owner, shelf) = start_owner(&config, (&store, &bus), &onward, site.as_ref(), &writer);
         let prepared = speech::prepare(&config);
         let (engine, media_events) = start_engine(&config, prepared.as_ref().map(|speech| speech.tap.clone()))?;
-        let plans =
-            Plans::new(Arc::clone(&config), Arc::clone(&store), onward, log.clone(), writer, Preparer::new(&config));
-        let (plans, refused) = load_plans(&config, plans).await?;
-        let _ = shelf.set(Arc::clone(&plans));
+        let (plans, refused) = load_plans(&config, &store, onward, (&log, writer), &shelf).await?;
         let (token, webrtc) = open_webrtc(&config)?;
         let ((http, http_queue), (links, link_queue)) = plan_queues();
         let switch = driver::start(Parts {
             listen: config.sip.listen.clone(),
-            config: switch_config(&config, &tenant, (&process, site.as_ref()), folders.recordings, log_calls),
+            config: switch_config(&config, (&process, site.as_ref()), folders.recordings, log_calls),
             site: sip_site(&config, plans.hotlines()),
             queues: queues(&config),
             endpoint: endpoint(&config),
@@ -312,41 +307,26 @@ impl Gateway {
     }
 }
 
+/// Where the owner of conversations finds plans, once they are there.
+type Shelf = Arc<std::sync::OnceLock<Arc<Plans>>>;
+
 /// Makes every plan live that can be; its refusals in words.
-async fn load_plans(config: &Config, plans: Plans) -> Result<(Arc<Plans>, Vec<String>), StartError> {
+async fn load_plans(
+    config: &Arc<Config>,
+    store: &Arc<dyn Store>,
+    onward: Onward,
+    (log, writer): (&LogSink, Writer),
+    shelf: &Shelf,
+) -> Result<(Arc<Plans>, Vec<String>), StartError> {
+    let preparer = Preparer::new(config);
+    let plans = Plans::new(Arc::clone(config), Arc::clone(store), onward, log.clone(), writer, preparer);
     let refused: Vec<String> = plans.load_all().await.into_iter().map(|(_, refusal)| refusal.to_string()).collect();
     if plans.hotlines().is_empty() && !config.hotline.is_empty() {
         return Err(StartError::NoPlan(refused.join("\n")));
     }
-    Ok((Arc::new(plans), refused))
-}
-
-/// Hands what is heard to the switch and to those who look.
-struct Listeners {
-    switch: SwitchHandle,
-    live: Arc<LiveBoard>,
-}
-
-impl speech::Hearers for Listeners {
-    fn switch(&self, leg: media::LegId, heard: speech::Heard) {
-        self.switch.heard(leg, heard);
-    }
-
-    fn live(&self, live: ark_conversation::Live) {
-        self.live.tell(live);
-    }
-}
-
-fn start_speech(
-    config: &Config,
-    prepared: Option<speech::Prepared>,
-    log: &LogSink,
-    (switch, live): (&SwitchHandle, &Arc<LiveBoard>),
-) -> Result<Option<Speech>, StartError> {
-    let Some(prepared) = prepared else { return Ok(None) };
-    let hearers = Arc::new(Listeners { switch: switch.clone(), live: Arc::clone(live) });
-    let started = Speech::start(config, prepared, log.clone(), hearers);
-    started.map(Some).map_err(|error| StartError::Media(format!("no thread can be started to read along: {error}")))
+    let plans = Arc::new(plans);
+    let _ = shelf.set(Arc::clone(&plans));
+    Ok((plans, refused))
 }
 
 fn start_engine(
@@ -365,23 +345,25 @@ fn policy(config: &Config) -> Policy {
 }
 
 fn start_owner(
-    (config, shelf): (&Arc<Config>, &Arc<std::sync::OnceLock<Arc<Plans>>>),
+    config: &Arc<Config>,
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     onward: &Onward,
     site: Option<&SiteTasks>,
     writer: &Writer,
-) -> (Conversations, owner::Tasks) {
+) -> (Conversations, owner::Tasks, Shelf) {
+    let shelf = Shelf::default();
     let own = site.map_or_else(|| Arc::new(OwnShards::alone(store.topology())), SiteTasks::own);
-    owner::start(owner::Setup {
+    let (conversations, tasks) = owner::start(owner::Setup {
         store: Arc::clone(store),
         bus: Arc::clone(bus),
         onward: onward.clone(),
         own,
         policy: policy(config),
-        plans: crate::plans::chat::chat_plans(config, shelf),
+        plans: crate::plans::chat::chat_plans(config, &shelf),
         writer: writer.clone(),
         clock: Arc::new(jiff::Timestamp::now),
-    })
+    });
+    (conversations, tasks, shelf)
 }
 
 type LiveTask = (tokio::task::JoinHandle<()>, watch::Sender<bool>);
@@ -622,13 +604,12 @@ fn engine_config(config: &Config) -> EngineConfig {
 
 fn switch_config(
     config: &Config,
-    tenant: &Tenant,
     (process, site): (&str, Option<&SiteTasks>),
     recordings: PathBuf,
     log: bool,
 ) -> SwitchConfig {
     SwitchConfig {
-        tenant: tenant.clone(),
+        tenant: Tenant::default(),
         gateway: config.gateway.id.clone(),
         process: process.to_owned(),
         shards: site.map(SiteTasks::own),

@@ -272,11 +272,11 @@ impl ChatRun {
             ChatHeard::Clock => self.clock(tick, &mut out),
             ChatHeard::Place { position, wait } => {
                 if let Some(Job::Queue(id)) = self.core.job {
-                    self.feed(tick, Heard::QueueUpdate { id, position: *position, wait: *wait }, &mut out);
+                    self.feed(tick, &Heard::QueueUpdate { id, position: *position, wait: *wait }, &mut out);
                 }
             }
             ChatHeard::Http { id, result } => {
-                self.feed(tick, Heard::HttpResult { id: *id, result: result.clone() }, &mut out);
+                self.feed(tick, &Heard::HttpResult { id: *id, result: result.clone() }, &mut out);
             }
         }
         let spoke = matches!(heard, ChatHeard::Said { .. } | ChatHeard::Person | ChatHeard::Came);
@@ -296,23 +296,21 @@ impl ChatRun {
         match (self.core.role(), self.core.job) {
             (Role::Person, _) => {
                 if let Some(key) = key.filter(|key| self.bound().any(|bound| bound == *key)) {
-                    self.feed(tick, Heard::Key(key), out);
+                    self.feed(tick, &Heard::Key(key), out);
                 }
             }
             (Role::Recording, Some(Job::Record(id))) => {
                 self.for_person = true;
-                self.feed(tick, Heard::Recorded { id, seconds: 1 }, out);
+                self.feed(tick, &Heard::Recorded { id, seconds: 1 }, out);
             }
-            (_, Some(Job::Link(id))) => {
-                if file {
-                    self.feed(tick, Heard::Link { id, news: LinkNews::Picture }, out);
-                }
+            (_, Some(Job::Link(id))) if file => {
+                self.feed(tick, &Heard::Link { id, news: LinkNews::Picture }, out);
             }
             (Role::Asking, _) => match self.node().and_then(|state| state.node.entry_max()) {
                 Some(max) if self.core.scratch.phase != Phase::Confirming => self.entry(tick, text, max, out),
                 _ => match key {
-                    Some(key) => self.feed(tick, Heard::Key(key), out),
-                    None if text.trim().is_empty() => self.feed(tick, Heard::Key(self.unbound()), out),
+                    Some(key) => self.feed(tick, &Heard::Key(key), out),
+                    None if text.trim().is_empty() => self.feed(tick, &Heard::Key(self.unbound()), out),
                     None => self.words(tick, text, out),
                 },
             },
@@ -330,7 +328,7 @@ impl ChatRun {
     /// Words that are no key: understood as if they had been said.
     fn words(&mut self, tick: Tick, text: &str, out: &mut ChatOut) {
         let said = Heard::Said { id: None, text: text.to_owned(), confidence: Confidence::FULL };
-        self.feed(tick, said, out);
+        self.feed(tick, &said, out);
     }
 
     /// Digits, all at once.
@@ -340,7 +338,7 @@ impl ChatRun {
         }
         let finish = self.node().map_or('#', |state| state.node.finish());
         self.core.scratch.digits = digits_of(text).filter(|digits| digits.len() <= max).unwrap_or_default();
-        self.feed(tick, Heard::Key(finish), out);
+        self.feed(tick, &Heard::Key(finish), out);
     }
 
     fn person(&mut self, tick: Tick, out: &mut ChatOut) {
@@ -362,12 +360,12 @@ impl ChatRun {
             if self.core.deadline().is_none_or(|at| at > tick.at) {
                 return;
             }
-            self.feed(tick, Heard::Clock, out);
+            self.feed(tick, &Heard::Clock, out);
         }
     }
 
-    fn feed(&mut self, tick: Tick, heard: Heard, out: &mut ChatOut) {
-        let todo = self.core.step(tick, &heard);
+    fn feed(&mut self, tick: Tick, heard: &Heard, out: &mut ChatOut) {
+        let todo = self.core.step(tick, heard);
         self.carry(tick, todo, out);
     }
 

@@ -20,23 +20,10 @@ impl<M: MediaPort> Switch<M> {
             return;
         }
         match what {
-            // It was: a plan begins when its caller can hear it.
-            Do::Answer => {}
-            Do::Entered { state, verb } => {
-                call.state = Arc::clone(&state);
-                let event = IvrEntered {
-                    leg: call.customer.number,
-                    plan: call.live.plan.name.text.to_string(),
-                    version: call.live.version,
-                    state: state.to_string(),
-                    verb: verb.to_owned(),
-                    lang: (!call.lang.is_empty()).then(|| call.lang.clone()),
-                };
-                self.log(now, call, event);
-            }
+            // It was: a plan begins when its caller can hear it. Only chats are written to.
+            Do::Answer | Do::Write { .. } => {}
+            Do::Entered { state, verb } => self.entered(now, call, state, verb),
             Do::Play { id, pieces, lang, barge_in } => self.play(now, call, id, &pieces, lang, barge_in),
-            // Only chats are written to.
-            Do::Write { .. } => {}
             Do::StopPlay { id } => self.tell_media(call.customer.media, Command::StopPlay { id }),
             // Calls have no recogniser yet: keys are always enough.
             // Who is listened to, and for what, is settled after each step, by what the plan says then.
@@ -102,6 +89,19 @@ impl<M: MediaPort> Switch<M> {
                 self.end_call(now, call, EndedBy::Ark, cause, None, Some(reason.to_owned()));
             }
         }
+    }
+
+    fn entered(&mut self, now: Now, call: &mut Call, state: Arc<str>, verb: &str) {
+        let event = IvrEntered {
+            leg: call.customer.number,
+            plan: call.live.plan.name.text.to_string(),
+            version: call.live.version,
+            state: state.to_string(),
+            verb: verb.to_owned(),
+            lang: (!call.lang.is_empty()).then(|| call.lang.clone()),
+        };
+        call.state = state;
+        self.log(now, call, event);
     }
 
     fn stop_own_play(&self, call: &mut Call) {

@@ -20,7 +20,7 @@ fn keys(out: &ChatOut) -> String {
 }
 
 fn states(out: &ChatOut) -> Vec<&str> {
-    let name = |one| if let &Do::Entered { ref state, .. } = one { Some(&**state) } else { None };
+    let name = |one| if let Do::Entered { state, .. } = one { Some(&**state) } else { None };
     out.did.iter().filter_map(name).collect()
 }
 
