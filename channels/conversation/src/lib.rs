@@ -24,6 +24,7 @@ pub mod person;
 pub mod pii;
 pub mod record;
 pub mod redact;
+pub mod routing;
 #[doc(hidden)]
 pub mod samples;
 pub mod schema;
