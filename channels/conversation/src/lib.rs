@@ -30,6 +30,7 @@ pub mod samples;
 pub mod schema;
 pub mod source;
 pub mod state;
+pub mod transfer;
 
 pub use cloud_event::CloudEvent;
 pub use digest::{Hash, LogHash};

@@ -68,6 +68,8 @@ pub(super) struct Queue {
     /// Everybody who is not with an agent, offered or not: who stands before whom.
     pub(super) line: BTreeSet<Spot>,
     handled: VecDeque<SignedDuration>,
+    /// What was told on joining and how long it took, of the last who were answered, in seconds.
+    told: VecDeque<(f64, f64)>,
     pub(super) stats: Stats,
 }
 
@@ -77,13 +79,13 @@ impl Queue {
         changes.extend(config.groups.iter().enumerate().map(|(at, step)| (step.after, Change::Group(at))));
         changes.extend(config.relax_after.map(|after| (after, Change::Relax)));
         changes.sort();
-        let (line, handled) = (BTreeSet::new(), VecDeque::new());
-        Self { config, open: true, changes, line, handled, stats: Stats::default() }
+        let (line, handled, told) = (BTreeSet::new(), VecDeque::new(), VecDeque::new());
+        Self { config, open: true, changes, line, handled, told, stats: Stats::default() }
     }
 
     /// Takes over what a queue of the old configuration knew; gives those who wait in it.
     pub(super) fn go_on_from(&mut self, old: Self) -> BTreeSet<Spot> {
-        (self.open, self.handled, self.stats) = (old.open, old.handled, old.stats);
+        (self.open, self.handled, self.told, self.stats) = (old.open, old.handled, old.told, old.stats);
         old.line
     }
 
@@ -110,6 +112,21 @@ impl Queue {
             self.handled.pop_front();
         }
         self.handled.push_back(took);
+    }
+
+    /// Somebody was answered who was told an estimate, already corrected, on joining.
+    pub(super) fn answered(&mut self, told: SignedDuration, waited: SignedDuration) {
+        if self.told.len() >= HANDLED_KEPT {
+            self.told.pop_front();
+        }
+        self.told.push_back((told.as_secs_f64() / self.correction(), waited.as_secs_f64()));
+    }
+
+    /// By how much the rule of thumb was too low lately: who has priority comes later and is served earlier, who chats cannot take
+    /// a call. Never less than 1: it had better keep its word.
+    pub(super) fn correction(&self) -> f64 {
+        let (told, waited) = self.told.iter().fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if self.told.len() < HANDLED_KEPT / 5 || told <= 0.0 { 1.0 } else { (waited / told).clamp(1.0, 3.0) }
     }
 
     /// The mean of the last ones, or what is assumed.

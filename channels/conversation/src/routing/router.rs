@@ -62,6 +62,8 @@ struct Item {
     /// Calls that the customer did not take, of who asked for one.
     callback: Option<u32>,
     overflowed: bool,
+    /// The estimate on joining.
+    told: Option<SignedDuration>,
     /// The moment that the router has noted for it.
     timer: Option<Timestamp>,
     retry: Option<Timestamp>,
@@ -309,6 +311,7 @@ impl Router {
                 declined: Vec::new(),
                 callback,
                 overflowed,
+                told: None,
                 timer: None,
                 retry: None,
             },
@@ -316,6 +319,10 @@ impl Router {
         self.queues[queue].line.insert((order, id));
         self.classes[class as usize].waiting.insert((order, id));
         self.keep_for_last(now, id);
+        let told = self.place(id).and_then(|place| place.estimate);
+        if let Some(item) = self.items.get_mut(&id) {
+            item.told = told;
+        }
         self.overflow(now, id);
         self.set_timer(now, id);
         self.restless_items.push_back(id);

@@ -65,9 +65,13 @@ impl Router {
         item.phase = Phase::Connected { since: now };
         item.declined.clear();
         item.retry = None;
-        let waited = waited(item, now);
+        let (waited, told) = (waited(item, now), item.told.take());
         let (queue, slot, spot) = (item.queue, item.agent, (item.order, id));
         self.queues[queue].line.remove(&spot);
+        // Who was answered at once was told nothing.
+        if let Some(told) = told.filter(|_| waited > self.queues[queue].config.offer_ttl) {
+            self.queues[queue].answered(told, waited);
+        }
         let stats = &mut self.queues[queue].stats;
         stats.answered += 1;
         stats.answered_in_time += u64::from(waited <= ANSWER_AIM);

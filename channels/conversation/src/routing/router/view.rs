@@ -1,7 +1,5 @@
 //! What others see of a router.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::{AgentProfile, Kind, Presence, QueueConfig};
@@ -101,29 +99,35 @@ impl Router {
     }
 
     /// Position times handling time by those who work there. An agent of several queues with people in them counts in each for a
-    /// part, one who takes several chats at once for as many.
-    fn estimate(&self, item: &Item, position: usize) -> Option<SignedDuration> {
+    /// part, one who takes several chats at once for as many. What was told too low lately is told higher.
+    pub(super) fn estimate(&self, item: &Item, position: usize) -> Option<SignedDuration> {
         let queue = &self.queues[item.queue];
         let class = &self.classes[item.class as usize];
-        let busy: BTreeSet<usize> =
-            self.queues.iter().enumerate().filter(|(_, queue)| !queue.line.is_empty()).map(|(at, _)| at).collect();
-        let shares = class.agents.iter().map(|slot| &self.agents[*slot as usize]).filter(|agent| agent.works());
+        // For whom each queue was counted last.
+        let mut counted = vec![u32::MAX; self.queues.len()];
+        let shares =
+            class.agents.iter().map(|slot| (*slot, &self.agents[*slot as usize])).filter(|(_, agent)| agent.works());
         let hands: f64 = shares
-            .map(|agent| {
-                let asked = agent.classes.iter().map(|id| self.classes[*id as usize].key.queue);
-                let queues =
-                    asked.filter(|at| *at != item.queue && busy.contains(at)).collect::<BTreeSet<_>>().len() + 1;
+            .map(|(slot, agent)| {
+                let mut queues = 1_u32;
+                for class in &agent.classes {
+                    let at = self.classes[*class as usize].key.queue;
+                    if at != item.queue && counted[at] != slot && !self.queues[at].line.is_empty() {
+                        queues += 1;
+                    }
+                    counted[at] = slot;
+                }
                 let at_once = match item.kind {
                     Kind::Call => agent.profile.capacity.calls,
                     Kind::Chat => agent.profile.capacity.chats,
                 };
-                f64::from(at_once) / queues as f64
+                f64::from(at_once) / f64::from(queues)
             })
             .sum();
         if hands <= 0.0 {
             return None;
         }
-        let seconds = queue.handling().as_secs_f64() * position as f64 / hands;
+        let seconds = queue.handling().as_secs_f64() * queue.correction() * position as f64 / hands;
         SignedDuration::try_from_secs_f64(seconds.min(86_400.0)).ok()
     }
 
