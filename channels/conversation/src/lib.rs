@@ -24,11 +24,13 @@ pub mod person;
 pub mod pii;
 pub mod record;
 pub mod redact;
+pub mod routing;
 #[doc(hidden)]
 pub mod samples;
 pub mod schema;
 pub mod source;
 pub mod state;
+pub mod transfer;
 
 pub use cloud_event::CloudEvent;
 pub use digest::{Hash, LogHash};
