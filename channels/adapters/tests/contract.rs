@@ -229,10 +229,32 @@ fn what_nobody_answered_is_unknown_and_not_sent_again() {
         let sent = call(&outs).0;
         let outs = fake.rig.no_answer(sent);
         // An adapter outside knows copies by their ids, and says itself what it does not know.
-        let expected = if fake.kind == "http" { retry("unreachable") } else { Outcome::Unknown };
+        let expected = if fake.kind == "http" { retry(OUTCOME_UNKNOWN) } else { Outcome::Unknown };
         assert_eq!(outcome(&outs), expected);
         assert!(!outs.iter().any(|out| matches!(out, Out::HttpCall { .. })), "{outs:?}");
     });
+}
+
+/// Found by the walk over four channels: a gateway died between the provider's answer and its receipt, and the next sent it again.
+#[test]
+fn what_a_gateway_died_over_is_unknown_where_the_provider_tells_no_copies() {
+    of_each(&["A-UNK-1", "A-CRASH-2"], |fake| {
+        let thread = fake.thread();
+        fake.write(1, Said::Words);
+        let outs = fake.rig.send_in_doubt(thread, vec![Part::text("您好")]);
+        if fake.kind == "http" {
+            let sent = call(&outs).0;
+            assert!(matches!(outcome(&fake.takes(sent)), Outcome::Accepted { .. }));
+        } else {
+            assert_eq!(outs, [settle_of(&outs)], "nothing is sent");
+            assert_eq!(outcome(&outs), Outcome::Unknown);
+        }
+    });
+}
+
+fn settle_of(outs: &[Out]) -> Out {
+    let Some(Out::Settle { delivery, outcome }) = outs.first() else { panic!("{outs:?}") };
+    Out::Settle { delivery: *delivery, outcome: outcome.clone() }
 }
 
 #[test]

@@ -116,7 +116,9 @@ pub(super) struct Account {
     refreshing: HashSet<&'static str>,
     saved: BTreeMap<String, String>,
     /// The last that is under way for each thread: what comes behind waits for it.
-    threads: HashMap<String, oneshot::Receiver<()>>,
+    threads: HashMap<String, oneshot::Receiver<bool>>,
+    /// Threads of which something was turned away since the machine was last given an input: what it asked for behind that is too.
+    turned_away: HashSet<String>,
     ingests: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
@@ -142,6 +144,7 @@ impl Account {
             refreshing: HashSet::new(),
             saved: BTreeMap::new(),
             threads: HashMap::new(),
+            turned_away: HashSet::new(),
             ingests: Arc::new(Semaphore::new(INGEST_MAX)),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
@@ -220,6 +223,7 @@ impl Account {
     /// Gives the machine all inputs that are due.
     fn go_on(&mut self) {
         while let Some(input) = self.due.pop_front() {
+            self.turned_away.clear();
             self.channel.handle(Timestamp::now(), input);
             while let Some(out) = self.channel.poll() {
                 if let Some(answer) = self.carry_out(out) {
@@ -374,13 +378,16 @@ impl Account {
         let before = events.len();
         let events: Vec<CloudEvent> = events.into_iter().filter_map(|event| admit(&self.shared, event)).collect();
         self.shared.numbers.refused.fetch_add((before - events.len()) as u64, Ordering::Relaxed);
-        let Ok(place) = Arc::clone(&self.ingests).try_acquire_owned() else {
+        let behind = events.iter().any(|event| self.turned_away.contains(&event.source));
+        let place = if behind { None } else { Arc::clone(&self.ingests).try_acquire_owned().ok() };
+        let Some(place) = place else {
             self.shared.numbers.unkept.fetch_add(1, Ordering::Relaxed);
+            self.turned_away.extend(events.into_iter().map(|event| event.source));
             self.answer(refused);
             return;
         };
         let (done, mut ahead) = (self.line_up(&events), Vec::new());
-        let senders: Vec<oneshot::Sender<()>> = done
+        let senders: Vec<oneshot::Sender<bool>> = done
             .into_iter()
             .map(|(sender, before)| {
                 ahead.extend(before);
@@ -390,11 +397,17 @@ impl Account {
         let (shared, inputs) = (Arc::clone(&self.shared), self.inputs.clone());
         tokio::spawn(async move {
             let _place = place;
+            // What stands behind a message that could not be kept would be logged before it: it comes again too.
+            let mut kept = true;
             for one in ahead {
-                let _ = one.await;
+                kept &= one.await.unwrap_or(false);
             }
-            let kept = tokio::time::timeout(INGEST_TIMEOUT, keep(&shared, events)).await.unwrap_or(false);
-            drop(senders);
+            if kept {
+                kept = tokio::time::timeout(INGEST_TIMEOUT, keep(&shared, events)).await.unwrap_or(false);
+            }
+            for sender in senders {
+                let _ = sender.send(kept);
+            }
             if !kept {
                 shared.numbers.unkept.fetch_add(1, Ordering::Relaxed);
             }
@@ -403,8 +416,8 @@ impl Account {
         });
     }
 
-    /// A place in the line of each thread: whom to tell when it is done, and whom to wait for.
-    fn line_up(&mut self, events: &[CloudEvent]) -> Vec<(oneshot::Sender<()>, Option<oneshot::Receiver<()>>)> {
+    /// A place in the line of each thread: whom to tell when it is done, and whom to wait for, when that is under way.
+    fn line_up(&mut self, events: &[CloudEvent]) -> Vec<(oneshot::Sender<bool>, Option<oneshot::Receiver<bool>>)> {
         if self.threads.len() > 2 * INGEST_MAX {
             self.threads.retain(|_, last| matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
         }
@@ -413,7 +426,11 @@ impl Account {
             .into_iter()
             .map(|source| {
                 let (done, last) = oneshot::channel();
-                (done, self.threads.insert(source.to_owned(), last))
+                let mut before = self.threads.insert(source.to_owned(), last);
+                let over = |one: &mut oneshot::Receiver<bool>| {
+                    !matches!(one.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+                };
+                (done, before.take_if(|one| !over(one)))
             })
             .collect()
     }

@@ -6,9 +6,8 @@
 //! messages of the house are claimed from the store, sent at the provider's pace, tried again or given up, and what came of
 //! them is written to the log.
 //!
-//! A gateway that dies in the middle of a message that no provider would tell twice leaves it claimed; after
-//! [`limits::CLAIM`] another gateway sends it again. That is the one place where a copy can arrive: between the provider's
-//! answer and its receipt in the log.
+//! A gateway that dies in the middle of a message leaves it claimed; after [`limits::CLAIM`] another gateway takes it up. Where the
+//! provider tells no copies it is not sent again: whether it arrived is not known, and the log says so to the agents.
 
 mod account;
 mod build;

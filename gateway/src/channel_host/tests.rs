@@ -67,6 +67,8 @@ fn manifest() -> Manifest {
 struct Keeper {
     store: Arc<dyn Store>,
     away: std::sync::atomic::AtomicBool,
+    /// Ids that it fails to keep once.
+    fails: StdMutex<Vec<String>>,
     taken: StdMutex<Vec<CloudEvent>>,
 }
 
@@ -80,6 +82,12 @@ impl Inlet for Keeper {
             if self.away.load(Ordering::Relaxed) {
                 return Err("the store is away".to_owned());
             }
+            let mut fails = self.fails.lock().unwrap();
+            if let Some(at) = fails.iter().position(|id| *id == event.id) {
+                fails.remove(at);
+                return Err("the store is away for a moment".to_owned());
+            }
+            drop(fails);
             self.taken.lock().unwrap().push(event.clone());
             let begin = ConversationId::new(1, rand::random());
             let new =
@@ -111,7 +119,12 @@ impl Site {
 
     fn start_in(folder: tempfile::TempDir, react: fn(&In) -> Vec<Out>, hosts: Hosts) -> Self {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.path().join("ark.db")).unwrap());
-        let keeper = Arc::new(Keeper { store: Arc::clone(&store), away: false.into(), taken: StdMutex::default() });
+        let keeper = Arc::new(Keeper {
+            store: Arc::clone(&store),
+            away: false.into(),
+            fails: StdMutex::default(),
+            taken: StdMutex::default(),
+        });
         let (sender, heard) = mpsc::channel(HEARD);
         let channel = Puppet { manifest: manifest(), heard: sender, say: Arc::default(), react };
         let account = AccountConfig {
@@ -218,6 +231,67 @@ async fn a_request_is_acknowledged_when_it_is_durable_and_not_before() {
     assert_eq!(saved.get("cursor").map(String::as_str), Some("m1"));
 }
 
+/// Found by the walk over four channels: what stood behind was kept, and what had been refused came after it.
+#[tokio::test]
+async fn what_stands_behind_a_message_that_could_not_be_kept_comes_again_with_it() {
+    fn page(input: &In) -> Vec<Out> {
+        match input {
+            In::HttpRequest { request, .. } => {
+                let ids = ["m1", "m2", "m3"];
+                let keep = |(mark, id): (u64, &str)| {
+                    Out::Ingest(Ingest {
+                        events: vec![written(id, "hello")],
+                        durable: vec![Ack::Tell { mark: 2 * mark }],
+                        refused: vec![Ack::Tell { mark: 2 * mark + 1 }],
+                        save: None,
+                    })
+                };
+                let mut outs: Vec<Out> = (1..).zip(ids).map(keep).collect();
+                outs.push(Out::HttpReply { request: *request, reply: HttpReply::text(202, "") });
+                outs
+            }
+            _ => Vec::new(),
+        }
+    }
+    let mut site = Site::start(page, Hosts::default());
+    let told = |input| if let In::Told { mark } = input { Some(mark) } else { None };
+    site.keeper.fails.lock().unwrap().push("m2".to_owned());
+    site.host.ask("shop", hook("")).await.unwrap();
+    let marks = [site.hear(told).await, site.hear(told).await, site.hear(told).await];
+    assert_eq!(marks, [2, 5, 7], "kept, refused, and refused behind it");
+    site.host.ask("shop", hook("")).await.unwrap();
+    let marks = [site.hear(told).await, site.hear(told).await, site.hear(told).await];
+    assert_eq!(marks, [2, 4, 6]);
+    let rows = site.store.inbox(&[], 0, 10).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.event.id.as_str()).collect::<Vec<_>>(), ["m1", "m2", "m3"]);
+}
+
+/// Found by the walk over four channels: the next gateway sent it as if nothing had happened.
+#[tokio::test]
+async fn a_message_over_which_a_gateway_died_is_in_doubt() {
+    fn unsure(input: &In) -> Vec<Out> {
+        let In::Send(message) = input else { return Vec::new() };
+        let again = Outcome::Retry { code: "busy".to_owned(), after: None };
+        let outcome = if message.in_doubt { Outcome::Unknown } else { again };
+        vec![Out::Settle { delivery: message.delivery, outcome }]
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("ark.db")).unwrap();
+    let deliveries = vec![message_out("k1", vec![Part::text("one")])];
+    store.commit(Commit { deliveries, ..Commit::default() }).await.unwrap();
+    let claimed = store.claim_deliveries("puppet", "gw0", Duration::from_millis(1), 10).await.unwrap();
+    assert_eq!(claimed.len(), 1, "and then it is not heard again");
+    drop(store);
+    let mut site = Site::start_in(folder, unsure, Hosts::default());
+    let send = |input| if let In::Send(message) = input { Some(message) } else { None };
+    let message = site.hear(send).await;
+    assert_eq!((message.attempt, message.in_doubt), (2, true));
+    let receipts = site.receipts(1).await;
+    assert_eq!(receipts[0].reason.as_ref().map(|reason| reason.code.as_str()), Some("outcome_unknown"));
+    let dead = site.store.deliveries(&Tenant::MAIN, "puppet", DeliveryState::Dead, 0, 10).await.unwrap();
+    assert_eq!(dead.len(), 1, "given up: an agent decides");
+}
+
 #[tokio::test]
 async fn an_account_speaks_for_itself_only_and_no_surer_than_it_may() {
     fn liar(input: &In) -> Vec<Out> {
@@ -247,14 +321,14 @@ async fn an_account_speaks_for_itself_only_and_no_surer_than_it_may() {
 }
 
 /// Leaves a message for the account in the store, as the conversation's owner does.
-async fn leave(site: &Site, key: &str, parts: Vec<Part>) {
+fn message_out(key: &str, parts: Vec<Part>) -> NewDelivery {
     let source = source::thread(&Tenant::MAIN, "puppet", "shop", "t1");
     let conversation = ConversationId::new(1, 1);
     let sender = Party { role: PartyRole::Agent, id: Pii::new("a1"), kind: None, display: None };
     let message =
         MessageOut { thread: "t1".to_owned(), conversation, epoch: 1, sender, parts, reply_to: None, leg: None };
     let event = CloudEvent::new(key, source.clone(), Timestamp::now(), message);
-    let delivery = NewDelivery {
+    NewDelivery {
         tenant: Tenant::MAIN,
         adapter: "puppet".to_owned(),
         key: key.to_owned(),
@@ -262,7 +336,12 @@ async fn leave(site: &Site, key: &str, parts: Vec<Part>) {
         conversation,
         body: serde_json::to_value(&event).unwrap(),
         not_before: None,
-    };
+    }
+}
+
+/// One that is due now.
+async fn leave(site: &Site, key: &str, parts: Vec<Part>) {
+    let delivery = message_out(key, parts);
     site.store.commit(Commit { deliveries: vec![delivery], ..Commit::default() }).await.unwrap();
     site.host.wake();
 }
