@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ark_conversation::channel::{
-    Ack, Channel, DeliveryId, FetchFailure, FileKind, Health, HttpCall, HttpReply, HttpRequest, In, Ingest, Manifest,
-    Out, Outbound, Outcome, RequestId, SocketId, Token,
+    Ack, Channel, DeliveryId, FetchFailure, FileKind, Health, HttpCall, HttpFailure, HttpReply, HttpRequest, In,
+    Ingest, Manifest, Out, Outbound, Outcome, RequestId, SocketId, Token,
 };
 use ark_conversation::event::Media;
 use ark_conversation::{Assurance, CloudEvent, Event, Tenant, ThreadSource};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::breaker::{self, Breaker};
 use super::files::{Files, bytes_max};
 use super::limits::*;
 use super::socket::{self, Do};
@@ -100,6 +101,8 @@ pub(super) struct Shared {
     pub(super) manifest: Mutex<Manifest>,
     /// Where what the machine saved is kept.
     pub(super) saved: PathBuf,
+    /// Whether its provider is there to be called.
+    pub(super) breaker: Breaker,
 }
 
 /// The machine and what is under way for it.
@@ -319,7 +322,7 @@ impl Account {
         let (shared, inputs, calls) = (Arc::clone(&self.shared), self.inputs.clone(), Arc::clone(&self.calls));
         tokio::spawn(async move {
             let _place = calls.acquire_owned().await;
-            let answer = shared.wire.call(http, &shared.files).await;
+            let answer = call_provider(&shared, http).await;
             inputs.say(Said::Input(In::HttpResponse { call, answer })).await;
         });
     }
@@ -446,6 +449,19 @@ impl Account {
             tracing::warn!(channel = %self.shared.who.account, %error, "the channel's cursor was not saved; after a restart it reads again what it read");
         }
     }
+}
+
+/// Calls the provider, unless it is left alone for now.
+async fn call_provider(shared: &Shared, http: HttpCall) -> Result<HttpReply, HttpFailure> {
+    if let Err(left) = shared.breaker.pass(Instant::now()) {
+        let why = format!("its provider failed again and again; it is asked again in {} s", left.as_secs() + 1);
+        return Err(HttpFailure::NotSent(why));
+    }
+    let answer = shared.wire.call(http, &shared.files).await;
+    if shared.breaker.told(Instant::now(), breaker::is_well(&answer)) {
+        tracing::warn!(channel = %shared.who.account, "the channel's provider failed again and again; it is left alone for a while");
+    }
+    answer
 }
 
 /// Refuses what an account may not say, and lowers what it may not be so sure of.

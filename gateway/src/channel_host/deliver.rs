@@ -38,6 +38,11 @@ impl Pace {
         Self { every, next: Instant::now() }
     }
 
+    /// The provider says that the account is too fast.
+    fn hold(&mut self, now: Instant, after: Option<Duration>) {
+        self.next = self.next.max(now + after.unwrap_or(RATE_PAUSE).min(RATE_PAUSE_MAX));
+    }
+
     /// When the next one may go.
     fn take(&mut self, now: Instant) -> Instant {
         let at = self.next.max(now);
@@ -132,6 +137,10 @@ async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Op
     let numbers = &target.shared.numbers;
     let (state, reason, native_id, settled) = match outcome {
         Outcome::Retry { code, after } if delivery.attempts < ATTEMPTS_MAX => {
+            if code == "rate" {
+                // Too fast is the account's fault, not this message's: the others wait too.
+                target.pace.lock().await.hold(Instant::now(), after);
+            }
             let error = if may_be_there(delivery) { OUTCOME_UNKNOWN.to_owned() } else { code };
             return Some(Settled::Retry { error, after: until_next(after, delivery.attempts) });
         }
@@ -230,6 +239,18 @@ async fn settle(store: &dyn Store, delivery: &Delivery, outcome: Settled) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_that_is_too_fast_waits_with_all_its_messages() {
+        let (mut pace, now) = (Pace::new(Some(10.0)), Instant::now());
+        let first = pace.take(now);
+        assert!(pace.take(now) >= first + Duration::from_millis(100), "ten a second");
+        pace.hold(now, Some(Duration::from_secs(7)));
+        assert_eq!(pace.take(now), now + Duration::from_secs(7));
+        assert_eq!(pace.take(now), now + Duration::from_millis(7_100));
+        pace.hold(now, Some(Duration::from_secs(86_400)));
+        assert_eq!(pace.take(now), now + RATE_PAUSE_MAX);
+    }
 
     #[test]
     fn a_provider_cannot_ask_for_a_year() {

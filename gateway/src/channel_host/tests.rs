@@ -72,6 +72,13 @@ struct Keeper {
     taken: StdMutex<Vec<CloudEvent>>,
 }
 
+impl Keeper {
+    fn fails_once(&self, id: &str) -> bool {
+        let mut fails = self.fails.lock().unwrap();
+        fails.iter().position(|one| one == id).map(|at| fails.remove(at)).is_some()
+    }
+}
+
 impl Inlet for Keeper {
     fn take<'a>(
         &'a self,
@@ -82,12 +89,9 @@ impl Inlet for Keeper {
             if self.away.load(Ordering::Relaxed) {
                 return Err("the store is away".to_owned());
             }
-            let mut fails = self.fails.lock().unwrap();
-            if let Some(at) = fails.iter().position(|id| *id == event.id) {
-                fails.remove(at);
+            if self.fails_once(&event.id) {
                 return Err("the store is away for a moment".to_owned());
             }
-            drop(fails);
             self.taken.lock().unwrap().push(event.clone());
             let begin = ConversationId::new(1, rand::random());
             let new =
@@ -288,8 +292,13 @@ async fn a_message_over_which_a_gateway_died_is_in_doubt() {
     assert_eq!((message.attempt, message.in_doubt), (2, true));
     let receipts = site.receipts(1).await;
     assert_eq!(receipts[0].reason.as_ref().map(|reason| reason.code.as_str()), Some("outcome_unknown"));
-    let dead = site.store.deliveries(&Tenant::MAIN, "puppet", DeliveryState::Dead, 0, 10).await.unwrap();
-    assert_eq!(dead.len(), 1, "given up: an agent decides");
+    // Given up: an agent decides.
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while site.store.deliveries(&Tenant::MAIN, "puppet", DeliveryState::Dead, 0, 10).await.unwrap().is_empty() {
+        assert!(tokio::time::Instant::now() < until, "it is not given up");
+        tick.tick().await;
+    }
 }
 
 #[tokio::test]
@@ -451,6 +460,35 @@ async fn calls_go_to_the_channels_hosts_only_and_say_whether_anything_was_sent()
     let inside = Wire::new(Hosts::new(["localhost"])).call(call("https://localhost/".to_owned()), &files).await;
     let Err(HttpFailure::NotSent(why)) = inside else { panic!("{inside:?}") };
     assert!(why.contains("inside this network"), "{why}");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_is_left_alone_and_that_is_seen() {
+    fn call(input: &In) -> Vec<Out> {
+        let In::HttpRequest { request, .. } = input else { return Vec::new() };
+        let http = Box::new(get("http://127.0.0.1:1/".to_owned()));
+        let reply = HttpReply::text(202, "");
+        vec![Out::HttpReply { request: *request, reply }, Out::HttpCall { call: *request, http }]
+    }
+    let mut site = Site::start(call, Hosts::new(["http://127.0.0.1:1"]));
+    let mut said = Vec::new();
+    for _ in 0..=BREAKER_FAILURES {
+        site.host.ask("shop", hook("")).await.unwrap();
+        let answer = site.hear(|input| if let In::HttpResponse { answer, .. } = input { Some(answer) } else { None });
+        let Err(HttpFailure::NotSent(why)) = answer.await else { panic!("nobody is there") };
+        said.push(why);
+    }
+    let held = said.pop().unwrap();
+    assert!(
+        held.contains("asked again in") && !said.iter().any(|why| why.contains("asked again in")),
+        "{said:?} {held}"
+    );
+    let view = site.host.views().remove(0);
+    assert_eq!(view.state, "down");
+    assert!(view.why.unwrap().contains("left alone"));
+    let sample = |name: &str| site.host.samples().into_iter().find(|sample| sample.name == name).unwrap().value;
+    let numbers = ["ark_channel_breaker_open", "ark_channel_breaker_opened_total", "ark_channel_calls_held_total"];
+    assert!(numbers.iter().all(|name| (sample(name) - 1.0).abs() < f64::EPSILON));
 }
 
 #[tokio::test]
