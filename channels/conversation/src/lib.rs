@@ -16,6 +16,8 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod identity;
+#[doc(hidden)]
+pub mod laws;
 pub mod limits;
 pub mod live;
 pub mod machine;

@@ -256,6 +256,7 @@ pub fn router(web: Arc<Web>) -> Router {
         // The web chat looks itself: by the page's origin and the visitor's token.
         .merge(chat_routes())
         // Each channel looks itself who may: by its provider's signature.
+        .route("/hooks/sms/receipts", post(hooks::sms_receipts))
         .route("/hooks/{account}", any(hooks::hook))
         .route("/hooks/{account}/{*rest}", any(hooks::below))
         .route("/healthz", get(health::healthz))
