@@ -117,7 +117,7 @@ fn a_cursor_moves_when_its_page_is_durable_and_never_before() {
     }
 }
 
-/// Found by the walk over four channels: the second was kept while the first was refused, and the first came after it.
+/// I3 on a page: the second was kept while the first was refused, and the first came after it.
 #[test]
 fn what_waits_for_a_file_behind_a_refused_message_comes_again_with_it() {
     let mut rig = rig();

@@ -638,7 +638,7 @@ impl World {
     /// One event more into the store; when all are there, what waits for that.
     fn keep(&mut self, g: usize, index: usize, mut keep: Keep) -> Result<(), Broken> {
         let a = keep.account;
-        if keep.done == 0 && self.fault == Some(Fault::CursorFirst) && !keep.ingest.durable.is_empty() {
+        if keep.done == 0 && self.fault == Some(Fault::CursorFirst) && self.providers[a].kind == Kind::WeCom {
             let marks = std::mem::take(&mut keep.ingest.durable);
             self.acknowledge_marks(g, a, marks)?;
         }
