@@ -648,11 +648,12 @@ impl Router {
     fn match_class(&mut self, at: usize) {
         let id = u32::try_from(at).unwrap_or(u32::MAX);
         let class = &mut self.classes[at];
-        class.agents.clear();
-        for (slot, agent) in self.agents.iter_mut().enumerate() {
-            agent.classes.retain(|known| *known != id);
+        for slot in class.agents.drain(..) {
+            self.agents[slot as usize].classes.retain(|known| *known != id);
+        }
+        for (slot, agent) in (0..).zip(&mut self.agents) {
             if may_serve(&self.queues[class.key.queue], &class.key, agent) {
-                class.agents.push(u32::try_from(slot).unwrap_or(u32::MAX));
+                class.agents.push(slot);
                 agent.classes.push(id);
             }
         }
