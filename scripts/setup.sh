@@ -34,7 +34,7 @@ if ! ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>
 fi
 
 # The AMQP sample of an adapter is tried with it.
-if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1; then
+if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1 && ! /usr/bin/python3 -c "import pika" >/dev/null 2>&1; then
   packages="$packages python3-pika"
 fi
 
@@ -73,6 +73,9 @@ if [ -n "$packages" ]; then
   fi
 fi
 
+if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1 && ! /usr/bin/python3 -c "import pika" >/dev/null 2>&1; then
+  say "without python3-pika, the adapter in Python over RabbitMQ is not tried"
+fi
 for pair in $useful; do
   command -v "${pair%%:*}" >/dev/null 2>&1 && continue
   case ${pair%%:*} in
