@@ -20,8 +20,11 @@ fn keys(out: &ChatOut) -> String {
 }
 
 fn states(out: &ChatOut) -> Vec<&str> {
-    let name = |one| if let Do::Entered { state, .. } = one { Some(&**state) } else { None };
-    out.did.iter().filter_map(name).collect()
+    let entered = out.did.iter().filter_map(|one| match one {
+        Do::Entered { state, .. } => Some(state.as_ref()),
+        _ => None,
+    });
+    entered.collect()
 }
 
 fn chinese() -> Caller {
