@@ -329,6 +329,34 @@ async fn load_plans(
     Ok((plans, refused))
 }
 
+/// Hands what is heard to the switch and to those who look.
+struct Listeners {
+    switch: SwitchHandle,
+    live: Arc<LiveBoard>,
+}
+
+impl speech::Hearers for Listeners {
+    fn switch(&self, leg: media::LegId, heard: speech::Heard) {
+        self.switch.heard(leg, heard);
+    }
+
+    fn live(&self, live: ark_conversation::Live) {
+        self.live.tell(live);
+    }
+}
+
+fn start_speech(
+    config: &Config,
+    prepared: Option<speech::Prepared>,
+    log: &LogSink,
+    (switch, live): (&SwitchHandle, &Arc<LiveBoard>),
+) -> Result<Option<Speech>, StartError> {
+    let Some(prepared) = prepared else { return Ok(None) };
+    let hearers = Arc::new(Listeners { switch: switch.clone(), live: Arc::clone(live) });
+    let started = Speech::start(config, prepared, log.clone(), hearers);
+    started.map(Some).map_err(|error| StartError::Media(format!("no thread can be started to read along: {error}")))
+}
+
 fn start_engine(
     config: &Config,
     tap: Option<media::Tap>,
