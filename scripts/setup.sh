@@ -29,12 +29,16 @@ for pair in $needed $useful; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair#*:}"
 done
 # What whisper.cpp's bindings are made with; the compiler may be there without its library.
-if ! ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1; then
-  packages="$packages libclang-dev"
-fi
+has_libclang() {
+  for file in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so*; do
+    [ -e "$file" ] && return 0
+  done
+  return 1
+}
+has_libclang || packages="$packages libclang-dev"
 
 # The AMQP sample of an adapter is tried with it.
-if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1; then
+if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1 && ! /usr/bin/python3 -c "import pika" >/dev/null 2>&1; then
   packages="$packages python3-pika"
 fi
 
@@ -73,6 +77,9 @@ if [ -n "$packages" ]; then
   fi
 fi
 
+if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1 && ! /usr/bin/python3 -c "import pika" >/dev/null 2>&1; then
+  say "without python3-pika, the adapter in Python over RabbitMQ is not tried"
+fi
 for pair in $useful; do
   command -v "${pair%%:*}" >/dev/null 2>&1 && continue
   case ${pair%%:*} in

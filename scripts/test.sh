@@ -63,6 +63,7 @@ else
   skip lint "no clippy"
 fi
 step rsip-compat cargo check --package ark-sip --features rsip-compat
+step without-whisper cargo check --package ark --no-default-features --features g729
 # All live tests call this one, so that none builds it while another waits.
 step gateway cargo build --package ark --bin ark
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed -nE 's/.*"target_directory":"([^"]*)".*/\1/p')

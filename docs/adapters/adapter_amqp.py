@@ -100,7 +100,8 @@ class App(BaseHTTPRequestHandler):
     def do_POST(self):
         message = json.loads(self.rfile.read(int(self.headers["content-length"])))
         data = {"sender": {"role": "customer", "id": message["thread"]}, "parts": said(message)}
-        sql("insert or ignore into ingest (id, event) values (?, ?)", message["id"], event("ark.message.in.v1", message["id"], message["thread"], data))
+        written = event("ark.message.in.v1", message["id"], message["thread"], data)
+        sql("insert or ignore into ingest (id, event) values (?, ?)", message["id"], written)
         self.answer({})  # it is on the disk: the app may forget it
 
     def log_message(self, *_):

@@ -95,8 +95,10 @@ fn model() -> String {
 
 /// A site that reads along with the tests' model.
 fn site(language: &str) -> Setup {
-    let speech =
-        format!("[speech]\nengine = \"whisper\"\nmodel = {:?}\nlanguage = \"{language}\"\ncores = 1.0\n", model());
+    let speech = format!(
+        "[speech]\nengine = \"whisper\"\nmodel = {:?}\nlanguage = \"{language}\"\ncores = 2.0\npartials = false\n",
+        model()
+    );
     let tones = tone_site();
     let plan =
         tones.plan.replace("{ en =", &format!("{{ {language} =")).replace("[\"en\"]", &format!("[\"{language}\"]"));

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ark_conversation::channel::{
     Ack, Capabilities, Capability, Channel, DeliveryId, Frame, Health, HttpReply, HttpRequest, In, Ingest, Limits,
-    Manifest, MarkId, Method, Out, Outbound, Outcome, RequestId, SocketId, TransportMode,
+    Manifest, MarkId, Method, OUTCOME_UNKNOWN, Out, Outbound, Outcome, RequestId, SocketId, TransportMode,
 };
 use ark_conversation::event::Typing;
 use ark_conversation::{CloudEvent, Event, ThreadSource};
@@ -273,7 +273,7 @@ impl AmqpAdapter {
         self.marks.clear();
         self.held = 0;
         for sending in std::mem::take(&mut self.sending).into_values() {
-            self.settle(sending.delivery, retry("unreachable"));
+            self.settle(sending.delivery, retry(OUTCOME_UNKNOWN));
         }
         self.base.health(Health::Down { why });
         self.open_at = Some(now + self.base.random.backoff(self.failures));
@@ -391,7 +391,7 @@ impl AmqpAdapter {
             self.sending.iter().filter(|(_, sending)| sending.until <= now).map(|(number, _)| *number).collect();
         for number in late {
             if let Some(sending) = self.sending.remove(&number) {
-                self.settle(sending.delivery, retry("unreachable"));
+                self.settle(sending.delivery, retry(OUTCOME_UNKNOWN));
             }
         }
     }
@@ -608,10 +608,13 @@ mod tests {
                 Some(Sent::Never("too large".to_owned())),
                 Outcome::Failed { code: "refused".to_owned(), text: Some("too large".to_owned()) },
             ),
-            (None, retry("unreachable")),
+            (None, retry(OUTCOME_UNKNOWN)),
         ];
         for (how, expected) in cases {
-            channel.handle(at(0), In::Send(Box::new(Outbound { delivery: 7, attempt: 2, event: event.clone() })));
+            channel.handle(
+                at(0),
+                In::Send(Box::new(Outbound { delivery: 7, attempt: 2, event: event.clone(), in_doubt: false })),
+            );
             let out = said(&drain(channel));
             let [ToBroker::Send { number, id, epoch, attempt: 2, .. }] = out.as_slice() else { panic!("{out:?}") };
             assert_eq!((id.as_str(), *epoch), ("k1", 3));

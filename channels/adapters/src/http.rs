@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use ark_conversation::channel::{
     Ack, Body, CallId, Capabilities, Capability, Channel, DeliveryId, Health, Hosts, HttpCall, HttpFailure, HttpReply,
-    HttpRequest, In, Ingest, Limits, Manifest, Method, Out, Outbound, Outcome, RequestId,
+    HttpRequest, In, Ingest, Limits, Manifest, Method, OUTCOME_UNKNOWN, Out, Outbound, Outcome, RequestId,
 };
 use ark_conversation::{CloudEvent, ThreadSource};
 use jiff::Timestamp;
@@ -261,11 +261,13 @@ impl HttpAdapter {
     fn outcome(&mut self, answer: Result<HttpReply, HttpFailure>) -> Outcome {
         let retry = |code: &str, after| Outcome::Retry { code: code.to_owned(), after };
         let reply = match answer {
-            // It tells copies by their ids: to send it again is no harm.
+            // It tells copies by their ids: to send it again is no harm. When it is given up, only what was never sent is known
+            // not to have arrived.
             Err(failure) => {
                 let why = format!("it does not answer: {failure}");
                 self.base.health(Health::Down { why });
-                return retry("unreachable", None);
+                let silence = matches!(failure, HttpFailure::NoAnswer(_));
+                return retry(if silence { OUTCOME_UNKNOWN } else { "unreachable" }, None);
             }
             Ok(reply) => reply,
         };
@@ -478,13 +480,16 @@ mod tests {
             (Ok(HttpReply::text(502, "")), Outcome::Retry { code: "unavailable".to_owned(), after: None }),
             (
                 Err(HttpFailure::NoAnswer("timeout".to_owned())),
-                Outcome::Retry { code: "unreachable".to_owned(), after: None },
+                Outcome::Retry { code: OUTCOME_UNKNOWN.to_owned(), after: None },
             ),
             (Ok(HttpReply::text(410, "")), Outcome::Failed { code: "retired".to_owned(), text: None }),
         ];
         for (answer, expected) in answers {
             let event = CloudEvent::new("k1", "/ark/main/http/shop/t1", samples::at(0), samples::message_in("t1", "x"));
-            channel.handle(samples::at(0), In::Send(Box::new(Outbound { delivery: 3, attempt: 1, event })));
+            channel.handle(
+                samples::at(0),
+                In::Send(Box::new(Outbound { delivery: 3, attempt: 1, event, in_doubt: false })),
+            );
             let call = drain(channel.as_mut()).into_iter().find_map(|out| match out {
                 Out::HttpCall { call, http } => Some((call, http)),
                 _ => None,

@@ -5,9 +5,9 @@
 //! and acknowledged; when the file comes after all, an `ark.edit.v1` puts it in its place. A redelivery of a message that waits
 //! is answered with it and fetches nothing again.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use ark_conversation::channel::{Ack, FetchFailure, FetchId, FileKind, Ingest, Out};
+use ark_conversation::channel::{Ack, FetchFailure, FetchId, FileKind, Ingest, MarkId, Out};
 use ark_conversation::event::{Edit, EditOp, Media, MessageIn, Part, Party, Window};
 use ark_conversation::limits::{PARTS_MAX, TEXT_CHARS_MAX};
 use ark_conversation::{CloudEvent, Content};
@@ -154,6 +154,20 @@ impl Inbox {
         }
         self.waiting.push_back(Waiting { message, acks: vec![acks], until });
         self.release(base, now);
+    }
+
+    /// Forgets the messages that wait with one of these marks: they will come again. Answers which marks these were.
+    pub(crate) fn forget(&mut self, marks: &BTreeSet<MarkId>) -> Vec<MarkId> {
+        let mut held = Vec::new();
+        self.waiting.retain(|waiting| {
+            let before = held.len();
+            held.extend(waiting.acks.iter().filter_map(|acks| match acks.durable {
+                Some(Ack::Tell { mark }) if marks.contains(&mark) => Some(mark),
+                _ => None,
+            }));
+            held.len() == before
+        });
+        held
     }
 
     /// What became of a file. The words for a failure say what the customer can do.

@@ -124,7 +124,7 @@ pub(crate) use with;
 impl Outbox {
     /// Begins to send. `merge`: the most characters in one text; neighbouring texts that fit in it become one.
     pub(crate) fn send<V: Vendor>(&mut self, mut with: With<'_, V>, now: Timestamp, out: Outbound, merge: usize) {
-        let Outbound { delivery: id, event, .. } = out;
+        let Outbound { delivery: id, event, in_doubt, .. } = out;
         let settle = |outcome| Out::Settle { delivery: id, outcome };
         let Event::MessageOut(message) = event.event else {
             let text = Some("only messages are sent by a channel".to_owned());
@@ -134,6 +134,10 @@ impl Outbox {
         if message.parts.is_empty() {
             let text = Some("the message has no parts".to_owned());
             with.base.push(settle(Outcome::Failed { code: "malformed".to_owned(), text }));
+            return;
+        }
+        if in_doubt {
+            with.base.push(settle(Outcome::Unknown));
             return;
         }
         if self.running.len() >= DELIVERIES_MAX || self.running.contains_key(&id) {

@@ -494,7 +494,13 @@ impl WeCom {
                 let refusal = refused.contains(&mark);
                 let durable = if refusal { mark - 1 } else { mark };
                 if left.remove(&durable) {
-                    *failed |= refusal;
+                    if refusal && !*failed {
+                        *failed = true;
+                        // All of the page comes again: what of it still waits for a file would be kept before what stands ahead
+                        // of it.
+                        let held = self.inbox.forget(left);
+                        left.retain(|mark| !held.contains(mark));
+                    }
                     of = Some(id.clone());
                     break;
                 }

@@ -117,6 +117,35 @@ fn a_cursor_moves_when_its_page_is_durable_and_never_before() {
     }
 }
 
+/// I3 on a page: the second was kept while the first was refused, and the first came after it.
+#[test]
+fn what_waits_for_a_file_behind_a_refused_message_comes_again_with_it() {
+    let mut rig = rig();
+    let outs = called(&mut rig);
+    let mut picture = text("m2");
+    picture["msgtype"] = "image".into();
+    picture["image"] = json!({"media_id": "M2"});
+    let list = json!([text("m1"), picture]);
+    let outs = rig.answer(call(&outs).0, 200, page(list.clone(), "c1", 0));
+    let [(_, refused)] = marks(&outs)[..] else { panic!("{outs:?}") };
+    let (file, ..) = fetch(&outs);
+    assert!(rig.give(In::Told { mark: refused }).is_empty());
+    // The file comes: its message is not kept before the one ahead of it.
+    assert!(rig.give(In::Fetched { fetch: file, answer: Ok(media("image/png")) }).is_empty());
+    let outs = rig.wake();
+    let outs = rig.answer(call(&outs).0, 200, page(list, "c1", 0));
+    let (file, ..) = fetch(&outs);
+    let mut kept = ark_channels::contract::fakes::message_ids(&outs);
+    let [(durable, _)] = marks(&outs)[..] else { panic!("{outs:?}") };
+    assert!(rig.give(In::Told { mark: durable }).is_empty());
+    let outs = rig.give(In::Fetched { fetch: file, answer: Ok(media("image/png")) });
+    kept.extend(ark_channels::contract::fakes::message_ids(&outs));
+    assert_eq!(kept, ["wecom-kf:m1", "wecom-kf:m2"]);
+    let [(durable, _)] = marks(&outs)[..] else { panic!("{outs:?}") };
+    let outs = rig.give(In::Told { mark: durable });
+    assert!(matches!(&outs[..], [Out::Ingest(Ingest { save: Some(_), .. })]), "{outs:?}");
+}
+
 #[test]
 fn each_start_pulls_what_came_meanwhile_from_the_saved_cursor() {
     let mut rig = Rig::new("wecom-kf", &json!({"corp_id": "ww1234567890abcdef"}), SECRETS, NOW_S * 1_000);

@@ -16,6 +16,8 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod identity;
+#[doc(hidden)]
+pub mod laws;
 pub mod limits;
 pub mod live;
 pub mod machine;
@@ -24,11 +26,13 @@ pub mod person;
 pub mod pii;
 pub mod record;
 pub mod redact;
+pub mod routing;
 #[doc(hidden)]
 pub mod samples;
 pub mod schema;
 pub mod source;
 pub mod state;
+pub mod transfer;
 
 pub use cloud_event::CloudEvent;
 pub use digest::{Hash, LogHash};

@@ -80,3 +80,45 @@ const _: () = assert!(LINKS_MAX < LEGS_MAX && LINK_CODE_TTL.as_secs() <= LINK_TT
 // Each byte takes three at most when escaped (a tenant needs no escape; a trunk is cut to 64 bytes); the hash and the
 // rest fit beside them.
 const _: () = assert!(CALL_ID_BYTES_MAX * 3 + TENANT_BYTES_MAX + 64 * 3 + 48 <= SOURCE_BYTES_MAX);
+
+/// Items that one router keeps: waiting, offered and with agents.
+pub const ROUTED_MAX: usize = 50_000;
+
+/// Agents that one router knows, signed on or not.
+pub const AGENTS_MAX: usize = 10_000;
+
+/// Queues of one router.
+pub const QUEUES_MAX: usize = 1_000;
+
+/// Classes of items (queue, kind, needs, stage) of one router; those without items make room.
+pub const CLASSES_MAX: usize = 4_000;
+
+/// Skills that an item needs or an agent has.
+pub const SKILLS_MAX: usize = 32;
+
+/// What priority is worth in waiting at most, either way: nobody is overtaken by somebody who comes later than twice this.
+pub const PRIORITY_WORTH_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(1_800);
+
+/// When an agent who declined an item may be asked for it again, if nobody else took it.
+pub const RETRY_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
+/// Offers in a row that an agent may let pass before being set away.
+pub const MISSED_MAX: u32 = 2;
+
+/// Items that one agent has declined and that are looked past in one class, when the next for that agent is looked for.
+pub const DECLINED_SCAN_MAX: usize = 64;
+
+/// Times that a customer who asked for a callback is called.
+pub const CALLBACKS_MAX: u32 = 3;
+
+/// How long after a call that the customer did not take the next one is made.
+pub const CALLBACK_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
+
+/// Handling times that a queue's mean is made of.
+pub const HANDLED_KEPT: usize = 50;
+
+/// Within this a person should have answered: the share of it is reported.
+pub const ANSWER_AIM: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+/// How long an item is kept for the agent whom the customer had last, at most.
+pub const KEEP_FOR_LAST_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(120);

@@ -55,7 +55,7 @@ pub use feed::{Advance, DeliveryCounts, FeedPage, Positioned};
 pub use health::{Health, HealthState};
 pub use inbox::{Backlog, Inbound, Ingested, Join, NewInbound};
 pub use lease::{Attendance, Fence, Lease, Presence, Topology};
-pub use outbox::{Delivery, DeliveryState, NewDelivery, Outcome, Outgoing};
+pub use outbox::{Delivery, DeliveryState, LAPSED, NewDelivery, Outcome, Outgoing};
 pub use person::{Identified, Identity, Merge, MergeOf, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 pub use postgres::{PostgresOptions, PostgresStore};

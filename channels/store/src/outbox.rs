@@ -81,9 +81,12 @@ pub struct Delivery {
     /// How often it was claimed. The claim's own token: [`crate::Store::settle_delivery`] with an older one changes
     /// nothing.
     pub attempts: u32,
-    /// What the last failed attempt said.
+    /// What the last failed attempt said; [`LAPSED`] when its claim ran out before it said anything.
     pub error: Option<String>,
 }
+
+/// [`Delivery::error`] of one whose last claim ran out: whoever had it died, and what came of it is not known.
+pub const LAPSED: &str = "its claim ran out, and nobody said what came of it";
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,7 +38,10 @@ impl<M: MediaPort> Switch<M> {
         let asked = call.run.as_ref().filter(|_| !call.is_talking()).and_then(|run| run.listening());
         let question = asked.map(|listen| listen.id);
         let anew = question != call.listening.question || question.is_none();
-        let ask = if anew { ask_of(&call.lang, asked) } else { call.listening.ask.clone() };
+        let mut ask = if anew { ask_of(&call.lang, asked) } else { call.listening.ask.clone() };
+        // Also what is said while a plan that does not listen waits for secret keys.
+        let secret_keys = call.run.as_ref().is_some_and(|run| !call.is_talking() && run.hears_secret());
+        ask.secret = secret_keys || asked.is_some_and(|listen| listen.secret);
         let listened = |leg: &Leg| leg.is_up() && leg.held_since.is_none();
         let wanted: Vec<(media::LegId, LegNumber, Role)> = if call.listening.off || call.forget_at.is_some() {
             Vec::new()

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ark_conversation::channel::{
-    Ack, Channel, DeliveryId, FetchFailure, FileKind, Health, HttpCall, HttpReply, HttpRequest, In, Ingest, Manifest,
-    Out, Outbound, Outcome, RequestId, SocketId, Token,
+    Ack, Channel, DeliveryId, FetchFailure, FileKind, Health, HttpCall, HttpFailure, HttpReply, HttpRequest, In,
+    Ingest, Manifest, Out, Outbound, Outcome, RequestId, SocketId, Token,
 };
 use ark_conversation::event::Media;
 use ark_conversation::{Assurance, CloudEvent, Event, Tenant, ThreadSource};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::breaker::{self, Breaker};
 use super::broker;
 use super::files::{Files, bytes_max};
 use super::limits::*;
@@ -103,6 +104,8 @@ pub(super) struct Shared {
     pub(super) saved: PathBuf,
     /// Its part of the broker, when its adapter is there.
     pub(super) road: Option<Arc<broker::Road>>,
+    /// Whether its provider is there to be called.
+    pub(super) breaker: Breaker,
 }
 
 /// The machine and what is under way for it.
@@ -119,7 +122,9 @@ pub(super) struct Account {
     refreshing: HashSet<&'static str>,
     saved: BTreeMap<String, String>,
     /// The last that is under way for each thread: what comes behind waits for it.
-    threads: HashMap<String, oneshot::Receiver<()>>,
+    threads: HashMap<String, oneshot::Receiver<bool>>,
+    /// Threads of which something was turned away since the machine was last given an input: what it asked for behind that is too.
+    turned_away: HashSet<String>,
     ingests: Arc<Semaphore>,
     calls: Arc<Semaphore>,
     fetches: Arc<Semaphore>,
@@ -145,6 +150,7 @@ impl Account {
             refreshing: HashSet::new(),
             saved: BTreeMap::new(),
             threads: HashMap::new(),
+            turned_away: HashSet::new(),
             ingests: Arc::new(Semaphore::new(INGEST_MAX)),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
@@ -223,6 +229,7 @@ impl Account {
     /// Gives the machine all inputs that are due.
     fn go_on(&mut self) {
         while let Some(input) = self.due.pop_front() {
+            self.turned_away.clear();
             self.channel.handle(Timestamp::now(), input);
             while let Some(out) = self.channel.poll() {
                 if let Some(answer) = self.carry_out(out) {
@@ -324,7 +331,7 @@ impl Account {
         let (shared, inputs, calls) = (Arc::clone(&self.shared), self.inputs.clone(), Arc::clone(&self.calls));
         tokio::spawn(async move {
             let _place = calls.acquire_owned().await;
-            let answer = shared.wire.call(http, &shared.files).await;
+            let answer = call_provider(&shared, http).await;
             inputs.say(Said::Input(In::HttpResponse { call, answer })).await;
         });
     }
@@ -383,13 +390,16 @@ impl Account {
         let before = events.len();
         let events: Vec<CloudEvent> = events.into_iter().filter_map(|event| admit(&self.shared, event)).collect();
         self.shared.numbers.refused.fetch_add((before - events.len()) as u64, Ordering::Relaxed);
-        let Ok(place) = Arc::clone(&self.ingests).try_acquire_owned() else {
+        let behind = events.iter().any(|event| self.turned_away.contains(&event.source));
+        let place = if behind { None } else { Arc::clone(&self.ingests).try_acquire_owned().ok() };
+        let Some(place) = place else {
             self.shared.numbers.unkept.fetch_add(1, Ordering::Relaxed);
+            self.turned_away.extend(events.into_iter().map(|event| event.source));
             self.answer(refused);
             return;
         };
         let (done, mut ahead) = (self.line_up(&events), Vec::new());
-        let senders: Vec<oneshot::Sender<()>> = done
+        let senders: Vec<oneshot::Sender<bool>> = done
             .into_iter()
             .map(|(sender, before)| {
                 ahead.extend(before);
@@ -399,11 +409,17 @@ impl Account {
         let (shared, inputs) = (Arc::clone(&self.shared), self.inputs.clone());
         tokio::spawn(async move {
             let _place = place;
+            // What stands behind a message that could not be kept would be logged before it: it comes again too.
+            let mut kept = true;
             for one in ahead {
-                let _ = one.await;
+                kept &= one.await.unwrap_or(false);
             }
-            let kept = tokio::time::timeout(INGEST_TIMEOUT, keep(&shared, events)).await.unwrap_or(false);
-            drop(senders);
+            if kept {
+                kept = tokio::time::timeout(INGEST_TIMEOUT, keep(&shared, events)).await.unwrap_or(false);
+            }
+            for sender in senders {
+                let _ = sender.send(kept);
+            }
             if !kept {
                 shared.numbers.unkept.fetch_add(1, Ordering::Relaxed);
             }
@@ -412,8 +428,8 @@ impl Account {
         });
     }
 
-    /// A place in the line of each thread: whom to tell when it is done, and whom to wait for.
-    fn line_up(&mut self, events: &[CloudEvent]) -> Vec<(oneshot::Sender<()>, Option<oneshot::Receiver<()>>)> {
+    /// A place in the line of each thread: whom to tell when it is done, and whom to wait for, when that is under way.
+    fn line_up(&mut self, events: &[CloudEvent]) -> Vec<(oneshot::Sender<bool>, Option<oneshot::Receiver<bool>>)> {
         if self.threads.len() > 2 * INGEST_MAX {
             self.threads.retain(|_, last| matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
         }
@@ -422,7 +438,11 @@ impl Account {
             .into_iter()
             .map(|source| {
                 let (done, last) = oneshot::channel();
-                (done, self.threads.insert(source.to_owned(), last))
+                let mut before = self.threads.insert(source.to_owned(), last);
+                let over = |one: &mut oneshot::Receiver<bool>| {
+                    !matches!(one.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+                };
+                (done, before.take_if(|one| !over(one)))
             })
             .collect()
     }
@@ -438,6 +458,19 @@ impl Account {
             tracing::warn!(channel = %self.shared.who.account, %error, "the channel's cursor was not saved; after a restart it reads again what it read");
         }
     }
+}
+
+/// Calls the provider, unless it is left alone for now.
+async fn call_provider(shared: &Shared, http: HttpCall) -> Result<HttpReply, HttpFailure> {
+    if let Err(left) = shared.breaker.pass(Instant::now()) {
+        let why = format!("its provider failed again and again; it is asked again in {} s", left.as_secs() + 1);
+        return Err(HttpFailure::NotSent(why));
+    }
+    let answer = shared.wire.call(http, &shared.files).await;
+    if shared.breaker.told(Instant::now(), breaker::is_well(&answer)) {
+        tracing::warn!(channel = %shared.who.account, "the channel's provider failed again and again; it is left alone for a while");
+    }
+    answer
 }
 
 /// Refuses what an account may not say, and lowers what it may not be so sure of.

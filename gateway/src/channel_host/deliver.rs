@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ark_conversation::channel::{Outbound, Outcome};
+use ark_conversation::channel::{OUTCOME_UNKNOWN, Outbound, Outcome};
 use ark_conversation::event::{MessageOut, Receipt, ReceiptReason, ReceiptState};
 use ark_conversation::{CloudEvent, Event, ThreadSource};
-use ark_store::{Delivery, Outcome as Settled, Store};
+use ark_store::{Delivery, LAPSED, Outcome as Settled, Store};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
@@ -36,6 +36,11 @@ impl Pace {
         let every =
             out_per_s.filter(|rate| *rate > 0.0).map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
         Self { every, next: Instant::now() }
+    }
+
+    /// The provider says that the account is too fast.
+    fn hold(&mut self, now: Instant, after: Option<Duration>) {
+        self.next = self.next.max(now + after.unwrap_or(RATE_PAUSE).min(RATE_PAUSE_MAX));
     }
 
     /// When the next one may go.
@@ -78,9 +83,11 @@ pub(super) async fn run(
                 let _place = place;
                 let settled = match target {
                     Ok((target, event)) => send(&target, event, &delivery).await,
-                    Err(error) => Settled::Retry { error, after: RETRY_MAX },
+                    Err(error) => Some(Settled::Retry { error, after: RETRY_MAX }),
                 };
-                settle(&*store, &delivery, settled).await;
+                if let Some(settled) = settled {
+                    settle(&*store, &delivery, settled).await;
+                }
                 // The next one of its thread may be due now.
                 wake.notify_one();
             });
@@ -111,8 +118,15 @@ fn target_of(
     Ok((Arc::clone(target), event))
 }
 
-/// Sends one message and writes what came of it to the log; then what the store is told.
-async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Settled {
+/// Whether an earlier try may have arrived: it was met with silence, or whoever made it died. What is refused from then on is not known
+/// not to have arrived.
+fn may_be_there(delivery: &Delivery) -> bool {
+    delivery.error.as_deref().is_some_and(|error| error == LAPSED || error == OUTCOME_UNKNOWN)
+}
+
+/// Sends one message and writes what came of it to the log; then what the store is told. None: what came of it could not be
+/// written, and is not known from now on.
+async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Option<Settled> {
     let outcome = match &mut event.event {
         Event::MessageOut(message) => match fit(target, message) {
             Ok(()) => hand_over(target, event.clone(), delivery).await,
@@ -123,22 +137,30 @@ async fn send(target: &Target, mut event: CloudEvent, delivery: &Delivery) -> Se
     let numbers = &target.shared.numbers;
     let (state, reason, native_id, settled) = match outcome {
         Outcome::Retry { code, after } if delivery.attempts < ATTEMPTS_MAX => {
-            return Settled::Retry { error: code, after: until_next(after, delivery.attempts) };
+            if code == "rate" {
+                // Too fast is the account's fault, not this message's: the others wait too.
+                target.pace.lock().await.hold(Instant::now(), after);
+            }
+            let error = if may_be_there(delivery) { OUTCOME_UNKNOWN.to_owned() } else { code };
+            return Some(Settled::Retry { error, after: until_next(after, delivery.attempts) });
         }
         Outcome::Accepted { native_id } => (ReceiptState::Accepted, None, native_id, Settled::Delivered),
         Outcome::Sent { native_id } => (ReceiptState::Sent, None, native_id, Settled::Delivered),
-        Outcome::Retry { code, .. } => failed(&code, Some("given up after many tries".to_owned())),
+        Outcome::Retry { code, .. } => {
+            let code = if may_be_there(delivery) { OUTCOME_UNKNOWN } else { &code };
+            failed(code, Some("given up after many tries".to_owned()))
+        }
         Outcome::Failed { code, text } => failed(&code, text),
-        Outcome::Unknown => failed("outcome_unknown", None),
+        Outcome::Unknown => failed(OUTCOME_UNKNOWN, None),
     };
     let number = if settled == Settled::Delivered { &numbers.sent } else { &numbers.failed };
     number.fetch_add(1, Ordering::Relaxed);
     match receipt(target, &event, state, native_id, reason).await {
-        Ok(()) => settled,
-        // The same attempt's receipt has the same id: told again, it is there once. Sent again it would be twice.
+        Ok(()) => Some(settled),
+        // Its claim runs out, and whoever has it next knows that nobody knows.
         Err(error) => {
             tracing::error!(channel = %target.shared.who.account, %error, "what came of a message could not be written to the log");
-            settled
+            None
         }
     }
 }
@@ -168,7 +190,8 @@ async fn hand_over(target: &Target, event: CloudEvent, delivery: &Delivery) -> O
     let at = target.pace.lock().await.take(Instant::now());
     tokio::time::sleep_until(at).await;
     let (settled, outcome) = oneshot::channel();
-    let message = Box::new(Outbound { delivery: delivery.id, attempt: delivery.attempts, event });
+    let in_doubt = delivery.error.as_deref() == Some(LAPSED);
+    let message = Box::new(Outbound { delivery: delivery.id, attempt: delivery.attempts, event, in_doubt });
     if target.inputs.try_say(Said::Send { message, settled }).is_err() {
         return Outcome::Retry { code: "busy".to_owned(), after: None };
     }
@@ -216,6 +239,18 @@ async fn settle(store: &dyn Store, delivery: &Delivery, outcome: Settled) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_that_is_too_fast_waits_with_all_its_messages() {
+        let (mut pace, now) = (Pace::new(Some(10.0)), Instant::now());
+        let first = pace.take(now);
+        assert!(pace.take(now) >= first + Duration::from_millis(100), "ten a second");
+        pace.hold(now, Some(Duration::from_secs(7)));
+        assert_eq!(pace.take(now), now + Duration::from_secs(7));
+        assert_eq!(pace.take(now), now + Duration::from_millis(7_100));
+        pace.hold(now, Some(Duration::from_secs(86_400)));
+        assert_eq!(pace.take(now), now + RATE_PAUSE_MAX);
+    }
 
     #[test]
     fn a_provider_cannot_ask_for_a_year() {

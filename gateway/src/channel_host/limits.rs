@@ -72,6 +72,16 @@ pub const RETRY_MAX: Duration = Duration::from_secs(600);
 pub const ATTEMPTS_MAX: u32 = 40;
 /// A token that ends sooner is fetched anew: machines do not use one that is about to end.
 pub const TOKEN_LEFT_MIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// Calls of one account that fail one after the other before its provider is left alone for a while.
+pub const BREAKER_FAILURES: u32 = 5;
+/// How long it is left alone the first time; doubled each time, up to [`BREAKER_MAX`], with jitter.
+pub const BREAKER_FIRST: Duration = Duration::from_secs(5);
+/// As above.
+pub const BREAKER_MAX: Duration = Duration::from_secs(60);
+/// How long an account sends nothing after its provider said that it is too fast and not for how long.
+pub const RATE_PAUSE: Duration = Duration::from_secs(1);
+/// As above, when it does say; longer waits are the message's own.
+pub const RATE_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long the end of the process waits for what is under way.
 pub const STOP_MAX: Duration = Duration::from_secs(5);
 /// How long a machine's saved cursor may be.

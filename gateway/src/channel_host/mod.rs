@@ -6,11 +6,11 @@
 //! messages of the house are claimed from the store, sent at the provider's pace, tried again or given up, and what came of
 //! them is written to the log.
 //!
-//! A gateway that dies in the middle of a message that no provider would tell twice leaves it claimed; after
-//! [`limits::CLAIM`] another gateway sends it again. That is the one place where a copy can arrive: between the provider's
-//! answer and its receipt in the log.
+//! A gateway that dies in the middle of a message leaves it claimed; after [`limits::CLAIM`] another gateway takes it up. Where the
+//! provider tells no copies it is not sent again: whether it arrived is not known, and the log says so to the agents.
 
 mod account;
+mod breaker;
 mod broker;
 mod build;
 mod deliver;
@@ -190,6 +190,7 @@ impl ChannelHost {
                 numbers: Arc::clone(&numbers),
                 saved: config.saved.join(format!("{name}.json")),
                 road: signers.join(config.broker.as_ref(), &name, signer).map(Arc::new),
+                breaker: breaker::Breaker::default(),
             });
             let (account, inputs) = Account::new(channel, Arc::clone(&shared));
             tasks.spawn(account.run(stopped.clone()));
@@ -283,11 +284,20 @@ impl ChannelHost {
     pub fn views(&self) -> Vec<ChannelView> {
         let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
         let view = |(name, running): (&String, &Running)| {
-            let (state, why) = match running.numbers.health() {
-                None => ("idle", None),
-                Some(Health::Up) => ("up", None),
-                Some(Health::Down { why }) => ("down", Some(why)),
-                Some(Health::Broken { why }) => ("broken", Some(why)),
+            let look = running.shared.breaker.look(std::time::Instant::now());
+            let (state, why) = match (running.numbers.health(), look.closed_in) {
+                (Some(Health::Broken { why }), _) => ("broken", Some(why)),
+                (_, Some(left)) => {
+                    let why = format!(
+                        "its provider failed {} times in a row and is left alone; it is asked again in {} s",
+                        look.failures,
+                        left.as_secs() + 1
+                    );
+                    ("down", Some(why))
+                }
+                (None, None) => ("idle", None),
+                (Some(Health::Up), None) => ("up", None),
+                (Some(Health::Down { why }), None) => ("down", Some(why)),
             };
             ChannelView {
                 name: name.clone(),
@@ -336,6 +346,32 @@ impl ChannelHost {
                 #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
                 let value = number(view) as f64;
                 samples.push(Sample { name, help, kind: SampleKind::Counter, label, value });
+            }
+        }
+        samples.extend(self.breakers());
+        samples
+    }
+
+    /// Which providers are left alone now, and how often that was.
+    fn breakers(&self) -> Vec<Sample> {
+        type Number = fn(&breaker::Look) -> u64;
+        let (counter, gauge) = (SampleKind::Counter, SampleKind::Gauge);
+        let numbers: [(&'static str, &'static str, SampleKind, Number); 3] = [
+            ("ark_channel_breaker_open", "Whether a channel's provider is left alone after failures.", gauge, |look| {
+                u64::from(look.closed_in.is_some())
+            }),
+            ("ark_channel_breaker_opened_total", "How often that began.", counter, |look| look.total),
+            ("ark_channel_calls_held_total", "Calls that were not made for it.", counter, |look| look.held),
+        ];
+        let now = std::time::Instant::now();
+        let looks: Vec<_> = self.accounts.iter().map(|(name, one)| (name, one.shared.breaker.look(now))).collect();
+        let mut samples = Vec::with_capacity(numbers.len() * looks.len());
+        for (name, help, kind, number) in numbers {
+            for (channel, look) in &looks {
+                let label = Some(("channel", (*channel).clone()));
+                #[expect(clippy::cast_precision_loss, reason = "Prometheus speaks in doubles")]
+                let value = number(look) as f64;
+                samples.push(Sample { name, help, kind, label, value });
             }
         }
         samples

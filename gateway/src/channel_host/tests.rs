@@ -67,7 +67,16 @@ fn manifest() -> Manifest {
 struct Keeper {
     store: Arc<dyn Store>,
     away: std::sync::atomic::AtomicBool,
+    /// Ids that it fails to keep once.
+    fails: StdMutex<Vec<String>>,
     taken: StdMutex<Vec<CloudEvent>>,
+}
+
+impl Keeper {
+    fn fails_once(&self, id: &str) -> bool {
+        let mut fails = self.fails.lock().unwrap();
+        fails.iter().position(|one| one == id).map(|at| fails.remove(at)).is_some()
+    }
 }
 
 impl Inlet for Keeper {
@@ -79,6 +88,9 @@ impl Inlet for Keeper {
         Box::pin(async move {
             if self.away.load(Ordering::Relaxed) {
                 return Err("the store is away".to_owned());
+            }
+            if self.fails_once(&event.id) {
+                return Err("the store is away for a moment".to_owned());
             }
             self.taken.lock().unwrap().push(event.clone());
             let begin = ConversationId::new(1, rand::random());
@@ -111,7 +123,12 @@ impl Site {
 
     fn start_in(folder: tempfile::TempDir, react: fn(&In) -> Vec<Out>, hosts: Hosts) -> Self {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.path().join("ark.db")).unwrap());
-        let keeper = Arc::new(Keeper { store: Arc::clone(&store), away: false.into(), taken: StdMutex::default() });
+        let keeper = Arc::new(Keeper {
+            store: Arc::clone(&store),
+            away: false.into(),
+            fails: StdMutex::default(),
+            taken: StdMutex::default(),
+        });
         let (sender, heard) = mpsc::channel(HEARD);
         let channel = Puppet { manifest: manifest(), heard: sender, say: Arc::default(), react };
         let account = AccountConfig {
@@ -220,6 +237,72 @@ async fn a_request_is_acknowledged_when_it_is_durable_and_not_before() {
     assert_eq!(saved.get("cursor").map(String::as_str), Some("m1"));
 }
 
+/// Found by the walk over four channels: what stood behind was kept, and what had been refused came after it.
+#[tokio::test]
+async fn what_stands_behind_a_message_that_could_not_be_kept_comes_again_with_it() {
+    fn page(input: &In) -> Vec<Out> {
+        match input {
+            In::HttpRequest { request, .. } => {
+                let ids = ["m1", "m2", "m3"];
+                let keep = |(mark, id): (u64, &str)| {
+                    Out::Ingest(Ingest {
+                        events: vec![written(id, "hello")],
+                        durable: vec![Ack::Tell { mark: 2 * mark }],
+                        refused: vec![Ack::Tell { mark: 2 * mark + 1 }],
+                        save: None,
+                    })
+                };
+                let mut outs: Vec<Out> = (1..).zip(ids).map(keep).collect();
+                outs.push(Out::HttpReply { request: *request, reply: HttpReply::text(202, "") });
+                outs
+            }
+            _ => Vec::new(),
+        }
+    }
+    let mut site = Site::start(page, Hosts::default());
+    let told = |input| if let In::Told { mark } = input { Some(mark) } else { None };
+    site.keeper.fails.lock().unwrap().push("m2".to_owned());
+    site.host.ask("shop", hook("")).await.unwrap();
+    let marks = [site.hear(told).await, site.hear(told).await, site.hear(told).await];
+    assert_eq!(marks, [2, 5, 7], "kept, refused, and refused behind it");
+    site.host.ask("shop", hook("")).await.unwrap();
+    let marks = [site.hear(told).await, site.hear(told).await, site.hear(told).await];
+    assert_eq!(marks, [2, 4, 6]);
+    let rows = site.store.inbox(&[], 0, 10).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.event.id.as_str()).collect::<Vec<_>>(), ["m1", "m2", "m3"]);
+}
+
+/// Found by the walk over four channels: the next gateway sent it as if nothing had happened.
+#[tokio::test]
+async fn a_message_over_which_a_gateway_died_is_in_doubt() {
+    fn unsure(input: &In) -> Vec<Out> {
+        let In::Send(message) = input else { return Vec::new() };
+        let again = Outcome::Retry { code: "busy".to_owned(), after: None };
+        let outcome = if message.in_doubt { Outcome::Unknown } else { again };
+        vec![Out::Settle { delivery: message.delivery, outcome }]
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("ark.db")).unwrap();
+    let deliveries = vec![message_out("k1", vec![Part::text("one")])];
+    store.commit(Commit { deliveries, ..Commit::default() }).await.unwrap();
+    let claimed = store.claim_deliveries("puppet", "gw0", Duration::from_millis(1), 10).await.unwrap();
+    assert_eq!(claimed.len(), 1, "and then it is not heard again");
+    drop(store);
+    let mut site = Site::start_in(folder, unsure, Hosts::default());
+    let send = |input| if let In::Send(message) = input { Some(message) } else { None };
+    let message = site.hear(send).await;
+    assert_eq!((message.attempt, message.in_doubt), (2, true));
+    let receipts = site.receipts(1).await;
+    assert_eq!(receipts[0].reason.as_ref().map(|reason| reason.code.as_str()), Some("outcome_unknown"));
+    // Given up: an agent decides.
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while site.store.deliveries(&Tenant::MAIN, "puppet", DeliveryState::Dead, 0, 10).await.unwrap().is_empty() {
+        assert!(tokio::time::Instant::now() < until, "it is not given up");
+        tick.tick().await;
+    }
+}
+
 #[tokio::test]
 async fn an_account_speaks_for_itself_only_and_no_surer_than_it_may() {
     fn liar(input: &In) -> Vec<Out> {
@@ -249,14 +332,14 @@ async fn an_account_speaks_for_itself_only_and_no_surer_than_it_may() {
 }
 
 /// Leaves a message for the account in the store, as the conversation's owner does.
-async fn leave(site: &Site, key: &str, parts: Vec<Part>) {
+fn message_out(key: &str, parts: Vec<Part>) -> NewDelivery {
     let source = source::thread(&Tenant::MAIN, "puppet", "shop", "t1");
     let conversation = ConversationId::new(1, 1);
     let sender = Party { role: PartyRole::Agent, id: Pii::new("a1"), kind: None, display: None };
     let message =
         MessageOut { thread: "t1".to_owned(), conversation, epoch: 1, sender, parts, reply_to: None, leg: None };
     let event = CloudEvent::new(key, source.clone(), Timestamp::now(), message);
-    let delivery = NewDelivery {
+    NewDelivery {
         tenant: Tenant::MAIN,
         adapter: "puppet".to_owned(),
         key: key.to_owned(),
@@ -264,7 +347,12 @@ async fn leave(site: &Site, key: &str, parts: Vec<Part>) {
         conversation,
         body: serde_json::to_value(&event).unwrap(),
         not_before: None,
-    };
+    }
+}
+
+/// One that is due now.
+async fn leave(site: &Site, key: &str, parts: Vec<Part>) {
+    let delivery = message_out(key, parts);
     site.store.commit(Commit { deliveries: vec![delivery], ..Commit::default() }).await.unwrap();
     site.host.wake();
 }
@@ -374,6 +462,35 @@ async fn calls_go_to_the_channels_hosts_only_and_say_whether_anything_was_sent()
     let inside = Wire::new(Hosts::new(["localhost"])).call(call("https://localhost/".to_owned()), &files).await;
     let Err(HttpFailure::NotSent(why)) = inside else { panic!("{inside:?}") };
     assert!(why.contains("inside this network"), "{why}");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_is_left_alone_and_that_is_seen() {
+    fn call(input: &In) -> Vec<Out> {
+        let In::HttpRequest { request, .. } = input else { return Vec::new() };
+        let http = Box::new(get("http://127.0.0.1:1/".to_owned()));
+        let reply = HttpReply::text(202, "");
+        vec![Out::HttpReply { request: *request, reply }, Out::HttpCall { call: *request, http }]
+    }
+    let mut site = Site::start(call, Hosts::new(["http://127.0.0.1:1"]));
+    let mut said = Vec::new();
+    for _ in 0..=BREAKER_FAILURES {
+        site.host.ask("shop", hook("")).await.unwrap();
+        let answer = site.hear(|input| if let In::HttpResponse { answer, .. } = input { Some(answer) } else { None });
+        let Err(HttpFailure::NotSent(why)) = answer.await else { panic!("nobody is there") };
+        said.push(why);
+    }
+    let held = said.pop().unwrap();
+    assert!(
+        held.contains("asked again in") && !said.iter().any(|why| why.contains("asked again in")),
+        "{said:?} {held}"
+    );
+    let view = site.host.views().remove(0);
+    assert_eq!(view.state, "down");
+    assert!(view.why.unwrap().contains("left alone"));
+    let sample = |name: &str| site.host.samples().into_iter().find(|sample| sample.name == name).unwrap().value;
+    let numbers = ["ark_channel_breaker_open", "ark_channel_breaker_opened_total", "ark_channel_calls_held_total"];
+    assert!(numbers.iter().all(|name| (sample(name) - 1.0).abs() < f64::EPSILON));
 }
 
 #[tokio::test]

@@ -98,7 +98,9 @@ fn quietly(check: impl FnOnce()) -> Result<(), String> {
     let said = Arc::new(Mutex::new(String::new()));
     let (hears, before) = (Arc::clone(&said), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or("a fault").to_owned();
+        let said = panic.payload();
+        let text = said.downcast_ref::<&str>().copied().or_else(|| said.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("a fault");
         let at = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
         *hears.lock().unwrap_or_else(PoisonError::into_inner) = format!("{text}{at}");
     }));

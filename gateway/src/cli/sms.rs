@@ -35,8 +35,8 @@ pub(super) fn run(command: SmsCommand) -> CliResult {
     let sms = Sms::new(own).map_err(|error| Failure::environment(format!("[sms]: {error}")))?;
     block_on(async move {
         match sms.send(&args.number, &args.text).await {
-            Ok(()) if args.json => output::json(&serde_json::json!({ "sent": true }))?,
-            Ok(()) => output::line("the provider took it; whether it arrived, its receipt says there")?,
+            Ok(_) if args.json => output::json(&serde_json::json!({ "sent": true }))?,
+            Ok(_) => output::line("the provider took it; whether it arrived, its receipt says there")?,
             Err(error) => return Err(Failure::Refused(error.to_string())),
         }
         Ok(Outcome::Done)

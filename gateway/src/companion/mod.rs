@@ -18,7 +18,7 @@ mod watch;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 
 use crate::channel_host::Files;
 use crate::conversations::owner::{Clock, Ingest};
-use crate::sms::Sms;
+use crate::sms::{Fate, Sms};
 use limits::*;
 use parts::{Parts, Took};
 use tries::Tries;
@@ -182,6 +182,7 @@ pub struct Setup {
 
 /// All links of this gateway. Cheap to clone by its `Arc`.
 pub struct Companion {
+    me: Weak<Self>,
     tenant: Tenant,
     gateway: String,
     store: Arc<dyn Store>,
@@ -213,7 +214,8 @@ impl Companion {
     #[must_use]
     pub fn new(setup: Setup) -> Arc<Self> {
         let Setup { tenant, gateway, store, bus, ingest, files, parts, base, hook, sms, sms_text, clock } = setup;
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             tenant,
             gateway,
             store,
@@ -336,6 +338,7 @@ impl Companion {
     }
 
     async fn send(&self, conversation: ConversationId, minted: &mut Minted, via: LinkVia, number: &str) {
+        let mut fate = None;
         let sent = match via {
             LinkVia::Shown => Ok(()),
             LinkVia::Code => match self.make_code(conversation, minted.link, number).await {
@@ -350,9 +353,13 @@ impl Companion {
                 None => Err("no app is known: set [companion] app_hook".to_owned()),
             },
             LinkVia::Sms => match &self.sms {
-                Some(sms) => {
-                    sms.send(number, &self.sms_text.replace("{url}", &minted.url)).await.map_err(|e| e.to_string())
-                }
+                Some(sms) => match sms.send(number, &self.sms_text.replace("{url}", &minted.url)).await {
+                    Ok(told) => {
+                        fate = told;
+                        Ok(())
+                    }
+                    Err(error) => Err(error.to_string()),
+                },
                 None => Err("no short messages can be sent: set [sms]".to_owned()),
             },
         };
@@ -370,7 +377,26 @@ impl Companion {
         if set_up && let Err(error) = self.keep(conversation, source, &format!("sent:{via}"), event).await {
             tracing::warn!(%error, "that a link went out could not be written to the log");
         }
+        if let Some(fate) = fate {
+            self.follow_up(conversation, minted.link, number, fate);
+        }
         minted.sent.push(Sent { via, failed });
+    }
+
+    /// Writes to the log that a short message did not arrive after all, when its centre says so while the link lives: the agent sees it,
+    /// and a plan that waits goes another way.
+    fn follow_up(&self, conversation: ConversationId, link: Hash, number: &str, fate: Fate) {
+        let (me, to) = (self.me.clone(), Pii::new(number));
+        let life = Duration::try_from(LINK_TTL_MAX).unwrap_or_default();
+        tokio::spawn(async move {
+            let Ok(Ok(why)) = tokio::time::timeout(life, fate).await else { return };
+            let Some(companion) = me.upgrade() else { return };
+            let event = LinkSent { link, via: LinkVia::Sms, to: Some(to), failed: Some(why) };
+            let source = source::link(&companion.tenant, link);
+            if let Err(error) = companion.keep(conversation, source, watch::RECEIPT, event).await {
+                tracing::warn!(%error, "that a link did not arrive could not be written to the log");
+            }
+        });
     }
 
     /// A code of six digits that is good with the last four of the caller's number.

@@ -7,7 +7,7 @@ use ark_conversation::event::LinkVia;
 use ark_dialplans::{LinkNews, LinkWay};
 use tokio::sync::mpsc;
 
-use super::{Companion, LinkError, Seen};
+use super::{Companion, LinkError, Minted, Seen};
 use crate::call::LinkRequest;
 use crate::call::driver::SwitchHandle;
 
@@ -43,11 +43,27 @@ async fn serve(switch: &SwitchHandle, companion: &Companion, request: &LinkReque
     let ways: Vec<LinkVia> = request.ways.iter().map(way).collect();
     companion.send_first(request.conversation, &mut minted, &ways).await?;
     let tell = |news| switch.link_news(request.call, request.request, news);
-    tell(minted.code.map_or(LinkNews::Sent, LinkNews::Code)).await;
+    tell(minted.code.clone().map_or(LinkNews::Sent, LinkNews::Code)).await;
+    let mut rest = after_sms(&ways, &minted);
+    let mut joined = false;
     let until = Instant::now() + request.timeout + GRACE;
     while let Some(seen) = watch.next(until.saturating_duration_since(Instant::now())).await {
         match seen {
-            Seen::Joined => tell(LinkNews::Joined).await,
+            Seen::Joined => {
+                joined = true;
+                tell(LinkNews::Joined).await;
+            }
+            // It went out and did not arrive: the next of the ways, or the plan goes on without.
+            Seen::Undelivered if joined => {}
+            Seen::Undelivered => {
+                let next = std::mem::take(&mut rest);
+                if next.is_empty() {
+                    tell(LinkNews::Failed).await;
+                    break;
+                }
+                companion.send_first(request.conversation, &mut minted, &next).await?;
+                tell(minted.code.clone().map_or(LinkNews::Sent, LinkNews::Code)).await;
+            }
             Seen::Uploaded => {
                 tell(LinkNews::Picture).await;
                 break;
@@ -55,4 +71,11 @@ async fn serve(switch: &SwitchHandle, companion: &Companion, request: &LinkReque
         }
     }
     Ok(())
+}
+
+/// The ways that come behind the short message that went out.
+fn after_sms(ways: &[LinkVia], minted: &Minted) -> Vec<LinkVia> {
+    let by_sms = minted.sent.last().is_some_and(|sent| sent.via == LinkVia::Sms && sent.failed.is_none());
+    let at = ways.iter().position(|way| *way == LinkVia::Sms).filter(|_| by_sms);
+    at.and_then(|at| ways.get(at + 1..)).unwrap_or_default().to_vec()
 }

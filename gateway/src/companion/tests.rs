@@ -58,6 +58,10 @@ fn start(store: &Arc<dyn Store>, bus: &Arc<dyn Bus>, clock: &Clock) -> (Conversa
 impl House {
     /// A caller is on the phone.
     async fn with_a_call() -> Self {
+        Self::with_sms(None).await
+    }
+
+    async fn with_sms(sms: Option<Arc<Sms>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open_with(&Options::new(folder.path().join("ark.db"))).unwrap());
@@ -76,7 +80,7 @@ impl House {
             parts: folder.path().join("uploads"),
             base: Some("https://k.example".to_owned()),
             hook: None,
-            sms: None,
+            sms,
             sms_text: "{url}".to_owned(),
             clock,
         });
@@ -407,6 +411,53 @@ async fn a_plan_sees_who_joins_and_what_comes() {
     house.upload(link, "aaaaaaaa1", &png(2, 2)).await.unwrap();
     assert_eq!(watch.next(SOON).await, Some(Seen::Uploaded));
     assert_eq!(watch.next(Duration::ZERO).await, None);
+}
+
+/// A provider of short messages that takes one.
+async fn sms_provider(folder: &Path) -> Arc<Sms> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut buffer) = (Vec::new(), [0; 1_024]);
+        while !read.ends_with(b"}") {
+            let n = stream.read(&mut buffer).await.unwrap();
+            read.extend_from_slice(&buffer[..n]);
+        }
+        let body = "{\"BizId\":\"b1\"}";
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+    });
+    let key = folder.join("key");
+    std::fs::write(&key, "0123456789abcdef").unwrap();
+    let config = format!(
+        "allow = [\"+861\"]\n[http]\nurl = \"http://{address}/send\"\nbody = '{{\"to\":\"{{to}}\",\"text\":\"{{text}}\"}}'\n\
+         [http.receipts]\nkey = {{ file = {key:?} }}\nsent_id = \"/BizId\"\nid = \"/biz_id\"\nstate = \"/success\"\n\
+         delivered = [\"true\"]\nerror = \"/err_code\"\n"
+    );
+    Arc::new(Sms::new(&toml::from_str(&config).unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn a_short_message_that_did_not_arrive_is_seen_by_the_agent_and_the_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let sms = sms_provider(folder.path()).await;
+    let house = House::with_sms(Some(Arc::clone(&sms))).await;
+    let mut watch = house.companion.watch(house.call).await.unwrap();
+    let minted = house.companion.mint(house.call, "agent:anna", &[LinkVia::Sms]).await.unwrap();
+    assert_eq!(minted.sent[0].failed, None, "it went out");
+    house.companion.watched(&mut watch, minted.link);
+    let receipt = br#"{"biz_id": "b1", "success": false, "err_code": "11"}"#;
+    sms.receipts("0123456789abcdef", "application/json", receipt).unwrap();
+    assert_eq!(watch.next(SOON).await, Some(Seen::Undelivered));
+    let failed: Vec<_> = house
+        .log()
+        .await
+        .into_iter()
+        .filter_map(|record| if let Event::LinkSent(sent) = record.event.event { Some(sent.failed) } else { None })
+        .collect();
+    assert_eq!(failed, [None, Some("the operator could not deliver it (code 11)".to_owned())]);
 }
 
 /// A mini-program opens the link and knows who its user is: the call's conversation is theirs. The caller's number did nothing for it.

@@ -9,6 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Companion, LinkError};
 
+/// The id of the event that says that a link's short message did not arrive, after it had gone out.
+pub(super) const RECEIPT: &str = "receipt:sms";
+
 /// What happened on a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -16,6 +19,8 @@ pub enum Seen {
     Joined,
     /// A picture came.
     Uploaded,
+    /// A short message that had gone out did not arrive.
+    Undelivered,
 }
 
 /// A place from which one link is watched.
@@ -61,6 +66,9 @@ impl Watch {
                 }
                 match &record.event.event {
                     Event::LinkJoined(_) => return Some(Seen::Joined),
+                    Event::LinkSent(sent) if sent.failed.is_some() && record.event.id == RECEIPT => {
+                        return Some(Seen::Undelivered);
+                    }
                     Event::MessageIn(message)
                         if message.parts.iter().any(|part| matches!(part, Part::Image { .. })) =>
                     {

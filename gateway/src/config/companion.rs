@@ -115,6 +115,35 @@ pub struct SmsHttp {
     /// How long an answer may take.
     #[serde(default = "http_timeout")]
     pub timeout: Span,
+    /// How the provider tells what became of a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<SmsReceipts>,
+}
+
+/// `[sms.http.receipts]`: the provider's receipts, `POST`ed to `/hooks/sms/receipts?key=KEY` as JSON (one, or a list) or as a form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmsReceipts {
+    /// The key in the address, 16 characters or more: who knows it may say what became of messages.
+    pub key: Secret,
+    /// Where the answer to a message says the message's id, as a JSON pointer: `"/BizId"`.
+    pub sent_id: String,
+    /// Where a receipt says it.
+    pub id: String,
+    /// Where a receipt says whether the message arrived: `"/success"`.
+    pub state: String,
+    /// What stands there when it did: `["true"]`. Anything else means that it did not.
+    pub delivered: Vec<String>,
+    /// Where a receipt says why not: `"/err_code"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The answer that the provider waits for, in JSON.
+    #[serde(default = "receipts_answer")]
+    pub answer: String,
+}
+
+fn receipts_answer() -> String {
+    r#"{"code":0,"msg":"ok"}"#.to_owned()
 }
 
 fn post() -> String {

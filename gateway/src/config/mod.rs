@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::{RecordAs, RecordFormat};
 
-pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsSmpp};
+pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsReceipts, SmsSmpp};
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
 pub use speech::{Speech, SpeechEngine, SpeechLanguage};

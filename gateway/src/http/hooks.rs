@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::Web;
 use super::error::ApiError;
 use crate::channel_host::limits::{BODY_TIMEOUT, FILE_BYTES_MAX, LARGE_BODIES_MAX, REQUEST_BYTES_MAX};
+use crate::sms::ReceiptError;
 
 /// Where adapters bring files.
 const MEDIA_PATH: &str = "/ark/v1/media";
@@ -42,6 +43,35 @@ pub(super) async fn below(
     body: Body,
 ) -> Response {
     ask(state, (account, format!("/{rest}")), query, &method, &headers, body).await
+}
+
+/// Receipts of short messages, under the key in the query.
+pub(super) async fn sms_receipts(
+    State(web): State<Arc<Web>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let Some(sms) = web.control.sms() else { return refused(&ReceiptError::None).into_response() };
+    let (body, _place) = match read_body(&headers, "", body).await {
+        Ok(read) => read,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let query = read_query(query.as_deref().unwrap_or_default());
+    let key = query.iter().find(|(name, _)| name == "key").map_or("", |(_, value)| value);
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match sms.receipts(key, kind, &body) {
+        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+        Err(error) => refused(&error).into_response(),
+    }
+}
+
+fn refused(error: &ReceiptError) -> ApiError {
+    match error {
+        ReceiptError::None => ApiError::not_found(error.to_string()),
+        ReceiptError::Key => ApiError::forbidden(error.to_string()),
+        ReceiptError::Unread(_) => ApiError::bad_request(error.to_string()),
+    }
 }
 
 async fn ask(

@@ -1,8 +1,8 @@
 //! The web face: page, API, health and metrics.
 //!
 //! Everything but `/healthz`, `/readyz`, the page's own files and browsers' calls (which have tokens of their own) needs the
-//! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens `/?token=...` once and gets a
-//! cookie that no script and no other site can use.
+//! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens
+//! `/?token=...` once and gets a cookie that no script and no other site can use.
 
 mod api;
 mod assets;
@@ -256,6 +256,7 @@ pub fn router(web: Arc<Web>) -> Router {
         // The web chat looks itself: by the page's origin and the visitor's token.
         .merge(chat_routes())
         // Each channel looks itself who may: by its provider's signature.
+        .route("/hooks/sms/receipts", post(hooks::sms_receipts))
         .route("/hooks/{account}", any(hooks::hook))
         .route("/hooks/{account}/{*rest}", any(hooks::below))
         .route("/healthz", get(health::healthz))

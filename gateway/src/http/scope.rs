@@ -80,7 +80,7 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
         "events" | "history" | "media" => Need::One(Scope::ConversationsRead),
         "calls" | "webrtc" => Need::One(Scope::Calls),
         "channels" => Need::One(Scope::Channels),
-        "bus" | "erasures" | "plans" | "webhooks" => Need::One(Scope::Operations),
+        "bus" | "erasures" | "plans" | "speech" | "webhooks" => Need::One(Scope::Operations),
         _ => Need::Own,
     }
 }

@@ -233,7 +233,7 @@ impl Providers {
                     Provider::WeChat => wechat::account(base),
                     Provider::Alipay => alipay::account(base, &alipay),
                 };
-                account(provider, kind, settings, &secrets, folder)
+                account(provider, kind, &settings, &secrets, folder)
             })
             .collect()
     }
@@ -284,7 +284,7 @@ type Posted = (String, Vec<(String, String)>, String, &'static str);
 fn account(
     provider: Provider,
     kind: &str,
-    settings: Value,
+    settings: &Value,
     secrets: &[(&'static str, String)],
     folder: &Path,
 ) -> io::Result<Channel> {

@@ -7,6 +7,8 @@ use ark_conversation::channel::{Body, Hosts, HttpCall, HttpFailure, Method};
 use serde_json::Value;
 
 use super::SmsError;
+use super::http_receipts::{HttpReceipts, said};
+use super::receipts::Fate;
 use crate::channel_host::wire::Wire;
 use crate::config::SmsHttp;
 use crate::webhooks::reach::Place;
@@ -35,6 +37,7 @@ pub(super) struct Form {
     answer: Option<(String, String)>,
     timeout: Duration,
     wire: Wire,
+    receipts: Option<HttpReceipts>,
 }
 
 impl Form {
@@ -77,6 +80,7 @@ impl Form {
             answer,
             timeout: config.timeout.0,
             wire: Wire::new(Hosts::new([host])),
+            receipts: config.receipts.as_ref().map(HttpReceipts::new).transpose()?,
         };
         let whole = format!("{}{}", form.url, form.body);
         if !(whole.contains("{to}") || whole.contains("{to_plain}")) {
@@ -94,7 +98,12 @@ impl Form {
         Ok(form)
     }
 
-    pub(super) async fn send(&self, to: &str, text: &str) -> Result<(), SmsError> {
+    pub(super) const fn receipts(&self) -> Option<&HttpReceipts> {
+        self.receipts.as_ref()
+    }
+
+    /// Sends it; what comes back tells when it did not arrive, where the provider says so.
+    pub(super) async fn send(&self, to: &str, text: &str) -> Result<Option<Fate>, SmsError> {
         let call = self.call(to, text).map_err(SmsError::Failed)?;
         let reply = self.wire.call_small(call).await.map_err(|failure| match failure {
             HttpFailure::NotSent(why) => SmsError::Failed(why),
@@ -104,18 +113,19 @@ impl Form {
         if !well {
             return Err(SmsError::Failed(format!("the provider said {}", reply.status)));
         }
-        let Some((pointer, expected)) = &self.answer else { return Ok(()) };
-        let body: Value = serde_json::from_slice(&reply.body)
-            .map_err(|_| SmsError::Unknown("the provider's answer is no JSON".to_owned()))?;
-        let found = body.pointer(pointer).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        match found {
-            Some(found) if found == *expected => Ok(()),
-            Some(other) => {
-                let said: String = other.chars().take(80).collect();
-                Err(SmsError::Failed(format!("the provider said {said} at {pointer}")))
+        let body = serde_json::from_slice::<Value>(&reply.body);
+        if let Some((pointer, expected)) = &self.answer {
+            let body = body.as_ref().map_err(|_| SmsError::Unknown("the provider's answer is no JSON".to_owned()))?;
+            match said(body, pointer) {
+                Some(found) if found == *expected => {}
+                Some(other) => {
+                    let said: String = other.chars().take(80).collect();
+                    return Err(SmsError::Failed(format!("the provider said {said} at {pointer}")));
+                }
+                None => return Err(SmsError::Unknown(format!("the provider's answer has nothing at {pointer}"))),
             }
-            None => Err(SmsError::Unknown(format!("the provider's answer has nothing at {pointer}"))),
         }
+        Ok(self.receipts.as_ref().and_then(|receipts| receipts.wait_for(&body.ok()?)))
     }
 
     fn call(&self, to: &str, text: &str) -> Result<HttpCall, String> {

@@ -4,7 +4,9 @@
 //! says are written to, each a few times an hour, and all together so many.
 
 mod http;
+mod http_receipts;
 pub mod limits;
+mod receipts;
 pub mod smpp;
 
 use std::collections::HashMap;
@@ -15,6 +17,8 @@ use ark_conversation::normalise_number;
 
 use crate::config;
 use limits::*;
+
+pub use receipts::{Fate, ReceiptError};
 
 /// Why a message did not go out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,18 +79,29 @@ impl Sms {
         })
     }
 
-    /// Sends a text to a number, as the site allows it.
+    /// Sends a text to a number, as the site allows it. What comes back tells later when it did not arrive, where receipts come.
     ///
     /// # Errors
     /// [`SmsError`].
-    pub async fn send(&self, number: &str, text: &str) -> Result<(), SmsError> {
+    pub async fn send(&self, number: &str, text: &str) -> Result<Option<Fate>, SmsError> {
         let to = self.may_write(number, Instant::now())?;
         if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX {
             return Err(SmsError::Refused(format!("a short message has 1 to {TEXT_CHARS_MAX} characters")));
         }
         match &self.how {
             How::Http(form) => form.send(&to, text).await,
-            How::Smpp(client) => client.send(&to, text).await,
+            How::Smpp(client) => client.send(&to, text).await.map(Some),
+        }
+    }
+
+    /// Receipts of the HTTP interface's provider; what it waits for as an answer.
+    ///
+    /// # Errors
+    /// [`ReceiptError`]: nothing was taken.
+    pub fn receipts(&self, key: &str, content_type: &str, body: &[u8]) -> Result<String, ReceiptError> {
+        match &self.how {
+            How::Http(form) => form.receipts().ok_or(ReceiptError::None)?.take(key, content_type, body),
+            How::Smpp(_) => Err(ReceiptError::None),
         }
     }
 

@@ -205,9 +205,9 @@ mod tests {
     fn wav(folder: &Path, channels: u16, instants: u32) -> std::path::PathBuf {
         let mut bytes = ark_media::record::header(channels, u64::from(instants) * u64::from(channels) * 2).to_vec();
         let voice = ark_media::fuzz::speech(3, 8_000, u64::from(instants) / 8);
-        for instant in 0..instants as usize {
+        for (instant, said) in voice.iter().enumerate().take(instants as usize) {
             for channel in 0..channels {
-                let sample = if channel == 1 && (8_000..24_000).contains(&instant) { voice[instant] } else { 0 };
+                let sample = if channel == 1 && (8_000..24_000).contains(&instant) { *said } else { 0 };
                 bytes.extend_from_slice(&sample.to_le_bytes());
             }
         }

@@ -428,6 +428,7 @@ impl Listener {
                 self.engine = name;
                 self.status.set_health(Health::Well);
             }
+            Said::Cannot(error) => self.judge(Some(&error)),
             Said::Done { job, answer, took } => {
                 let partial = job.work.ticket.partial;
                 self.scheduler.done(now, partial, job.work.utterance.duration(), took);
@@ -516,15 +517,24 @@ impl Listener {
             SpeechEvent::Deferred { utterance, start, end } => {
                 self.status.count(&self.status.deferred);
                 self.over(id, utterance);
-                let why = "more was said than could be read in time: it is read from the recording after the call";
-                self.missing(id, (utterance, start, end), TranscriptTrouble::Deferred, why.to_owned());
-                if let Some(leg) = self.legs.get(&id) {
-                    let language = leg.stream.config().language;
-                    self.later.leave(Left { info: leg.info.clone(), utterance, start, end, language });
-                }
+                self.deferred(id, utterance, (start, end));
                 self.hearers.switch(id, Heard::NotUnderstood);
             }
         }
+    }
+
+    /// There was no room for an utterance: it is read from the recording, if there is one.
+    fn deferred(&mut self, id: LegId, utterance: u32, (start, end): (Duration, Duration)) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        let more = "more was said than could be read in time";
+        if !self.recordings.contains_key(&leg.info.conversation) {
+            let why = format!("{more}, and the call is not recorded");
+            return self.missing(id, (utterance, start, end), TranscriptTrouble::Failed, why);
+        }
+        let language = leg.stream.config().language;
+        self.later.leave(Left { info: leg.info.clone(), utterance, start, end, language });
+        let why = format!("{more}: it is read from the recording after the call");
+        self.missing(id, (utterance, start, end), TranscriptTrouble::Deferred, why);
     }
 
     /// What was understood so far, to those who look; not more often than they can read.

@@ -200,7 +200,7 @@ impl Status {
         }
         match &health {
             Health::Broken { why } => {
-                tracing::error!(engine = self.engine, %why, "nobody reads along: calls go on without")
+                tracing::error!(engine = self.engine, %why, "nobody reads along: calls go on without");
             }
             Health::Degraded { why } => tracing::warn!(engine = self.engine, %why, "reading along is behind"),
             Health::Well => tracing::info!(engine = self.engine, "what is said is read along"),

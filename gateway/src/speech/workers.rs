@@ -9,19 +9,22 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::engines::MakeEngine;
 use super::limits::ENGINE_AGAIN;
+use crate::media::sys;
 
 /// What a thread has to say.
 pub(super) enum Said {
     /// Its engine is made: its name.
     Ready(String),
+    /// It cannot be made, and is tried again later.
+    Cannot(EngineError),
     /// A job is done.
     Done {
         /// Which.
         job: Job,
         /// What was read.
         answer: Result<Recognised, EngineError>,
-        /// How long it took.
-        took: Duration,
+        /// How long it took, and what of it this machine computed.
+        took: (Duration, Duration),
     },
 }
 
@@ -34,16 +37,18 @@ pub(super) fn start(make: MakeEngine, jobs: Receiver<Job>, said: Sender<Said>) -
         // Where it is refused, it runs like all others.
         let _ = rustix::process::nice(NICE);
         let mut worker = Worker { make, engine: None, again: None };
-        if let Ok(engine) = worker.engine() {
-            let ready = Said::Ready(engine.name().to_owned());
-            if said.send(ready).is_err() {
-                return;
-            }
+        let begun = match worker.engine() {
+            Ok(engine) => Said::Ready(engine.name().to_owned()),
+            Err(error) => Said::Cannot(error),
+        };
+        if said.send(begun).is_err() {
+            return;
         }
         while let Ok(job) = jobs.recv() {
-            let began = Instant::now();
+            let (began, computed) = (Instant::now(), sys::thread_cpu_ns());
             let answer = worker.engine().and_then(|engine| engine.recognise(&job.work.utterance));
-            if said.send(Said::Done { job, answer, took: began.elapsed() }).is_err() {
+            let computed = Duration::from_nanos(sys::thread_cpu_ns().saturating_sub(computed));
+            if said.send(Said::Done { job, answer, took: (began.elapsed(), computed) }).is_err() {
                 return;
             }
         }

@@ -26,7 +26,8 @@ const PACE_WEIGHT: f64 = 0.2;
 pub struct Budget {
     /// Cores: 0.5 is half of one.
     pub cores: f64,
-    /// A final may wait so long before partials are shed; ten times as long, and finals are left for later.
+    /// A final may wait so long before partials are shed, four times as long before utterances are merged, and eighty times as long
+    /// before they are left for later: late is better than not at all.
     pub patience: Duration,
     /// The longest utterance that merging may make.
     pub longest: Duration,
@@ -264,15 +265,16 @@ impl Scheduler {
         (waits && self.credit <= 0.0).then(|| self.counted + Duration::from_secs_f64(short.clamp(0.001, 60.0)))
     }
 
-    /// A thread has read something: how long the voice was, and how long it took.
-    pub fn done(&mut self, now: Instant, partial: bool, voice: Duration, took: Duration) {
+    /// A thread has read something: how long the voice was, how long it took, and what it computed meanwhile. On a busy machine a
+    /// thread that gives way waits longer than it computes; only what it computed is of the budget.
+    pub fn done(&mut self, now: Instant, partial: bool, voice: Duration, (took, computed): (Duration, Duration)) {
         self.refill(now);
         self.running = self.running.saturating_sub(1);
-        self.credit -= took.as_secs_f64();
+        self.credit -= computed.as_secs_f64();
         let pace = took.as_secs_f64() / voice.as_secs_f64().max(0.5);
         self.pace += PACE_WEIGHT * (pace.min(100.0) - self.pace);
         self.counters.voice += voice;
-        self.counters.computing += took;
+        self.counters.computing += computed;
         if partial {
             self.counters.partials += 1;
         } else {
@@ -304,8 +306,8 @@ impl Scheduler {
     fn judge(&mut self, now: Instant) {
         let (wait, patience) = (self.wait(), self.budget.patience);
         let level = match wait {
-            wait if wait >= patience * 10 => Level::Later,
-            wait if wait >= patience * 3 => Level::Merged,
+            wait if wait >= patience * 80 => Level::Later,
+            wait if wait >= patience * 4 => Level::Merged,
             wait if wait >= patience => Level::Finals,
             _ => Level::All,
         };
@@ -393,7 +395,7 @@ mod tests {
         assert_eq!(spared(&mut scheduler).len(), 1);
         assert_eq!(scheduler.next(now).unwrap().stream, 2);
         assert!(scheduler.next(now).is_none(), "one core, one thread");
-        scheduler.done(now + SECOND / 10, false, SECOND * 2, SECOND / 10);
+        scheduler.done(now + SECOND / 10, false, SECOND * 2, (SECOND / 10, SECOND / 10));
         let job = scheduler.next(now + SECOND / 10).unwrap();
         assert_eq!((job.stream, job.work.utterance.samples.len()), (1, 32_000));
     }
@@ -404,8 +406,8 @@ mod tests {
         let mut scheduler = Scheduler::new(now, Budget::default());
         let mut levels = vec![scheduler.level()];
         let mut seen = Vec::new();
-        for round in 0_u32..40 {
-            scheduler.offer(now, u64::from(round % 10), work(round / 10 + 1, 1, false));
+        for round in 0_u32..120 {
+            scheduler.offer(now, u64::from(round % 10), work(round / 10 + 1, 2, false));
             scheduler.offer(now, 99, work(round + 1, 1, true));
             if levels.last() != Some(&scheduler.level()) {
                 levels.push(scheduler.level());
@@ -421,11 +423,11 @@ mod tests {
         let (mut read, mut at) = (0, now);
         while let Some(job) = scheduler.next(at) {
             at += SECOND / 10;
-            scheduler.done(at, false, job.work.utterance.duration(), SECOND / 10);
+            scheduler.done(at, false, job.work.utterance.duration(), (SECOND / 10, SECOND / 10));
             read += 1;
         }
         let counters = scheduler.counters();
-        assert_eq!(read + counters.merged + counters.later, 40);
+        assert_eq!(read + counters.merged + counters.later, 120);
         // Calm brings it down, step by step.
         for step in 1..=4 {
             scheduler.tick(at + CALM * step);
@@ -447,7 +449,7 @@ mod tests {
                 Some(job) => {
                     now += SECOND / 5;
                     spent += SECOND / 5;
-                    scheduler.done(now, false, job.work.utterance.duration(), SECOND / 5);
+                    scheduler.done(now, false, job.work.utterance.duration(), (SECOND / 5, SECOND / 5));
                 }
                 None => now = scheduler.deadline().map_or(now + SECOND, |at| at.max(now + SECOND / 1_000)),
             }

@@ -23,9 +23,12 @@ enum Far {
     NeverAnswers,
 }
 
+/// Reads an utterance.
+type Reads = Box<dyn FnMut(&Utterance) -> Result<Recognised, EngineError>>;
+
 /// An engine under test: each utterance as a whole, or fed.
 enum Subject {
-    Whole(Box<dyn FnMut(&Utterance) -> Result<Recognised, EngineError>>),
+    Whole(Reads),
     Fed(Box<dyn FnMut() -> (Box<dyn Dialogue>, Server)>),
 }
 

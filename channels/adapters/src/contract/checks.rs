@@ -5,7 +5,7 @@
     reason = "what is not as it should be is said by panicking"
 )]
 
-use ark_conversation::channel::{Ack, Frame, In, Ingest, Manifest, Out, Outcome, TransportMode};
+use ark_conversation::channel::{Ack, Frame, In, Ingest, Manifest, OUTCOME_UNKNOWN, Out, Outcome, TransportMode};
 use ark_conversation::event::Part;
 use ark_conversation::{Assurance, CloudEvent, Event, ThreadSource};
 use serde_json::json;
@@ -65,6 +65,11 @@ pub const CHECKS: &[Check] = &[
         musts: &["A-UNK-1", "A-CRASH-2"],
         says: "what nobody answered is unknown and not sent again",
         run: what_nobody_answered_is_unknown_and_not_sent_again,
+    },
+    Check {
+        musts: &["A-UNK-1", "A-CRASH-2"],
+        says: "what a gateway died over is unknown where the provider tells no copies",
+        run: what_a_gateway_died_over_is_unknown_where_the_provider_tells_no_copies,
     },
     Check {
         musts: &["A-PART-3"],
@@ -240,9 +245,22 @@ fn what_nobody_answered_is_unknown_and_not_sent_again(fake: &mut Fake) {
     let sent = fake.sent(&outs).0;
     let outs = fake.silence(sent);
     // An adapter outside knows copies by their ids, and says itself what it does not know.
-    let expected = if matches!(fake.kind, "http" | "amqp") { retry("unreachable") } else { Outcome::Unknown };
+    let expected = if matches!(fake.kind, "http" | "amqp") { retry(OUTCOME_UNKNOWN) } else { Outcome::Unknown };
     assert_eq!(outcome(&outs), expected);
     assert!(!outs.iter().any(|out| matches!(out, Out::HttpCall { .. })), "{outs:?}");
+}
+
+fn what_a_gateway_died_over_is_unknown_where_the_provider_tells_no_copies(fake: &mut Fake) {
+    let thread = fake.thread();
+    fake.write(1, Said::Words);
+    let outs = fake.rig.send_in_doubt(thread, vec![Part::text("您好")]);
+    if matches!(fake.kind, "http" | "amqp") {
+        let sent = fake.sent(&outs).0;
+        assert!(matches!(outcome(&fake.takes(sent)), Outcome::Accepted { .. }));
+    } else {
+        assert_eq!(outs.len(), 1, "nothing is sent: {outs:?}");
+        assert_eq!(outcome(&outs), Outcome::Unknown);
+    }
 }
 
 fn a_part_that_cannot_be_shown_is_never_left_out_in_silence(fake: &mut Fake) {

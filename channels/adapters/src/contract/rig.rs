@@ -133,14 +133,22 @@ impl Rig {
         self.last_delivery += 1;
         let delivery = self.last_delivery;
         let event = self.out(thread, parts, delivery);
-        (delivery, self.give(In::Send(Box::new(Outbound { delivery, attempt: 1, event }))))
+        (delivery, self.give(In::Send(Box::new(Outbound { delivery, attempt: 1, event, in_doubt: false }))))
     }
 
     /// The last message again, as the host tries it: a delivery of its own, the same event.
     pub fn send_again(&mut self, thread: &str, parts: Vec<Part>) -> Vec<Out> {
         let event = self.out(thread, parts, self.last_delivery);
         self.last_delivery += 1;
-        self.give(In::Send(Box::new(Outbound { delivery: self.last_delivery, attempt: 2, event })))
+        self.give(In::Send(Box::new(Outbound { delivery: self.last_delivery, attempt: 2, event, in_doubt: false })))
+    }
+
+    /// A message whose first try was given to a gateway that died.
+    pub fn send_in_doubt(&mut self, thread: &str, parts: Vec<Part>) -> Vec<Out> {
+        self.last_delivery += 1;
+        let event = self.out(thread, parts, self.last_delivery);
+        let message = Outbound { delivery: self.last_delivery, attempt: 2, event, in_doubt: true };
+        self.give(In::Send(Box::new(message)))
     }
 
     fn out(&self, thread: &str, parts: Vec<Part>, n: u64) -> CloudEvent {

@@ -13,7 +13,8 @@
 //! - the same message has the same id, whoever delivers it and however often;
 //! - what cannot be translated becomes [`crate::event::Part::Unsupported`] with words, and is never dropped;
 //! - each [`In::Send`] ends in exactly one [`Out::Settle`]; when it is not known whether the provider took it, the outcome
-//!   is [`Outcome::Unknown`] and never a second try.
+//!   is [`Outcome::Unknown`] and never a second try;
+//! - of one thread, what stands behind a message that could not be kept is not kept either: it would be logged before it.
 
 mod hosts;
 mod http;
@@ -148,6 +149,9 @@ pub struct Outbound {
     pub attempt: u32,
     /// `ark.message.out.v1`, degraded to what the manifest can already; its id is the key that copies are told by.
     pub event: CloudEvent,
+    /// An earlier try was given to a gateway that died before it said what came of it: the message may have arrived. Where its
+    /// provider tells no copies it is settled as [`Outcome::Unknown`] and not sent.
+    pub in_doubt: bool,
 }
 
 /// What a provider's token is and how long it is good.
@@ -352,6 +356,10 @@ impl FileKind {
         }
     }
 }
+
+/// The code of a message of which it is not known whether it arrived, in [`Outcome::Retry`] and in receipts: no other leg is tried, an
+/// agent decides.
+pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 
 /// What came of a try to send a message.
 #[derive(Clone, Debug, PartialEq)]

@@ -218,6 +218,7 @@ async fn deliveries_keep_their_order_and_can_be_taken_up_again(store: &impl Stor
     assert_eq!(keys(&again), ["k3"]);
     let taken = until(|| store.claim_deliveries("web", "gw2", MINUTE, 10), |claimed| !claimed.is_empty()).await;
     assert_eq!((keys(&taken), taken[0].attempts), (vec!["k3".to_owned()], 2), "a claim that ran out");
+    assert_eq!(taken[0].error.as_deref(), Some(crate::LAPSED), "and that is told");
     assert!(!settle(taken[0].id, 1, Outcome::Delivered).await, "the first claimant is late");
     assert!(settle(taken[0].id, 2, Outcome::Delivered).await);
     let done = store.deliveries(&MAIN, "web", DeliveryState::Done, 0, 10).await.expect("done");

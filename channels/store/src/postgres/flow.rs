@@ -16,7 +16,7 @@ use crate::feed::DeliveryCounts;
 use crate::inbox::Backlog;
 use crate::lease::{Attendance, Fence, Lease, Presence, Topology};
 use crate::limits::{PAGE_ROWS_MAX, READ_BYTES_MAX};
-use crate::outbox::{Delivery, DeliveryState, NewDelivery, Outgoing};
+use crate::outbox::{Delivery, DeliveryState, LAPSED, NewDelivery, Outgoing};
 
 /// The database's clock in Unix milliseconds; within a transaction that waited for a lock it has gone on.
 const NOW_MS: &str = "(extract(epoch from clock_timestamp()) * 1000)::bigint";
@@ -108,7 +108,8 @@ pub(super) async fn claim_deliveries(
     // A claim is a wait: `not_before_ms` of a claimed row is the end of the claim. What another gateway claims at this
     // moment is passed over, and so is what stands behind it: its order key has an older one that is not over.
     let sql = format!(
-        "update delivery set state = 1, attempts = attempts + 1, claimed_by = $2, not_before_ms = {NOW_MS} + $3
+        "update delivery set state = 1, attempts = attempts + 1, claimed_by = $2, not_before_ms = {NOW_MS} + $3,
+             error = case state when 1 then '{LAPSED}' else error end
          where id in (
              select id from delivery d
              where adapter = $1 and state < 2 and not_before_ms <= {NOW_MS} and not exists (

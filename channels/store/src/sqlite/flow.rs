@@ -13,7 +13,7 @@ use crate::heads::Key;
 use crate::inbox::{Backlog, Inbound, Ingested, Join};
 use crate::lease::Topology;
 use crate::limits::{PAGE_ROWS_MAX, READ_BYTES_MAX};
-use crate::outbox::{Delivery, DeliveryState, NewDelivery, Outgoing};
+use crate::outbox::{Delivery, DeliveryState, LAPSED, NewDelivery, Outgoing};
 use crate::pending::{PendingDelivery, PendingInbound};
 use crate::sqlite::leases::NOW_MS;
 use crate::sqlite::rows::{self, time, unreadable};
@@ -325,7 +325,8 @@ pub(super) fn claim_deliveries(
 ) -> Result<Said<Vec<Delivery>>> {
     // A claim is a wait: `not_before_ms` of a claimed row is the end of the claim.
     let sql = format!(
-        "update delivery set state = 1, attempts = attempts + 1, claimed_by = ?2, not_before_ms = {NOW_MS} + ?3
+        "update delivery set state = 1, attempts = attempts + 1, claimed_by = ?2, not_before_ms = {NOW_MS} + ?3,
+             error = case state when 1 then '{LAPSED}' else error end
          where id in (
              select id from delivery d
              where adapter = ?1 and state < 2 and not_before_ms <= {NOW_MS} and not exists (

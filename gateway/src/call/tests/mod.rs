@@ -217,6 +217,8 @@ impl MediaPort for Port {
                 media.end_recording(leg, of, RecordEnd::Stopped);
                 media.legs.get_mut(&leg).unwrap().recordings.push((of, path, now, limit));
             }
+            // What is said to who reads along tells the same.
+            Command::Listen { .. } => {}
             Command::RecordInto { of, side } => media.legs.get_mut(&leg).unwrap().recorded_in = Some((of, side)),
             Command::RecordStop { of } => media.end_recording(leg, of, RecordEnd::Stopped),
             Command::InfoDigit { digit } => {

@@ -71,7 +71,7 @@ fn nobody_is_listened_to_where_nobody_reads() {
 #[test]
 fn a_plan_that_listens_hears_the_caller_and_one_that_does_not_is_left_alone() {
     let waits = |rig: &Rig| rig.events(|e| if let Event::QueueJoined(e) = e { Some(e.queue.clone()) } else { None });
-    let mut rig = Rig::new(&format!("{PLAN}\n[speech]\n"), &[]);
+    let mut rig = Rig::new(&format!("{PLAN}\n[speech]\n"), &[ANNA]);
     rig.read_along(&[]);
     rig.call(CHEN);
     rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);

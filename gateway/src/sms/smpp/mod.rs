@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, Semaphore, oneshot};
 
 use super::SmsError;
+use super::receipts::{Fate, Receipts};
 use crate::config::SmsSmpp;
 use crate::retry::wait;
 use crate::webhooks::reach::{Io, Place, dial};
@@ -42,6 +43,7 @@ pub(super) struct Client {
     window: Semaphore,
     state: Mutex<State>,
     reference: AtomicU32,
+    receipts: Arc<Receipts>,
 }
 
 struct Settings {
@@ -65,6 +67,7 @@ struct Session {
     waiting: StdMutex<HashMap<u32, oneshot::Sender<Pdu>>>,
     sequence: AtomicU32,
     over: AtomicBool,
+    receipts: Arc<Receipts>,
 }
 
 /// What came of a request.
@@ -98,10 +101,13 @@ impl Client {
             timeout: config.timeout.0,
         };
         let window = Semaphore::new(config.window);
-        Ok(Self { place, settings, window, state: Mutex::default(), reference: AtomicU32::new(rand::random()) })
+        let reference = AtomicU32::new(rand::random());
+        Ok(Self { place, settings, window, state: Mutex::default(), reference, receipts: Arc::default() })
     }
 
-    pub(super) async fn send(&self, to: &str, words: &str) -> Result<(), SmsError> {
+    /// Submits all parts of a message; what comes back tells when one of them did not arrive.
+    pub(super) async fn send(&self, to: &str, words: &str) -> Result<Fate, SmsError> {
+        let mut ids = Vec::new();
         let reference = self.reference.fetch_add(1, Ordering::Relaxed).to_be_bytes()[3];
         for part in text::parts(words, reference) {
             let submit = Submit {
@@ -111,12 +117,13 @@ impl Client {
                 data_coding: part.data_coding,
                 message: &part.bytes,
             };
-            self.submit(submit.body()).await?;
+            ids.push(self.submit(submit.body()).await?);
         }
-        Ok(())
+        Ok(self.receipts.wait_for(&ids))
     }
 
-    async fn submit(&self, body: Vec<u8>) -> Result<(), SmsError> {
+    /// Submits one part; the centre's id of it.
+    async fn submit(&self, body: Vec<u8>) -> Result<String, SmsError> {
         let _place = self.window.acquire().await.map_err(|_| SmsError::Failed("the gateway ends".to_owned()))?;
         let mut why = String::new();
         for attempt in 1..=BUSY_TRIES {
@@ -124,8 +131,9 @@ impl Client {
             match session.ask(command::SUBMIT_SM, body.clone(), self.settings.timeout).await {
                 Asked::Answered(answer) => match answer.status {
                     ESME_ROK => {
-                        tracing::debug!(id = %answer.message_id(), "the message centre took a part");
-                        return Ok(());
+                        let id = answer.message_id();
+                        tracing::debug!(%id, "the message centre took a part");
+                        return Ok(id);
                     }
                     status @ (ESME_RTHROTTLED | ESME_RMSGQFUL) => why = format!("it is busy ({status:#x})"),
                     status => {
@@ -177,6 +185,7 @@ impl Client {
             waiting: StdMutex::default(),
             sequence: AtomicU32::new(1),
             over: AtomicBool::new(false),
+            receipts: Arc::clone(&self.receipts),
         });
         tokio::spawn(Arc::clone(&session).listen(input));
         let Settings { system_id, password, system_type, .. } = &self.settings;
@@ -269,6 +278,7 @@ impl Session {
                     } else {
                         tracing::warn!(id = %receipt.id, state = %receipt.state, error = %receipt.error, "a short message was not delivered");
                     }
+                    self.receipts.told(&receipt.id, &receipt.state, &receipt.error);
                 }
                 pdu.answer(ESME_ROK, vec![0])
             }

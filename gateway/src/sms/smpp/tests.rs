@@ -87,7 +87,9 @@ async fn next(centre: &mut Centre, id: u32) -> Pdu {
 async fn a_message_is_bound_for_and_submitted_and_its_receipt_is_answered() {
     let mut centre = centre(Vec::new()).await;
     let (client, _folder) = client(&centre.address, "secret", 10);
-    client.send(TO, "hello").await.unwrap();
+    let fate = client.send(TO, "hello").await.unwrap();
+    let why = tokio::time::timeout(Duration::from_secs(20), fate).await.unwrap().unwrap();
+    assert_eq!(why, "the operator could not deliver it (code 011)");
     let submitted = next(&mut centre, command::SUBMIT_SM).await;
     assert!(submitted.body.ends_with(b"\x05hello"), "{:?}", submitted.body);
     let receipt = next(&mut centre, command::DELIVER_SM | command::RESPONSE).await;

@@ -1,6 +1,6 @@
 //! whisper.cpp in this process: a model that is loaded once, and a state for each thread that reads.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Once};
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState};
@@ -147,7 +147,7 @@ fn read_header(path: &Path) -> Result<Header, String> {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn header_of(path: &PathBuf) -> Result<Header, String> {
+pub fn header_of(path: &Path) -> Result<Header, String> {
     read_header(path)
 }
 

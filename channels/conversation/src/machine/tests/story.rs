@@ -11,12 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Fault, ID, anna, ben, general, thread_source};
 use crate::event::*;
 use crate::id::LegId;
+use crate::laws::{Broken, Laws, ensure};
 use crate::machine::{Conversation, Delivery, Effect, Handled, Input, Policy, Refused, Ring};
 use crate::samples::{self, at};
 use crate::{CloudEvent, Content, Event, Hash, Owner, Pii, Record, Tenant, source};
-
-/// A broken invariant, by its number.
-type Broken = (&'static str, String);
 
 /// SplitMix64: small, seeded, good enough for stories.
 struct Random(u64);
@@ -43,101 +41,21 @@ impl Random {
     }
 }
 
-/// What the checker knows: the log so far, read by rules of its own.
+/// What the checker knows: the laws of a log, and what this story sent.
 #[derive(Default)]
 struct Checker {
-    seq: u64,
-    epoch: u64,
-    owner: Option<Owner>,
-    invited: Vec<Owner>,
-    offer: Option<(Timestamp, u64)>,
-    calls: HashSet<LegId>,
-    threads: HashMap<LegId, String>,
+    laws: Laws,
     last_of_thread: HashMap<String, u64>,
     sent_bodies: HashMap<(String, String), Hash>,
 }
 
 impl Checker {
-    #[allow(clippy::too_many_lines, reason = "one arm for each rule")]
     fn read(&mut self, record: &Record) -> Result<(), Broken> {
-        let (seq, event) = (record.seq, &record.event);
-        ensure("I3", seq == self.seq + 1, || format!("seq {seq} after {}", self.seq))?;
-        ensure("I2", record.epoch >= self.epoch, || format!("epoch {} after {}", record.epoch, self.epoch))?;
-        let changes = matches!(
-            event.event,
-            Event::OwnerAccepted(_) | Event::OwnerReleased(_) | Event::SessionOpened(_) | Event::CallRinging(_)
-        );
-        let raised = record.epoch - self.epoch;
-        ensure("I2", raised == 0 || changes && raised == 1, || format!("{seq} raised the epoch by {raised}"))?;
-        self.seq = seq;
-        let before = std::mem::replace(&mut self.epoch, record.epoch);
-        match &event.event {
-            Event::SessionOpened(opened) => {
-                let same = self.owner.as_ref() == Some(&opened.owner);
-                ensure("I2", raised == 1 || same, || format!("{seq}: a new owner in epoch {before}"))?;
-                self.own(opened.owner.clone());
-            }
-            Event::CallRinging(ringing) => {
-                let same = self.owner.as_ref() == Some(&ringing.owner);
-                ensure("I2", raised == 1 || same, || format!("{seq}: a new owner in epoch {before}"))?;
-                self.calls.insert(ringing.leg);
-                self.own(ringing.owner.clone());
-            }
-            Event::CallEnded(ended) => {
-                self.calls.remove(&ended.leg);
-            }
-            Event::LegAdded(added) => drop(self.threads.insert(added.leg, added.source.clone())),
-            Event::LegEnded(ended) => drop(self.threads.remove(&ended.leg)),
-            Event::OwnerOffered(offered) => {
-                ensure("I7", self.offer.is_none(), || format!("{seq}: a second offer"))?;
-                self.offer = Some((offered.deadline, offered.expected_epoch));
-            }
-            Event::OwnerAccepted(accepted) => {
-                ensure("I2", raised == 1, || format!("{seq}: accepted in epoch {before}"))?;
-                ensure("I5", accepted.history_to == seq - 1, || {
-                    format!("{seq}: the new owner sees up to {}", accepted.history_to)
-                })?;
-                if let Some((deadline, expected)) = self.offer {
-                    ensure("I7", record.at < deadline, || format!("{seq}: accepted after {deadline}"))?;
-                    ensure("I2", expected == before, || format!("{seq}: an offer of epoch {expected} accepted"))?;
-                }
-                self.own(accepted.owner.clone());
-            }
-            Event::OwnerReleased(released) => {
-                ensure("I2", raised == 1, || format!("{seq}: released in epoch {before}"))?;
-                self.own(Owner::Queue(released.queue.clone()));
-            }
-            Event::OwnerDeclined(_) | Event::OwnerExpired(_) | Event::OwnerWithdrawn(_) => self.offer = None,
-            Event::SessionClosed(closed) => {
-                ensure("I8", self.calls.is_empty(), || format!("{seq}: closed while a call is up"))?;
-                let alone = closed.reason != SessionCloseReason::LegsEnded || self.threads.is_empty();
-                ensure("I8", alone, || format!("{seq}: a leg's death closed it while {:?} live", self.threads))?;
-                self.invited.clear();
-                self.offer = None;
-            }
-            Event::ParticipantJoined(joined) if joined.voice == Voice::Speak => {
-                self.invited.push(Owner::Bot(joined.participant.id.reveal().to_owned()));
-            }
-            Event::ParticipantLeft(left) => {
-                self.invited.retain(|one| *one != Owner::Bot(left.participant.id.reveal().to_owned()));
-            }
-            Event::Summary(summary) => {
-                let told = summary.messages.iter().max().copied().unwrap_or(0).max(summary.upto);
-                ensure("I9", told < seq, || format!("{seq}: a summary of {told}"))?;
-            }
-            Event::MessageIn(message) => self.read_inbound(record, message)?,
-            Event::MessageOut(message) => self.read_outbound(record, message)?,
-            _ => {}
+        self.laws.read(record)?;
+        match &record.event.event {
+            Event::MessageIn(message) => self.read_inbound(record, message),
+            _ => Ok(()),
         }
-        ensure("I2", self.owner.is_some(), || format!("{seq}: nobody owns"))
-    }
-
-    fn own(&mut self, owner: Owner) {
-        if self.owner.as_ref() != Some(&owner) {
-            self.invited.clear();
-        }
-        self.owner = Some(owner);
-        self.offer = None;
     }
 
     fn read_inbound(&mut self, record: &Record, message: &MessageIn) -> Result<(), Broken> {
@@ -150,30 +68,6 @@ impl Checker {
         let body = Hash::of_body(&event.event);
         ensure("I10", sent == Some(&body), || format!("{}: {:?} is not what was sent", record.seq, message.parts))
     }
-
-    fn read_outbound(&self, record: &Record, message: &MessageOut) -> Result<(), Broken> {
-        let (seq, author) = (record.seq, author_of(&message.sender));
-        ensure("I4", message.epoch == self.epoch, || format!("{seq}: of epoch {} in {}", message.epoch, self.epoch))?;
-        if self.owner.as_ref() == Some(&author) {
-            return Ok(());
-        }
-        let silent = matches!((&author, &self.owner), (Owner::Bot(_), Some(Owner::Agent(_))));
-        let rule = if silent { "I12" } else { "I2" };
-        ensure(rule, self.invited.contains(&author), || format!("{seq}: {author} speaks, {:?} owns", self.owner))
-    }
-}
-
-fn author_of(party: &Party) -> Owner {
-    let name = party.id.reveal().to_owned();
-    match party.role {
-        PartyRole::Agent => Owner::Agent(name),
-        PartyRole::Bot => Owner::Bot(name),
-        PartyRole::Customer | PartyRole::System => Owner::Queue(name),
-    }
-}
-
-fn ensure(rule: &'static str, holds: bool, told: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err((rule, told())) }
 }
 
 /// One of the customer's threads, as its adapter drives it: in order, again until it is acknowledged.
@@ -285,7 +179,7 @@ impl World {
                 self.carry_out(effect)?;
             }
         }
-        let overdue = self.checker.offer.filter(|(deadline, _)| *deadline <= self.now);
+        let overdue = self.checker.laws.offer().filter(|(deadline, _)| *deadline <= self.now);
         ensure("I7", overdue.is_none(), || format!("an offer of {overdue:?} is still open at {}", self.now))?;
         if self.random.chance(2) {
             let before = self.machine.hash();
@@ -299,7 +193,7 @@ impl World {
     fn carry_out(&mut self, effect: Effect) -> Result<(), Broken> {
         match effect {
             Effect::Deliver(delivery) => {
-                let epoch = self.checker.epoch;
+                let epoch = self.checker.laws.epoch();
                 ensure("I4", delivery.epoch == epoch, || format!("{delivery:?} goes out in epoch {epoch}"))?;
                 self.outbox.push(delivery); // in the same transaction: it is never lost
             }
@@ -398,12 +292,12 @@ impl World {
 
     /// The epoch in which somebody believes to be, which may be an old one.
     fn belief(&mut self, who: &Owner) -> u64 {
-        let truth = self.checker.epoch.max(1);
+        let truth = self.checker.laws.epoch().max(1);
         if self.random.chance(60) { truth } else { self.beliefs.get(who).copied().unwrap_or(truth) }
     }
 
     fn somebody(&mut self) -> Owner {
-        let truth = self.checker.owner.clone().filter(|_| self.random.chance(60));
+        let truth = self.checker.laws.owner().cloned().filter(|_| self.random.chance(60));
         truth.unwrap_or_else(|| self.random.pick(&[anna(), ben(), chen(), faq()]).cloned().expect("four"))
     }
 
@@ -502,7 +396,7 @@ impl World {
 
     /// A call comes in, or one that is up ends.
     fn calls(&mut self) -> Result<(), Broken> {
-        let up = self.checker.calls.iter().min().copied();
+        let up = self.checker.laws.calls().iter().min().copied();
         let event: Event = match up {
             Some(leg) if self.random.chance(70) => samples::ended(leg).into(),
             _ if self.random.chance(30) => {
@@ -566,7 +460,7 @@ impl World {
             let logged = logged.filter(|one| matches!(one.event.event, Event::MessageIn(_))).count() as u64;
             ensure("I1", logged == line.written, || format!("{}: {logged} of {}", line.source, line.written))?;
         }
-        let open = self.machine.deadline().filter(|_| self.checker.offer.is_some());
+        let open = self.machine.deadline().filter(|_| self.checker.laws.offer().is_some());
         ensure("I7", open.is_none(), || format!("an offer is open for ever: {open:?}"))
     }
 }
