@@ -165,13 +165,11 @@ impl Gateway {
         try_ports(&config).await?;
         let carrier = open_bus(&config, &*store).await?;
         let bus = Arc::clone(&carrier.bus);
-        let writer = Writer { tenant: Tenant::default(), gateway: config.gateway.id.clone() };
-        let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
+        let (writer, process) = names(&config);
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
         let (conversations, owner, shelf) = start_owner(&config, (&store, &bus), &onward, site.as_ref(), &writer);
-        let prepared = speech::prepare(&config);
-        let (engine, media_events) = start_engine(&config, prepared.as_ref().map(|speech| speech.tap.clone()))?;
+        let (engine, media_events, prepared) = start_engine(&config)?;
         let (plans, refused) = load_plans(&config, &store, onward, (&log, writer), &shelf).await?;
         let (token, webrtc) = open_webrtc(&config)?;
         let ((http, http_queue), (links, link_queue)) = plan_queues();
@@ -307,6 +305,13 @@ impl Gateway {
     }
 }
 
+/// Who writes, and what tells this process from the same gateway's other ones.
+fn names(config: &Config) -> (Writer, String) {
+    let writer = Writer { tenant: Tenant::default(), gateway: config.gateway.id.clone() };
+    let process = format!("{}/{:08x}", writer.gateway, rand::random::<u32>());
+    (writer, process)
+}
+
 /// Where the owner of conversations finds plans, once they are there.
 type Shelf = Arc<std::sync::OnceLock<Arc<Plans>>>;
 
@@ -357,14 +362,16 @@ fn start_speech(
     started.map(Some).map_err(|error| StartError::Media(format!("no thread can be started to read along: {error}")))
 }
 
+/// The engine, what it tells, and what reads along, of which it is to know from the beginning.
 fn start_engine(
-    config: &Config,
-    tap: Option<media::Tap>,
-) -> Result<(Engine, mpsc::Receiver<media::Event>), StartError> {
+    config: &Arc<Config>,
+) -> Result<(Engine, mpsc::Receiver<media::Event>, Option<speech::Prepared>), StartError> {
+    let prepared = speech::prepare(config);
+    let tap = prepared.as_ref().map(|speech| speech.tap.clone());
     let (sender, events) = mpsc::channel(MEDIA_EVENTS);
     let config = EngineConfig { tap, ..engine_config(config) };
     let engine = Engine::start(config, sender).map_err(|error| StartError::Media(error.to_string()))?;
-    Ok((engine, events))
+    Ok((engine, events, prepared))
 }
 
 /// What the site decides for its conversations.

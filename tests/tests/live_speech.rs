@@ -1,6 +1,8 @@
 //! Callers who speak: synthesised sentences that the model of the tests was never taught come in over SIP and G.711, and what is
 //! read, when, and of whom is judged against what was said. The model is `tests/speech/ark-demo-zh-en.bin`, by its name.
 
+#![allow(clippy::print_stdout, reason = "what was measured is printed")]
+
 use std::{
     process::Command,
     thread,
