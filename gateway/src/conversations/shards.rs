@@ -125,12 +125,13 @@ impl OwnShards {
         if !held {
             self.fences.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
         }
-        self.changed.send_modify(|times| *times += 1);
         match (place.swap(held, Ordering::Relaxed), held) {
             (false, true) => _ = self.count.fetch_add(1, Ordering::Relaxed),
             (true, false) => _ = self.count.fetch_sub(1, Ordering::Relaxed),
             _ => {}
         }
+        // Last: whoever is told looks at what is held now.
+        self.changed.send_modify(|times| *times += 1);
     }
 
     /// Draws ids until one falls in a shard that is held; any, while none is.

@@ -89,7 +89,8 @@ pub(super) struct Work {
     pub(super) answers_held_back: VecDeque<(Key, u64, Box<HttpResult>)>,
     pub(super) answers: VecDeque<(Key, u64, Box<HttpResult>)>,
     after: u64,
-    /// The shards of which everything up to `after` was seen, by how often they had changed.
+    /// The shards of which everything up to `after` was seen, and how often they had changed.
+    shards: Vec<u16>,
     changes: u64,
     reading: bool,
     again: bool,
@@ -117,6 +118,7 @@ impl Default for Work {
             answers_held_back: VecDeque::new(),
             answers: VecDeque::new(),
             after: 0,
+            shards: Vec::new(),
             changes: 0,
             reading: true,
             again: false,
@@ -285,11 +287,12 @@ impl Owner {
     /// Reads the next page of the inbox and commits what comes of it.
     async fn read(&mut self) {
         // Of shards that came since, older rows come first.
-        let changes = self.own.changes();
-        if changes != self.work.changes {
+        let (changes, shards) = (self.own.changes(), self.own.held());
+        // Both are looked at: one that comes at this moment may be counted before it is held.
+        if changes != self.work.changes || shards != self.work.shards {
             (self.work.changes, self.work.after) = (changes, 0);
+            self.work.shards.clone_from(&shards);
         }
-        let shards = self.own.held();
         if shards.is_empty() {
             (self.work.reading, self.work.again) = (false, false);
             return;
