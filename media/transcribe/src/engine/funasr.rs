@@ -7,12 +7,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ark_media::resample::Resampler;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Dialogue, Frame, millis, pcm_bytes, without_blanks};
-use crate::limits::{ANSWER_BYTES_MAX, FRAME_SAMPLES, RATE_HZ, TEXT_CHARS_MAX};
+use super::{Answer, Chunks, Dialogue, Frame, millis, without_blanks};
+use crate::limits::{ANSWER_BYTES_MAX, TEXT_CHARS_MAX};
 use crate::types::{EngineError, Language, Recognised, Segment};
 
 /// How the server is asked.
@@ -34,8 +33,6 @@ impl Default for FunAsr {
 
 /// The weight of each of the site's words (the document's example has 20 and 30).
 const WORD_WEIGHT: u32 = 20;
-/// Audio of one binary message: 100 ms.
-const CHUNK: usize = 5 * FRAME_SAMPLES;
 /// When all that was heard had been read anew before the voice ended, the server may say nothing more: so long is waited.
 const SETTLED_WAIT: Duration = Duration::from_millis(600);
 
@@ -56,8 +53,7 @@ struct Message {
 /// The talk about one utterance.
 pub struct Talk {
     out: VecDeque<Frame>,
-    resampler: Option<Resampler>,
-    waiting: Vec<i16>,
+    sound: Chunks,
     /// What was read anew, and what was read along since.
     settled: String,
     along: String,
@@ -95,8 +91,7 @@ impl FunAsr {
         }
         Talk {
             out: VecDeque::from([Frame::Text(first.to_string())]),
-            resampler: (self.rate_hz != RATE_HZ).then(|| Resampler::new(RATE_HZ, self.rate_hz)).flatten(),
-            waiting: Vec::with_capacity(CHUNK),
+            sound: Chunks::new(self.rate_hz),
             settled: String::new(),
             along: String::new(),
             segments: Vec::new(),
@@ -109,18 +104,8 @@ impl FunAsr {
 }
 
 impl Talk {
-    fn send_audio(&mut self, least: usize) {
-        while self.waiting.len() >= least.max(1) {
-            let rest = self.waiting.split_off(self.waiting.len().min(CHUNK));
-            let chunk = std::mem::replace(&mut self.waiting, rest);
-            let bytes = match &mut self.resampler {
-                Some(resampler) => {
-                    let mut out = vec![0; resampler.most(chunk.len())];
-                    let count = resampler.process(&chunk, &mut out);
-                    pcm_bytes(&out[..count])
-                }
-                None => pcm_bytes(&chunk),
-            };
+    fn send_audio(&mut self, at_the_end: bool) {
+        while let Some(bytes) = self.sound.next(at_the_end) {
             self.out.push_back(Frame::Binary(bytes));
         }
     }
@@ -189,14 +174,14 @@ fn sentences(stamps: &Value) -> Vec<Segment> {
 impl Dialogue for Talk {
     fn audio(&mut self, samples: &[i16]) {
         if !self.finished && !self.done {
-            self.waiting.extend_from_slice(samples);
-            self.send_audio(CHUNK);
+            self.sound.push(samples);
+            self.send_audio(false);
         }
     }
 
     fn finish(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.send_audio(1);
+            self.send_audio(true);
             self.out.push_back(Frame::Text(json!({ "is_speaking": false }).to_string()));
         }
     }

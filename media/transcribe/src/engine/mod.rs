@@ -14,6 +14,9 @@ pub mod whisper;
 
 use std::time::Duration;
 
+use ark_media::resample::Resampler;
+
+use crate::limits::{FRAME_SAMPLES, RATE_HZ};
 use crate::types::{EngineError, Recognised, Utterance};
 
 /// Reads whole utterances. One thread uses it at a time; it may take as long as it computes.
@@ -74,6 +77,41 @@ pub trait Dialogue: Send {
 
     /// What it has come to, until `None`. After [`Answer::Done`] nothing follows.
     fn poll(&mut self) -> Option<Answer>;
+}
+
+/// Samples per packet to a server, at [`RATE_HZ`]: 100 ms.
+const CHUNK: usize = 5 * FRAME_SAMPLES;
+
+/// Sound on its way to a server, in the server's own rate.
+struct Chunks {
+    resampler: Option<Resampler>,
+    waiting: Vec<i16>,
+}
+
+impl Chunks {
+    /// For a server that takes so many samples a second.
+    fn new(rate_hz: u32) -> Self {
+        let resampler = (rate_hz != RATE_HZ).then(|| Resampler::new(RATE_HZ, rate_hz)).flatten();
+        Self { resampler, waiting: Vec::with_capacity(CHUNK) }
+    }
+
+    fn push(&mut self, samples: &[i16]) {
+        self.waiting.extend_from_slice(samples);
+    }
+
+    /// The next packet, once it is full; at the end also what is left.
+    fn next(&mut self, at_the_end: bool) -> Option<Vec<u8>> {
+        let least = if at_the_end { 1 } else { CHUNK };
+        if self.waiting.len() < least {
+            return None;
+        }
+        let rest = self.waiting.split_off(self.waiting.len().min(CHUNK));
+        let chunk = std::mem::replace(&mut self.waiting, rest);
+        let Some(resampler) = &mut self.resampler else { return Some(pcm_bytes(&chunk)) };
+        let mut out = vec![0; resampler.most(chunk.len())];
+        let count = resampler.process(&chunk, &mut out);
+        Some(pcm_bytes(&out[..count]))
+    }
 }
 
 /// PCM as it goes over a wire: 16 bits, little endian.

@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ark_media::resample::Resampler;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Dialogue, Frame, pcm_bytes, seconds, without_blanks};
-use crate::limits::{ANSWER_BYTES_MAX, FRAME_SAMPLES, RATE_HZ, TEXT_CHARS_MAX};
+use super::{Answer, Chunks, Dialogue, Frame, seconds, without_blanks};
+use crate::limits::{ANSWER_BYTES_MAX, TEXT_CHARS_MAX};
 use crate::types::{EngineError, Language, Recognised, Segment};
 
 /// How the server is asked.
@@ -30,9 +29,6 @@ impl Default for Vosk {
 
 /// The server compares it to the letter, blank included.
 const EOF: &str = "{\"eof\" : 1}";
-/// Audio of one binary message: 100 ms.
-const CHUNK: usize = 5 * FRAME_SAMPLES;
-
 #[derive(Deserialize)]
 struct Message {
     #[serde(default)]
@@ -57,8 +53,7 @@ struct Word {
 /// The talk about one utterance.
 pub struct Talk {
     out: VecDeque<Frame>,
-    resampler: Option<Resampler>,
-    waiting: Vec<i16>,
+    sound: Chunks,
     text: String,
     words: Vec<Segment>,
     language: Option<Language>,
@@ -86,8 +81,7 @@ impl Vosk {
         }
         Talk {
             out: VecDeque::from([Frame::Text(json!({ "config": config }).to_string())]),
-            resampler: (self.rate_hz != RATE_HZ).then(|| Resampler::new(RATE_HZ, self.rate_hz)).flatten(),
-            waiting: Vec::with_capacity(CHUNK),
+            sound: Chunks::new(self.rate_hz),
             text: String::new(),
             words: Vec::new(),
             language,
@@ -101,18 +95,8 @@ impl Vosk {
 }
 
 impl Talk {
-    fn send_audio(&mut self, least: usize) {
-        while self.waiting.len() >= least.max(1) {
-            let rest = self.waiting.split_off(self.waiting.len().min(CHUNK));
-            let chunk = std::mem::replace(&mut self.waiting, rest);
-            let bytes = match &mut self.resampler {
-                Some(resampler) => {
-                    let mut out = vec![0; resampler.most(chunk.len())];
-                    let count = resampler.process(&chunk, &mut out);
-                    pcm_bytes(&out[..count])
-                }
-                None => pcm_bytes(&chunk),
-            };
+    fn send_audio(&mut self, at_the_end: bool) {
+        while let Some(bytes) = self.sound.next(at_the_end) {
             self.sent += 1;
             self.out.push_back(Frame::Binary(bytes));
         }
@@ -166,14 +150,14 @@ impl Talk {
 impl Dialogue for Talk {
     fn audio(&mut self, samples: &[i16]) {
         if !self.finished && !self.done {
-            self.waiting.extend_from_slice(samples);
-            self.send_audio(CHUNK);
+            self.sound.push(samples);
+            self.send_audio(false);
         }
     }
 
     fn finish(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.send_audio(1);
+            self.send_audio(true);
             self.out.push_back(Frame::Text(EOF.to_owned()));
         }
     }
