@@ -18,7 +18,7 @@ use lapin::{Acker, BasicProperties, message};
 use tokio::sync::mpsc;
 
 use super::address::Broker;
-use super::ingress::CloseAtTheEnd;
+use super::ingress::{CloseAtTheEnd, taken};
 use super::link::{Link, Live};
 use super::outbox::{OnRefusal, Outgoing, What};
 use super::{RabbitBus, Shared, connect, wire};
@@ -76,14 +76,14 @@ impl Place {
 impl Brought {
     /// To be called after the commit of what it brought. `false`: too late, it is given again, here or elsewhere.
     pub async fn ack(self) -> bool {
-        let acked = self.place.in_time() && self.place.acker.ack(BasicAckOptions::default()).await.unwrap_or(false);
+        let acked = self.place.in_time() && taken(self.place.acker.ack(BasicAckOptions::default())).await;
         self.place.settled(acked)
     }
 
     /// Gives it back to the queue, to be given again.
     pub async fn again(self) -> bool {
         let back = BasicNackOptions { requeue: true, multiple: false };
-        let given = self.place.in_time() && self.place.acker.nack(back).await.unwrap_or(false);
+        let given = self.place.in_time() && taken(self.place.acker.nack(back)).await;
         self.place.settled(given)
     }
 
@@ -97,7 +97,7 @@ impl Brought {
         if self.body.len() <= MESSAGE_BYTES_MAX && self.lay_down(why).await.is_ok() {
             return self.ack().await;
         }
-        let rejected = self.place.acker.reject(BasicRejectOptions { requeue: false }).await.unwrap_or(false);
+        let rejected = taken(self.place.acker.reject(BasicRejectOptions { requeue: false })).await;
         self.place.settled(rejected)
     }
 

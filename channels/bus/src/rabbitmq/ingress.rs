@@ -189,6 +189,11 @@ impl Drop for CloseAtTheEnd {
     }
 }
 
+/// Whether the broker's connection took a verdict. One that dies at this moment may answer never: then it did not.
+pub(super) async fn taken(saying: impl Future<Output = lapin::Result<bool>>) -> bool {
+    matches!(tokio::time::timeout(COMMAND_TIMEOUT, saying).await, Ok(Ok(true)))
+}
+
 struct RabbitSettle {
     shared: Arc<Shared>,
     acker: Acker,
@@ -209,9 +214,7 @@ impl Settle for RabbitSettle {
                     Verdict::Park => self.acker.reject(BasicRejectOptions { requeue: false }).await,
                 }
             };
-            // A connection that dies at this moment may answer never.
-            let said = async { matches!(tokio::time::timeout(COMMAND_TIMEOUT, saying).await, Ok(Ok(true))) };
-            let settled = in_time && said.await;
+            let settled = in_time && taken(saying).await;
             if !settled {
                 self.shared.counters.late_acks.fetch_add(1, Ordering::Relaxed);
             }
