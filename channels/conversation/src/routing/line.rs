@@ -9,16 +9,20 @@ use super::router::Stats;
 use crate::id::ConversationId;
 use crate::limits::{HANDLED_KEPT, PRIORITY_WORTH_MAX};
 
-/// Where an item stands: the time at which somebody without priority would have come to stand there, then who came first.
+/// Where an item stands: the time at which somebody without priority would have come to stand there, then who waits longer, then
+/// who was told first. The last decides between two of the same instant only, so that a router that takes over, which is told of
+/// everybody in the order of their waiting times, comes to the same line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Order {
     pub(super) as_if_since: Timestamp,
+    pub(super) since: Timestamp,
     pub(super) number: u64,
 }
 
 impl Order {
     pub(super) fn new(queue: &QueueConfig, since: Timestamp, priority: i32, number: u64) -> Self {
-        Self { as_if_since: since.saturating_sub(worth(queue, priority)).unwrap_or(Timestamp::MIN), number }
+        let as_if_since = since.saturating_sub(worth(queue, priority)).unwrap_or(Timestamp::MIN);
+        Self { as_if_since, since, number }
     }
 }
 
