@@ -8,6 +8,7 @@ mod companion;
 mod error;
 mod reference;
 mod speech;
+mod survey;
 mod values;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsReceipts, SmsSmpp};
 pub use error::{ConfigError, Finding, Severity};
 pub use reference::reference;
 pub use speech::{Speech, SpeechEngine, SpeechLanguage};
+pub use survey::Survey;
 pub use values::{Cidr, Codec, Ports, Secret, SipListen, SipTransport, Span, Url};
 
 /// The file that `ark` reads when `--config` is not given and it exists.
@@ -86,6 +88,9 @@ pub struct Config {
     pub webhook: Vec<Webhook>,
     /// A caller's page for pictures and words during a call.
     pub companion: Companion,
+    /// Whether customers who wrote were content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
     /// Short messages out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sms: Option<Sms>,
