@@ -115,7 +115,8 @@ fn a_warm_transfer_is_consulted_unheard_talked_over_by_three_and_completed() {
     assert_eq!(timeline.all("transfer.finished", "outcome"), ["answered"]);
     assert_eq!((timeline.count("call.ended"), timeline.count("summary")), (3, 1), "{:?}", timeline.names());
     let summary = gateway.ask("GET", &format!("/api/v1/conversations/{id}/summary"), None).json();
-    let kinds: Vec<&str> = summary["lines"].as_array().unwrap().iter().filter_map(|line| line["kind"].as_str()).collect();
+    let kinds: Vec<&str> =
+        summary["lines"].as_array().unwrap().iter().filter_map(|line| line["kind"].as_str()).collect();
     assert!(kinds.contains(&"reason") && kinds.contains(&"ivr") && kinds.contains(&"operation"), "{summary}");
 }
 

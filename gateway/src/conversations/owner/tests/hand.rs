@@ -118,6 +118,9 @@ async fn a_chat_goes_to_a_queue_with_its_place_and_a_note_for_colleagues() {
     assert_eq!(names[4..], ["ark.summary.v1", "ark.note.v1", "ark.owner.released.v1", "ark.note.v1"]);
     rig.command(id, "ben", Wish::Claim { epoch: None }).await.unwrap();
     let ahead = Wish::Hand(Hand::Summarise { upto: 99, text: Content::new("x") });
-    assert!(matches!(rig.command(id, "ben", ahead).await, Err(CommandError::Refused(_))), "of nothing later than itself");
+    assert!(
+        matches!(rig.command(id, "ben", ahead).await, Err(CommandError::Refused(_))),
+        "of nothing later than itself"
+    );
     rig.tasks.end().await;
 }
