@@ -102,6 +102,11 @@ impl LegState {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 fn call() -> Medium {
     Medium::Call
 }
@@ -255,6 +260,9 @@ pub struct ConversationState {
     /// Whether the customer was asked how content they were. Once per conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<SurveyState>,
+    /// Notes of the house's own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub notes: u32,
     /// When the plan of its chat goes on though nothing comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -308,6 +316,7 @@ impl ConversationState {
             person: None,
             summary: None,
             survey: None,
+            notes: 0,
             wakes: None,
             legs_begun: 0,
             queue: None,
@@ -433,6 +442,7 @@ impl ConversationState {
                 Some(survey) if survey.score.is_none() => survey.score = Some(answered.score),
                 _ => return false,
             },
+            Event::Note(_) => self.notes = self.notes.saturating_add(1),
             _ => return false,
         }
         true

@@ -19,6 +19,7 @@ use super::limits::POSITION_CHECK;
 use super::queue::OperatorId;
 use super::state::{Call, Ending, Leg, Line, Other, Purpose, Stage, Transferring, Waiting};
 use super::switch::{Switch, ms};
+use super::transfer::LastPlace;
 use super::web::WEB;
 use crate::media::{Command, MediaPort};
 
@@ -39,6 +40,7 @@ impl<M: MediaPort> Switch<M> {
                 if let Some(uri) = &call.prefers {
                     self.queues.prefer(call.id, uri);
                 }
+                call.last_place = Some(LastPlace { queue: Arc::clone(name), since: now.mono, priority });
                 call.waiting = Some(Waiting {
                     request,
                     queue: Arc::clone(name),
@@ -131,7 +133,7 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
+    pub(super) fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
         let uri = self.queues.uri(operator).to_owned();
         let Some((request, patience)) =
             call.waiting.as_ref().filter(|_| call.other.is_none()).map(|w| (w.request, self.queues.ring(&w.queue)))
@@ -157,7 +159,8 @@ impl<M: MediaPort> Switch<M> {
         timeout: Duration,
     ) {
         let to = self.site.target(name, to).to_owned();
-        let event = TransferStarted { leg: call.customer.number, target: name.to_string(), to: Pii::new(&*to) };
+        let (leg, target, to_log) = (call.customer.number, name.to_string(), Pii::new(&*to));
+        let event = TransferStarted { leg, target, to: to_log, from: None, mode: None, by: None, note: None };
         self.log(now, call, event);
         call.transferring = Some(Transferring { target: Arc::clone(name), since: now.mono });
         let purpose = Purpose::Target { name: Arc::clone(name) };
@@ -214,7 +217,13 @@ impl<M: MediaPort> Switch<M> {
         leg
     }
 
-    fn ring_phone(&mut self, now: Now, call: &Call, to: &str, number: LegNumber) -> Result<Dialled, CannotPlace> {
+    pub(super) fn ring_phone(
+        &mut self,
+        now: Now,
+        call: &Call,
+        to: &str,
+        number: LegNumber,
+    ) -> Result<Dialled, CannotPlace> {
         let way = self.site.way(to)?;
         // The best for both legs is one codec: what comes in goes out untouched. Else the bridge changes it.
         let codec = call.customer.agreed.as_ref().map(|a| a.codec);
@@ -326,7 +335,7 @@ impl<M: MediaPort> Switch<M> {
                 self.queues_changed = true;
             }
             // They were up before they took the agent's place.
-            Purpose::Supervisor => {}
+            Purpose::Supervisor | Purpose::Agent => {}
             Purpose::Target { .. } => {
                 let (outcome, failure) = match cause {
                     EndCause::Busy => (TransferOutcome::Busy, Failure::Busy),
@@ -349,7 +358,11 @@ impl<M: MediaPort> Switch<M> {
         cause: EndCause,
         reason: Option<String>,
     ) {
+        if self.from_gone(now, call, by, cause, reason.as_deref()) {
+            return;
+        }
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
+        self.end_hold(now, call);
         let ending = Ending { by, cause, sip_status: None, reason, at: now.mono };
         if self.supervisor_stays(now, call, &ending) {
             return;
@@ -374,6 +387,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     fn other_over(&mut self, now: Now, call: &mut Call, ending: Ending) {
+        self.end_hold(now, call);
         let Some(other) = call.other.take() else { return };
         if other.bridged.is_some() {
             self.tell_media(call.customer.media, Command::Unbridge);
@@ -385,6 +399,7 @@ impl<M: MediaPort> Switch<M> {
     /// The talk with that person is over: the log, the queue and the media engine hear it.
     pub(super) fn part(&mut self, now: Now, call: &mut Call, other: Other, ending: Ending) {
         let Other { mut leg, purpose, bridged, .. } = other;
+        let answered = leg.answered;
         leg.stage = Stage::Ended;
         leg.ending = Some(ending);
         if let Some(since) = bridged {
@@ -395,7 +410,7 @@ impl<M: MediaPort> Switch<M> {
         call.hold_play = None;
         call.past.push(leg);
         if let Purpose::Operator(operator) = purpose {
-            match bridged {
+            match answered {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
                 None => self.queues.declined(now.mono, call.id, operator),
             }
@@ -422,6 +437,7 @@ impl<M: MediaPort> Switch<M> {
             outcome,
             sip_status,
             took_ms: ms(transfer.since, now.mono),
+            customer: None,
         };
         self.log(now, call, event);
     }

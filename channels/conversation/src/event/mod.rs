@@ -174,6 +174,7 @@ events! {
     QueuePosition = "ark.queue.position.v1",
     QueueLeft = "ark.queue.left.v1",
     TransferStarted = "ark.transfer.started.v1",
+    TransferChanged = "ark.transfer.changed.v1",
     TransferFinished = "ark.transfer.finished.v1",
     HttpFinished = "ark.http.finished.v1",
     MessageIn = "ark.message.in.v1",
@@ -207,6 +208,7 @@ events! {
     Summary = "ark.summary.v1",
     SurveyAsked = "ark.survey.asked.v1",
     SurveyAnswered = "ark.survey.answered.v1",
+    Note = "ark.note.v1",
     PersonLinked = "ark.person.linked.v1",
     PersonMerged = "ark.person.merged.v1",
     PersonUnmerged = "ark.person.unmerged.v1",
@@ -260,6 +262,7 @@ impl Event {
             Self::QueuePosition(e) => Some(e.leg),
             Self::QueueLeft(e) => Some(e.leg),
             Self::TransferStarted(e) => Some(e.leg),
+            Self::TransferChanged(e) => Some(e.leg),
             Self::TransferFinished(e) => Some(e.leg),
             Self::HttpFinished(e) => Some(e.leg),
             Self::MessageRerouted(e) => Some(e.leg),
@@ -293,6 +296,7 @@ impl Event {
             | Self::OwnerWithdrawn(_)
             | Self::OwnerReleased(_)
             | Self::Summary(_)
+            | Self::Note(_)
             | Self::PersonLinked(_)
             | Self::PersonMerged(_)
             | Self::PersonUnmerged(_)

@@ -2,7 +2,7 @@
 
 use ark_conversation::event::{Part, SessionCloseReason};
 use ark_conversation::machine::{Conversation, Handled, Input, Refused};
-use ark_conversation::{Content, ConversationId, LegId, Owner, Tenant};
+use ark_conversation::{Content, ConversationId, LegId, OfferId, Owner, Tenant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -45,6 +45,8 @@ pub enum Wish {
         /// The epoch in which they believe to be; none: whatever it is.
         epoch: Option<u64>,
     },
+    /// From hand to hand: offers, the way to a queue, summaries and notes.
+    Hand(super::hand::Hand),
     /// Close it.
     Resolve {
         /// The epoch in which they believe to be; none: whatever it is.
@@ -67,6 +69,9 @@ pub struct Done {
     pub last_seq: u64,
     /// Whether a message of this key had been taken before: nothing was sent now.
     pub duplicate: bool,
+    /// The offer that is open now.
+    #[serde(default)]
+    pub offer: Option<OfferId>,
 }
 
 /// Why nothing came of a command.
@@ -116,6 +121,7 @@ pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
     let current = there(machine).ok_or(CommandError::NoConversation(conversation))?;
     let given = match &wish {
         Wish::Reply { epoch, .. } | Wish::Claim { epoch } | Wish::Resolve { epoch, .. } => *epoch,
+        _ => None,
     };
     let mut duplicate = false;
     match wish {
@@ -144,6 +150,10 @@ pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
                 claim(machine, now, &by)?;
             }
         }
+        Wish::Hand(hand) => {
+            let handled = super::hand::carry_out(machine, now, &by, hand);
+            duplicate = handled.map_err(|refused| told(machine, refused))? == Handled::Duplicate;
+        }
         Wish::Resolve { epoch, disposition, note } => {
             let expected_epoch = epoch.unwrap_or(current);
             let reason = SessionCloseReason::Resolved;
@@ -153,7 +163,8 @@ pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
     }
     let state = machine.state().ok_or(CommandError::NoConversation(conversation))?;
     let owner = state.owner.clone().unwrap_or_else(|| Owner::Queue(String::new()));
-    Ok(Done { owner, epoch: state.epoch, last_seq: state.last_seq, duplicate })
+    let offer = state.offer.as_ref().map(|offer| offer.offer);
+    Ok(Done { owner, epoch: state.epoch, last_seq: state.last_seq, duplicate, offer })
 }
 
 /// Makes somebody the owner, from whatever hands it may be taken out of.

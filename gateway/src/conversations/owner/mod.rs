@@ -19,6 +19,7 @@ mod direct;
 mod elsewhere;
 #[doc(hidden)]
 pub mod failpoint;
+mod hand;
 mod hear;
 mod ingest;
 pub mod limits;
@@ -48,6 +49,7 @@ use machines::Key;
 
 pub use batch::{Happening, PARKED, ParkedRow};
 pub use command::{Command, CommandError, Done, Outcome, Wish};
+pub use hand::Hand;
 pub use ingest::Ingest;
 pub use plans::{Ask, ChatPlans, Found, WANTS, WANTS_PERSON};
 
