@@ -35,6 +35,7 @@ pub mod token;
 pub mod tokens;
 mod typing;
 mod webhooks;
+pub mod workbench;
 
 use std::future::Future;
 use std::io;
@@ -81,6 +82,7 @@ pub struct Web {
     socket_patience: Duration,
     webrtc: Option<Arc<WebRtc>>,
     tokens: Arc<tokens::Tokens>,
+    assets: Option<PathBuf>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -112,6 +114,8 @@ pub struct WebConfig {
     pub webrtc: Option<Arc<WebRtc>>,
     /// Proxies whose word on who asks is taken.
     pub proxies: Vec<crate::config::Cidr>,
+    /// A folder that is served in place of the desk's own files.
+    pub assets: Option<PathBuf>,
 }
 
 impl Web {
@@ -122,7 +126,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, assets } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -140,6 +144,7 @@ impl Web {
             socket_patience,
             webrtc,
             tokens: Arc::default(),
+            assets,
         })
     }
 
@@ -243,7 +248,8 @@ pub fn router(web: Arc<Web>) -> Router {
     }
     let guarded = guarded.layer(middleware::from_fn_with_state(Arc::clone(&web), auth::guard));
     let open = Router::new()
-        .route("/", get(assets::page))
+        .merge(workbench::routes())
+        .route("/operations", get(assets::page))
         .route("/call", get(assets::call))
         .route("/assets/{name}", get(assets::asset))
         // It looks itself who may: a browser can send no header with a socket.

@@ -55,6 +55,7 @@ impl Made {
     fn config(self: &Arc<Self>) -> WebConfig {
         WebConfig {
             proxies: Vec::new(),
+            assets: None,
             webrtc: None,
             control: Arc::clone(self) as Arc<dyn Control>,
             token: Token::new(TOKEN).unwrap(),
