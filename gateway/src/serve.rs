@@ -797,6 +797,7 @@ async fn start_web(
         files: config.files.folder().to_path_buf(),
         proxies: config.web.proxies.clone(),
         queues: config.queue.clone(),
+        assets: config.web.assets.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);

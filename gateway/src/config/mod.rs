@@ -289,12 +289,16 @@ pub struct Web {
     /// believed anyway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proxies: Vec<Cidr>,
+    /// A folder that is served as the desk in place of the one that is a part of the program: for who works on it
+    /// (`npm run build` in gateway/workbench writes `gateway/workbench/dist`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assets: Option<PathBuf>,
 }
 
 impl Default for Web {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        Self { listen, public_url: None, tls: None, proxies: Vec::new() }
+        Self { listen, public_url: None, tls: None, proxies: Vec::new(), assets: None }
     }
 }
 
