@@ -307,7 +307,7 @@ test("the first administrator is made on the page, once", { skip }, async () => 
     await page.getByRole("button", { name: "建立并登录" }).click();
     await page.getByRole("button", { name: "账号" }).click();
     await page.getByRole("button", { name: "新账号" }).click();
-    await page.getByLabel("账号", { exact: true }).fill("dan");
+    await page.getByRole("textbox", { name: "账号" }).fill("dan");
     await page.getByLabel("密码", { exact: true }).fill("another long one");
     await page.getByLabel("技能组").fill("售后, 订单");
     await page.getByRole("button", { name: "保存" }).click();

@@ -36,7 +36,7 @@ const PAGES = {
   board: async (page) => { await page.goto(desk.url); await page.getByRole("button", { name: "看板" }).click(); await page.getByText("91 %").waitFor(); },
   accounts: async (page, phone) => { if (phone) return false; await page.goto(desk.url); await page.getByRole("button", { name: "账号" }).click(); await page.getByText("本杰明").waitFor(); },
   settings: async (page) => { await page.goto(desk.url); await page.locator("button:visible", { hasText: "设置" }).or(page.locator("button[aria-label='设置']:visible")).first().click(); await page.getByRole("heading", { name: "声音" }).waitFor(); },
-  search: async (page, phone) => { if (phone) return false; await atDesk(page); await page.locator("h1").first().click(); await page.keyboard.press("/"); await page.getByRole("searchbox").fill("退款"); await page.getByText("这个会话里").waitFor(); },
+  search: async (page, phone) => { if (phone) return false; await atDesk(page); await page.locator(".head .sub").click(); await page.keyboard.press("/"); await page.getByRole("searchbox").fill("退款"); await page.getByText("这个会话里").waitFor(); },
   offer: async (page) => { await page.goto(desk.url); await page.getByText("朵拉").first().waitFor(); desk.mock.offer([...desk.mock.talks.values()].find((one) => one.head.title === "访客 7F2A").head.conversation, "anna", { summary: "来意：想直接通话\n已等 12 秒", note: "客户有点着急" }); await page.locator(".offer").waitFor(); },
 };
 

@@ -1,3 +1,4 @@
+import { webcrypto } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 // The browser that the outbox sees: a store, and a gateway that can be away.
@@ -17,6 +18,8 @@ beforeEach(() => {
   const seen = new Set<string>();
   vi.stubGlobal("localStorage", { getItem: (key: string) => kept.get(key) ?? null, setItem: (key: string, value: string) => kept.set(key, value), removeItem: (key: string) => kept.delete(key) });
   vi.stubGlobal("window", globalThis);
+  // Node.js 18 has it under another name.
+  if (!globalThis.crypto) vi.stubGlobal("crypto", webcrypto);
   vi.stubGlobal("addEventListener", () => {});
   vi.stubGlobal("fetch", async (url: string, options: { body: string }) => {
     tries += 1;
