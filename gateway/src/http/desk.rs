@@ -252,6 +252,6 @@ async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result<(Conversat
 }
 
 fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
-    let Done { owner, epoch, last_seq, duplicate } = done;
+    let Done { owner, epoch, last_seq, duplicate, .. } = done;
     Accepted { conversation: id.to_string(), owner: owner.to_string(), epoch, last_seq, key, duplicate }
 }
