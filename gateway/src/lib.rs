@@ -1,5 +1,6 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
 
+pub mod accounts;
 pub mod actions;
 pub mod bench;
 pub mod call;

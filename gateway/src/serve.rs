@@ -790,6 +790,7 @@ async fn start_web(
         tls: tls.is_some(),
         files: config.files.folder().to_path_buf(),
         proxies: config.web.proxies.clone(),
+        queues: config.queue.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);
