@@ -34,6 +34,7 @@ pub struct DeskView {
 /// The agent whose desk it is
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskMe)]
+#[schemars(rename = "DeskMe")]
 pub struct Me {
     /// Their name.
     pub name: String,
@@ -69,6 +70,7 @@ pub struct CapacityView {
 /// Something that an agent is asked to take
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskOffer)]
+#[schemars(rename = "DeskOffer")]
 pub struct OfferCard {
     /// Its name, for accepting and declining.
     pub offer: String,
@@ -99,6 +101,7 @@ pub struct OfferCard {
 /// A conversation in a list
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskCard)]
+#[schemars(rename = "DeskCard")]
 pub struct Card {
     /// Which.
     pub conversation: String,
@@ -156,6 +159,7 @@ pub struct DeskQueue {
 /// An agent, as colleagues see them
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskAgent)]
+#[schemars(rename = "DeskAgent")]
 pub struct AgentCard {
     /// Their name.
     pub name: String,
@@ -412,7 +416,7 @@ impl Core {
                 _ => ("queued", format!("queue:{}", call.queue)),
             };
             return Some(Card {
-                conversation: id.to_string(),
+                conversation: call.conversation.to_string(),
                 kind: "call",
                 channel: call.channel.clone(),
                 title: call.title.clone(),

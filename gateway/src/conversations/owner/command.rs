@@ -147,7 +147,7 @@ pub(super) struct Asked {
 }
 
 /// Lets a machine do what is wanted. On an error the machine may have begun something: it is to be dropped, not polled.
-pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Command) -> Outcome {
+pub(crate) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Command) -> Outcome {
     let Command { conversation, by, wish, .. } = command;
     let there = |machine: &Conversation| machine.state().map(|state| state.epoch);
     let current = there(machine).ok_or(CommandError::NoConversation(conversation))?;
