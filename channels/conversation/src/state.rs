@@ -102,6 +102,11 @@ impl LegState {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 fn call() -> Medium {
     Medium::Call
 }
@@ -238,6 +243,9 @@ pub struct ConversationState {
     /// `seq` of the last summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<u64>,
+    /// Notes of the house's own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub notes: u32,
     /// When the plan of its chat goes on though nothing comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -290,6 +298,7 @@ impl ConversationState {
             participants: Vec::new(),
             person: None,
             summary: None,
+            notes: 0,
             wakes: None,
             legs_begun: 0,
             queue: None,
@@ -408,6 +417,7 @@ impl ConversationState {
             }
             Event::PersonLinked(linked) => self.person = Some(linked.person),
             Event::Summary(_) => self.summary = Some(self.last_seq),
+            Event::Note(_) => self.notes = self.notes.saturating_add(1),
             _ => return false,
         }
         true

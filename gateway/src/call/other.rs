@@ -19,6 +19,7 @@ use super::limits::POSITION_CHECK;
 use super::queue::{Caller, OperatorId, Order};
 use super::state::{Call, Ending, Leg, Line, Other, Purpose, Stage, Transferring, Waiting};
 use super::switch::{Switch, ms};
+use super::transfer::LastPlace;
 use super::web::WEB;
 use crate::media::{Command, MediaPort};
 
@@ -37,6 +38,7 @@ impl<M: MediaPort> Switch<M> {
         self.introduce(now, call);
         match self.queues.join(now.mono, name, call.id, priority) {
             Ok(place) => {
+                call.last_place = Some(LastPlace { queue: Arc::clone(name), since: now.mono, priority });
                 call.waiting = Some(Waiting {
                     request,
                     queue: Arc::clone(name),
@@ -157,7 +159,7 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
+    pub(super) fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
         let uri = self.queues.uri(operator).to_owned();
         let Some((request, patience)) =
             call.waiting.as_ref().filter(|_| call.other.is_none()).map(|w| (w.request, self.queues.ring(&w.queue)))
@@ -183,7 +185,8 @@ impl<M: MediaPort> Switch<M> {
         timeout: Duration,
     ) {
         let to = self.site.target(name, to).to_owned();
-        let event = TransferStarted { leg: call.customer.number, target: name.to_string(), to: Pii::new(&*to) };
+        let (leg, target, to_log) = (call.customer.number, name.to_string(), Pii::new(&*to));
+        let event = TransferStarted { leg, target, to: to_log, from: None, mode: None, by: None, note: None };
         self.log(now, call, event);
         call.transferring = Some(Transferring { target: Arc::clone(name), since: now.mono });
         let purpose = Purpose::Target { name: Arc::clone(name) };
@@ -240,7 +243,13 @@ impl<M: MediaPort> Switch<M> {
         leg
     }
 
-    fn ring_phone(&mut self, now: Now, call: &Call, to: &str, number: LegNumber) -> Result<Dialled, CannotPlace> {
+    pub(super) fn ring_phone(
+        &mut self,
+        now: Now,
+        call: &Call,
+        to: &str,
+        number: LegNumber,
+    ) -> Result<Dialled, CannotPlace> {
         let way = self.site.way(to)?;
         // The best for both legs is one codec: what comes in goes out untouched. Else the bridge changes it.
         let codec = call.customer.agreed.as_ref().map(|a| a.codec);
@@ -352,7 +361,7 @@ impl<M: MediaPort> Switch<M> {
                 self.queues_changed = true;
             }
             // They were up before they took the agent's place.
-            Purpose::Supervisor => {}
+            Purpose::Supervisor | Purpose::Agent => {}
             Purpose::Target { .. } => {
                 let (outcome, failure) = match cause {
                     EndCause::Busy => (TransferOutcome::Busy, Failure::Busy),
@@ -375,7 +384,11 @@ impl<M: MediaPort> Switch<M> {
         cause: EndCause,
         reason: Option<String>,
     ) {
+        if self.from_gone(now, call, by, cause, reason.as_deref()) {
+            return;
+        }
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
+        self.end_hold(now, call);
         let ending = Ending { by, cause, sip_status: None, reason, at: now.mono };
         if self.supervisor_stays(now, call, &ending) {
             return;
@@ -400,6 +413,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     fn other_over(&mut self, now: Now, call: &mut Call, ending: Ending) {
+        self.end_hold(now, call);
         let Some(other) = call.other.take() else { return };
         if other.bridged.is_some() {
             self.tell_media(call.customer.media, Command::Unbridge);
@@ -411,6 +425,7 @@ impl<M: MediaPort> Switch<M> {
     /// The talk with that person is over: the log, the queue and the media engine hear it.
     pub(super) fn part(&mut self, now: Now, call: &mut Call, other: Other, ending: Ending) {
         let Other { mut leg, purpose, bridged, .. } = other;
+        let answered = leg.answered;
         leg.stage = Stage::Ended;
         leg.ending = Some(ending);
         if let Some(since) = bridged {
@@ -421,7 +436,7 @@ impl<M: MediaPort> Switch<M> {
         call.hold_play = None;
         call.past.push(leg);
         if let Purpose::Operator(operator) = purpose {
-            match bridged {
+            match answered {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
                 None => self.queues.declined(now.mono, call.id, operator),
             }
@@ -448,6 +463,7 @@ impl<M: MediaPort> Switch<M> {
             outcome,
             sip_status,
             took_ms: ms(transfer.since, now.mono),
+            customer: None,
         };
         self.log(now, call, event);
     }

@@ -316,7 +316,7 @@ impl Queues {
     /// The queues, with the addresses at which those ring who serve them now.
     pub fn configs(&self) -> Vec<QueueConfig> {
         let all = self.desk.with(|core| core.call_addresses());
-        let config = |(name, operators)| QueueConfig { ring: self.ring(&name), name, operators };
+        let config = |(name, operators): (String, Vec<String>)| QueueConfig { ring: self.ring(&name), name, operators };
         all.into_iter().map(config).collect()
     }
 
@@ -411,7 +411,7 @@ impl Queues {
         if let Some((_, item)) = self.engaged.remove(&operator) {
             // Rung past the line: there is no place to keep.
             self.desk.with(|core| core.call_leaves(at, item, Left::Moved));
-            return;
+            return self.forget_idle(caller);
         }
         if let Some(known) = self.known.get_mut(&caller).filter(|known| known.agent == Some(operator)) {
             known.agent = None;
@@ -421,10 +421,10 @@ impl Queues {
 
     /// The talk is over: the operator is free, and the queue knows how long it took.
     pub fn finished(&mut self, now: Instant, operator: OperatorId, _talked: Duration) {
-        if let Some((_, item)) = self.engaged.remove(&operator) {
+        if let Some((caller, item)) = self.engaged.remove(&operator) {
             let (agent, at) = (self.agent(operator), self.wall(now));
             self.desk.with(|core| core.call_finished(at, item, &agent));
-            return;
+            return self.forget_idle(caller);
         }
         let talks = |known: &&mut Known| known.talks && known.agent == Some(operator);
         let Some(caller) = self.known.iter_mut().find(|(_, known)| talks(&known)).map(|(caller, _)| *caller) else {
@@ -433,6 +433,13 @@ impl Queues {
         let (id, agent, at) = (self.conversation(caller), self.agent(operator), self.wall(now));
         self.known.remove(&caller);
         self.desk.with(|core| core.call_finished(at, id, &agent));
+    }
+
+    /// A caller who neither waits nor talks by the line is known no longer.
+    fn forget_idle(&mut self, caller: CallerId) {
+        if self.known.get(&caller).is_some_and(|known| known.waits_in.is_none() && !known.talks) {
+            self.known.remove(&caller);
+        }
     }
 
     /// When something may be due by itself while somebody waits: the next moment at which [`Queues::next`] may give something new.

@@ -450,7 +450,8 @@ impl<M: MediaPort> Switch<M> {
         if ended.is_err() || call.forget_at.is_some_and(|at| at <= now.mono) {
             // Not even its end can be done in order: it is forgotten at once.
             self.queues.leave(now.mono, call.id);
-            call.past.extend(call.other.take().map(|other| other.leg));
+            let beside = call.handover.take().and_then(|mut handover| handover.beside.take());
+            call.past.extend(call.other.take().into_iter().chain(beside).map(|other| other.leg));
             call.past.extend(call.supervisors.drain(..).map(|supervisor| supervisor.leg));
             call.recordings.clear();
             call.past.iter_mut().chain([&mut call.customer]).for_each(|leg| leg.closed = true);
@@ -548,6 +549,8 @@ impl<M: MediaPort> Switch<M> {
                 switch.on_customer(now, call, event);
             } else if call.supervisors.iter().any(|s| s.leg.line == Line::Sip(key)) {
                 switch.on_supervisor(now, call, key, event);
+            } else if Self::is_beside(call, Line::Sip(key)) {
+                switch.on_beside(now, call, key, event);
             } else {
                 switch.on_other(now, call, key, event);
             }
@@ -567,6 +570,7 @@ impl<M: MediaPort> Switch<M> {
         if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing && o.ring_until <= now.mono) {
             self.other_did_not_answer(now, call);
         }
+        self.transfer_due(now, call);
         self.supervisors_due(now, call);
         if call.waiting.as_ref().is_some_and(|w| w.next_position <= now.mono) {
             self.tell_position(now, call);

@@ -40,6 +40,7 @@ mod talk;
 pub mod tls;
 pub mod token;
 pub mod tokens;
+mod transfer;
 mod typing;
 mod webhooks;
 
@@ -202,6 +203,8 @@ fn api_routes() -> Routes {
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
         ("/api/v1/calls/{id}/links", post(links::make)),
+        ("/api/v1/calls/{id}/dtmf", post(transfer::keys)),
+        ("/api/v1/calls/{id}/hold", post(transfer::hold)),
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
         ("/api/v1/calls/{id}/recordings", post(talk::start_recording).delete(talk::stop_recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
@@ -215,6 +218,12 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
         ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),
+        ("/api/v1/conversations/{id}/notes", post(transfer::note)),
+        ("/api/v1/conversations/{id}/summary", get(transfer::summary)),
+        ("/api/v1/conversations/{id}/transfer", get(transfer::status).post(transfer::begin)),
+        ("/api/v1/conversations/{id}/transfer/cancel", post(transfer::cancel)),
+        ("/api/v1/conversations/{id}/transfer/complete", post(transfer::complete)),
+        ("/api/v1/conversations/{id}/transfer/join", post(transfer::join)),
         ("/api/v1/conversations/{id}/typing", post(typing::typing)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),

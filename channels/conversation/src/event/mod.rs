@@ -172,6 +172,7 @@ events! {
     QueuePosition = "ark.queue.position.v1",
     QueueLeft = "ark.queue.left.v1",
     TransferStarted = "ark.transfer.started.v1",
+    TransferChanged = "ark.transfer.changed.v1",
     TransferFinished = "ark.transfer.finished.v1",
     HttpFinished = "ark.http.finished.v1",
     MessageIn = "ark.message.in.v1",
@@ -203,6 +204,7 @@ events! {
     OwnerWithdrawn = "ark.owner.withdrawn.v1",
     OwnerReleased = "ark.owner.released.v1",
     Summary = "ark.summary.v1",
+    Note = "ark.note.v1",
     PersonLinked = "ark.person.linked.v1",
     PersonMerged = "ark.person.merged.v1",
     PersonUnmerged = "ark.person.unmerged.v1",
@@ -256,6 +258,7 @@ impl Event {
             Self::QueuePosition(e) => Some(e.leg),
             Self::QueueLeft(e) => Some(e.leg),
             Self::TransferStarted(e) => Some(e.leg),
+            Self::TransferChanged(e) => Some(e.leg),
             Self::TransferFinished(e) => Some(e.leg),
             Self::HttpFinished(e) => Some(e.leg),
             Self::MessageRerouted(e) => Some(e.leg),
@@ -287,6 +290,7 @@ impl Event {
             | Self::OwnerWithdrawn(_)
             | Self::OwnerReleased(_)
             | Self::Summary(_)
+            | Self::Note(_)
             | Self::PersonLinked(_)
             | Self::PersonMerged(_)
             | Self::PersonUnmerged(_)

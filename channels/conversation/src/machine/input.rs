@@ -176,6 +176,15 @@ pub enum Input {
     },
     /// A summary was made.
     Summarise(Summary),
+    /// Somebody of the house writes a note, which no customer sees.
+    Note {
+        /// Who.
+        by: Owner,
+        /// Their key, 1 to 96 bytes: the same note again has the same key.
+        key: String,
+        /// The words.
+        text: Content,
+    },
     /// The owner closes the session.
     Close {
         /// Who.

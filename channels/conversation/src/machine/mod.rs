@@ -221,6 +221,7 @@ impl Conversation {
             Input::Join { participant, leg, voice, by } => self.join(now, participant, leg, voice, by),
             Input::Leave { participant, leg } => self.leave(now, participant, leg),
             Input::Summarise(summary) => self.summarise(now, summary),
+            Input::Note { by, key, text } => self.note(now, by, &key, text),
             Input::Close { by, expected_epoch, reason, disposition, note } => {
                 self.close(now, by, expected_epoch, reason, disposition, note)
             }

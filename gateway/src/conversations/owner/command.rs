@@ -76,6 +76,8 @@ pub enum Wish {
         /// Who.
         who: String,
     },
+    /// From hand to hand: offers, the way to a queue, summaries and notes.
+    Hand(super::hand::Hand),
     /// Close it.
     Resolve {
         /// The epoch in which they believe to be; none: whatever it is.
@@ -208,6 +210,10 @@ pub(crate) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
         Wish::Vanished { who } => {
             let gone = Input::Vanished { who: Owner::Agent(who) };
             machine.handle(now, gone).map_err(|refused| told(machine, refused))?;
+        }
+        Wish::Hand(hand) => {
+            let handled = super::hand::carry_out(machine, now, &by, hand);
+            duplicate = handled.map_err(|refused| told(machine, refused))? == Handled::Duplicate;
         }
         Wish::Resolve { epoch, disposition, note } => {
             let expected_epoch = epoch.unwrap_or(current);
