@@ -43,6 +43,7 @@ pub mod tokens;
 mod transfer;
 mod typing;
 mod webhooks;
+pub mod workbench;
 
 use std::future::Future;
 use std::io;
@@ -93,6 +94,7 @@ pub struct Web {
     tries: crate::accounts::tries::Tries,
     queues: Vec<crate::config::Queue>,
     facts: Arc<sight::Facts>,
+    assets: Option<PathBuf>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -126,6 +128,8 @@ pub struct WebConfig {
     pub proxies: Vec<crate::config::Cidr>,
     /// The site's queues: who serves them sees what waits in them.
     pub queues: Vec<crate::config::Queue>,
+    /// A folder that is served in place of the desk's own files.
+    pub assets: Option<PathBuf>,
 }
 
 impl Web {
@@ -136,7 +140,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, queues } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, queues, assets } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -158,6 +162,7 @@ impl Web {
             tries: Default::default(),
             queues,
             facts: Arc::default(),
+            assets,
         })
     }
 
@@ -283,7 +288,8 @@ pub fn router(web: Arc<Web>) -> Router {
     }
     let guarded = guarded.layer(middleware::from_fn_with_state(Arc::clone(&web), auth::guard));
     let open = Router::new()
-        .route("/", get(assets::page))
+        .merge(workbench::routes())
+        .route("/operations", get(assets::page))
         .route("/call", get(assets::call))
         .route("/assets/{name}", get(assets::asset))
         // It looks itself who may: a browser can send no header with a socket.

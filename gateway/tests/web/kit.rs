@@ -57,6 +57,7 @@ impl Made {
         WebConfig {
             proxies: Vec::new(),
             queues: self.queues.lock().unwrap().clone(),
+            assets: None,
             webrtc: None,
             control: Arc::clone(self) as Arc<dyn Control>,
             token: Token::new(TOKEN).unwrap(),
