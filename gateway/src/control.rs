@@ -56,6 +56,42 @@ pub struct CallView {
     pub recording: bool,
     /// Its legs, the caller's first.
     pub legs: Vec<CallLeg>,
+    /// Its transfer from person to person, now or last.
+    #[serde(default)]
+    pub transfer: Option<TransferStatus>,
+}
+
+/// A transfer of a call from person to person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransferStatus {
+    /// How far it is.
+    pub state: TransferPhase,
+    /// To whom, masked where it is a number.
+    pub target: String,
+    /// Who transfers.
+    pub from: String,
+    /// `blind` or `warm`.
+    pub mode: String,
+    /// How the target's part of it ended, once it has: `answered`, `busy`, `no_answer`, `rejected`, `failed`, `cancelled`, `vanished` ...
+    pub why: Option<String>,
+    /// Where the customer is when it is over: `target`, `from`, `queue`, `plan` or `gone`.
+    pub customer: Option<String>,
+}
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferPhase {
+    /// The target rings, the customer hears music.
+    Ringing,
+    /// The agent and the target talk, the customer hears music.
+    Consulting,
+    /// All three talk.
+    ThreeWay,
+    /// The agent is called back, the customer hears music.
+    Recalling,
+    /// It is over.
+    Over,
 }
 
 /// One leg of a call that is up.
@@ -266,6 +302,10 @@ pub trait Control: Send + Sync + 'static {
     }
     /// The owner of conversations; none when nobody works on them.
     fn conversations(&self) -> Option<Conversations> {
+        None
+    }
+    /// Who is at work and who waits; none when nobody is asked.
+    fn desk(&self) -> Option<Arc<crate::desk::Desk>> {
         None
     }
     /// The channels' host; none when there is none.

@@ -24,6 +24,7 @@ use crate::call::{CallView, CannotAct, LegView};
 use crate::control::{ControlError, Reply};
 
 mod ask;
+mod transfer;
 
 pub use ask::CallAction;
 
@@ -201,6 +202,7 @@ impl LiveBoard {
             bridged_to: view.with.as_deref().map(number),
             recording: view.recording,
             legs: view.legs.iter().map(|leg| self.show_leg(leg)).collect(),
+            transfer: view.transfer.as_ref().map(|transfer| transfer::shown(view.conversation, transfer, number)),
         }
     }
 
@@ -238,6 +240,9 @@ impl LiveBoard {
                 _ => {
                     let event = Arc::new(self.event(&self.gateway, Live::Call(self.show(view))));
                     news.push(Arc::clone(&event));
+                    news.extend(
+                        transfer::news(before.as_deref(), &event).map(|one| Arc::new(self.event(&self.gateway, one))),
+                    );
                     event
                 }
             };
@@ -347,7 +352,7 @@ impl LiveBoard {
                 fits
             }
             // Of this moment: nothing is remembered of it.
-            Live::Typing(_) | Live::Transcript(_) => true,
+            Live::Typing(_) | Live::Transcript(_) | Live::Transfer(_) => true,
             // Between gateways only.
             Live::Ask(ask) => {
                 if ask.to == self.gateway {
@@ -506,6 +511,7 @@ pub(crate) fn call_view(gateway: &str, call: LiveCall) -> crate::control::CallVi
         bridged_to: call.bridged_to,
         recording: call.recording,
         legs: call.legs.into_iter().map(leg_view).collect(),
+        transfer: call.transfer.map(transfer::status),
     }
 }
 
@@ -576,6 +582,7 @@ mod tests {
             recording: false,
             codec: None,
             legs: Vec::new(),
+            transfer: None,
         }
     }
 

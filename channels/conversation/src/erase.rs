@@ -39,6 +39,7 @@ impl Event {
                 e.tasks.clear();
                 e.attachments.clear();
             }
+            Self::Note(e) => e.text = Content::default(),
             Self::SessionClosed(e) => e.note.take().map(drop)?,
             Self::OwnerOffered(e) => e.note.take().map(drop)?,
             Self::LegAdded(e) => redact_party(e.party.as_mut()?),
@@ -59,7 +60,7 @@ impl Event {
             Self::CallRinging(e) => {
                 (e.from, e.to, e.from_display, e.remote) = (Pii::default(), Pii::default(), None, None);
             }
-            Self::TransferStarted(e) => e.to = Pii::default(),
+            Self::TransferStarted(e) => (e.to, e.note) = (Pii::default(), None),
             Self::IvrSet(e) => (e.value, e.masked) = (None, true),
             // Without what it held it cannot go on: the plan begins anew.
             Self::IvrKept(e) => (e.run, e.wakes) = (Content::default(), None),

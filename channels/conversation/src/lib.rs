@@ -32,6 +32,7 @@ pub mod samples;
 pub mod schema;
 pub mod source;
 pub mod state;
+pub mod summary;
 pub mod transfer;
 
 pub use cloud_event::CloudEvent;
@@ -41,7 +42,7 @@ pub use id::{ConversationId, EventId, IdError, LegId, MergeId, OfferId, PersonId
 pub use identity::{Assurance, IdentityKey, KeyKind};
 pub use live::{
     Live, LiveAction, LiveAnswer, LiveAsk, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveOutcome,
-    LiveQueue, LiveState, LiveTranscript, LiveTyping,
+    LiveQueue, LiveState, LiveTarget, LiveTranscript, LiveTransfer, LiveTransferState, LiveTyping,
 };
 pub use owner::Owner;
 pub use pii::{Content, Pii, mask_number, normalise_number};

@@ -33,6 +33,18 @@ pub const IDENTITY_VALUE_BYTES_MAX: usize = 256;
 /// Longest key of a message out, in bytes.
 pub const MESSAGE_KEY_BYTES_MAX: usize = 96;
 
+/// A note of the house's own.
+pub const NOTE_BYTES_MAX: usize = 20_000;
+
+/// Characters of what somebody said that a line of a summary repeats.
+pub const SUMMARY_LINE_CHARS_MAX: usize = 160;
+
+/// Lines of one kind in a summary.
+pub const SUMMARY_LINES_OF_A_KIND: usize = 6;
+
+/// The last words in a summary.
+pub const SUMMARY_LAST: usize = 6;
+
 /// Parts in a message: the adapter standard's bound.
 pub const PARTS_MAX: usize = 16;
 

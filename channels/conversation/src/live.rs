@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Direction, Party, RecordingFormat, Role, SupervisionMode};
+use crate::event::{
+    Direction, Party, RecordingFormat, Role, SupervisionMode, TransferEnd, TransferMode, TransferOutcome,
+};
 use crate::id::{ConversationId, LegId, Tenant};
 use crate::pii::{Content, Pii};
 
@@ -43,6 +45,9 @@ pub enum Live {
     /// A gateway came, is here, or goes.
     #[serde(rename = "ark.live.gateway.v1")]
     Gateway(LiveGateway),
+    /// A call is handed from one person to another, and how far that is.
+    #[serde(rename = "ark.live.transfer.v1")]
+    Transfer(LiveTransfer),
     /// Somebody types.
     #[serde(rename = "ark.live.typing.v1")]
     Typing(LiveTyping),
@@ -59,7 +64,7 @@ pub enum Live {
 
 impl Live {
     /// The name of every type.
-    pub const TYPES: [&'static str; 8] = [
+    pub const TYPES: [&'static str; 9] = [
         "ark.live.call.v1",
         "ark.live.call.over.v1",
         "ark.live.queue.v1",
@@ -68,6 +73,7 @@ impl Live {
         "ark.live.transcript.v1",
         "ark.live.ask.v1",
         "ark.live.answer.v1",
+        "ark.live.transfer.v1",
     ];
 
     /// Its name.
@@ -82,13 +88,14 @@ impl Live {
             Self::Transcript(_) => Self::TYPES[5],
             Self::Ask(_) => Self::TYPES[6],
             Self::Answer(_) => Self::TYPES[7],
+            Self::Transfer(_) => Self::TYPES[8],
         }
     }
 
     /// The schema of each type's `data`, in the order of [`Live::TYPES`].
     #[must_use]
     pub fn data_schemas() -> Vec<(&'static str, Schema)> {
-        let [call, over, queue, gateway, typing, transcript, ask, answer] = Self::TYPES;
+        let [call, over, queue, gateway, typing, transcript, ask, answer, transfer] = Self::TYPES;
         vec![
             (call, schema_for!(LiveCall)),
             (over, schema_for!(LiveCallOver)),
@@ -98,6 +105,7 @@ impl Live {
             (transcript, schema_for!(LiveTranscript)),
             (ask, schema_for!(LiveAsk)),
             (answer, schema_for!(LiveAnswer)),
+            (transfer, schema_for!(LiveTransfer)),
         ]
     }
 }
@@ -150,6 +158,9 @@ pub struct LiveCall {
     /// Its legs that are not over, the customer's first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legs: Vec<LiveLeg>,
+    /// Its transfer from person to person, now or last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<LiveTransfer>,
 }
 
 /// A leg of a call that is up.
@@ -172,6 +183,43 @@ pub struct LiveLeg {
     /// Where its voice goes to: an address and a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
+}
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveTransferState {
+    /// The target rings, the customer hears music.
+    Ringing,
+    /// The agent and the target talk, the customer hears music.
+    Consulting,
+    /// All three talk.
+    ThreeWay,
+    /// The agent is called back, the customer hears music.
+    Recalling,
+    /// It is over.
+    Over,
+}
+
+/// A call that is handed from one person to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LiveTransfer {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// How far it is.
+    pub state: LiveTransferState,
+    /// To whom: an agent's, a queue's or a target's name, or a number as that gateway shows numbers.
+    pub target: String,
+    /// Who transfers.
+    pub from: String,
+    /// Whether the agent speaks with the target first.
+    pub mode: TransferMode,
+    /// Of one that is called back or over: how the target's part of it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<TransferOutcome>,
+    /// Of one that is over: where the customer is then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<TransferEnd>,
 }
 
 /// A call that is up no more.
@@ -311,6 +359,49 @@ pub enum LiveAction {
         /// Silence is recorded.
         paused: bool,
     },
+    /// Hand the customer to somebody else.
+    Transfer {
+        /// To whom.
+        to: LiveTarget,
+        /// How.
+        mode: TransferMode,
+        /// Who asks for it; none: the gateway's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// A word to the target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<Content>,
+    },
+    /// Bring the customer into the talk of the agent and the target.
+    JoinTransfer,
+    /// Hand the customer over.
+    CompleteTransfer,
+    /// Take the customer back.
+    CancelTransfer,
+    /// Let the customer hear music, or talk again.
+    Hold {
+        /// Music.
+        on: bool,
+    },
+    /// Press keys towards the one to whom the agent talks.
+    Keys {
+        /// Which: `0` to `9`, `*`, `#`, `A` to `D`.
+        digits: Content,
+    },
+}
+
+/// To whom a call is handed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", content = "name", rename_all = "snake_case")]
+pub enum LiveTarget {
+    /// An agent: a name, `web:` and a name, or the address of their phone.
+    Agent(String),
+    /// A queue.
+    Queue(String),
+    /// A number outside.
+    Number(Pii),
+    /// A named target of the site.
+    Target(String),
 }
 
 /// What came of a [`LiveAsk`].
@@ -392,6 +483,7 @@ mod tests {
             bridged_to: None,
             recording: false,
             legs: Vec::new(),
+            transfer: None,
         };
         let event = LiveEvent {
             tenant: Tenant::MAIN,

@@ -222,7 +222,7 @@ fn chat_story() -> Vec<Event> {
     ]
 }
 
-fn leg_story() -> [Event; 9] {
+fn leg_story() -> [Event; 11] {
     let (thread, link) = (|| THREAD.to_owned(), Hash::of(b"a token"));
     [
         LegAdded {
@@ -251,6 +251,15 @@ fn leg_story() -> [Event; 9] {
         LinkCode { link, expires: at(300_000) }.into(),
         LinkSent { link, via: LinkVia::Sms, to: Some(Pii::new("13800001212")), failed: None }.into(),
         LinkJoined { link, leg: LegId(6), device: Hash::of(b"a device"), via: LinkVia::Sms }.into(),
+        SurveyAsked {
+            leg: LegId(3),
+            way: SurveyWay::Buttons,
+            scale: 5,
+            message: Some("ark:survey:1".to_owned()),
+            until: Some(at(86_400_000)),
+        }
+        .into(),
+        SurveyAnswered { leg: LegId(3), way: SurveyWay::Buttons, score: 5, scale: 5 }.into(),
     ]
 }
 
@@ -300,6 +309,7 @@ fn ownership_story() -> Vec<Event> {
             sha256: Hash::of("客户要求退款。".as_bytes()),
         }
         .into(),
+        Note { by: ben(), text: Content::new("客户很着急。") }.into(),
         SessionClosed {
             session,
             reason: SessionCloseReason::Resolved,
@@ -386,7 +396,7 @@ fn plan_story() -> [Event; 10] {
     ]
 }
 
-fn person_story() -> [Event; 19] {
+fn person_story() -> [Event; 20] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
@@ -405,13 +415,24 @@ fn person_story() -> [Event; 19] {
         LegHeld { leg: L2 }.into(),
         LegResumed { leg: L2, held_ms: 9_000 }.into(),
         LegUnbridged { leg: L1, with: L2, bridged_ms: 60_000 }.into(),
-        TransferStarted { leg: L1, target: "branch".to_owned(), to: Pii::new("02188886666") }.into(),
+        TransferStarted {
+            leg: L1,
+            target: "branch".to_owned(),
+            to: Pii::new("02188886666"),
+            from: Some(L2),
+            mode: Some(TransferMode::Warm),
+            by: Some("agent:anna".to_owned()),
+            note: Some(Content::new("陈先生问订单。")),
+        }
+        .into(),
+        TransferChanged { leg: L1, target: "branch".to_owned(), stage: TransferStage::Ringing, with: Some(L2) }.into(),
         TransferFinished {
             leg: L1,
             target: "branch".to_owned(),
             outcome: TransferOutcome::NoAnswer,
             sip_status: Some(480),
             took_ms: 20_000,
+            customer: Some(TransferEnd::From),
         }
         .into(),
         RecordingStarted {

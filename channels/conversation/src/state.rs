@@ -102,6 +102,11 @@ impl LegState {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 fn call() -> Medium {
     Medium::Call
 }
@@ -153,6 +158,20 @@ pub struct PlaceState {
     /// Higher goes first.
     #[serde(default)]
     pub priority: u8,
+}
+
+/// Whether the customer was asked how content they were, and what they said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SurveyState {
+    /// The best score.
+    pub scale: u8,
+    /// Until when a message is taken for an answer; none: it was asked in a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub until: Option<Timestamp>,
+    /// What they said, from 1 to `scale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u8>,
 }
 
 /// Somebody who takes part.
@@ -238,6 +257,12 @@ pub struct ConversationState {
     /// `seq` of the last summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<u64>,
+    /// Whether the customer was asked how content they were. Once per conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<SurveyState>,
+    /// Notes of the house's own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub notes: u32,
     /// When the plan of its chat goes on though nothing comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -290,6 +315,8 @@ impl ConversationState {
             participants: Vec::new(),
             person: None,
             summary: None,
+            survey: None,
+            notes: 0,
             wakes: None,
             legs_begun: 0,
             queue: None,
@@ -408,6 +435,14 @@ impl ConversationState {
             }
             Event::PersonLinked(linked) => self.person = Some(linked.person),
             Event::Summary(_) => self.summary = Some(self.last_seq),
+            Event::SurveyAsked(asked) if self.survey.is_none() => {
+                self.survey = Some(SurveyState { scale: asked.scale, until: asked.until, score: None });
+            }
+            Event::SurveyAnswered(answered) => match &mut self.survey {
+                Some(survey) if survey.score.is_none() => survey.score = Some(answered.score),
+                _ => return false,
+            },
+            Event::Note(_) => self.notes = self.notes.saturating_add(1),
             _ => return false,
         }
         true

@@ -244,6 +244,10 @@ impl<M: MediaPort> Switch<M> {
             playing: None,
             waiting: None,
             transferring: None,
+            handover: None,
+            last_transfer: None,
+            last_place: None,
+            music_since: None,
             after_beep: None,
             hold_play: None,
             recordings: Vec::new(),
@@ -367,14 +371,14 @@ impl<M: MediaPort> Switch<M> {
             self.carry_out(now, call, what);
         }
         // Who talks with somebody already is led to them, by the plan's own way to a person.
-        if call.prefers.as_ref().is_some_and(|uri| self.queues.is_free(now.mono, uri)) {
+        if call.prefers.as_ref().is_some_and(|uri| self.queues.is_free_for(Some(call.conversation), uri)) {
             call.heard.push_back(Heard::Key(call.live.plan.rules.human_key));
         }
     }
 
     /// A re-INVITE: hold, resume, a new address. A bridged leg keeps its codec, since audio is passed through.
     pub(super) fn reoffer(&mut self, now: Now, call: &mut Call, of_other: bool, sdp: Option<&[u8]>) {
-        let bridged = call.other.as_ref().is_some_and(|o| o.bridged.is_some());
+        let bridged = call.other.as_ref().is_some_and(|o| o.bridged.is_some()) || call.handover.is_some();
         let leg = if of_other { call.other.as_mut().map(|o| &mut o.leg) } else { Some(&mut call.customer) };
         let Some(leg) = leg else { return };
         let (Line::Sip(sip), Some(negotiator)) = (leg.line, leg.sdp.as_mut()) else { return };
@@ -464,6 +468,7 @@ impl<M: MediaPort> Switch<M> {
             // What the plan would still like to do (leave a queue, stop a prompt) is done below for every plan.
             let _ = run.step(now, &Heard::Hangup);
         }
+        self.customer_left_transfer(now, call);
         self.leave_queue(now, call, ark_conversation::event::QueueOutcome::Abandoned);
         self.give_up_transfer(now, call, ark_conversation::event::TransferOutcome::Abandoned);
         self.let_other_go(now, call, EndedBy::Ark, EndCause::Hangup, None);
@@ -483,6 +488,7 @@ impl<M: MediaPort> Switch<M> {
         let other = call.other.as_mut().map(|o| &mut o.leg);
         let found = std::iter::once(&mut call.customer)
             .chain(other)
+            .chain(call.handover.iter_mut().filter_map(|one| one.beside.as_mut()).map(|one| &mut one.leg))
             .chain(call.supervisors.iter_mut().map(|supervisor| &mut supervisor.leg))
             .chain(&mut call.past)
             .find(|l| l.media == media && !l.closed);
@@ -518,9 +524,8 @@ impl<M: MediaPort> Switch<M> {
 
     /// The media engine did not speak in time: the record is closed without it.
     pub(super) fn close_for_good(&mut self, now: Now, call: &mut Call) {
-        if let Some(other) = call.other.take() {
-            call.past.push(other.leg);
-        }
+        let beside = call.handover.take().and_then(|mut handover| handover.beside.take());
+        call.past.extend(call.other.take().into_iter().chain(beside).map(|other| other.leg));
         call.past.extend(call.supervisors.drain(..).map(|supervisor| supervisor.leg));
         let open: Vec<media::LegId> =
             std::iter::once(&call.customer).chain(&call.past).filter(|l| !l.closed).map(|l| l.media).collect();

@@ -20,6 +20,12 @@ pub const SUPERVISOR_RING: Duration = Duration::from_secs(30);
 pub const POSITION_CHECK: Duration = Duration::from_secs(5);
 /// How long a transfer's target rings.
 pub const TRANSFER_RING: Duration = Duration::from_secs(30);
+/// How long a customer hears music while an agent speaks with whoever is to take them.
+pub const TRANSFER_CONSULT: Duration = Duration::from_secs(300);
+/// Keys that are pressed with one request.
+pub const KEYS_AT_ONCE: usize = 32;
+/// How long a key is held that an agent presses.
+pub const PRESSED_KEY: Duration = Duration::from_millis(120);
 /// A call whose peer sends no RTP for this long is ended: its phone is gone.
 pub const RTP_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a key is held that goes on from a SIP INFO to the other side of a bridge.

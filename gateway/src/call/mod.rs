@@ -16,6 +16,7 @@ mod state;
 mod steps;
 mod supervise;
 mod switch;
+mod transfer;
 mod view;
 pub mod web;
 
@@ -27,6 +28,7 @@ pub use site::{Hotline, LivePlan, NoWay, Route, Site, Sounds, Trunk};
 pub(crate) use sound::recording_channels;
 pub use supervise::{CannotAct, TalkAction};
 pub use switch::{Counters, HttpRequest, LinkRequest, Output, Switch, SwitchConfig};
+pub use transfer::{TransferTo, TransferView};
 pub use view::{CallView, LegView};
 
 /// How a named HTTP action ended.

@@ -8,7 +8,7 @@ use ark_conversation::event::{
     CallRinging, Direction, EndCause, EndedBy, LegBridged, LegUnbridged, QueueJoined, QueueLeft, QueueOutcome,
     QueuePosition, Role, TransferFinished, TransferOutcome, TransferStarted,
 };
-use ark_conversation::{LegId as LegNumber, Owner, Pii};
+use ark_conversation::{LegId as LegNumber, Owner, Pii, mask_number};
 use ark_dialplans::{Failure, Heard, Now};
 use ark_media::record::Side;
 use ark_media::sdp::Negotiated;
@@ -16,9 +16,10 @@ use ark_sip::ua::{CallEvent, CallKey};
 
 use super::customer::{CannotPlace, ended, failed};
 use super::limits::POSITION_CHECK;
-use super::queue::OperatorId;
+use super::queue::{Caller, OperatorId, Order};
 use super::state::{Call, Ending, Leg, Line, Other, Purpose, Stage, Transferring, Waiting};
 use super::switch::{Switch, ms};
+use super::transfer::LastPlace;
 use super::web::WEB;
 use crate::media::{Command, MediaPort};
 
@@ -34,11 +35,10 @@ impl<M: MediaPort> Switch<M> {
     /// The plan puts the caller in a queue.
     pub(super) fn join_queue(&mut self, now: Now, call: &mut Call, request: u64, name: &Arc<str>, priority: i32) {
         let leg = call.customer.number;
+        self.introduce(now, call);
         match self.queues.join(now.mono, name, call.id, priority) {
             Ok(place) => {
-                if let Some(uri) = &call.prefers {
-                    self.queues.prefer(call.id, uri);
-                }
+                call.last_place = Some(LastPlace { queue: Arc::clone(name), since: now.mono, priority });
                 call.waiting = Some(Waiting {
                     request,
                     queue: Arc::clone(name),
@@ -71,6 +71,20 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
+    /// Says who the caller is, and who knows them: before they wait.
+    pub(super) fn introduce(&mut self, now: Now, call: &Call) {
+        let caller = Caller {
+            conversation: Some(call.conversation),
+            entrance: call.dialled.reveal().to_owned(),
+            title: mask_number(call.from.reveal()),
+            by_web: matches!(call.customer.line, Line::Web(_)),
+        };
+        self.queues.meet(now.mono, call.id, caller);
+        if let Some(uri) = &call.prefers {
+            self.queues.prefer(call.id, uri);
+        }
+    }
+
     /// Tells the plan the caller's place when it has changed.
     pub(super) fn tell_position(&mut self, now: Now, call: &mut Call) {
         let Some(waiting) = call.waiting.as_mut() else { return };
@@ -97,7 +111,7 @@ impl<M: MediaPort> Switch<M> {
         if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing) {
             self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None);
         }
-        self.queues.leave(now.mono, call.id);
+        self.queues.leave_as(now.mono, call.id, outcome == QueueOutcome::Abandoned);
         self.queues_changed = true;
         self.log_queue_left(now, call, &waiting, outcome, None);
     }
@@ -122,16 +136,30 @@ impl<M: MediaPort> Switch<M> {
 
     /// Rings free operators for those who wait.
     pub(super) fn serve_queues(&mut self, now: Now) {
-        while let Some((caller, operator)) = self.queues.offer(now.mono) {
+        while let Some(order) = self.queues.next(now.mono) {
+            let (Order::Ring(caller, operator) | Order::Stop(caller, operator)) = order;
             if !self.calls.contains_key(&caller) {
                 self.queues.leave(now.mono, caller);
                 continue;
             }
-            self.with(now, caller, |switch, call| switch.ring_operator(now, call, operator));
+            self.with(now, caller, |switch, call| match order {
+                Order::Ring(..) => switch.ring_operator(now, call, operator),
+                Order::Stop(..) => switch.stop_ringing(now, call, operator),
+            });
         }
     }
 
-    fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
+    /// The router asks that operator no longer.
+    fn stop_ringing(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
+        let rings = |other: &&Other| other.leg.stage == Stage::Ringing && other.purpose == Purpose::Operator(operator);
+        match call.other.as_ref().filter(rings).map(|other| other.ring_until <= now.mono) {
+            Some(true) => self.other_did_not_answer(now, call),
+            Some(false) => self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None),
+            None => {}
+        }
+    }
+
+    pub(super) fn ring_operator(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
         let uri = self.queues.uri(operator).to_owned();
         let Some((request, patience)) =
             call.waiting.as_ref().filter(|_| call.other.is_none()).map(|w| (w.request, self.queues.ring(&w.queue)))
@@ -157,7 +185,8 @@ impl<M: MediaPort> Switch<M> {
         timeout: Duration,
     ) {
         let to = self.site.target(name, to).to_owned();
-        let event = TransferStarted { leg: call.customer.number, target: name.to_string(), to: Pii::new(&*to) };
+        let (leg, target, to_log) = (call.customer.number, name.to_string(), Pii::new(&*to));
+        let event = TransferStarted { leg, target, to: to_log, from: None, mode: None, by: None, note: None };
         self.log(now, call, event);
         call.transferring = Some(Transferring { target: Arc::clone(name), since: now.mono });
         let purpose = Purpose::Target { name: Arc::clone(name) };
@@ -214,7 +243,13 @@ impl<M: MediaPort> Switch<M> {
         leg
     }
 
-    fn ring_phone(&mut self, now: Now, call: &Call, to: &str, number: LegNumber) -> Result<Dialled, CannotPlace> {
+    pub(super) fn ring_phone(
+        &mut self,
+        now: Now,
+        call: &Call,
+        to: &str,
+        number: LegNumber,
+    ) -> Result<Dialled, CannotPlace> {
         let way = self.site.way(to)?;
         // The best for both legs is one codec: what comes in goes out untouched. Else the bridge changes it.
         let codec = call.customer.agreed.as_ref().map(|a| a.codec);
@@ -326,7 +361,7 @@ impl<M: MediaPort> Switch<M> {
                 self.queues_changed = true;
             }
             // They were up before they took the agent's place.
-            Purpose::Supervisor => {}
+            Purpose::Supervisor | Purpose::Agent => {}
             Purpose::Target { .. } => {
                 let (outcome, failure) = match cause {
                     EndCause::Busy => (TransferOutcome::Busy, Failure::Busy),
@@ -349,7 +384,11 @@ impl<M: MediaPort> Switch<M> {
         cause: EndCause,
         reason: Option<String>,
     ) {
+        if self.from_gone(now, call, by, cause, reason.as_deref()) {
+            return;
+        }
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
+        self.end_hold(now, call);
         let ending = Ending { by, cause, sip_status: None, reason, at: now.mono };
         if self.supervisor_stays(now, call, &ending) {
             return;
@@ -374,6 +413,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     fn other_over(&mut self, now: Now, call: &mut Call, ending: Ending) {
+        self.end_hold(now, call);
         let Some(other) = call.other.take() else { return };
         if other.bridged.is_some() {
             self.tell_media(call.customer.media, Command::Unbridge);
@@ -385,6 +425,7 @@ impl<M: MediaPort> Switch<M> {
     /// The talk with that person is over: the log, the queue and the media engine hear it.
     pub(super) fn part(&mut self, now: Now, call: &mut Call, other: Other, ending: Ending) {
         let Other { mut leg, purpose, bridged, .. } = other;
+        let answered = leg.answered;
         leg.stage = Stage::Ended;
         leg.ending = Some(ending);
         if let Some(since) = bridged {
@@ -395,7 +436,7 @@ impl<M: MediaPort> Switch<M> {
         call.hold_play = None;
         call.past.push(leg);
         if let Purpose::Operator(operator) = purpose {
-            match bridged {
+            match answered {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
                 None => self.queues.declined(now.mono, call.id, operator),
             }
@@ -422,6 +463,7 @@ impl<M: MediaPort> Switch<M> {
             outcome,
             sip_status,
             took_ms: ms(transfer.since, now.mono),
+            customer: None,
         };
         self.log(now, call, event);
     }

@@ -77,7 +77,7 @@ impl<M: MediaPort> Switch<M> {
             return;
         }
         let Some(codec) = call.customer.agreed.as_ref().map(|a| a.codec) else { return };
-        let sound = if call.waiting.is_some() {
+        let sound = if call.waiting.is_some() || call.handover.is_some() {
             call.live.sounds.music(codec)
         } else if call.transferring.is_some() {
             call.live.sounds.ringback(codec)
@@ -102,7 +102,7 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    fn play_hold_music(&mut self, call: &mut Call, media: media::LegId, codec: CodecRef) {
+    pub(super) fn play_hold_music(&mut self, call: &mut Call, media: media::LegId, codec: CodecRef) {
         let id = call.own_play();
         call.hold_play = Some((media, id));
         let items = vec![call.live.sounds.music(codec)];
@@ -162,6 +162,9 @@ impl<M: MediaPort> Switch<M> {
         let of_customer = leg == call.customer.media;
         let number = if of_customer {
             call.customer.number
+        } else if call.is_aside_media(leg) {
+            // What two press who talk about the customer is between them.
+            return;
         } else if let Some(other) = call.other.as_ref().filter(|o| o.leg.media == leg) {
             other.leg.number
         } else {
@@ -229,6 +232,8 @@ impl<M: MediaPort> Switch<M> {
             self.end_call(now, call, EndedBy::Ark, EndCause::MediaLost, None, Some(reason));
         } else if call.supervisors.iter().any(|s| s.leg.media == leg) {
             self.supervisor_silent(now, call, leg);
+        } else if call.beside().is_some_and(|beside| beside.leg.media == leg) {
+            self.beside_silent(now, call);
         } else if let Some(line) = call.other.as_ref().filter(|o| o.leg.media == leg).map(|o| o.leg.line) {
             let reason = Some("no audio came from this phone".to_owned());
             self.hang_up_line(now, line);

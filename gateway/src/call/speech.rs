@@ -47,7 +47,7 @@ impl<M: MediaPort> Switch<M> {
             Vec::new()
         } else {
             call.legs()
-                .filter(|leg| listened(leg))
+                .filter(|leg| listened(leg) && !call.is_aside(leg.number))
                 .map(|leg| (leg.media, leg.number, role_of(call, leg.number)))
                 .collect()
         };
@@ -132,8 +132,9 @@ fn role_of(call: &Call, number: LegNumber) -> Role {
     if call.customer.number == number {
         return Role::Customer;
     }
-    match call.other.as_ref().filter(|other| other.leg.number == number).map(|other| &other.purpose) {
-        Some(Purpose::Operator(_)) => Role::Agent,
+    let beside = call.beside().filter(|beside| beside.leg.number == number);
+    match call.other.as_ref().filter(|other| other.leg.number == number).or(beside).map(|other| &other.purpose) {
+        Some(Purpose::Operator(_) | Purpose::Agent) => Role::Agent,
         Some(Purpose::Target { .. }) => Role::External,
         Some(Purpose::Supervisor) | None => Role::Supervisor,
     }

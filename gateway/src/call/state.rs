@@ -15,6 +15,7 @@ use ark_sip::ua::CallKey;
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
 use super::speech::Listening;
+use super::transfer::{Handover, LastPlace, TransferView};
 use super::web::{TRUNK as WEB_TRUNK, WebKey};
 use crate::media::{self, RecordAs};
 
@@ -124,6 +125,8 @@ impl Leg {
 pub(super) enum Purpose {
     /// It answers a queue.
     Operator(OperatorId),
+    /// An agent to whom somebody handed the caller, and who answers no queue.
+    Agent,
     /// The plan's named target.
     Target { name: Arc<str> },
     /// A supervisor who took the agent's place.
@@ -225,6 +228,14 @@ pub(super) struct Call {
     pub(super) playing: Option<Playing>,
     pub(super) waiting: Option<Waiting>,
     pub(super) transferring: Option<Transferring>,
+    /// On the way from one person to another.
+    pub(super) handover: Option<Box<Handover>>,
+    /// The last time that they were.
+    pub(super) last_transfer: Option<TransferView>,
+    /// The place in line that they have, or had last.
+    pub(super) last_place: Option<LastPlace>,
+    /// Since when the agent lets the caller hear music.
+    pub(super) music_since: Option<Instant>,
     pub(super) after_beep: Option<AfterBeep>,
     /// Music to the one whose partner is held.
     pub(super) hold_play: Option<(media::LegId, u64)>,
@@ -259,7 +270,8 @@ impl Call {
         let ringing = self.supervisors.iter().filter(|s| s.leg.stage == Stage::Ringing).map(|s| s.ring_until).min();
         let position = self.waiting.as_ref().map(|w| w.next_position);
         let run = self.run.as_ref().and_then(Run::deadline);
-        [self.ring_until, ring, ringing, position, run].into_iter().flatten().min()
+        let handover = self.handover.as_ref().and_then(|handover| handover.deadline());
+        [self.ring_until, ring, ringing, position, run, handover].into_iter().flatten().min()
     }
 
     pub(super) fn own_play(&mut self) -> u64 {
@@ -280,15 +292,38 @@ impl Call {
     /// A leg that is not over.
     pub(super) fn leg_mut(&mut self, number: LegNumber) -> Option<&mut Leg> {
         let other = self.other.iter_mut().map(|other| &mut other.leg);
+        let beside =
+            self.handover.iter_mut().filter_map(|handover| handover.beside.as_mut()).map(|beside| &mut beside.leg);
         let supervisors = self.supervisors.iter_mut().map(|supervisor| &mut supervisor.leg);
-        std::iter::once(&mut self.customer).chain(other).chain(supervisors).find(|leg| leg.number == number)
+        std::iter::once(&mut self.customer)
+            .chain(other)
+            .chain(beside)
+            .chain(supervisors)
+            .find(|leg| leg.number == number)
     }
 
     /// Every leg that is not over, the customer's first.
     pub(super) fn legs(&self) -> impl Iterator<Item = &Leg> {
         let other = self.other.iter().map(|other| &other.leg);
         let supervisors = self.supervisors.iter().map(|supervisor| &supervisor.leg);
-        std::iter::once(&self.customer).chain(other).chain(supervisors)
+        std::iter::once(&self.customer).chain(other).chain(self.beside().map(|beside| &beside.leg)).chain(supervisors)
+    }
+
+    /// Who rings, or is there, beside the caller and whoever is with them.
+    pub(super) fn beside(&self) -> Option<&Other> {
+        self.handover.as_ref().and_then(|handover| handover.beside.as_ref())
+    }
+
+    /// Whether the caller does not hear that leg now, though it is up: two talk about them.
+    pub(super) fn is_aside(&self, leg: LegNumber) -> bool {
+        let aside = self.handover.as_ref().is_some_and(|handover| !handover.is_three_way());
+        let of = |other: Option<&Other>| other.is_some_and(|other| other.leg.number == leg);
+        (aside || self.music_since.is_some()) && (of(self.other.as_ref()) || of(self.beside()))
+    }
+
+    /// [`Call::is_aside`], by the leg's media.
+    pub(super) fn is_aside_media(&self, media: media::LegId) -> bool {
+        self.legs().find(|leg| leg.media == media).is_some_and(|leg| self.is_aside(leg.number))
     }
 
     /// Whether that is the customer's.
@@ -300,6 +335,7 @@ impl Call {
     pub(super) fn is_complete(&self) -> bool {
         self.customer.closed
             && self.other.is_none()
+            && self.handover.is_none()
             && self.supervisors.is_empty()
             && self.past.iter().all(|leg| leg.closed)
             && self.recordings.is_empty()

@@ -2,19 +2,21 @@
 
 use ark_conversation::event::{
     CallSupervised, EndCause, EndedBy, LegBridged, LegMuted, RecordingPaused, RecordingResumed, Role, SupervisionMode,
+    TransferMode,
 };
-use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
+use ark_conversation::{Content, ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::{Now, RecordingAct};
 use ark_media::record::{Layout, Side};
 use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
 
 use super::customer::{CannotPlace, ended, failed};
-use super::limits::{SUPERVISOR_RING, SUPERVISORS_MAX};
+use super::limits::{KEYS_AT_ONCE, SUPERVISOR_RING, SUPERVISORS_MAX};
 use super::other::Dialled;
 use super::site::NoWay;
 use super::state::{Call, Ending, Line, Other, Purpose, Stage, Supervisor};
 use super::switch::{Switch, ms};
+use super::transfer::TransferTo;
 use super::web::WEB;
 use crate::media::{Command, MediaPort, RecordAs, RecordFormat, RecordOf, RoomPart};
 
@@ -42,6 +44,33 @@ pub enum CannotAct {
     /// They are [`SUPERVISORS_MAX`] already.
     #[error("{SUPERVISORS_MAX} supervisors are in this call already")]
     Full,
+    /// The caller is on the way to somebody else.
+    #[error("the customer is being transferred: complete or cancel that first")]
+    TransferUnderWay,
+    /// Nothing to join, complete or cancel.
+    #[error("the customer is not being transferred")]
+    NoTransfer,
+    /// Nobody is there yet, or any more, with whom that could be done.
+    #[error("not at this moment: nobody is there who could be joined, completed or cancelled")]
+    NotNow,
+    /// There is no agent in the call.
+    #[error("the customer talks with nobody now")]
+    NobodyTalks,
+    /// Whoever is to take it has another call, is away, or nobody of the queue is free.
+    #[error("{0} is not free now: try another one, or transfer to a queue")]
+    NotFree(String),
+    /// No such queue.
+    #[error("there is no [[queue]] `{0}`")]
+    NoQueue(String),
+    /// No such target.
+    #[error("there is no [[target]] `{0}`, and the call's plan has none of that name")]
+    NoTarget(String),
+    /// The one who transfers is the one to whom.
+    #[error("they have the customer already")]
+    ToThemselves,
+    /// What is to be pressed are no keys.
+    #[error("`digits` are 1 to {KEYS_AT_ONCE} keys: 0 to 9, *, #, A to D")]
+    BadKeys,
     /// The supervisor cannot be called.
     #[error(transparent)]
     NoWay(#[from] CannotPlace),
@@ -96,6 +125,33 @@ pub enum TalkAction {
         /// Paused, or going on.
         paused: bool,
     },
+    /// [`Switch::transfer_call`].
+    Transfer {
+        /// To whom.
+        to: TransferTo,
+        /// How.
+        mode: TransferMode,
+        /// Who asks for it.
+        by: Option<String>,
+        /// A word to the target.
+        note: Option<Content>,
+    },
+    /// [`Switch::join_transfer`].
+    JoinTransfer,
+    /// [`Switch::complete_transfer`].
+    CompleteTransfer,
+    /// [`Switch::cancel_transfer`].
+    CancelTransfer,
+    /// [`Switch::hold`].
+    Hold {
+        /// Music.
+        on: bool,
+    },
+    /// [`Switch::press_keys`].
+    Keys {
+        /// Which.
+        digits: Content,
+    },
 }
 
 impl<M: MediaPort> Switch<M> {
@@ -122,6 +178,14 @@ impl<M: MediaPort> Switch<M> {
             }
             TalkAction::StopRecording => self.stop_recording(now, conversation).map(|()| None),
             TalkAction::PauseRecordings { paused } => self.pause_recordings(now, conversation, paused).map(|()| None),
+            TalkAction::Transfer { to, mode, by, note } => {
+                self.transfer_call(now, conversation, (&to, mode), (by, note))
+            }
+            TalkAction::JoinTransfer => self.join_transfer(now, conversation).map(|()| None),
+            TalkAction::CompleteTransfer => self.complete_transfer(now, conversation).map(|()| None),
+            TalkAction::CancelTransfer => self.cancel_transfer(now, conversation).map(|()| None),
+            TalkAction::Hold { on } => self.hold(now, conversation, on).map(|()| None),
+            TalkAction::Keys { digits } => self.press_keys(now, conversation, digits.reveal()).map(|()| None),
         }
     }
 
@@ -170,7 +234,7 @@ impl<M: MediaPort> Switch<M> {
             let supervisor = &mut call.supervisors[at];
             let changed = supervisor.mode != mode;
             supervisor.mode = mode;
-            if changed && supervisor.leg.is_up() {
+            if changed && supervisor.leg.is_up() && call.handover.is_none() && call.music_since.is_none() {
                 switch.let_supervise(now, call, at);
             }
             Ok(())
@@ -449,6 +513,19 @@ impl<M: MediaPort> Switch<M> {
             },
         };
         self.tell_media(media, Command::Join { with: call.customer.media, part });
+    }
+
+    /// Two talk again, or others: each supervisor hears them as before.
+    pub(super) fn supervisors_again(&mut self, now: Now, call: &mut Call) {
+        let mut at = 0;
+        while at < call.supervisors.len() {
+            let there = call.supervisors.len();
+            if call.supervisors[at].leg.is_up() {
+                self.let_supervise(now, call, at);
+            }
+            // One who took over meanwhile is no supervisor any more.
+            at += usize::from(call.supervisors.len() == there);
+        }
     }
 
     /// The supervisor has the agent's place, whose leg ended so: the plan goes on waiting for the end of the same talk.

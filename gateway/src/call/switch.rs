@@ -21,7 +21,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::limits::{FORGET_AFTER, STEPS_MAX};
-use super::queue::{CallerId, QueueConfig, QueueView, Queues};
+use super::queue::{CallerId, QueueView, Queues};
 use super::site::Site;
 use super::state::{Call, Line, Stage};
 use super::view::CallView;
@@ -179,14 +179,7 @@ pub struct Switch<M> {
 
 impl<M: MediaPort> Switch<M> {
     /// A switch without calls.
-    pub fn new(
-        config: SwitchConfig,
-        site: Site,
-        queues: &[QueueConfig],
-        endpoint: Endpoint,
-        media: M,
-        seed: [u8; 32],
-    ) -> Self {
+    pub fn new(config: SwitchConfig, site: Site, queues: Queues, endpoint: Endpoint, media: M, seed: [u8; 32]) -> Self {
         Self {
             config,
             site,
@@ -195,7 +188,7 @@ impl<M: MediaPort> Switch<M> {
             calls: HashMap::new(),
             by_line: HashMap::new(),
             by_leg: HashMap::new(),
-            queues: Queues::new(queues),
+            queues,
             queues_changed: false,
             timers: BTreeSet::new(),
             out: VecDeque::new(),
@@ -218,6 +211,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// A message came (or bytes that are none).
     pub fn receive(&mut self, now: Now, flow: Flow, message: Result<Message, ParseError>) {
+        self.queues.set_clock(now);
         self.endpoint.receive(now.mono, flow, message);
         self.settle(now);
     }
@@ -236,6 +230,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// Something happened on a media leg.
     pub fn media(&mut self, now: Now, event: media::Event) {
+        self.queues.set_clock(now);
         if let Some(id) = self.by_leg.get(&event.leg()).copied() {
             self.with(now, id, |switch, call| switch.on_media(now, call, event));
         }
@@ -256,6 +251,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// Runs every timer that is due.
     pub fn tick(&mut self, now: Now) {
+        self.queues.set_clock(now);
         self.endpoint.tick(now.mono);
         let later = self.timers.split_off(&(now.mono + Duration::from_nanos(1), 0));
         // Each once: a timer that is set anew for now is the next tick's.
@@ -280,6 +276,13 @@ impl<M: MediaPort> Switch<M> {
     /// What is to be done, until `None`.
     pub fn poll(&mut self) -> Option<Output> {
         self.out.pop_front()
+    }
+
+    /// The desk has something to say of callers who wait.
+    pub fn look_at_queues(&mut self, now: Now) {
+        self.queues.set_clock(now);
+        self.queues_changed = true;
+        self.settle(now);
     }
 
     /// Ends a call from outside (API): both legs. `false`: there is no such call.
@@ -447,7 +450,8 @@ impl<M: MediaPort> Switch<M> {
         if ended.is_err() || call.forget_at.is_some_and(|at| at <= now.mono) {
             // Not even its end can be done in order: it is forgotten at once.
             self.queues.leave(now.mono, call.id);
-            call.past.extend(call.other.take().map(|other| other.leg));
+            let beside = call.handover.take().and_then(|mut handover| handover.beside.take());
+            call.past.extend(call.other.take().into_iter().chain(beside).map(|other| other.leg));
             call.past.extend(call.supervisors.drain(..).map(|supervisor| supervisor.leg));
             call.recordings.clear();
             call.past.iter_mut().chain([&mut call.customer]).for_each(|leg| leg.closed = true);
@@ -545,6 +549,8 @@ impl<M: MediaPort> Switch<M> {
                 switch.on_customer(now, call, event);
             } else if call.supervisors.iter().any(|s| s.leg.line == Line::Sip(key)) {
                 switch.on_supervisor(now, call, key, event);
+            } else if Self::is_beside(call, Line::Sip(key)) {
+                switch.on_beside(now, call, key, event);
             } else {
                 switch.on_other(now, call, key, event);
             }
@@ -564,6 +570,7 @@ impl<M: MediaPort> Switch<M> {
         if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing && o.ring_until <= now.mono) {
             self.other_did_not_answer(now, call);
         }
+        self.transfer_due(now, call);
         self.supervisors_due(now, call);
         if call.waiting.as_ref().is_some_and(|w| w.next_position <= now.mono) {
             self.tell_position(now, call);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use ark_conversation::event::{Direction, Role, SupervisionMode};
 use ark_conversation::{ConversationId, LegId};
 
-use super::state::{Call, Purpose, Stage};
+use super::state::{Call, Other, Purpose, Stage};
+use super::transfer::TransferView;
 
 /// A live call.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct CallView {
     pub codec: Option<&'static str>,
     /// Its legs that are not over, the customer's first.
     pub legs: Vec<LegView>,
+    /// Its transfer from person to person, now or last.
+    pub transfer: Option<TransferView>,
 }
 
 /// A leg of a live call.
@@ -69,7 +72,7 @@ impl CallView {
 
 impl Call {
     pub(super) fn view(&self) -> CallView {
-        let talking = self.other.as_ref().is_some_and(|o| o.bridged.is_some());
+        let talking = self.other.as_ref().is_some_and(|o| o.bridged.is_some()) || self.handover.is_some();
         let doing = match self.customer.stage {
             Stage::Ringing | Stage::AwaitingAck => "ringing",
             _ if talking => "talking",
@@ -92,6 +95,7 @@ impl Call {
             recording: !self.recordings.is_empty(),
             codec: self.customer.agreed.as_ref().map(|a| a.codec.name()),
             legs: self.leg_views(),
+            transfer: self.handover.as_ref().map(|handover| handover.view()).or_else(|| self.last_transfer.clone()),
         }
     }
 
@@ -105,10 +109,10 @@ impl Call {
             supervises: None,
             remote: self.customer.remote(),
         };
-        let other = self.other.iter().map(|other| LegView {
+        let other = self.other.iter().chain(self.beside()).map(|other: &Other| LegView {
             leg: other.leg.number,
             role: match other.purpose {
-                Purpose::Operator(_) => Role::Agent,
+                Purpose::Operator(_) | Purpose::Agent => Role::Agent,
                 Purpose::Target { .. } => Role::External,
                 Purpose::Supervisor => Role::Supervisor,
             },

@@ -164,12 +164,15 @@ impl ToWeb {
 enum Side {
     Customer,
     Other,
+    /// Beside the customer and whoever is with them.
+    Beside,
     Supervisor(usize),
 }
 
 impl<M: MediaPort> Switch<M> {
     /// Browsers' signalling says something.
     pub fn web(&mut self, now: Now, said: FromWeb) {
+        self.queues.set_clock(now);
         match said {
             FromWeb::Call(key, call) => self.web_call(now, key, *call),
             FromWeb::Listen(key, listen) => {
@@ -181,12 +184,14 @@ impl<M: MediaPort> Switch<M> {
                 Side::Customer if call.customer.stage == Stage::Ringing => switch.start_customer(now, call, agreed),
                 Side::Customer => {}
                 Side::Other => switch.other_up(now, call, agreed),
+                Side::Beside => switch.beside_up(now, call, agreed),
                 Side::Supervisor(at) => switch.supervisor_up(now, call, at, agreed),
             }),
             FromWeb::Road(key, road) => self.with_web(now, key, |_, call, side| {
                 let leg = match side {
                     Side::Customer => Some(&mut call.customer),
                     Side::Other => call.other.as_mut().map(|other| &mut other.leg),
+                    Side::Beside => call.handover.as_mut().and_then(|one| one.beside.as_mut()).map(|one| &mut one.leg),
                     Side::Supervisor(at) => call.supervisors.get_mut(at).map(|supervisor| &mut supervisor.leg),
                 };
                 if let Some(leg) = leg {
@@ -196,6 +201,11 @@ impl<M: MediaPort> Switch<M> {
             FromWeb::Changed(key, agreed) => self.with_web(now, key, |switch, call, side| match side {
                 Side::Customer => switch.agreed_anew(now, call, false, agreed),
                 Side::Other => switch.agreed_anew(now, call, true, agreed),
+                Side::Beside => {
+                    if let Some(media) = call.beside().map(|beside| beside.leg.media) {
+                        switch.tell_media(media, Command::Update { negotiated: agreed });
+                    }
+                }
                 Side::Supervisor(at) => {
                     let media = call.supervisors[at].leg.media;
                     switch.tell_media(media, Command::Update { negotiated: agreed });
@@ -204,17 +214,18 @@ impl<M: MediaPort> Switch<M> {
             FromWeb::Digit(key, digit) => self.with_web(now, key, |switch, call, side| match side {
                 Side::Customer => switch.pressed(call, false, digit),
                 Side::Other => switch.pressed(call, true, digit),
-                Side::Supervisor(_) => {}
+                Side::Supervisor(_) | Side::Beside => {}
             }),
             FromWeb::Gone(key, end) => {
                 self.with_web(now, key, |switch, call, side| match side {
                     Side::Customer => switch.web_gone(now, call, false, end),
                     Side::Other => switch.web_gone(now, call, true, end),
+                    Side::Beside => switch.web_beside_gone(now, call, &end),
                     Side::Supervisor(at) => switch.supervisor_over(now, call, at, end.by, end.cause),
                 });
             }
             FromWeb::Operator(name, present) => {
-                self.queues.set_present(&format!("{WEB}{name}"), present);
+                self.queues.set_present(now.mono, &format!("{WEB}{name}"), present);
                 self.queues_changed = true;
             }
         }
@@ -230,6 +241,8 @@ impl<M: MediaPort> Switch<M> {
                 f(switch, call, Side::Customer);
             } else if call.other.as_ref().is_some_and(|other| other.leg.line == line) {
                 f(switch, call, Side::Other);
+            } else if Self::is_beside(call, line) {
+                f(switch, call, Side::Beside);
             } else if let Some(at) = call.supervisors.iter().position(|supervisor| supervisor.leg.line == line) {
                 f(switch, call, Side::Supervisor(at));
             }

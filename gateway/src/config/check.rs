@@ -57,6 +57,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.channels(config);
     checker.webhooks(config);
     checker.companion(config);
+    checker.survey(config);
     checker.speech(config);
     checker.trunks(config);
     checker.routes(config);
@@ -521,6 +522,10 @@ impl Checker<'_> {
                 );
             }
             self.at_least_a_second(&[Key("queue"), At(index), Key("ring")], queue.ring);
+            if let Err(why) = queue.setup() {
+                let help = "write [\"mon-fri 09:00-18:00\"], and in timezone \"Asia/Shanghai\"".to_owned();
+                self.error(&[Key("queue"), At(index), Key("hours")], why, help);
+            }
         }
     }
 

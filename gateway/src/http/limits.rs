@@ -55,6 +55,9 @@ pub const PAGE_DEFAULT: usize = 50;
 
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 
+/// Records of a log that its automatic summary is made of: the last so many.
+pub const SUMMARY_RECORDS_MAX: u64 = 20_000;
+
 /// Pages of a log that are gone through for one page of its messages.
 pub const MESSAGE_PAGES_MAX: usize = 20;
 

@@ -4,6 +4,8 @@
 //! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens
 //! `/?token=...` once and gets a cookie that no script and no other site can use.
 
+mod accounts;
+mod agents;
 mod api;
 mod assets;
 mod asyncapi;
@@ -14,9 +16,11 @@ mod chat;
 mod client;
 mod companion;
 mod desk;
+mod desk_socket;
 pub(crate) mod erasures;
 mod error;
 mod events;
+mod grant;
 mod health;
 mod history;
 mod hooks;
@@ -27,12 +31,16 @@ mod persons;
 mod recordings;
 mod rtc;
 pub mod scope;
+mod session;
+mod sessions;
+mod sight;
 mod socket;
 mod speech;
 mod talk;
 pub mod tls;
 pub mod token;
 pub mod tokens;
+mod transfer;
 mod typing;
 mod webhooks;
 pub mod workbench;
@@ -46,7 +54,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{MethodRouter, any, delete, get, patch, post};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -82,6 +90,10 @@ pub struct Web {
     socket_patience: Duration,
     webrtc: Option<Arc<WebRtc>>,
     tokens: Arc<tokens::Tokens>,
+    sessions: Arc<sessions::Sessions>,
+    tries: crate::accounts::tries::Tries,
+    queues: Vec<crate::config::Queue>,
+    facts: Arc<sight::Facts>,
     assets: Option<PathBuf>,
 }
 
@@ -114,6 +126,8 @@ pub struct WebConfig {
     pub webrtc: Option<Arc<WebRtc>>,
     /// Proxies whose word on who asks is taken.
     pub proxies: Vec<crate::config::Cidr>,
+    /// The site's queues: who serves them sees what waits in them.
+    pub queues: Vec<crate::config::Queue>,
     /// A folder that is served in place of the desk's own files.
     pub assets: Option<PathBuf>,
 }
@@ -126,7 +140,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, assets } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, queues, assets } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -144,6 +158,10 @@ impl Web {
             socket_patience,
             webrtc,
             tokens: Arc::default(),
+            sessions: Arc::default(),
+            tries: Default::default(),
+            queues,
+            facts: Arc::default(),
             assets,
         })
     }
@@ -177,12 +195,21 @@ type Routes = Vec<(&'static str, MethodRouter<Arc<Web>>)>;
 fn api_routes() -> Routes {
     vec![
         ("/api/v1/about", get(api::about)),
+        ("/api/v1/accounts", get(accounts::list).post(accounts::make)),
+        ("/api/v1/accounts/{name}", get(accounts::one).patch(accounts::change).delete(accounts::remove)),
+        ("/api/v1/accounts/{name}/password", post(accounts::password)),
+        ("/api/v1/session", get(session::session).post(session::sign_in).delete(session::sign_out)),
+        ("/api/v1/session/first", post(session::first)),
+        ("/api/v1/session/password", post(session::password)),
+        ("/api/v1/session/ways", get(session::ways)),
         ("/api/v1/bus/dead", get(bus::dead)),
         ("/api/v1/bus/replay", post(bus::replay)),
         ("/api/v1/calls", get(api::calls).post(api::place)),
         ("/api/v1/calls/{id}/hangup", post(api::hangup)),
         ("/api/v1/calls/{id}/legs/{leg}/mute", post(talk::mute)),
         ("/api/v1/calls/{id}/links", post(links::make)),
+        ("/api/v1/calls/{id}/dtmf", post(transfer::keys)),
+        ("/api/v1/calls/{id}/hold", post(transfer::hold)),
         ("/api/v1/calls/{id}/recording", post(talk::recording)),
         ("/api/v1/calls/{id}/recordings", post(talk::start_recording).delete(talk::stop_recording)),
         ("/api/v1/calls/{id}/supervisors", post(talk::supervise)),
@@ -196,6 +223,12 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
         ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),
+        ("/api/v1/conversations/{id}/notes", post(transfer::note)),
+        ("/api/v1/conversations/{id}/summary", get(transfer::summary)),
+        ("/api/v1/conversations/{id}/transfer", get(transfer::status).post(transfer::begin)),
+        ("/api/v1/conversations/{id}/transfer/cancel", post(transfer::cancel)),
+        ("/api/v1/conversations/{id}/transfer/complete", post(transfer::complete)),
+        ("/api/v1/conversations/{id}/transfer/join", post(transfer::join)),
         ("/api/v1/conversations/{id}/typing", post(typing::typing)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),
@@ -218,6 +251,13 @@ fn api_routes() -> Routes {
         ("/api/v1/webhooks/{name}/test", post(webhooks::test)),
         ("/api/v1/webhooks/deliveries/{id}/replay", post(webhooks::replay)),
         ("/api/v1/webrtc/tokens", post(rtc::token)),
+        ("/api/v1/desk", get(agents::view)),
+        ("/api/v1/desk/presence", put(agents::presence)),
+        ("/api/v1/offers/{offer}/accept", post(agents::accept)),
+        ("/api/v1/offers/{offer}/decline", post(agents::decline)),
+        ("/api/v1/agents", get(agents::agents)),
+        ("/api/v1/queues", get(agents::queues)),
+        ("/api/v1/wallboard", get(agents::wallboard)),
         ("/api/v1/asyncapi.json", get(api::asyncapi_json)),
         ("/api/v1/openapi.json", get(api::openapi_json)),
     ]
@@ -254,6 +294,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/assets/{name}", get(assets::asset))
         // It looks itself who may: a browser can send no header with a socket.
         .route("/api/v1/socket", get(socket::socket))
+        .route("/api/v1/desk/socket", get(desk_socket::socket))
         .route("/rtc", get(rtc::socket))
         .route("/whep/{target}", post(rtc::whep).options(rtc::whip_options))
         .route("/whep/{target}/{name}", delete(rtc::whep_end).patch(rtc::whep_patch).options(rtc::whip_options))

@@ -98,11 +98,8 @@ async fn read(web: &Web, path: &str) -> Option<axum::body::Bytes> {
 fn answer(path: &str, bytes: axum::body::Bytes) -> Response {
     // What is named by its content never changes; of everything else the newest is asked for.
     let keep = if path.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let headers = [
-        (header::CONTENT_TYPE, kind(path)),
-        (header::CACHE_CONTROL, keep),
-        (header::VARY, "Accept-Encoding"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, kind(path)), (header::CACHE_CONTROL, keep), (header::VARY, "Accept-Encoding")];
     (headers, bytes).into_response()
 }
 

@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ark_conversation::{ConversationId, LegId, LiveAction, LiveAnswer, LiveAsk, LiveOutcome, Pii};
+use ark_conversation::{ConversationId, LegId, LiveAction, LiveAnswer, LiveAsk, LiveOutcome, LiveTarget, Pii};
 use ark_media::record::Layout;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::call::{CannotAct, CannotPlace, TalkAction};
+use crate::call::{CannotAct, CannotPlace, TalkAction, TransferTo};
 use crate::control::ControlError;
 use crate::media::RecordFormat;
 
@@ -52,6 +52,20 @@ impl CallAction {
             },
             TalkAction::StopRecording => LiveAction::StopRecording,
             TalkAction::PauseRecordings { paused } => LiveAction::PauseRecordings { paused },
+            TalkAction::Transfer { to, mode, by, note } => {
+                let to = match to {
+                    TransferTo::Agent(name) => LiveTarget::Agent(name),
+                    TransferTo::Queue(name) => LiveTarget::Queue(name),
+                    TransferTo::Number(number) => LiveTarget::Number(number),
+                    TransferTo::Target(name) => LiveTarget::Target(name),
+                };
+                LiveAction::Transfer { to, mode, by, note }
+            }
+            TalkAction::JoinTransfer => LiveAction::JoinTransfer,
+            TalkAction::CompleteTransfer => LiveAction::CompleteTransfer,
+            TalkAction::CancelTransfer => LiveAction::CancelTransfer,
+            TalkAction::Hold { on } => LiveAction::Hold { on },
+            TalkAction::Keys { digits } => LiveAction::Keys { digits },
         }
     }
 }
@@ -73,6 +87,20 @@ impl From<LiveAction> for CallAction {
             },
             LiveAction::StopRecording => TalkAction::StopRecording,
             LiveAction::PauseRecordings { paused } => TalkAction::PauseRecordings { paused },
+            LiveAction::Transfer { to, mode, by, note } => {
+                let to = match to {
+                    LiveTarget::Agent(name) => TransferTo::Agent(name),
+                    LiveTarget::Queue(name) => TransferTo::Queue(name),
+                    LiveTarget::Number(number) => TransferTo::Number(number),
+                    LiveTarget::Target(name) => TransferTo::Target(name),
+                };
+                TalkAction::Transfer { to, mode, by, note }
+            }
+            LiveAction::JoinTransfer => TalkAction::JoinTransfer,
+            LiveAction::CompleteTransfer => TalkAction::CompleteTransfer,
+            LiveAction::CancelTransfer => TalkAction::CancelTransfer,
+            LiveAction::Hold { on } => TalkAction::Hold { on },
+            LiveAction::Keys { digits } => TalkAction::Keys { digits },
         })
     }
 }

@@ -58,7 +58,9 @@ async fn nothing_but_health_and_the_pages_files_is_open() {
     for path in ["/", "/healthz", "/assets/app.js", "/assets/tokens.css"] {
         assert_eq!(ask(&router, open(path)).await.status(), StatusCode::OK, "{path}");
     }
-    for path in ["/operations", "/metrics", "/api/v1/calls", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/conversations"] {
+    for path in
+        ["/operations", "/metrics", "/api/v1/calls", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/conversations"]
+    {
         assert_eq!(ask(&router, open(path)).await.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
     let wrong =

@@ -5,7 +5,7 @@ use serde::Serializer;
 use crate::event::{data, words};
 use crate::id::LegId;
 use crate::owner::Owner;
-use crate::pii::Pii;
+use crate::pii::{Content, Pii};
 
 words! {
     /// Who called whom.
@@ -132,6 +132,48 @@ words! {
         Failed = "failed",
         /// The caller hung up meanwhile.
         Abandoned = "abandoned",
+        /// The agent took the customer back.
+        Cancelled = "cancelled",
+        /// The target was there and went.
+        Vanished = "vanished",
+        /// The agent and the target talked for as long as they may.
+        TooLong = "too_long",
+        /// The customer waits in the queue to which they were handed.
+        Queued = "queued",
+    }
+
+    /// How a person transfers.
+    pub enum TransferMode {
+        /// They are free at once.
+        Blind = "blind",
+        /// They speak with the target first.
+        Warm = "warm",
+    }
+
+    /// Where a person's transfer stands.
+    pub enum TransferStage {
+        /// The target rings, the customer hears music.
+        Ringing = "ringing",
+        /// The agent and the target talk, the customer hears music.
+        Consulting = "consulting",
+        /// All three talk.
+        ThreeWay = "three_way",
+        /// The agent is called back, the customer hears music.
+        Recalling = "recalling",
+    }
+
+    /// Where the customer is after a person's transfer.
+    pub enum TransferEnd {
+        /// With the target.
+        Target = "target",
+        /// With the agent who transferred.
+        From = "from",
+        /// In a queue, with music.
+        Queue = "queue",
+        /// With the plan.
+        Plan = "plan",
+        /// Nowhere: they hung up.
+        Gone = "gone",
     }
 
     /// What a recording is for.
@@ -469,6 +511,31 @@ data! {
         pub target: String,
         /// The number or address dialled.
         pub to: Pii,
+        /// The leg of the person who transfers; none: the plan does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from: Option<LegId>,
+        /// How a person transfers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mode: Option<TransferMode>,
+        /// Who asked for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub by: Option<String>,
+        /// A word to the target.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub note: Option<Content>,
+    }
+
+    /// A person's transfer went on to another stage. It began with `ark.transfer.started.v1`.
+    pub struct TransferChanged {
+        /// The leg that is transferred.
+        pub leg: LegId,
+        /// The target's name.
+        pub target: String,
+        /// Where it stands.
+        pub stage: TransferStage,
+        /// The leg of whoever rings, or talks beside the customer: of the target, of the agent who is called back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub with: Option<LegId>,
     }
 
     /// A transfer ended one way or another.
@@ -484,6 +551,9 @@ data! {
         pub sip_status: Option<u16>,
         /// How long it took, in milliseconds.
         pub took_ms: u64,
+        /// Where the customer is then, after a person's transfer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub customer: Option<TransferEnd>,
     }
 }
 

@@ -10,6 +10,7 @@ mod message;
 mod ownership;
 mod people;
 mod speech;
+mod survey;
 mod system;
 
 pub use call::*;
@@ -19,6 +20,7 @@ pub use message::*;
 pub use ownership::*;
 pub use people::*;
 pub use speech::*;
+pub use survey::*;
 pub use system::*;
 
 use serde::{Deserialize, Serialize};
@@ -172,6 +174,7 @@ events! {
     QueuePosition = "ark.queue.position.v1",
     QueueLeft = "ark.queue.left.v1",
     TransferStarted = "ark.transfer.started.v1",
+    TransferChanged = "ark.transfer.changed.v1",
     TransferFinished = "ark.transfer.finished.v1",
     HttpFinished = "ark.http.finished.v1",
     MessageIn = "ark.message.in.v1",
@@ -203,6 +206,9 @@ events! {
     OwnerWithdrawn = "ark.owner.withdrawn.v1",
     OwnerReleased = "ark.owner.released.v1",
     Summary = "ark.summary.v1",
+    SurveyAsked = "ark.survey.asked.v1",
+    SurveyAnswered = "ark.survey.answered.v1",
+    Note = "ark.note.v1",
     PersonLinked = "ark.person.linked.v1",
     PersonMerged = "ark.person.merged.v1",
     PersonUnmerged = "ark.person.unmerged.v1",
@@ -256,6 +262,7 @@ impl Event {
             Self::QueuePosition(e) => Some(e.leg),
             Self::QueueLeft(e) => Some(e.leg),
             Self::TransferStarted(e) => Some(e.leg),
+            Self::TransferChanged(e) => Some(e.leg),
             Self::TransferFinished(e) => Some(e.leg),
             Self::HttpFinished(e) => Some(e.leg),
             Self::MessageRerouted(e) => Some(e.leg),
@@ -267,6 +274,8 @@ impl Event {
             Self::LegEnded(e) => Some(e.leg),
             Self::LinkMade(e) => Some(e.leg),
             Self::LinkJoined(e) => Some(e.leg),
+            Self::SurveyAsked(e) => Some(e.leg),
+            Self::SurveyAnswered(e) => Some(e.leg),
             Self::ParticipantJoined(e) => e.leg,
             Self::ParticipantLeft(e) => e.leg,
             Self::MessageIn(_)
@@ -287,6 +296,7 @@ impl Event {
             | Self::OwnerWithdrawn(_)
             | Self::OwnerReleased(_)
             | Self::Summary(_)
+            | Self::Note(_)
             | Self::PersonLinked(_)
             | Self::PersonMerged(_)
             | Self::PersonUnmerged(_)

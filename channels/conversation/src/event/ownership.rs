@@ -337,4 +337,12 @@ data! {
         /// SHA-256 of the text.
         pub sha256: Hash,
     }
+
+    /// A note of the house's own: no channel ever carries it, and no customer sees it.
+    pub struct Note {
+        /// Who wrote it.
+        pub by: Owner,
+        /// The words.
+        pub text: Content,
+    }
 }

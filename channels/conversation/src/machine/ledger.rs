@@ -63,7 +63,10 @@ impl Ledger {
             }
             _ => {}
         }
-        if event.source != source::conversation(&record.tenant, record.conversation) {
+        // Notes are told apart by their key, as messages are.
+        let note =
+            matches!(&event.event, Event::Note(_)) || matches!(&event.event, Event::Erased(e) if e.of == "ark.note.v1");
+        if note || event.source != source::conversation(&record.tenant, record.conversation) {
             push_bounded(&mut self.inbound, INBOUND_IDS_MAX, fingerprint(&event.source, &event.id));
         }
     }

@@ -5,15 +5,19 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Conversation, Effect, Handled, Policy, Refused};
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallMode, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Participant, ParticipantJoined,
-    ParticipantLeft, SessionCloseReason, SessionClosed, SessionOpenReason, SessionOpened, Summary, Voice,
-    WithdrawReason,
+    CallMode, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Note, Participant,
+    ParticipantJoined, ParticipantLeft, SessionCloseReason, SessionClosed, SessionOpenReason, SessionOpened, Summary,
+    Voice, WithdrawReason,
 };
 use crate::id::{LegId, SessionId};
-use crate::limits::{OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX};
+use crate::limits::{MESSAGE_KEY_BYTES_MAX, NOTE_BYTES_MAX, OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX};
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
+use crate::source;
 use crate::state::{ConversationState, LegPhase, LegState};
+
+/// What a note's event id begins with; its key follows.
+const NOTE_ID_PREFIX: &str = "note:";
 
 impl Conversation {
     /// Opens a session with a new owner; the first one opens the conversation.
@@ -126,6 +130,9 @@ impl Conversation {
         }
         if state.session.is_none() {
             return Err(Refused::Closed);
+        }
+        if reason == SessionCloseReason::Resolved {
+            self.ask_whether_content(now);
         }
         self.close_session(now, reason, disposition, note);
         Ok(Handled::Done)
@@ -241,6 +248,23 @@ impl Conversation {
             return Err(Refused::Malformed("the summary's hash is not that of its text"));
         }
         self.push(now, summary);
+        Ok(Handled::Done)
+    }
+
+    /// A note is the house's own: it is a record and nothing follows from it, so that no channel can carry it.
+    pub(super) fn note(&mut self, now: Timestamp, by: Owner, key: &str, text: Content) -> Result<Handled, Refused> {
+        let epoch = self.begun()?.epoch;
+        if key.is_empty() || key.len() > MESSAGE_KEY_BYTES_MAX {
+            return Err(Refused::Malformed("a note's key is 1 to 96 bytes"));
+        }
+        if text.reveal().trim().is_empty() || text.reveal().len() > NOTE_BYTES_MAX {
+            return Err(Refused::Malformed("a note is 1 to 20,000 bytes of text"));
+        }
+        let (id, source) = (format!("{NOTE_ID_PREFIX}{key}"), source::conversation(&self.tenant, self.id));
+        if self.ledger.has(&source, &id) {
+            return Ok(Handled::Duplicate);
+        }
+        self.append(now, epoch, CloudEvent::new(id, source, now, Note { by, text }));
         Ok(Handled::Done)
     }
 

@@ -34,6 +34,7 @@ mod legs;
 mod links;
 mod messages;
 mod ownership;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring};
+pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring, Survey};
 
 use crate::cloud_event::CloudEvent;
 use crate::digest::Hash;
@@ -221,6 +222,7 @@ impl Conversation {
             Input::Join { participant, leg, voice, by } => self.join(now, participant, leg, voice, by),
             Input::Leave { participant, leg } => self.leave(now, participant, leg),
             Input::Summarise(summary) => self.summarise(now, summary),
+            Input::Note { by, key, text } => self.note(now, by, &key, text),
             Input::Close { by, expected_epoch, reason, disposition, note } => {
                 self.close(now, by, expected_epoch, reason, disposition, note)
             }

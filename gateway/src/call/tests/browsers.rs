@@ -20,7 +20,7 @@ fn pcma() -> codec::CodecRef {
     codec::by_name("PCMA", 8_000).unwrap()
 }
 
-fn agreed(direction: Direction) -> Negotiated {
+pub(super) fn agreed(direction: Direction) -> Negotiated {
     Negotiated {
         dtmf_payload_type: Some(126),
         receive_dtmf_payload_type: Some(126),

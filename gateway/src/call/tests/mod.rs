@@ -7,6 +7,7 @@ mod hotline;
 mod people;
 mod speech;
 mod supervisors;
+mod transfer;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use ark_media::sdp::{Direction, Local, Negotiated, Negotiator};
 use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output as SipOutput, Party};
 use ark_sip::wire;
 
-use super::queue::QueueConfig;
+use super::queue::{QueueConfig, Queues};
 use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
 use super::web::{FromWeb, ToWeb};
@@ -206,6 +207,8 @@ impl MediaPort for Port {
             Command::Bridge { other } => {
                 media.finish(leg, PlayEnd::Stopped);
                 media.finish(other, PlayEnd::Stopped);
+                media.unbridge(leg);
+                media.unbridge(other);
                 media.legs.get_mut(&leg).unwrap().bridged = Some(other);
                 media.legs.get_mut(&other).unwrap().bridged = Some(leg);
             }
@@ -278,6 +281,8 @@ pub(super) struct Phone {
     pub(super) events: Vec<(CallKey, CallEvent)>,
     sdp: Negotiator,
     pub(super) agreed: Option<Negotiated>,
+    /// What it would answer to the call that rings.
+    last_answer: Option<Vec<u8>>,
     /// Answers calls by itself.
     pub(super) answers: bool,
 }
@@ -295,6 +300,7 @@ impl Phone {
             events: Vec::new(),
             sdp: Negotiator::new(local),
             agreed: None,
+            last_answer: None,
             answers: true,
         }
     }
@@ -365,7 +371,7 @@ impl Rig {
         };
         let media = Port::default();
         let endpoint = Endpoint::new(Config { secret: [9; 32], ..Config::default() }, 1);
-        let switch = Switch::new(config, site, &[queue], endpoint, media.clone(), [1; 32]);
+        let switch = Switch::new(config, site, Queues::new(&[queue]), endpoint, media.clone(), [1; 32]);
         let phones = [CHEN, ANNA, BEN].iter().map(|address| Phone::new(address)).collect();
         let now = Now { mono: start(), wall: "2026-11-24T02:00:00Z".parse().unwrap() };
         media.0.borrow_mut().now = Some(now.mono);
@@ -420,6 +426,30 @@ impl Rig {
         let now = self.now.mono;
         self.phone(phone).endpoint.hangup(now, key, None);
         self.settle();
+    }
+
+    /// Hangs up whatever call this phone had last; it may be over, or still ring.
+    pub(super) fn hang_up_last(&mut self, phone: &str) {
+        if let Some(key) = self.phone(phone).events.last().map(|(key, _)| *key) {
+            self.hang_up(phone, key);
+        }
+    }
+
+    /// Answers a call that rings.
+    pub(super) fn answer(&mut self, phone: &str, key: CallKey) {
+        let now = self.now.mono;
+        let phone = self.phone(phone);
+        let body = phone.last_answer.clone().expect("it rings");
+        phone.endpoint.answer(now, key, body);
+        self.settle();
+    }
+
+    /// Whether somebody talks with this phone, or something is played to it.
+    pub(super) fn is_cared_for(&self, phone: &str) -> bool {
+        let leg = self.leg_of(phone);
+        let media = self.media.0.borrow();
+        let up = |other: &LegId| media.legs.contains_key(other);
+        media.legs.get(&leg).is_some_and(|l| l.playing.is_some() || l.bridged.as_ref().is_some_and(up))
     }
 
     pub(super) fn reject(&mut self, phone: &str, key: CallKey, status: u16) {
@@ -662,6 +692,7 @@ fn drain(phone: &mut Phone, now: Instant, wire: &mut Vec<(Instant, SocketAddr, S
                         phone.endpoint.ring(now, key, 180, None);
                         let (body, agreed) = phone.sdp.answer(incoming.sdp.as_ref().unwrap()).unwrap();
                         phone.agreed = Some(agreed);
+                        phone.last_answer = Some(body.clone());
                         if phone.answers {
                             phone.endpoint.answer(now, key, body);
                         }

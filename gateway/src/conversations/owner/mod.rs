@@ -19,6 +19,7 @@ mod direct;
 mod elsewhere;
 #[doc(hidden)]
 pub mod failpoint;
+mod hand;
 mod hear;
 mod ingest;
 pub mod limits;
@@ -47,7 +48,10 @@ use limits::*;
 use machines::Key;
 
 pub use batch::{Happening, PARKED, ParkedRow};
+#[cfg(test)]
+pub(crate) use command::carry_out;
 pub use command::{Command, CommandError, Done, Outcome, Wish};
+pub use hand::Hand;
 pub use ingest::Ingest;
 pub use plans::{Ask, ChatPlans, Found, WANTS, WANTS_PERSON};
 

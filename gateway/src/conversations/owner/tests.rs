@@ -1,6 +1,7 @@
 //! The owner over real stores: SQLite with the embedded bus, and two owners with leases on one store.
 
 mod direct;
+mod hand;
 mod plans;
 
 use std::path::PathBuf;

@@ -472,6 +472,28 @@ fn a_summary_speaks_of_nothing_later_than_itself() {
 }
 
 #[test]
+fn a_note_is_a_record_that_nothing_follows_from_and_is_kept_once() {
+    let mut house = House::with_anna();
+    let note = |key: &str, text: &str| Input::Note { by: ben(), key: key.to_owned(), text: Content::new(text) };
+    let before = house.log.len();
+    house.effects.clear();
+    assert_eq!(house.give(note("n1", "she is in a hurry")), Ok(Handled::Done));
+    assert_eq!(house.give(note("n1", "she is in a hurry")), Ok(Handled::Duplicate));
+    assert_eq!((house.log.len(), house.state().notes), (before + 1, 1));
+    assert_eq!(house.effects, [], "no channel hears of it");
+    assert_eq!(house.owner(), anna(), "anybody of the house may write one");
+    let long = "x".repeat(crate::limits::NOTE_BYTES_MAX + 1);
+    for bad in [note("", "x"), note("n2", "  "), note("n2", &long), note(&"k".repeat(97), "x")] {
+        assert!(matches!(house.give(bad), Err(Refused::Malformed(_))));
+    }
+    // Erased, it is still known.
+    house.log[before].erase(EraseReason::Request, at(9));
+    house.machine = Conversation::from_log(house.machine.policy.clone(), Tenant::MAIN, ID, &house.log).unwrap();
+    assert_eq!(house.give(note("n1", "she is in a hurry")), Ok(Handled::Duplicate));
+    assert_eq!(house.state().notes, 1);
+}
+
+#[test]
 fn what_no_adapter_may_send_is_refused_and_writes_nothing() {
     let mut house = House::with_anna();
     let (before, source) = (house.log.len(), thread_source("web-1"));
