@@ -11,6 +11,7 @@ pub mod companion;
 pub mod config;
 pub mod control;
 pub mod conversations;
+pub mod desk;
 pub mod doctor;
 pub mod erasure;
 pub mod http;

@@ -147,7 +147,7 @@ impl<M: MediaPort> Switch<M> {
             let from = call.other.as_ref().filter(|other| other.bridged.is_some()).ok_or(CannotAct::NobodyTalks)?;
             let (from_leg, from_to) = (from.leg.number, from.to.clone());
             if let (TransferTo::Queue(queue), TransferMode::Blind) = (to, how) {
-                if !switch.queues.names().any(|name| name == queue) {
+                if switch.queues.configs().iter().all(|config| config.name != *queue) {
                     return Err(CannotAct::NoQueue(queue.clone()));
                 }
                 switch.log_started(now, call, from_leg, (queue, "", how), (by, note));
@@ -273,8 +273,9 @@ impl<M: MediaPort> Switch<M> {
         let found = match to {
             TransferTo::Agent(name) => {
                 let known = self.operator_called(name);
+                let is_known = known.is_some();
                 let uri = match known {
-                    Some(uri) => uri.to_owned(),
+                    Some(uri) => uri,
                     None if name.starts_with("sip:") => {
                         self.site.way_for_operators(name)?;
                         name.clone()
@@ -282,13 +283,14 @@ impl<M: MediaPort> Switch<M> {
                     None if name.starts_with(WEB) => name.clone(),
                     None => format!("{WEB}{name}"),
                 };
-                if known.is_some() && uri != from && !self.queues.is_free(now.mono, &uri) {
+                if is_known && uri != from && !self.queues.is_free(now.mono, &uri) {
                     return Err(CannotAct::NotFree(name.clone()));
                 }
                 agent(name, &uri)
             }
             TransferTo::Queue(queue) => {
-                let config = self.queue_configs.iter().find(|config| config.name == *queue);
+                let configs = self.queues.configs();
+                let config = configs.iter().find(|config| config.name == *queue);
                 let config = config.ok_or_else(|| CannotAct::NoQueue(queue.clone()))?;
                 let free = |uri: &&String| **uri != from && self.queues.is_free(now.mono, uri);
                 let uri = config.operators.iter().find(free).ok_or_else(|| CannotAct::NotFree(queue.clone()))?;
@@ -312,13 +314,15 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// The address of an operator who is called so: all of it, the name of a browser's, or the user part of a phone's.
-    fn operator_called(&self, name: &str) -> Option<&str> {
-        let uris = || self.queue_configs.iter().flat_map(|config| &config.operators).map(String::as_str);
+    fn operator_called(&self, name: &str) -> Option<String> {
+        let uris: Vec<String> = self.queues.configs().into_iter().flat_map(|config| config.operators).collect();
         let user = |uri: &str| uri.strip_prefix("sip:").and_then(|rest| rest.split(['@', ';']).next()) == Some(name);
-        uris()
+        uris.iter()
             .find(|uri| *uri == name)
-            .or_else(|| uris().find(|uri| uri.strip_prefix(WEB) == Some(name)))
-            .or_else(|| uris().find(|uri| user(uri)))
+            .or_else(|| uris.iter().find(|uri| uri.strip_prefix(WEB) == Some(name)))
+            .or_else(|| uris.iter().find(|uri| user(uri)))
+            .cloned()
+            .or_else(|| self.queues.address_of(name))
     }
 
     /// Rings somebody beside the customer and whoever is with them.
@@ -777,34 +781,8 @@ impl<M: MediaPort> Switch<M> {
 
     /// Takes one operator out of the line's reach, for this call. None: they are not free.
     fn engage(&mut self, now: Now, call: &Call, uri: &str) -> Option<super::queue::OperatorId> {
-        if !self.queues.is_free(now.mono, uri) {
-            return None;
-        }
-        let queue =
-            self.queue_configs.iter().find(|config| config.operators.iter().any(|one| one == uri))?.name.clone();
-        self.queues.join(now.mono, &queue, call.id, i32::MAX).ok()?;
-        self.queues.prefer(call.id, uri);
-        let mut others = Vec::new();
-        let mut engaged = None;
-        while let Some((caller, operator)) = self.queues.offer(now.mono) {
-            if caller == call.id {
-                engaged = Some(operator);
-                break;
-            }
-            others.push((caller, operator));
-        }
-        if let Some(operator) = engaged.filter(|operator| self.queues.uri(*operator) == uri) {
-            self.queues.accepted(call.id);
-            engaged = Some(operator);
-        } else {
-            self.queues.leave(now.mono, call.id);
-            engaged = None;
-        }
-        // Whoever waited is rung as ever.
-        for (caller, operator) in others {
-            self.with(now, caller, |switch, call| switch.ring_operator(now, call, operator));
-        }
-        engaged
+        self.introduce(now, call);
+        self.queues.engage(now.mono, uri, call.id)
     }
 
     /// Puts the customer in the queue that the agent named; the agent is free.
@@ -837,7 +815,8 @@ impl<M: MediaPort> Switch<M> {
         let Some((request, from)) = call.handover.as_ref().map(|one| (one.request, one.from.clone())) else { return };
         let place = call.last_place.clone().or_else(|| {
             let of = |config: &&super::queue::QueueConfig| config.operators.contains(&from);
-            let queue = self.queue_configs.iter().find(of).or(self.queue_configs.first())?;
+            let configs = self.queues.configs();
+            let queue = configs.iter().find(of).or(configs.first())?;
             Some(LastPlace { queue: Arc::from(queue.name.as_str()), since: now.mono, priority: 0 })
         });
         match place {
@@ -849,8 +828,8 @@ impl<M: MediaPort> Switch<M> {
     /// The customer waits in line with the place that they had. When they cannot, the plan has them.
     fn wait_again(&mut self, now: Now, call: &mut Call, request: u64, place: LastPlace) -> bool {
         let LastPlace { queue, since, priority } = place.clone();
-        // Whoever has waited comes before those who came later.
-        let joined = self.queues.join(since, &queue, call.id, priority.saturating_add(i32::from(since < now.mono)));
+        self.introduce(now, call);
+        let joined = self.queues.join(since, &queue, call.id, priority);
         let Ok(at) = joined else {
             call.heard.push_back(Heard::PersonLeft { id: request });
             return false;

@@ -185,6 +185,7 @@ impl From<CommandError> for ApiError {
             CommandError::StaleEpoch { .. } => conflict("stale_epoch"),
             CommandError::NotOwner { .. } => conflict("not_owner"),
             CommandError::Closed => conflict("closed"),
+            CommandError::OfferOver => conflict("offer_over"),
             CommandError::Refused(_) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "refused", message },
             CommandError::Unavailable(_) => Self::unavailable(message),
         }

@@ -321,6 +321,12 @@ export async function serve({ port = 0, day = makeDay(), dist = DIST, accounts =
     /** Cuts every socket. */
     cut() { for (const socket of [...logs, ...desks, ...phones]) socket.terminate(); },
     logSockets: () => logs.size,
+    phones: () => phones.size,
+    /** A call rings at every telephone; gives what the page says to it. */
+    ring(call) {
+      for (const phone of phones) send(phone, { type: "ringing", ...call });
+      return new Promise((done) => { for (const phone of phones) phone.once("message", (text) => done(JSON.parse(text))); });
+    },
     close() { for (const socket of [...logs, ...desks, ...phones]) socket.terminate(); server.closeAllConnections?.(); return new Promise((done) => { server.close(done); }); },
   };
 }
