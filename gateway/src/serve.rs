@@ -791,6 +791,7 @@ async fn start_web(
         files: config.files.folder().to_path_buf(),
         proxies: config.web.proxies.clone(),
         queues: config.queue.clone(),
+        oidc: config.oidc.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);

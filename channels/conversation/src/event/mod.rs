@@ -203,6 +203,7 @@ events! {
     OwnerWithdrawn = "ark.owner.withdrawn.v1",
     OwnerReleased = "ark.owner.released.v1",
     Summary = "ark.summary.v1",
+    NumberRevealed = "ark.number.revealed.v1",
     PersonLinked = "ark.person.linked.v1",
     PersonMerged = "ark.person.merged.v1",
     PersonUnmerged = "ark.person.unmerged.v1",
@@ -267,6 +268,7 @@ impl Event {
             Self::LegEnded(e) => Some(e.leg),
             Self::LinkMade(e) => Some(e.leg),
             Self::LinkJoined(e) => Some(e.leg),
+            Self::NumberRevealed(e) => Some(e.leg),
             Self::ParticipantJoined(e) => e.leg,
             Self::ParticipantLeft(e) => e.leg,
             Self::MessageIn(_)
