@@ -304,6 +304,10 @@ pub trait Control: Send + Sync + 'static {
     fn conversations(&self) -> Option<Conversations> {
         None
     }
+    /// Who is at work and who waits; none when nobody is asked.
+    fn desk(&self) -> Option<Arc<crate::desk::Desk>> {
+        None
+    }
     /// The channels' host; none when there is none.
     fn channels(&self) -> Option<Arc<ChannelHost>> {
         None

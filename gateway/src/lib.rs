@@ -1,5 +1,6 @@
 //! Ark, the contact-centre gateway: sockets, tasks, clock, HTTP and the command line around the machines.
 
+pub mod accounts;
 pub mod actions;
 pub mod bench;
 pub mod call;
@@ -10,6 +11,7 @@ pub mod companion;
 pub mod config;
 pub mod control;
 pub mod conversations;
+pub mod desk;
 pub mod doctor;
 pub mod erasure;
 pub mod http;

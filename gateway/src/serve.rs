@@ -17,7 +17,6 @@ use ark_store::Store;
 use tokio::sync::{mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
-use crate::call::queue::QueueConfig;
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
 use crate::channel_host::{self, ChannelHost, HostConfig};
 use crate::companion::{self, Companion};
@@ -28,6 +27,7 @@ use crate::conversations::shards::OwnShards;
 use crate::conversations::site::{self, SiteTasks, SiteView};
 use crate::conversations::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::conversations::{self, LogSink, LogWriter, Onward, Writer};
+use crate::desk::{self, Desk};
 use crate::http::token::Token;
 use crate::live::{self, CallAction, LiveBoard};
 use crate::media::{self, Engine, EngineConfig, EngineHandle};
@@ -142,6 +142,8 @@ pub struct Gateway {
     live_task: LiveTask,
     /// Reads along.
     speech: Option<Speech>,
+    /// Follows the log for the router.
+    desk: desk::Tasks,
 }
 
 impl Gateway {
@@ -173,11 +175,12 @@ impl Gateway {
         let (plans, refused) = load_plans(&config, &store, onward, (&log, writer), &shelf).await?;
         let (token, webrtc) = open_webrtc(&config)?;
         let ((http, http_queue), (links, link_queue)) = plan_queues();
+        let desk = desk::of_site(&config).map_err(StartError::Channel)?;
         let switch = driver::start(Parts {
             listen: config.sip.listen.clone(),
             config: switch_config(&config, (&process, site.as_ref()), folders.recordings, log_calls),
             site: sip_site(&config, plans.hotlines()),
-            queues: queues(&config),
+            desk: Arc::clone(&desk),
             endpoint: endpoint(&config),
             guard: guard(&config),
             media: engine.handle(),
@@ -190,11 +193,13 @@ impl Gateway {
             seed: rand::random(),
         })?;
         attach(&config, &switch, &plans, &webrtc, http_queue);
+        let desk_tasks = desk::start(&desk, (&store, &bus), &conversations, &switch);
         let (live, live_task) = start_live(&config, &process, &switch, &bus);
         let speech = start_speech(&config, prepared, &log, (&switch, &live))?;
         let (webhooks, webhook_tasks) = start_webhooks(&config, &store, &bus)?;
         let channels = start_channels(&config, (&store, &carrier), &conversations, (&switch, link_queue), &webrtc)?;
         let control: Arc<dyn Control> = Arc::new(Running {
+            desk,
             webchat: channels.webchat,
             companion: channels.companion,
             webhooks,
@@ -236,6 +241,7 @@ impl Gateway {
             channel_tasks: channels.tasks,
             live_task,
             speech,
+            desk: desk_tasks,
         })
     }
 
@@ -255,6 +261,7 @@ impl Gateway {
                 ("media", !self.engine.is_alive()),
                 ("the log's writer", self.log.is_gone()),
                 ("the owner of conversations", self.owner.is_gone()),
+                ("the desk", self.desk.is_gone()),
                 ("the web server", self.web_task.is_finished()),
                 ("the place among the site's gateways", self.site.as_ref().is_some_and(SiteTasks::is_gone)),
                 ("the watch over plan files", self.watcher.is_finished()),
@@ -296,6 +303,7 @@ impl Gateway {
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
         self.log_writer.finish().await;
+        self.desk.end().await;
         self.owner.end().await;
         self.webhook_tasks.stop().await;
         if let Some(site) = self.site {
@@ -706,14 +714,6 @@ fn credentials(trunk: &crate::config::Trunk) -> Option<Credentials> {
     Some(Credentials { username: trunk.username.clone()?, password })
 }
 
-fn queues(config: &Config) -> Vec<QueueConfig> {
-    config
-        .queue
-        .iter()
-        .map(|q| QueueConfig { name: q.name.clone(), operators: q.operators.clone(), ring: q.ring.0 })
-        .collect()
-}
-
 fn endpoint(config: &Config) -> MakeEndpoint {
     let user_agent = format!("Ark/{}", env!("CARGO_PKG_VERSION"));
     let advertise = config.sip.advertise;
@@ -790,6 +790,7 @@ async fn start_web(
         tls: tls.is_some(),
         files: config.files.folder().to_path_buf(),
         proxies: config.web.proxies.clone(),
+        queues: config.queue.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);
@@ -826,6 +827,7 @@ pub fn how_to_call(config: &Config, listening: &[SipListen]) -> Vec<String> {
 
 /// The running gateway behind the API.
 struct Running {
+    desk: Arc<Desk>,
     webchat: Arc<webchat::Hub>,
     config: Arc<Config>,
     switch: SwitchHandle,
@@ -907,6 +909,7 @@ impl Running {
         ];
         samples.extend(self.conversations.samples().await);
         samples.extend(media_samples(&media, switch.media_load));
+        samples.extend(self.desk.samples());
         samples.extend(self.webrtc.samples());
         samples.extend(self.webhooks.samples().await);
         samples.extend(self.channels.samples());
@@ -1033,6 +1036,10 @@ impl Control for Running {
 
     fn conversations(&self) -> Option<Conversations> {
         Some(self.conversations.clone())
+    }
+
+    fn desk(&self) -> Option<Arc<Desk>> {
+        Some(Arc::clone(&self.desk))
     }
 
     fn channels(&self) -> Option<Arc<ChannelHost>> {

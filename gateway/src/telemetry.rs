@@ -222,6 +222,7 @@ pub struct Metrics {
     log_lines_dropped: Counter,
     faults: Counter,
     heard: Mutex<BTreeMap<String, TrunkHeard>>,
+    answered: Mutex<BTreeMap<String, Histogram<8>>>,
 }
 
 /// How the legs of one trunk sounded.
@@ -280,6 +281,7 @@ static METRICS: Metrics = Metrics {
     log_lines_dropped: Counter::new(),
     faults: Counter::new(),
     heard: Mutex::new(BTreeMap::new()),
+    answered: Mutex::new(BTreeMap::new()),
 };
 
 /// What kind of value a [`Sample`] is.
@@ -330,6 +332,7 @@ pub fn render(samples: &[Sample]) -> String {
     );
     page.counter("ark_faults_total", "Calls that were ended because of a fault of Ark's.", &m.faults);
     page.heard(&m.heard.lock().unwrap_or_else(PoisonError::into_inner));
+    page.answered(&m.answered.lock().unwrap_or_else(PoisonError::into_inner));
     page.samples(samples);
     page.0
 }
@@ -382,6 +385,17 @@ impl Page {
         labels().for_each(|(label, heard)| self.buckets("ark_leg_loss_ratio", &label, 100_000.0, &heard.loss));
         self.head("ark_leg_jitter_seconds", "Interarrival jitter at their end (RFC 3550).", "histogram");
         labels().for_each(|(label, heard)| self.buckets("ark_leg_jitter_seconds", &label, 1_000.0, &heard.jitter));
+    }
+
+    fn answered(&mut self, entrances: &BTreeMap<String, Histogram<8>>) {
+        if entrances.is_empty() {
+            return;
+        }
+        let help = "From coming to a queue until a person answered, chats and calls, by entrance.";
+        self.head("ark_answer_seconds", help, "histogram");
+        for (entrance, waits) in entrances {
+            self.buckets("ark_answer_seconds", &format!("entrance=\"{}\"", escaped(entrance)), 1_000.0, waits);
+        }
     }
 
     fn samples(&mut self, samples: &[Sample]) {
@@ -611,6 +625,28 @@ impl QueueLeft<'_> {
         let Self { conversation, call, queue, outcome, waited } = self;
         let waited_s = waited.as_secs_f32();
         tracing::info!(%conversation, %call, queue, outcome, waited_s, "left the queue");
+    }
+}
+
+/// A person answered a customer who waited in a queue, by a call or a message.
+#[derive(Debug)]
+pub struct CustomerAnswered<'a> {
+    /// How they came: a hotline's number, a channel's account. The caller bounds how many there are.
+    pub entrance: &'a str,
+    /// The queue.
+    pub queue: &'a str,
+    /// For how long they waited.
+    pub waited: Duration,
+}
+
+impl CustomerAnswered<'_> {
+    /// Counts it.
+    pub fn emit(&self) {
+        let Self { entrance, queue, waited } = self;
+        let mut answered = METRICS.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let bounds = [1_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000];
+        answered.entry((*entrance).to_owned()).or_insert_with(|| Histogram::new(bounds)).observe(*waited);
+        tracing::debug!(entrance, queue, waited_s = waited.as_secs_f32(), "a person answered");
     }
 }
 

@@ -9,6 +9,7 @@
 //! the events in the outbox from which a relay carries them to the bus. An owner that is given a message itself may write
 //! all of it with one commit ([`Commit::direct`]): the message is known, and in the log, and never waits.
 
+mod account;
 mod check;
 mod commit;
 #[doc(hidden)]
@@ -47,6 +48,9 @@ use ark_conversation::{
 };
 use jiff::Timestamp;
 
+pub use account::{
+    Account, AccountChange, Credentials, NewAccount, PasswordHash, Role, Session, name_fits as account_name_fits,
+};
 pub use check::{Backup, Check, Restored};
 pub use commit::{After, Commit, Committed, Direct, PersonOf};
 pub use erase::{AuditRow, Erase, Erased, Replayed, Retention, replay};
@@ -228,6 +232,73 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::append`].
     fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()>;
+
+    /// Keeps a new account.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when its name or its subject is taken, or it was to be the first and there is one;
+    /// [`StoreError::Refused`] for one that does not fit, and when [`limits::ACCOUNTS_MAX`] are kept; otherwise as
+    /// [`Store::append`].
+    fn put_account(&self, new: NewAccount) -> Answer<'_, ()>;
+
+    /// Every account, by name.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn accounts(&self) -> Answer<'_, Vec<Account>>;
+
+    /// One account, with how they prove who they are; none when there is none.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn account(&self, name: &str) -> Answer<'_, Option<(Account, Credentials)>>;
+
+    /// The account that is this subject at the identity provider; none when nobody is.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn account_of_subject(&self, subject: &str) -> Answer<'_, Option<Account>>;
+
+    /// Changes an account, and ends the sessions that the change ends, in one transaction. Answers it as it is now; none when
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for what does not fit; [`StoreError::Conflict`] when another has the subject; otherwise as
+    /// [`Store::append`].
+    fn change_account(&self, name: &str, change: AccountChange) -> Answer<'_, Option<Account>>;
+
+    /// Forgets an account and its sessions. Answers whether there was one. What logs say of it stays.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn remove_account(&self, name: &str) -> Answer<'_, bool>;
+
+    /// Keeps a session; those that have ended are forgotten, and of an account with more than
+    /// [`limits::SESSIONS_PER_ACCOUNT_MAX`] those that were used longest ago.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when there is no such account, or it is disabled; [`StoreError::Refused`] for one that does
+    /// not fit; otherwise as [`Store::append`].
+    fn put_session(&self, session: Session) -> Answer<'_, ()>;
+
+    /// A session by the hash of its secret, with its account; none when there is none. It may have ended by time, and its
+    /// account may be disabled: the caller looks.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn session(&self, sha256: &str) -> Answer<'_, Option<(Session, Account)>>;
+
+    /// Prolongs a session that was used. Answers whether it is there.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn renew_session(&self, sha256: &str, used_at: Timestamp, ends_at: Timestamp) -> Answer<'_, bool>;
+
+    /// Ends a session. Answers whether it was there.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn end_session(&self, sha256: &str) -> Answer<'_, bool>;
 
     /// Writes one transaction: inbox rows done, messages that go past the inbox, events, deliveries, persons.
     ///

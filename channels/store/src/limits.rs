@@ -91,6 +91,36 @@ pub const TOKEN_NAME_BYTES_MAX: usize = 100;
 /// Scopes of one token.
 pub const TOKEN_SCOPES_MAX: usize = 16;
 
+/// Accounts of a site: as many as the router has agents.
+pub const ACCOUNTS_MAX: usize = 10_000;
+
+/// Length of an account's name, in bytes.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+
+/// Length of what people call an account, in bytes.
+pub const ACCOUNT_DISPLAY_BYTES_MAX: usize = 100;
+
+/// Groups that an account belongs to.
+pub const ACCOUNT_GROUPS_MAX: usize = 64;
+
+/// Skills of an account, and languages.
+pub const ACCOUNT_SKILLS_MAX: usize = ark_conversation::limits::SKILLS_MAX;
+
+/// Length of a group's, a skill's or a language's name, in bytes.
+pub const ACCOUNT_WORD_BYTES_MAX: usize = 64;
+
+/// Length of a telephone's address, in bytes.
+pub const ACCOUNT_PHONE_BYTES_MAX: usize = 256;
+
+/// Length of who an account is at an identity provider, in bytes.
+pub const ACCOUNT_SUBJECT_BYTES_MAX: usize = 600;
+
+/// Length of a password's hash, in bytes.
+pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
+
+/// Sessions of one account; with one more, the one that was used longest ago ends.
+pub const SESSIONS_PER_ACCOUNT_MAX: usize = 16;
+
 /// Threads of which SQLite's writer remembers the conversation; then it begins anew.
 pub const THREADS_MAX: usize = 16_384;
 

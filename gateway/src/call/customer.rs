@@ -371,7 +371,7 @@ impl<M: MediaPort> Switch<M> {
             self.carry_out(now, call, what);
         }
         // Who talks with somebody already is led to them, by the plan's own way to a person.
-        if call.prefers.as_ref().is_some_and(|uri| self.queues.is_free(now.mono, uri)) {
+        if call.prefers.as_ref().is_some_and(|uri| self.queues.is_free_for(Some(call.conversation), uri)) {
             call.heard.push_back(Heard::Key(call.live.plan.rules.human_key));
         }
     }

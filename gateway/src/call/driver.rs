@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::limits::{COMMAND_QUEUE, MEDIA_EVENTS_PER_TURN, STOP_MAX};
 use super::observe::observe;
-use super::queue::{CallerId, QueueConfig, QueueView};
+use super::queue::{CallerId, QueueView, Queues};
 use super::site::Site;
 use super::switch::{HttpRequest, LinkRequest, Output, Switch, SwitchConfig};
 use super::view::CallView;
@@ -47,8 +47,8 @@ pub struct Parts {
     pub config: SwitchConfig,
     /// Plans, trunks and routes.
     pub site: Site,
-    /// Queues and their operators.
-    pub queues: Vec<QueueConfig>,
+    /// Who waits, and who answers.
+    pub desk: Arc<crate::desk::Desk>,
     /// The SIP endpoint, made for the bound addresses.
     pub endpoint: MakeEndpoint,
     /// Who may send at all, and how much.
@@ -88,6 +88,7 @@ enum Command {
     Http { call: CallerId, request: u64, result: HttpResult },
     Link { call: CallerId, request: u64, news: LinkNews },
     Web(FromWeb),
+    Queues,
     Heard { leg: media::LegId, heard: speech::Heard },
     Drain,
     Stop { reply: oneshot::Sender<()> },
@@ -199,6 +200,11 @@ impl SwitchHandle {
     /// [`Gone`].
     pub async fn web(&self, said: FromWeb) -> Result<(), Gone> {
         self.commands.send(Command::Web(said)).await.map_err(|_| Gone)
+    }
+
+    /// The desk has something to say of callers who wait. Never waits: while anybody does, it is looked at twice a second anyhow.
+    pub fn look_at_queues(&self) {
+        let _ = self.commands.try_send(Command::Queues);
     }
 
     /// Something was heard on a leg. Never waits: what finds no room is lost, as if the caller had not been understood.
@@ -348,7 +354,8 @@ impl Driver {
         config.udp = udp.iter().map(|p| p.bound).collect();
         config.tcp.clone_from(&tcp_bound);
         let engine = parts.media.clone();
-        let switch = Switch::new(config, parts.site, &parts.queues, endpoint, parts.media, parts.seed);
+        let queues = Queues::of(parts.desk);
+        let switch = Switch::new(config, parts.site, queues, endpoint, parts.media, parts.seed);
         Ok(Self {
             switch,
             guard: parts.guard,
@@ -553,6 +560,7 @@ impl Driver {
                 Command::Http { call, request, result } => self.switch.http_result(at, call, request, result),
                 Command::Link { call, request, news } => self.switch.link_news(at, call, request, news),
                 Command::Web(said) => self.switch.web(at, said),
+                Command::Queues => self.switch.look_at_queues(at),
                 Command::Heard { leg, heard } => self.switch.heard(at, leg, &heard),
                 Command::Drain => self.switch.drain(true),
                 Command::Stop { reply } => {

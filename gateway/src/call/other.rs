@@ -8,7 +8,7 @@ use ark_conversation::event::{
     CallRinging, Direction, EndCause, EndedBy, LegBridged, LegUnbridged, QueueJoined, QueueLeft, QueueOutcome,
     QueuePosition, Role, TransferFinished, TransferOutcome, TransferStarted,
 };
-use ark_conversation::{LegId as LegNumber, Owner, Pii};
+use ark_conversation::{LegId as LegNumber, Owner, Pii, mask_number};
 use ark_dialplans::{Failure, Heard, Now};
 use ark_media::record::Side;
 use ark_media::sdp::Negotiated;
@@ -16,7 +16,7 @@ use ark_sip::ua::{CallEvent, CallKey};
 
 use super::customer::{CannotPlace, ended, failed};
 use super::limits::POSITION_CHECK;
-use super::queue::OperatorId;
+use super::queue::{Caller, OperatorId, Order};
 use super::state::{Call, Ending, Leg, Line, Other, Purpose, Stage, Transferring, Waiting};
 use super::switch::{Switch, ms};
 use super::transfer::LastPlace;
@@ -35,11 +35,9 @@ impl<M: MediaPort> Switch<M> {
     /// The plan puts the caller in a queue.
     pub(super) fn join_queue(&mut self, now: Now, call: &mut Call, request: u64, name: &Arc<str>, priority: i32) {
         let leg = call.customer.number;
+        self.introduce(now, call);
         match self.queues.join(now.mono, name, call.id, priority) {
             Ok(place) => {
-                if let Some(uri) = &call.prefers {
-                    self.queues.prefer(call.id, uri);
-                }
                 call.last_place = Some(LastPlace { queue: Arc::clone(name), since: now.mono, priority });
                 call.waiting = Some(Waiting {
                     request,
@@ -73,6 +71,20 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
+    /// Says who the caller is, and who knows them: before they wait.
+    pub(super) fn introduce(&mut self, now: Now, call: &Call) {
+        let caller = Caller {
+            conversation: Some(call.conversation),
+            entrance: call.dialled.reveal().to_owned(),
+            title: mask_number(call.from.reveal()),
+            by_web: matches!(call.customer.line, Line::Web(_)),
+        };
+        self.queues.meet(now.mono, call.id, caller);
+        if let Some(uri) = &call.prefers {
+            self.queues.prefer(call.id, uri);
+        }
+    }
+
     /// Tells the plan the caller's place when it has changed.
     pub(super) fn tell_position(&mut self, now: Now, call: &mut Call) {
         let Some(waiting) = call.waiting.as_mut() else { return };
@@ -99,7 +111,7 @@ impl<M: MediaPort> Switch<M> {
         if call.other.as_ref().is_some_and(|o| o.leg.stage == Stage::Ringing) {
             self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None);
         }
-        self.queues.leave(now.mono, call.id);
+        self.queues.leave_as(now.mono, call.id, outcome == QueueOutcome::Abandoned);
         self.queues_changed = true;
         self.log_queue_left(now, call, &waiting, outcome, None);
     }
@@ -124,12 +136,26 @@ impl<M: MediaPort> Switch<M> {
 
     /// Rings free operators for those who wait.
     pub(super) fn serve_queues(&mut self, now: Now) {
-        while let Some((caller, operator)) = self.queues.offer(now.mono) {
+        while let Some(order) = self.queues.next(now.mono) {
+            let (Order::Ring(caller, operator) | Order::Stop(caller, operator)) = order;
             if !self.calls.contains_key(&caller) {
                 self.queues.leave(now.mono, caller);
                 continue;
             }
-            self.with(now, caller, |switch, call| switch.ring_operator(now, call, operator));
+            self.with(now, caller, |switch, call| match order {
+                Order::Ring(..) => switch.ring_operator(now, call, operator),
+                Order::Stop(..) => switch.stop_ringing(now, call, operator),
+            });
+        }
+    }
+
+    /// The router asks that operator no longer.
+    fn stop_ringing(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
+        let rings = |other: &&Other| other.leg.stage == Stage::Ringing && other.purpose == Purpose::Operator(operator);
+        match call.other.as_ref().filter(rings).map(|other| other.ring_until <= now.mono) {
+            Some(true) => self.other_did_not_answer(now, call),
+            Some(false) => self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None),
+            None => {}
         }
     }
 
@@ -187,8 +213,9 @@ impl<M: MediaPort> Switch<M> {
             None => self.ring_phone(now, call, to, number)?,
         };
         let leg = self.rung(now, call, dialled, role, call.from.clone(), to);
+        let ring_until = now.mono + patience;
         call.other =
-            Some(Other { leg, to: to.to_owned(), purpose, request, ring_until: now.mono + patience, bridged: None });
+            Some(Other { leg, to: to.to_owned(), purpose, request, known_as: call.id, ring_until, bridged: None });
         Ok(())
     }
 
@@ -398,7 +425,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// The talk with that person is over: the log, the queue and the media engine hear it.
     pub(super) fn part(&mut self, now: Now, call: &mut Call, other: Other, ending: Ending) {
-        let Other { mut leg, purpose, bridged, .. } = other;
+        let Other { mut leg, purpose, bridged, known_as, .. } = other;
         let answered = leg.answered;
         leg.stage = Stage::Ended;
         leg.ending = Some(ending);
@@ -412,7 +439,7 @@ impl<M: MediaPort> Switch<M> {
         if let Purpose::Operator(operator) = purpose {
             match answered {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
-                None => self.queues.declined(now.mono, call.id, operator),
+                None => self.queues.declined(now.mono, known_as, operator),
             }
             self.queues_changed = true;
         }
@@ -438,6 +465,7 @@ impl<M: MediaPort> Switch<M> {
             sip_status,
             took_ms: ms(transfer.since, now.mono),
             customer: None,
+            owner: None,
         };
         self.log(now, call, event);
     }

@@ -1,20 +1,27 @@
-//! Who waits, who is free, and who is next: the queues until the agents' desk comes.
+//! Queues as the switch sees them: a thin layer over the desk's router ([`crate::desk`]), which has chats in the same lines.
 //!
-//! Pure: `now` is an argument, callers and operators are numbers. Callers wait by priority, then by arrival. An operator
-//! is one phone (a SIP URI) that takes one call at a time, whichever queues name it; among the free ones the longest idle
-//! is tried first.
+//! The switch numbers its calls and has a steady clock; the router knows conversations and the time of day. Both meet here. Who is
+//! rung for whom is the router's to say; what becomes of the ringing is the switch's to tell.
 
-use std::collections::VecDeque;
+mod hand;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::limits::{HANDLED_KEPT, HANDLING_ASSUMED, OPERATOR_REST, OPERATOR_RING, WAITING_MAX};
+use ark_conversation::ConversationId;
+use ark_dialplans::Now;
+use jiff::{SignedDuration, Timestamp};
+
+use super::limits::{OPERATOR_RING, WAITING_MAX};
+use crate::desk::{CallAct, CallJoin, CannotJoin, Desk, Left, QueueSetup};
 
 /// A caller, as the switch numbers its calls.
 pub type CallerId = u64;
 /// An operator: an index that stays valid for the life of the [`Queues`].
 pub type OperatorId = usize;
 
-/// What `[[queue]]` says.
+/// What `[[queue]]` says of calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
     /// The name that plans use.
@@ -30,55 +37,12 @@ pub struct QueueConfig {
 pub enum CannotWait {
     /// No `[[queue]]` has this name.
     NoSuchQueue,
-    /// The queue has no operators at all.
+    /// Nobody serves it at all.
     NoOperators,
+    /// It is outside its hours.
+    Closed,
     /// [`WAITING_MAX`] callers wait already.
     Full,
-}
-
-#[derive(Debug)]
-struct Operator {
-    uri: String,
-    /// The caller that it serves or that rings it.
-    serves: Option<CallerId>,
-    idle_since: Option<Instant>,
-    rests_until: Option<Instant>,
-    /// Whether it can be rung at all: a telephone always, a browser while it is signed on.
-    present: bool,
-}
-
-impl Operator {
-    fn is_free(&self, now: Instant) -> bool {
-        self.present && self.serves.is_none() && self.rests_until.is_none_or(|until| until <= now)
-    }
-}
-
-#[derive(Debug)]
-struct Waiting {
-    caller: CallerId,
-    priority: i32,
-    since: Instant,
-    /// An operator's phone is ringing for this caller.
-    offered: Option<OperatorId>,
-    /// Who is rung for this caller when they are free.
-    prefers: Option<OperatorId>,
-}
-
-#[derive(Debug)]
-struct Queue {
-    name: String,
-    operators: Vec<OperatorId>,
-    ring: Duration,
-    /// In the order of service.
-    waiting: Vec<Waiting>,
-    handled: VecDeque<Duration>,
-}
-
-/// Every queue of the gateway and every operator's phone.
-#[derive(Debug, Default)]
-pub struct Queues {
-    queues: Vec<Queue>,
-    operators: Vec<Operator>,
 }
 
 /// A place in a queue.
@@ -86,7 +50,7 @@ pub struct Queues {
 pub struct Place {
     /// 1 is next.
     pub position: usize,
-    /// Expected wait: position x mean handling time / operators (the estimate that rarely breaks its word).
+    /// Expected wait, rounded up as it is announced: position x mean handling time / people (the estimate that rarely breaks its word).
     pub wait: Duration,
 }
 
@@ -95,231 +59,387 @@ pub struct Place {
 pub struct QueueView {
     /// Its name.
     pub name: String,
-    /// Callers that wait in it.
+    /// Customers that wait in it.
     pub waiting: u32,
     /// Since when the one that has waited longest waits.
     pub waiting_since: Option<Instant>,
-    /// Its operators that could be rung now.
+    /// Its agents with room for something.
     pub operators_free: u32,
-    /// Its operators whose phone rings, or who talk.
+    /// Its agents without.
     pub operators_busy: u32,
 }
 
+/// Who a caller is, for those who are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The conversation.
+    pub conversation: Option<ConversationId>,
+    /// The number that they called.
+    pub entrance: String,
+    /// Their number, masked.
+    pub title: String,
+    /// Whether they call from a page.
+    pub by_web: bool,
+}
+
+/// One who waits, rings or talks.
+#[derive(Debug)]
+struct Known {
+    caller: Caller,
+    waits_in: Option<String>,
+    since: Instant,
+    prefers: Option<String>,
+    /// Who is rung for them, or talks with them.
+    agent: Option<OperatorId>,
+    talks: bool,
+}
+
+/// Every queue of the gateway and everybody who answers calls.
+#[derive(Debug)]
+pub struct Queues {
+    desk: Arc<Desk>,
+    /// By the addresses at which they ring.
+    operators: Vec<String>,
+    known: HashMap<CallerId, Known>,
+    /// The two clocks at one moment.
+    clock: (Instant, Timestamp),
+}
+
 impl Queues {
-    /// The queues of a configuration.
+    /// Queues whose operators have no desk: what a site without accounts has, and tests.
     pub fn new(configs: &[QueueConfig]) -> Self {
-        let mut queues = Self::default();
-        for config in configs {
-            let operators = config.operators.iter().map(|uri| queues.operator(uri)).collect();
-            queues.queues.push(Queue {
-                name: config.name.clone(),
-                operators,
-                ring: config.ring,
-                waiting: Vec::new(),
-                handled: VecDeque::new(),
-            });
+        let setup = |config: &QueueConfig| {
+            let mut setup = QueueSetup::new(&config.name, config.operators.clone());
+            setup.config.offer_ttl = signed(config.ring);
+            setup
+        };
+        let now = Timestamp::now();
+        let mut queues = Self::of(Desk::new(configs.iter().map(setup).collect(), now, false));
+        for address in configs.iter().flat_map(|config| &config.operators) {
+            queues.operator(address.clone());
         }
         queues
     }
 
-    fn operator(&mut self, uri: &str) -> OperatorId {
-        if let Some(known) = self.operators.iter().position(|o| o.uri == uri) {
+    /// The queues of a desk.
+    pub fn of(desk: Arc<Desk>) -> Self {
+        Self { desk, operators: Vec::new(), known: HashMap::new(), clock: (Instant::now(), Timestamp::now()) }
+    }
+
+    /// What the two clocks say at one moment. The time of day may be set: it is told often.
+    pub fn set_clock(&mut self, now: Now) {
+        self.clock = (now.mono, now.wall);
+    }
+
+    fn wall(&self, at: Instant) -> Timestamp {
+        let (mono, wall) = self.clock;
+        let moved = match at.checked_duration_since(mono) {
+            Some(later) => wall.checked_add(later),
+            None => wall.checked_sub(mono.saturating_duration_since(at)),
+        };
+        moved.unwrap_or(wall)
+    }
+
+    fn mono(&self, at: Timestamp) -> Instant {
+        let (mono, wall) = self.clock;
+        let ahead = at.duration_since(wall);
+        match Duration::try_from(ahead) {
+            Ok(later) => mono + later,
+            Err(_) => mono.checked_sub(ahead.unsigned_abs()).unwrap_or(mono),
+        }
+    }
+
+    fn operator(&mut self, address: String) -> OperatorId {
+        if let Some(known) = self.operators.iter().position(|one| *one == address) {
             return known;
         }
-        let present = !uri.starts_with(super::web::WEB);
-        self.operators.push(Operator {
-            uri: uri.to_owned(),
-            serves: None,
-            idle_since: None,
-            rests_until: None,
-            present,
-        });
+        self.operators.push(address);
         self.operators.len() - 1
     }
 
-    /// An operator in a browser signed on, or off. Who signs on is rung at once, whatever was before.
-    pub fn set_present(&mut self, uri: &str, present: bool) {
-        for operator in self.operators.iter_mut().filter(|operator| operator.uri == uri) {
-            operator.present = present;
-            operator.rests_until = None;
-        }
+    fn agent(&self, operator: OperatorId) -> String {
+        let address = self.uri(operator);
+        self.desk.with(|core| core.agent_at(address))
     }
 
-    /// The SIP URI of an operator.
+    /// The conversation of a caller; of one who was not introduced, one that is like no other.
+    fn conversation(&self, caller: CallerId) -> ConversationId {
+        let known = self.known.get(&caller).and_then(|known| known.caller.conversation);
+        known.unwrap_or_else(|| ConversationId::new(0, u128::from(caller)))
+    }
+
+    /// Says who a caller is, before they [`Queues::join`] or are [`Queues::engage`]d.
+    pub fn meet(&mut self, now: Instant, caller: CallerId, who: Caller) {
+        let new = || Known {
+            caller: Caller::default(),
+            waits_in: None,
+            since: now,
+            prefers: None,
+            agent: None,
+            talks: false,
+        };
+        self.known.entry(caller).or_insert_with(new).caller = who;
+    }
+
+    /// An operator in a browser signed on, or off. Who signs on is rung at once, whatever was before.
+    pub fn set_present(&mut self, now: Instant, uri: &str, present: bool) {
+        let now = self.wall(now);
+        self.desk.with(|core| {
+            let agent = core.agent_at(uri);
+            core.set_rtc(now, &agent, present);
+        });
+    }
+
+    /// The address of an operator.
     pub fn uri(&self, operator: OperatorId) -> &str {
-        self.operators.get(operator).map_or("", |o| &o.uri)
+        self.operators.get(operator).map_or("", String::as_str)
     }
 
     /// How long an operator of `name` is rung.
     pub fn ring(&self, name: &str) -> Duration {
-        self.queues.iter().find(|q| q.name == name).map_or(OPERATOR_RING, |q| q.ring)
-    }
-
-    /// Names of the queues.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.queues.iter().map(|q| q.name.as_str())
+        let ttl = self.desk.with(|core| core.router.config(name).map(|config| config.offer_ttl));
+        ttl.and_then(|ttl| Duration::try_from(ttl).ok()).unwrap_or(OPERATOR_RING)
     }
 
     /// Every queue as others see it.
-    pub fn views(&self, now: Instant) -> Vec<QueueView> {
+    pub fn views(&self, _now: Instant) -> Vec<QueueView> {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let view = |queue: &Queue| {
-            let operators = || queue.operators.iter().filter_map(|id| self.operators.get(*id));
-            let rests = |operator: &Operator| operator.rests_until.is_some_and(|until| until > now);
-            QueueView {
-                name: queue.name.clone(),
-                waiting: count(queue.waiting.len()),
-                waiting_since: queue.waiting.iter().map(|waiting| waiting.since).min(),
-                operators_free: count(operators().filter(|o| o.serves.is_none() && !rests(o)).count()),
-                operators_busy: count(operators().filter(|o| o.serves.is_some()).count()),
-            }
+        let view = |queue: crate::desk::CallQueue| QueueView {
+            name: queue.name,
+            waiting: count(queue.waiting),
+            waiting_since: queue.since.map(|since| self.mono(since)),
+            operators_free: count(queue.free),
+            operators_busy: count(queue.busy),
         };
-        self.queues.iter().map(view).collect()
+        self.desk.with(|core| core.call_queues()).into_iter().map(view).collect()
     }
 
-    /// How many wait in all queues.
+    /// How many callers wait in all queues.
     pub fn waiting(&self) -> usize {
-        self.queues.iter().map(|q| q.waiting.len()).sum()
+        self.known.values().filter(|known| known.waits_in.is_some()).count()
     }
 
-    /// `caller` waits in `name` from now on, after those of the same or a higher priority (a higher number is served first).
+    /// `caller` waits in `name`, since `since`. Higher priority is served earlier: each step is worth the queue's `aging`.
     ///
     /// # Errors
     /// [`CannotWait`]; the caller waits nowhere then.
-    pub fn join(&mut self, now: Instant, name: &str, caller: CallerId, priority: i32) -> Result<Place, CannotWait> {
-        let queue = self.queues.iter_mut().find(|q| q.name == name).ok_or(CannotWait::NoSuchQueue)?;
-        if queue.operators.is_empty() {
-            return Err(CannotWait::NoOperators);
-        }
-        if queue.waiting.len() >= WAITING_MAX {
+    pub fn join(&mut self, since: Instant, name: &str, caller: CallerId, priority: i32) -> Result<Place, CannotWait> {
+        if self.known.values().filter(|known| known.waits_in.as_deref() == Some(name)).count() >= WAITING_MAX {
             return Err(CannotWait::Full);
         }
-        let at = queue.waiting.iter().position(|w| w.priority < priority).unwrap_or(queue.waiting.len());
-        queue.waiting.insert(at, Waiting { caller, priority, since: now, offered: None, prefers: None });
-        Ok(queue.place(at))
+        if !self.known.contains_key(&caller) {
+            self.meet(since, caller, Caller::default());
+        }
+        let (id, join) = (self.conversation(caller), self.join_of(caller, name, since, priority));
+        let now = self.wall(since.max(self.clock.0));
+        let place = self.desk.with(|core| core.call_joins(now, id, join)).map_err(|why| match why {
+            CannotJoin::NoSuchQueue => CannotWait::NoSuchQueue,
+            CannotJoin::Nobody => CannotWait::NoOperators,
+            CannotJoin::Closed => CannotWait::Closed,
+            CannotJoin::Full => CannotWait::Full,
+        })?;
+        if let Some(known) = self.known.get_mut(&caller) {
+            (known.waits_in, known.since, known.talks) = (Some(name.to_owned()), since, false);
+        }
+        Ok(Self::place_of(place))
+    }
+
+    fn join_of(&self, caller: CallerId, queue: &str, since: Instant, priority: i32) -> CallJoin {
+        let known = self.known.get(&caller);
+        let who = known.map(|known| known.caller.clone()).unwrap_or_default();
+        let prefers =
+            known.and_then(|known| known.prefers.as_ref()).map(|uri| self.desk.with(|core| core.agent_at(uri)));
+        CallJoin {
+            caller,
+            queue: queue.to_owned(),
+            priority,
+            since: self.wall(since),
+            prefers,
+            entrance: who.entrance,
+            title: who.title,
+            channel: if who.by_web { "web" } else { "sip" }.to_owned(),
+        }
+    }
+
+    fn place_of((place, wait): (ark_conversation::routing::Place, SignedDuration)) -> Place {
+        Place { position: place.position, wait: Duration::try_from(wait).unwrap_or_default() }
     }
 
     /// Whether an operator could be rung now.
-    pub fn is_free(&self, now: Instant, uri: &str) -> bool {
-        self.operators.iter().any(|operator| operator.uri == uri && operator.is_free(now))
+    pub fn is_free(&self, _now: Instant, uri: &str) -> bool {
+        self.is_free_for(None, uri)
     }
 
-    /// That operator is rung for `caller`, when they are free: the customer knows them.
+    /// The same for a caller of whom they may have the chat already.
+    pub fn is_free_for(&self, conversation: Option<ConversationId>, uri: &str) -> bool {
+        self.desk.with(|core| {
+            let agent = core.agent_at(uri);
+            core.call_could_ring(conversation, &agent)
+        })
+    }
+
+    /// That operator is rung for `caller`, when they are free: the customer knows them. To be said before [`Queues::join`]; of one who
+    /// waits already, they are asked anew.
     pub fn prefer(&mut self, caller: CallerId, uri: &str) {
-        let operator = self.operators.iter().position(|operator| operator.uri == uri);
-        for waiting in self.queues.iter_mut().flat_map(|queue| &mut queue.waiting) {
-            if waiting.caller == caller {
-                waiting.prefers = operator;
-            }
+        let Some(known) = self.known.get_mut(&caller) else { return };
+        known.prefers = Some(uri.to_owned());
+        if let (Some(queue), since, None) = (known.waits_in.clone(), known.since, known.agent) {
+            let (id, join) = (self.conversation(caller), self.join_of(caller, &queue, since, 0));
+            let now = self.wall(since.max(self.clock.0));
+            let _ = self.desk.with(|core| core.call_joins(now, id, join));
         }
+    }
+
+    /// One operator is rung for `caller` past the line, and is busy from now on, until [`Queues::finished`] or [`Queues::declined`].
+    /// None: they are not free.
+    pub fn engage(&mut self, now: Instant, uri: &str, caller: CallerId) -> Option<OperatorId> {
+        if !self.known.contains_key(&caller) {
+            self.meet(now, caller, Caller::default());
+        }
+        let (id, join) = (self.conversation(caller), self.join_of(caller, "", now, 0));
+        let at = self.wall(now);
+        let engaged = self.desk.with(|core| {
+            let agent = core.agent_at(uri);
+            core.call_engages(at, id, &agent, join)
+        });
+        let operator = self.operator(uri.to_owned());
+        let known = self.known.get_mut(&caller).filter(|_| engaged)?;
+        (known.agent, known.talks, known.waits_in) = (Some(operator), true, None);
+        Some(operator)
     }
 
     /// `caller` waits no longer; an operator whose phone rings for it is free again. Gives that operator.
     pub fn leave(&mut self, now: Instant, caller: CallerId) -> Option<OperatorId> {
-        for queue in &mut self.queues {
-            queue.waiting.retain(|w| w.caller != caller);
-        }
-        let operator = self.operators.iter().position(|o| o.serves == Some(caller))?;
-        self.release(now, operator);
-        Some(operator)
+        self.leave_as(now, caller, false)
+    }
+
+    /// The same, and whether the caller gave up.
+    pub fn leave_as(&mut self, now: Instant, caller: CallerId, gave_up: bool) -> Option<OperatorId> {
+        let id = self.conversation(caller);
+        let known = self.known.remove(&caller)?;
+        let (now, how) = (self.wall(now), if gave_up { Left::Abandoned } else { Left::Moved });
+        self.desk.with(|core| core.call_leaves(now, id, how));
+        known.agent
     }
 
     /// The place of `caller`, when it waits.
     pub fn place(&self, caller: CallerId) -> Option<Place> {
-        self.queues.iter().find_map(|q| q.waiting.iter().position(|w| w.caller == caller).map(|at| q.place(at)))
+        self.known.get(&caller).filter(|known| known.waits_in.is_some())?;
+        let id = self.conversation(caller);
+        self.desk.with(|core| core.call_place(id)).map(Self::place_of)
     }
 
     /// How long `caller` has waited, when it waits.
     pub fn waited(&self, now: Instant, caller: CallerId) -> Option<Duration> {
-        let waiting = self.queues.iter().flat_map(|q| &q.waiting).find(|w| w.caller == caller)?;
-        Some(now.saturating_duration_since(waiting.since))
+        let known = self.known.get(&caller).filter(|known| known.waits_in.is_some())?;
+        Some(now.saturating_duration_since(known.since))
     }
 
-    /// The next offer: the first caller without one, and the operator to ring for it. Call until it gives `None`.
-    pub fn offer(&mut self, now: Instant) -> Option<(CallerId, OperatorId)> {
-        for queue in &mut self.queues {
-            let Some(waiting) = queue.waiting.iter_mut().find(|w| w.offered.is_none()) else { continue };
-            let is_free = |id: &OperatorId| self.operators.get(*id).is_some_and(|operator| operator.is_free(now));
-            let free = queue.operators.iter().copied().filter(is_free);
-            let rank = |id: &OperatorId| {
-                (Some(*id) != waiting.prefers, self.operators.get(*id).and_then(|operator| operator.idle_since))
-            };
-            let Some(id) = free.min_by_key(rank) else { continue };
-            waiting.offered = Some(id);
-            if let Some(operator) = self.operators.get_mut(id) {
-                operator.serves = Some(waiting.caller);
+    /// What is to be done next: ring an operator for a caller, or stop ringing. Call until it gives `None`.
+    pub fn next(&mut self, now: Instant) -> Option<Order> {
+        let at = self.wall(now);
+        loop {
+            let act = self.desk.with(|core| {
+                if core.deadline().is_some_and(|due| due <= at) {
+                    core.tick(at);
+                }
+                core.next_call_act()
+            })?;
+            match act {
+                CallAct::Ring { caller, agent } => {
+                    // It may have been taken back since.
+                    let (id, rung) = (self.conversation(caller), self.known.contains_key(&caller));
+                    let address = self.desk.with(|core| core.call_rings(id, &agent).then(|| core.address_of(&agent)));
+                    let Some(address) = address.filter(|_| rung) else { continue };
+                    let operator = self.operator(address);
+                    if let Some(known) = self.known.get_mut(&caller) {
+                        known.agent = Some(operator);
+                    }
+                    return Some(Order::Ring(caller, operator));
+                }
+                CallAct::Stop { caller, agent } => {
+                    let rings = self.known.get(&caller).filter(|known| !known.talks).and_then(|known| known.agent);
+                    let Some(operator) = rings.filter(|operator| self.agent(*operator) == agent) else { continue };
+                    if let Some(known) = self.known.get_mut(&caller) {
+                        known.agent = None;
+                    }
+                    return Some(Order::Stop(caller, operator));
+                }
             }
-            return Some((waiting.caller, id));
         }
-        None
+    }
+
+    /// The next offer alone: who is to be rung for whom.
+    pub fn offer(&mut self, now: Instant) -> Option<(CallerId, OperatorId)> {
+        loop {
+            if let Order::Ring(caller, operator) = self.next(now)? {
+                return Some((caller, operator));
+            }
+        }
     }
 
     /// The operator took the call: the caller waits no longer, the operator is busy until [`Queues::finished`].
     pub fn accepted(&mut self, caller: CallerId) {
-        for queue in &mut self.queues {
-            queue.waiting.retain(|w| w.caller != caller);
-        }
+        let (id, at) = (self.conversation(caller), self.clock.1);
+        let Some(known) = self.known.get_mut(&caller) else { return };
+        (known.waits_in, known.talks) = (None, true);
+        let Some(operator) = known.agent else { return };
+        let agent = self.agent(operator);
+        self.desk.with(|core| core.call_accepted(at, id, &agent));
     }
 
-    /// The operator did not take the call (busy, no answer, failure): it rests a little, the caller keeps its place.
+    /// The operator did not take the call (busy, no answer, failure): the caller keeps its place, the next one is asked.
     pub fn declined(&mut self, now: Instant, caller: CallerId, operator: OperatorId) {
-        for waiting in self.queues.iter_mut().flat_map(|q| &mut q.waiting) {
-            if waiting.caller == caller {
-                waiting.offered = None;
+        let (id, agent, at) = (self.conversation(caller), self.agent(operator), self.wall(now));
+        if let Some(known) = self.known.get_mut(&caller).filter(|known| known.agent == Some(operator)) {
+            known.agent = None;
+            if known.talks {
+                // Rung past the line: there is no place to keep.
+                known.talks = false;
+                self.desk.with(|core| core.call_leaves(at, id, Left::Moved));
+                return;
             }
         }
-        self.release(now, operator);
-        if let Some(operator) = self.operators.get_mut(operator) {
-            operator.rests_until = Some(now + OPERATOR_REST);
-        }
+        self.desk.with(|core| core.call_declined(at, id, &agent));
     }
 
     /// The talk is over: the operator is free, and the queue knows how long it took.
-    pub fn finished(&mut self, now: Instant, operator: OperatorId, talked: Duration) {
-        self.release(now, operator);
-        for queue in self.queues.iter_mut().filter(|q| q.operators.contains(&operator)) {
-            if queue.handled.len() == HANDLED_KEPT {
-                queue.handled.pop_front();
-            }
-            queue.handled.push_back(talked);
-        }
+    pub fn finished(&mut self, now: Instant, operator: OperatorId, _talked: Duration) {
+        let talks = |known: &&mut Known| known.talks && known.agent == Some(operator);
+        let Some(caller) = self.known.iter_mut().find(|(_, known)| talks(&known)).map(|(caller, _)| *caller) else {
+            return;
+        };
+        let (id, agent, at) = (self.conversation(caller), self.agent(operator), self.wall(now));
+        self.known.remove(&caller);
+        self.desk.with(|core| core.call_finished(at, id, &agent));
     }
 
-    fn release(&mut self, now: Instant, operator: OperatorId) {
-        if let Some(operator) = self.operators.get_mut(operator) {
-            operator.serves = None;
-            operator.idle_since = Some(now);
-        }
-    }
-
-    /// When an operator who rests is asked again: the next moment at which [`Queues::offer`] may give something new.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        if self.queues.iter().all(|q| q.waiting.iter().all(|w| w.offered.is_some())) {
+    /// When something may be due by itself while somebody waits: the next moment at which [`Queues::next`] may give something new.
+    pub fn deadline(&self, _now: Instant) -> Option<Instant> {
+        if self.waiting() == 0 {
             return None;
         }
-        self.operators
-            .iter()
-            .filter(|o| o.present && o.serves.is_none())
-            .filter_map(|o| o.rests_until)
-            .filter(|at| *at > now)
-            .min()
+        self.desk.with(|core| core.deadline()).map(|at| self.mono(at))
     }
 }
 
-impl Queue {
-    fn place(&self, at: usize) -> Place {
-        let handled = u32::try_from(self.handled.len()).unwrap_or(1);
-        let mean = if handled == 0 { HANDLING_ASSUMED } else { self.handled.iter().sum::<Duration>() / handled };
-        let position = at + 1;
-        let operators = u32::try_from(self.operators.len().max(1)).unwrap_or(1);
-        let wait = mean.saturating_mul(u32::try_from(position).unwrap_or(u32::MAX)) / operators;
-        Place { position, wait }
-    }
+/// What the switch is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Ring that operator for that caller.
+    Ring(CallerId, OperatorId),
+    /// Ring them no longer.
+    Stop(CallerId, OperatorId),
+}
+
+fn signed(span: Duration) -> SignedDuration {
+    SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::limits::OPERATOR_REST;
 
     const ANNA: OperatorId = 0;
     const BEN: OperatorId = 1;
@@ -344,25 +464,31 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_served_in_order_and_a_higher_priority_first() {
+    fn callers_are_served_in_order_and_priority_is_worth_time() {
         let (mut queues, t) = queues();
         assert_eq!(queues.join(t, "general", 1, 0).unwrap().position, 1);
         assert_eq!(queues.join(t, "general", 2, 0).unwrap().position, 2);
-        assert_eq!(queues.join(t, "general", 3, 5).unwrap().position, 1);
-        assert_eq!(queues.offer(t), Some((3, ANNA)));
-        assert_eq!(queues.offer(t), Some((1, BEN)));
+        assert_eq!(queues.offer(t), Some((1, ANNA)));
+        assert_eq!(queues.offer(t), Some((2, BEN)));
+        queues.accepted(1);
+        queues.accepted(2);
+        assert_eq!(queues.join(t, "general", 3, 0).unwrap().position, 1);
+        assert_eq!(queues.join(t, "general", 4, 5).unwrap().position, 1);
         assert_eq!(queues.offer(t), None);
-        queues.accepted(3);
-        assert_eq!(queues.place(2).unwrap().position, 2);
+        queues.finished(t, ANNA, Duration::from_secs(60));
+        assert_eq!(queues.offer(t), Some((4, ANNA)));
+        queues.accepted(4);
+        assert_eq!(queues.place(3).unwrap().position, 1);
     }
 
     #[test]
     fn a_caller_is_given_the_operator_who_knows_them_when_that_one_is_free() {
         let (mut queues, t) = queues();
         let ben = queues.uri(BEN).to_owned();
-        queues.join(t, "general", 1, 0).unwrap();
-        queues.prefer(1, &ben);
         assert!(queues.is_free(t, &ben));
+        queues.meet(t, 1, Caller::default());
+        queues.prefer(1, &ben);
+        queues.join(t, "general", 1, 0).unwrap();
         assert_eq!(queues.offer(t), Some((1, BEN)));
         assert!(!queues.is_free(t, &ben) && !queues.is_free(t, "sip:nobody@example"));
         queues.join(t, "general", 2, 0).unwrap();
@@ -393,8 +519,8 @@ mod tests {
         queues.declined(t, 1, BEN);
         assert_eq!(queues.place(1).unwrap().position, 1);
         assert_eq!(queues.offer(t), None);
-        let rested = queues.deadline(t).unwrap();
-        assert_eq!(rested, t + OPERATOR_REST);
+        let rested = t + OPERATOR_REST + Duration::from_millis(1);
+        assert!(queues.deadline(t).unwrap() <= rested);
         assert_eq!(queues.offer(rested), Some((1, BEN)));
     }
 
@@ -410,13 +536,25 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_position_times_handling_over_operators() {
+    fn the_estimate_is_position_times_handling_over_operators_rounded_up() {
         let (mut queues, t) = queues();
-        queues.finished(t, ANNA, Duration::from_secs(100));
-        queues.finished(t, BEN, Duration::from_secs(200));
-        queues.join(t, "general", 1, 0).unwrap();
-        let second = queues.join(t, "general", 2, 0).unwrap();
-        assert_eq!(second, Place { position: 2, wait: Duration::from_secs(150) });
+        for (caller, talk) in [(1, 100), (2, 200)] {
+            queues.join(t, "general", caller, 0).unwrap();
+            queues.offer(t);
+            queues.accepted(caller);
+            let later = t + Duration::from_secs(talk);
+            let operator = if caller == 1 { ANNA } else { BEN };
+            queues.finished(later, operator, later - t);
+        }
+        let t = t + Duration::from_secs(300);
+        for caller in 3..=5 {
+            queues.join(t, "general", caller, 0).unwrap();
+        }
+        let fourth = queues.join(t, "general", 6, 0).unwrap();
+        assert_eq!(fourth.position, 4);
+        // 4 x 160 s (150 s of talk, 10 s to wrap up) / 2, to whole minutes.
+        assert_eq!(fourth.wait.as_secs() % 60, 0);
+        assert!((300..=420).contains(&fourth.wait.as_secs()), "{fourth:?}");
     }
 
     #[test]
@@ -425,13 +563,28 @@ mod tests {
         let later = t + Duration::from_secs(5);
         queues.join(t, "general", 1, 0).unwrap();
         queues.join(later, "general", 2, 9).unwrap();
-        queues.offer(later);
+        assert_eq!((queues.offer(later), queues.offer(later)), (Some((1, ANNA)), Some((2, BEN))));
+        queues.accepted(1);
         let view = queues.views(later).remove(0);
-        assert_eq!((view.name.as_str(), view.waiting, view.waiting_since), ("general", 2, Some(t)));
-        assert_eq!((view.operators_free, view.operators_busy), (1, 1));
-        queues.declined(later, 2, ANNA);
+        let near = |a: Instant, b: Instant| a.max(b) - a.min(b) < Duration::from_millis(1);
+        assert_eq!((view.name.as_str(), view.waiting), ("general", 1));
+        assert!(near(view.waiting_since.unwrap(), later), "who talks waits no longer");
+        assert_eq!((view.operators_free, view.operators_busy), (0, 2));
+        queues.declined(later, 2, BEN);
         let view = queues.views(later).remove(0);
-        assert_eq!((view.operators_free, view.operators_busy), (1, 0), "one rests, one is free");
+        assert_eq!((view.operators_free, view.operators_busy), (0, 1), "one rests, one talks");
+    }
+
+    #[test]
+    fn an_operator_who_is_engaged_past_the_line_is_busy_and_then_free() {
+        let (mut queues, t) = queues();
+        let ben = queues.uri(BEN).to_owned();
+        assert_eq!(queues.engage(t, &ben, 1), Some(BEN));
+        assert_eq!(queues.engage(t, &ben, 2), None, "busy");
+        queues.join(t, "orders", 3, 0).unwrap();
+        assert_eq!(queues.offer(t), None);
+        queues.finished(t, BEN, Duration::from_secs(9));
+        assert_eq!(queues.offer(t), Some((3, BEN)));
     }
 
     #[test]

@@ -543,6 +543,7 @@ impl<M: MediaPort> Switch<M> {
             to: supervisor.to,
             purpose: Purpose::Supervisor,
             request,
+            known_as: call.id,
             ring_until: now.mono,
             bridged: Some(now.mono),
         });

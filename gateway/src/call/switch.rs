@@ -21,7 +21,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::limits::{FORGET_AFTER, STEPS_MAX};
-use super::queue::{CallerId, QueueConfig, QueueView, Queues};
+use super::queue::{CallerId, QueueView, Queues};
 use super::site::Site;
 use super::state::{Call, Line, Stage};
 use super::view::CallView;
@@ -168,8 +168,6 @@ pub struct Switch<M> {
     pub(super) by_leg: HashMap<media::LegId, CallerId>,
     pub(super) queues: Queues,
     pub(super) queues_changed: bool,
-    /// The queues as the site has them: who answers which.
-    pub(super) queue_configs: Vec<QueueConfig>,
     timers: BTreeSet<(Instant, CallerId)>,
     pub(super) out: VecDeque<Output>,
     next_call: CallerId,
@@ -181,14 +179,7 @@ pub struct Switch<M> {
 
 impl<M: MediaPort> Switch<M> {
     /// A switch without calls.
-    pub fn new(
-        config: SwitchConfig,
-        site: Site,
-        queues: &[QueueConfig],
-        endpoint: Endpoint,
-        media: M,
-        seed: [u8; 32],
-    ) -> Self {
+    pub fn new(config: SwitchConfig, site: Site, queues: Queues, endpoint: Endpoint, media: M, seed: [u8; 32]) -> Self {
         Self {
             config,
             site,
@@ -197,9 +188,8 @@ impl<M: MediaPort> Switch<M> {
             calls: HashMap::new(),
             by_line: HashMap::new(),
             by_leg: HashMap::new(),
-            queues: Queues::new(queues),
+            queues,
             queues_changed: false,
-            queue_configs: queues.to_vec(),
             timers: BTreeSet::new(),
             out: VecDeque::new(),
             next_call: 1,
@@ -221,6 +211,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// A message came (or bytes that are none).
     pub fn receive(&mut self, now: Now, flow: Flow, message: Result<Message, ParseError>) {
+        self.queues.set_clock(now);
         self.endpoint.receive(now.mono, flow, message);
         self.settle(now);
     }
@@ -239,6 +230,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// Something happened on a media leg.
     pub fn media(&mut self, now: Now, event: media::Event) {
+        self.queues.set_clock(now);
         if let Some(id) = self.by_leg.get(&event.leg()).copied() {
             self.with(now, id, |switch, call| switch.on_media(now, call, event));
         }
@@ -259,6 +251,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// Runs every timer that is due.
     pub fn tick(&mut self, now: Now) {
+        self.queues.set_clock(now);
         self.endpoint.tick(now.mono);
         let later = self.timers.split_off(&(now.mono + Duration::from_nanos(1), 0));
         // Each once: a timer that is set anew for now is the next tick's.
@@ -283,6 +276,13 @@ impl<M: MediaPort> Switch<M> {
     /// What is to be done, until `None`.
     pub fn poll(&mut self) -> Option<Output> {
         self.out.pop_front()
+    }
+
+    /// The desk has something to say of callers who wait.
+    pub fn look_at_queues(&mut self, now: Now) {
+        self.queues.set_clock(now);
+        self.queues_changed = true;
+        self.settle(now);
     }
 
     /// Ends a call from outside (API): both legs. `false`: there is no such call.

@@ -12,7 +12,7 @@ use ark_conversation::event::{
     TransferFinished, TransferMode, TransferOutcome, TransferStage, TransferStarted,
 };
 use ark_conversation::transfer::{Input, Mode, NotTaken, Outcome, Output, Party, Refused, State, Times, Transfer};
-use ark_conversation::{Content, ConversationId, LegId as LegNumber, Pii};
+use ark_conversation::{Content, ConversationId, LegId as LegNumber, Owner, Pii};
 use ark_dialplans::{Heard, Now};
 use ark_media::dtmf::Digit;
 use ark_media::record::Side;
@@ -147,7 +147,7 @@ impl<M: MediaPort> Switch<M> {
             let from = call.other.as_ref().filter(|other| other.bridged.is_some()).ok_or(CannotAct::NobodyTalks)?;
             let (from_leg, from_to) = (from.leg.number, from.to.clone());
             if let (TransferTo::Queue(queue), TransferMode::Blind) = (to, how) {
-                if !switch.queues.names().any(|name| name == queue) {
+                if !switch.queues.has(queue) {
                     return Err(CannotAct::NoQueue(queue.clone()));
                 }
                 switch.log_started(now, call, from_leg, (queue, "", how), (by, note));
@@ -272,15 +272,14 @@ impl<M: MediaPort> Switch<M> {
         let agent = |target: &str, to: &str| Found { target: target.to_owned(), to: to.to_owned(), agent: true };
         let found = match to {
             TransferTo::Agent(name) => {
-                let known = self.operator_called(name);
-                let uri = match known {
-                    Some(uri) => uri.to_owned(),
+                let known = self.queues.called(name);
+                let uri = match &known {
+                    Some(uri) => uri.clone(),
                     None if name.starts_with("sip:") => {
                         self.site.way_for_operators(name)?;
                         name.clone()
                     }
-                    None if name.starts_with(WEB) => name.clone(),
-                    None => format!("{WEB}{name}"),
+                    None => format!("{WEB}{}", name.strip_prefix(WEB).unwrap_or(name)),
                 };
                 if known.is_some() && uri != from && !self.queues.is_free(now.mono, &uri) {
                     return Err(CannotAct::NotFree(name.clone()));
@@ -288,11 +287,11 @@ impl<M: MediaPort> Switch<M> {
                 agent(name, &uri)
             }
             TransferTo::Queue(queue) => {
-                let config = self.queue_configs.iter().find(|config| config.name == *queue);
-                let config = config.ok_or_else(|| CannotAct::NoQueue(queue.clone()))?;
-                let free = |uri: &&String| **uri != from && self.queues.is_free(now.mono, uri);
-                let uri = config.operators.iter().find(free).ok_or_else(|| CannotAct::NotFree(queue.clone()))?;
-                agent(queue, uri)
+                if !self.queues.has(queue) {
+                    return Err(CannotAct::NoQueue(queue.clone()));
+                }
+                let uri = self.queues.free_of(queue, from).ok_or_else(|| CannotAct::NotFree(queue.clone()))?;
+                agent(queue, &uri)
             }
             TransferTo::Number(number) => {
                 if number.reveal().starts_with("sip:") {
@@ -311,20 +310,11 @@ impl<M: MediaPort> Switch<M> {
         if found.to == from { Err(CannotAct::ToThemselves) } else { Ok(found) }
     }
 
-    /// The address of an operator who is called so: all of it, the name of a browser's, or the user part of a phone's.
-    fn operator_called(&self, name: &str) -> Option<&str> {
-        let uris = || self.queue_configs.iter().flat_map(|config| &config.operators).map(String::as_str);
-        let user = |uri: &str| uri.strip_prefix("sip:").and_then(|rest| rest.split(['@', ';']).next()) == Some(name);
-        uris()
-            .find(|uri| *uri == name)
-            .or_else(|| uris().find(|uri| uri.strip_prefix(WEB) == Some(name)))
-            .or_else(|| uris().find(|uri| user(uri)))
-    }
-
     /// Rings somebody beside the customer and whoever is with them.
     fn ring_beside(&mut self, now: Now, call: &mut Call, found: &Found, request: u64) -> Result<Other, CannotAct> {
-        let purpose = if self.operator_called(&found.to).is_some() {
-            let operator = self.engage(now, call, &found.to);
+        let known_as = self.new_id();
+        let purpose = if self.queues.rings(&found.to) {
+            let operator = self.queues.engage(now.mono, &found.to, known_as);
             Purpose::Operator(operator.ok_or_else(|| CannotAct::NotFree(found.target.clone()))?)
         } else if found.agent {
             Purpose::Agent
@@ -341,7 +331,7 @@ impl<M: MediaPort> Switch<M> {
             Ok(dialled) => dialled,
             Err(error) => {
                 if let Purpose::Operator(operator) = purpose {
-                    self.queues.declined(now.mono, call.id, operator);
+                    self.queues.declined(now.mono, known_as, operator);
                 }
                 return Err(error.into());
             }
@@ -349,7 +339,7 @@ impl<M: MediaPort> Switch<M> {
         let leg = self.rung(now, call, dialled, role, call.from.clone(), &found.to);
         // The machine's deadline is the one that counts.
         let ring_until = now.mono + TRANSFER_RING * 2;
-        Ok(Other { leg, to: found.to.clone(), purpose, request, ring_until, bridged: None })
+        Ok(Other { leg, to: found.to.clone(), purpose, request, known_as, ring_until, bridged: None })
     }
 
     // ---- the machine
@@ -593,9 +583,15 @@ impl<M: MediaPort> Switch<M> {
             self.hang_up_line(now, left.leg.line);
             self.part(now, call, left, end_of(now, EndedBy::Ark, EndCause::Hangup, None));
         }
+        self.settle_operator(now, call);
         call.last_transfer =
             Some(TransferView { stage: None, why: Some(why), customer: Some(customer), ..handover.view() });
-        self.log_finished(now, call, &handover.target, why, customer, handover.began);
+        let agent =
+            |other: &&Other| !matches!(other.purpose, Purpose::Target { .. }) && customer == TransferEnd::Target;
+        let agent = call.other.as_ref().filter(agent).map(|other| self.queues.agent_of(&other.to));
+        // A name that is too long for an owner's is nobody's.
+        let owner = agent.and_then(|agent| format!("agent:{agent}").parse().ok());
+        self.log_finished(now, call, (&handover.target, owner), (why, customer), handover.began);
     }
 
     fn log_started(
@@ -616,9 +612,8 @@ impl<M: MediaPort> Switch<M> {
         &mut self,
         now: Now,
         call: &Call,
-        target: &str,
-        outcome: TransferOutcome,
-        customer: TransferEnd,
+        (target, owner): (&str, Option<Owner>),
+        (outcome, customer): (TransferOutcome, TransferEnd),
         since: Instant,
     ) {
         let event = TransferFinished {
@@ -628,6 +623,7 @@ impl<M: MediaPort> Switch<M> {
             sip_status: None,
             took_ms: ms(since, now.mono),
             customer: Some(customer),
+            owner,
         };
         self.log(now, call, event);
     }
@@ -775,36 +771,15 @@ impl<M: MediaPort> Switch<M> {
 
     // ---- queues: the only lines that know them
 
-    /// Takes one operator out of the line's reach, for this call. None: they are not free.
-    fn engage(&mut self, now: Now, call: &Call, uri: &str) -> Option<super::queue::OperatorId> {
-        if !self.queues.is_free(now.mono, uri) {
-            return None;
+    /// Who is with the customer was rung past the line: the talk is the call's own now.
+    fn settle_operator(&mut self, now: Now, call: &mut Call) {
+        let Some(other) = call.other.as_mut() else { return };
+        if other.known_as != call.id && matches!(other.purpose, Purpose::Operator(_)) {
+            let beside = std::mem::replace(&mut other.known_as, call.id);
+            self.introduce(now, call);
+            self.queues.take_over(now.mono, beside, call.id);
+            self.queues_changed = true;
         }
-        let queue =
-            self.queue_configs.iter().find(|config| config.operators.iter().any(|one| one == uri))?.name.clone();
-        self.queues.join(now.mono, &queue, call.id, i32::MAX).ok()?;
-        self.queues.prefer(call.id, uri);
-        let mut others = Vec::new();
-        let mut engaged = None;
-        while let Some((caller, operator)) = self.queues.offer(now.mono) {
-            if caller == call.id {
-                engaged = Some(operator);
-                break;
-            }
-            others.push((caller, operator));
-        }
-        if let Some(operator) = engaged.filter(|operator| self.queues.uri(*operator) == uri) {
-            self.queues.accepted(call.id);
-            engaged = Some(operator);
-        } else {
-            self.queues.leave(now.mono, call.id);
-            engaged = None;
-        }
-        // Whoever waited is rung as ever.
-        for (caller, operator) in others {
-            self.with(now, caller, |switch, call| switch.ring_operator(now, call, operator));
-        }
-        engaged
     }
 
     /// Puts the customer in the queue that the agent named; the agent is free.
@@ -829,16 +804,15 @@ impl<M: MediaPort> Switch<M> {
             why: Some(why),
             customer: Some(customer),
         });
-        self.log_finished(now, call, queue, why, customer, now.mono);
+        self.log_finished(now, call, (queue, None), (why, customer), now.mono);
     }
 
     /// Nobody is there any more: the customer waits where they waited before, else where the agent answers.
     fn back_to_queue(&mut self, now: Now, call: &mut Call) {
         let Some((request, from)) = call.handover.as_ref().map(|one| (one.request, one.from.clone())) else { return };
         let place = call.last_place.clone().or_else(|| {
-            let of = |config: &&super::queue::QueueConfig| config.operators.contains(&from);
-            let queue = self.queue_configs.iter().find(of).or(self.queue_configs.first())?;
-            Some(LastPlace { queue: Arc::from(queue.name.as_str()), since: now.mono, priority: 0 })
+            let queue = self.queues.home_of(&from)?;
+            Some(LastPlace { queue: Arc::from(queue), since: now.mono, priority: 0 })
         });
         match place {
             Some(place) => drop(self.wait_again(now, call, request, place)),
@@ -849,8 +823,8 @@ impl<M: MediaPort> Switch<M> {
     /// The customer waits in line with the place that they had. When they cannot, the plan has them.
     fn wait_again(&mut self, now: Now, call: &mut Call, request: u64, place: LastPlace) -> bool {
         let LastPlace { queue, since, priority } = place.clone();
-        // Whoever has waited comes before those who came later.
-        let joined = self.queues.join(since, &queue, call.id, priority.saturating_add(i32::from(since < now.mono)));
+        self.introduce(now, call);
+        let joined = self.queues.join(since, &queue, call.id, priority);
         let Ok(at) = joined else {
             call.heard.push_back(Heard::PersonLeft { id: request });
             return false;

@@ -172,6 +172,7 @@ enum Side {
 impl<M: MediaPort> Switch<M> {
     /// Browsers' signalling says something.
     pub fn web(&mut self, now: Now, said: FromWeb) {
+        self.queues.set_clock(now);
         match said {
             FromWeb::Call(key, call) => self.web_call(now, key, *call),
             FromWeb::Listen(key, listen) => {
@@ -224,7 +225,7 @@ impl<M: MediaPort> Switch<M> {
                 });
             }
             FromWeb::Operator(name, present) => {
-                self.queues.set_present(&format!("{WEB}{name}"), present);
+                self.queues.set_present(now.mono, &format!("{WEB}{name}"), present);
                 self.queues_changed = true;
             }
         }

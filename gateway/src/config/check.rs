@@ -521,6 +521,10 @@ impl Checker<'_> {
                 );
             }
             self.at_least_a_second(&[Key("queue"), At(index), Key("ring")], queue.ring);
+            if let Err(why) = queue.setup() {
+                let help = "write [\"mon-fri 09:00-18:00\"], and in timezone \"Asia/Shanghai\"".to_owned();
+                self.error(&[Key("queue"), At(index), Key("hours")], why, help);
+            }
         }
     }
 

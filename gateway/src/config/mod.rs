@@ -6,6 +6,7 @@
 mod check;
 mod companion;
 mod error;
+mod queue;
 mod reference;
 mod speech;
 mod values;
@@ -639,9 +640,35 @@ pub struct Queue {
     /// a browser while they are signed on (`"web:anna"`).
     #[serde(default)]
     pub operators: Vec<String>,
-    /// How long one operator is rung before the next.
+    /// How long one agent is asked, or their phone rung, before the next.
     #[serde(default = "queue_ring")]
     pub ring: Span,
+    /// Agents' groups (docs/desk.md) that answer it beside its own, which has its name and the `operators`: `[{ group = "seniors",
+    /// after = "45s" }]`; `after` is how long a customer has waited when they are asked, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<queue::Group>,
+    /// What one step of priority is worth in waiting.
+    #[serde(default = "queue::aging")]
+    pub aging: Span,
+    /// What an agent with a desk has for wrapping up after a call.
+    #[serde(default = "queue::wrap_up")]
+    pub wrap_up: Span,
+    /// How long a customer is kept for the agent whom they had last, when that one is there and busy; at most two minutes. `"0s"`: not at all.
+    #[serde(default = "queue::keep_for_last")]
+    pub keep_for_last: Span,
+    /// After this wait levels of skills no longer matter. Left out: they always do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relax_after: Option<Span>,
+    /// After this wait it is said in the program's log and counted, once. Left out: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow_after: Option<Span>,
+    /// When people are there, as `["mon-fri 09:00-18:00", "sat 10:00-16:00"]`. Outside nobody who calls is put into it (the plan goes its
+    /// way), and chats wait until it opens. Left out: always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<String>,
+    /// The time zone of `hours`, as `"Asia/Shanghai"`. Left out: the machine's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub timezone: String,
     /// Whether what is said in calls that come by this queue is read along, where `[speech]` reads at all.
     #[serde(default = "yes")]
     pub transcribe: bool,
@@ -850,7 +877,7 @@ impl Config {
                 dialplan: format!("{BUILTIN}hotline-95188"),
                 record: false,
             }],
-            queue: vec![Queue { name: "general".into(), operators: Vec::new(), ring: queue_ring(), transcribe: true }],
+            queue: vec![Queue::named("general")],
             channel: vec![Channel::web_demo()],
             ..Self::default()
         }

@@ -107,8 +107,7 @@ fn own_site(config: &Config, folder: &std::path::Path, plan: &std::path::Path) -
     own.store.url = format!("sqlite:{}", folder.join("ark.db").display()).as_str().into();
     own.files.url = format!("file:{}", folder.join("files").display());
     own.hotline = vec![Hotline { number: "1".into(), dialplan: plan.display().to_string(), record: false }];
-    own.queue =
-        vec![Queue { name: "nobody".into(), operators: Vec::new(), ring: Span::from_secs(5), transcribe: false }];
+    own.queue = vec![Queue { ring: Span::from_secs(5), transcribe: false, ..Queue::named("nobody") }];
     own
 }
 

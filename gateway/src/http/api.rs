@@ -336,7 +336,10 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
         super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json,
-        super::tokens::list, super::tokens::make, super::tokens::revoke
+        super::tokens::list, super::tokens::make, super::tokens::revoke,
+        super::accounts::list, super::accounts::make, super::accounts::one, super::accounts::change, super::accounts::remove,
+        super::accounts::password, super::session::session, super::session::sign_in, super::session::sign_out, super::session::first,
+        super::session::password, super::session::ways
     ),
     components(schemas(Numbers, Which, super::webhooks::WhichDeliveries)),
     security(("token" = [])),
@@ -384,7 +387,14 @@ fn say_scopes(document: &mut Value) {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
             let Ok(method) = http::Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
             let (scopes, why) = match scope::need(&method, path) {
+                Need::Open => {
+                    operation["security"] = serde_json::json!([]);
+                    continue;
+                }
                 Need::Any => continue,
+                Need::Role(role) => {
+                    (Vec::new(), format!("For accounts with the role `{}`, or the gateway's own token", role.as_str()))
+                }
                 Need::One(scope) => (vec![scope.as_str()], format!("The token lacks the scope `{}`", scope.as_str())),
                 Need::Own => (Vec::new(), "This needs the gateway's own token".to_owned()),
             };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ark_store::Role;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -9,8 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::Web;
 use super::error::ApiError;
+use super::grant::Grant;
 use super::scope::{self, Need, Scope};
-use super::tokens::Grant;
+use super::sight;
 
 /// The page's cookie.
 pub(super) const COOKIE: &str = "ark_session";
@@ -47,55 +49,96 @@ pub(super) async fn admit(web: &Web, token: &str) -> Result<Option<Grant>, ApiEr
 /// As [`admit`].
 pub(super) async fn pass(web: &Web, headers: &HeaderMap) -> Result<Option<Pass>, ApiError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        let session = session(web, headers);
-        return Ok(session.map(|shown| Pass { shown, grant: Grant::OWN }));
+        let grant = session(web, headers).await?;
+        return Ok(grant.map(|grant| Pass { shown: Shown::Cookie, grant }));
     };
     let Some(token) = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else { return Ok(None) };
     let grant = admit(web, token.trim()).await?;
     Ok(grant.map(|grant| Pass { shown: Shown::Bearer, grant }))
 }
 
-/// The page's cookie, when a request has it.
-fn session(web: &Web, headers: &HeaderMap) -> Option<Shown> {
+/// What the page's cookie opens, when a request has it: that of the start link everything, that of who signed in what they may.
+async fn session(web: &Web, headers: &HeaderMap) -> Result<Option<Grant>, ApiError> {
+    match cookie_of(headers, COOKIE) {
+        None => Ok(None),
+        Some(session) if web.token.is_session(session) => Ok(Some(Grant::OWN)),
+        Some(session) => web.sessions.grant(&web.control.store(), session).await,
+    }
+}
+
+/// A cookie of a request, by its name.
+pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let session = cookies
-        .flat_map(|value| value.split(';'))
-        .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
-    web.token.is_session(session).then_some(Shown::Cookie)
+    cookies.flat_map(|value| value.split(';')).find_map(|cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Lets in who may come in.
-pub(super) async fn guard(State(web): State<Arc<Web>>, mut request: Request, next: Next) -> Response {
-    let passed = pass(&web, request.headers()).await;
-    match passed.and_then(|pass| let_in(&web, &request, pass)) {
-        Ok(grant) => {
-            request.extensions_mut().insert(grant);
+pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    let passed = async {
+        let pass = pass(&web, request.headers()).await?;
+        let grant = let_in(&web, &request, pass)?;
+        match grant {
+            Some(grant) => sight::let_see(&web, &grant, request).await.map(|request| (request, Some(grant))),
+            None => Ok((request, None)),
+        }
+    };
+    match passed.await {
+        Ok((mut request, grant)) => {
+            if let Some(grant) = grant {
+                request.extensions_mut().insert(grant);
+            }
             next.run(request).await
         }
         Err(error) => error.into_response(),
     }
 }
 
-/// Whether this request may, with what it has shown.
-fn let_in(web: &Web, request: &Request, pass: Option<Pass>) -> Result<Grant, ApiError> {
+/// Whether this request may, with what it has shown. None: it has shown nothing, and need not.
+fn let_in(web: &Web, request: &Request, pass: Option<Pass>) -> Result<Option<Grant>, ApiError> {
+    let path = request.extensions().get::<MatchedPath>().map_or_else(|| request.uri().path(), MatchedPath::as_str);
+    let need = scope::need(request.method(), path);
     let Some(Pass { shown, grant }) = pass else {
-        return Err(ApiError::unauthorized());
+        return match need {
+            // A page of another site must not sign anybody in here either.
+            Need::Open if changes_state(request.method()) && says_foreign(web, request.headers()) => {
+                Err(ApiError::foreign_origin())
+            }
+            Need::Open => Ok(None),
+            _ => Err(ApiError::unauthorized()),
+        };
     };
-    if shown == Shown::Cookie && !from_own_page(web, request.method(), request.headers()) {
+    if shown == Shown::Cookie && need != Need::Open && !from_own_page(web, request.method(), request.headers()) {
         return Err(ApiError::foreign_origin());
     }
-    let path = request.extensions().get::<MatchedPath>().map_or_else(|| request.uri().path(), MatchedPath::as_str);
-    match scope::need(request.method(), path) {
+    match need {
         Need::Any => {}
+        // A stale cookie is sent by itself when somebody signs in.
+        Need::Open if changes_state(request.method()) => {
+            let other = if shown == Shown::Cookie { !own_origin(web, request.headers()) } else { false };
+            if other {
+                return Err(ApiError::foreign_origin());
+            }
+        }
+        Need::Open => {}
         Need::One(scope) if grant.has(scope) => {}
         Need::One(scope) => return Err(ApiError::no_scope(scope.as_str())),
+        Need::Role(role) if grant.is(role) => {}
+        Need::Role(role) => return Err(ApiError::no_role(role.as_str())),
         Need::Own if grant.is_own() => {}
         Need::Own => return Err(ApiError::not_own_token()),
+    }
+    if scope::supervises(path) && grant.account().is_some() && !grant.is(Role::Supervisor) {
+        return Err(ApiError::no_role(Role::Supervisor.as_str()));
     }
     if scope::asks_for_numbers(request.uri().query()) && !grant.has(Scope::Numbers) {
         return Err(ApiError::no_scope(Scope::Numbers.as_str()));
     }
-    Ok(grant)
+    Ok(Some(grant))
+}
+
+/// Whether a request says that it comes from another site's page. A program says nothing.
+fn says_foreign(web: &Web, headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) && !own_origin(web, headers)
 }
 
 /// What changes state must say that it comes from our page; what reads (the event stream) must not say that it comes from
@@ -121,9 +164,18 @@ pub(super) fn own_origin(web: &Web, headers: &HeaderMap) -> bool {
 
 /// The cookie that the page gets for a token.
 pub(super) fn cookie(web: &Web) -> String {
+    session_cookie(web, web.token.session(), 2_592_000)
+}
+
+/// The cookie of a session for so many seconds; 0: it is taken away.
+pub(super) fn session_cookie(web: &Web, value: &str, seconds: i64) -> String {
+    format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{}", secure(web))
+}
+
+/// What a cookie says where the page comes by https.
+pub(super) fn secure(web: &Web) -> &'static str {
     let https = web.tls || web.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
-    let secure = if https { "; Secure" } else { "" };
-    format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}", web.token.session())
+    if https { "; Secure" } else { "" }
 }
 
 /// What every answer tells the browser: no foreign code, no guessing of types, no frames, no address passed on.

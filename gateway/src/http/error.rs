@@ -59,7 +59,7 @@ impl ApiError {
     }
 
     pub(super) fn unauthorized() -> Self {
-        let message = "this needs the token of data/ark.token, or one of `ark token create`: send it as `Authorization: Bearer ...`, or open /?token=... in a browser";
+        let message = "this needs the token of data/ark.token, or one of `ark token create`: send it as `Authorization: Bearer ...`, or sign in";
         Self { status: StatusCode::UNAUTHORIZED, code: "unauthorized", message: message.into() }
     }
 
@@ -79,7 +79,9 @@ impl ApiError {
 
     /// An API token that is good for something else.
     pub(super) fn no_scope(needed: &str) -> Self {
-        let message = format!("this token lacks the scope `{needed}`: make one that has it with `ark token create`");
+        let message = format!(
+            "this lacks the scope `{needed}`: make a token that has it with `ark token create`, or sign in as somebody whose role opens it"
+        );
         Self { status: StatusCode::FORBIDDEN, code: "missing_scope", message }
     }
 
@@ -87,6 +89,26 @@ impl ApiError {
     pub(super) fn not_own_token() -> Self {
         let message = "no scope opens this: it needs the gateway's own token, of data/ark.token";
         Self { status: StatusCode::FORBIDDEN, code: "missing_scope", message: message.into() }
+    }
+
+    /// Somebody who has signed in, where a role is needed that they have not.
+    pub(super) fn no_role(needed: &str) -> Self {
+        let message = format!(
+            "this is for who has the role `{needed}`: an operator gives it to you; an API token does not serve here"
+        );
+        Self { status: StatusCode::FORBIDDEN, code: "missing_role", message }
+    }
+
+    /// A name or a password that is not so: which, is not said.
+    pub(super) fn wrong_name_or_password() -> Self {
+        let message = "there is no such account, or this is not its password";
+        Self { status: StatusCode::UNAUTHORIZED, code: "wrong_name_or_password", message: message.into() }
+    }
+
+    /// Too many wrong tries.
+    pub(super) fn too_many_tries(seconds: u64) -> Self {
+        let message = format!("too many wrong tries: try again in {seconds} s");
+        Self { status: StatusCode::TOO_MANY_REQUESTS, code: "too_many_tries", message }
     }
 
     /// What a store says of a new token.
@@ -163,6 +185,7 @@ impl From<CommandError> for ApiError {
             CommandError::StaleEpoch { .. } => conflict("stale_epoch"),
             CommandError::NotOwner { .. } => conflict("not_owner"),
             CommandError::Closed => conflict("closed"),
+            CommandError::OfferOver => conflict("offer_over"),
             CommandError::Refused(_) => Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "refused", message },
             CommandError::Unavailable(_) => Self::unavailable(message),
         }

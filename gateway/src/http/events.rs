@@ -22,9 +22,9 @@ use utoipa::IntoParams;
 
 use super::api::{Numbers, parse_id};
 use super::error::ApiError;
+use super::grant::Grant;
 use super::history::PlacedRecord;
 use super::limits::{FEED_EVERY, FEED_POLL, PAGE_MAX, STREAM_KEEP_ALIVE, STREAM_QUEUE};
-use super::tokens::Grant;
 use super::{Web, mask};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -91,13 +91,13 @@ pub(super) async fn stream(
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
     let out = Out { sender, full: query.numbers.full() };
     let (store, bus) = (web.control.store(), web.control.bus());
-    let (tokens, kept) = (Arc::clone(&web.tokens), Arc::clone(&store));
+    let (tokens, sessions, kept) = (Arc::clone(&web.tokens), Arc::clone(&web.sessions), Arc::clone(&store));
     if let Some(id) = conversation {
         let after = last_event.or(query.after_seq).unwrap_or(0);
         tokio::spawn(async move {
             tokio::select! {
                 _ = follow(id, after, store, subscription, &out) => {}
-                () = grant.over(&tokens, &*kept) => {}
+                () = grant.over(&tokens, &sessions, &*kept) => {}
             }
             drop(place);
         });
@@ -109,7 +109,7 @@ pub(super) async fn stream(
         tokio::spawn(async move {
             tokio::select! {
                 _ = everything(after, &types, store, subscription, bus, &out) => {}
-                () = grant.over(&tokens, &*kept) => {}
+                () = grant.over(&tokens, &sessions, &*kept) => {}
             }
             drop(place);
         });

@@ -4,6 +4,7 @@
 //! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens
 //! `/?token=...` once and gets a cookie that no script and no other site can use.
 
+mod accounts;
 mod api;
 mod assets;
 mod asyncapi;
@@ -17,6 +18,7 @@ mod desk;
 pub(crate) mod erasures;
 mod error;
 mod events;
+mod grant;
 mod health;
 mod history;
 mod hooks;
@@ -27,6 +29,9 @@ mod persons;
 mod recordings;
 mod rtc;
 pub mod scope;
+mod session;
+mod sessions;
+mod sight;
 mod socket;
 mod speech;
 mod talk;
@@ -82,6 +87,10 @@ pub struct Web {
     socket_patience: Duration,
     webrtc: Option<Arc<WebRtc>>,
     tokens: Arc<tokens::Tokens>,
+    sessions: Arc<sessions::Sessions>,
+    tries: crate::accounts::tries::Tries,
+    queues: Vec<crate::config::Queue>,
+    facts: Arc<sight::Facts>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -113,6 +122,8 @@ pub struct WebConfig {
     pub webrtc: Option<Arc<WebRtc>>,
     /// Proxies whose word on who asks is taken.
     pub proxies: Vec<crate::config::Cidr>,
+    /// The site's queues: who serves them sees what waits in them.
+    pub queues: Vec<crate::config::Queue>,
 }
 
 impl Web {
@@ -123,7 +134,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, queues } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -141,6 +152,10 @@ impl Web {
             socket_patience,
             webrtc,
             tokens: Arc::default(),
+            sessions: Arc::default(),
+            tries: Default::default(),
+            queues,
+            facts: Arc::default(),
         })
     }
 
@@ -173,6 +188,13 @@ type Routes = Vec<(&'static str, MethodRouter<Arc<Web>>)>;
 fn api_routes() -> Routes {
     vec![
         ("/api/v1/about", get(api::about)),
+        ("/api/v1/accounts", get(accounts::list).post(accounts::make)),
+        ("/api/v1/accounts/{name}", get(accounts::one).patch(accounts::change).delete(accounts::remove)),
+        ("/api/v1/accounts/{name}/password", post(accounts::password)),
+        ("/api/v1/session", get(session::session).post(session::sign_in).delete(session::sign_out)),
+        ("/api/v1/session/first", post(session::first)),
+        ("/api/v1/session/password", post(session::password)),
+        ("/api/v1/session/ways", get(session::ways)),
         ("/api/v1/bus/dead", get(bus::dead)),
         ("/api/v1/bus/replay", post(bus::replay)),
         ("/api/v1/calls", get(api::calls).post(api::place)),

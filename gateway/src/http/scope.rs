@@ -1,5 +1,6 @@
 //! What an API token opens: a few scopes, and which of them each path needs.
 
+use ark_store::Role;
 use http::Method;
 
 /// Something that an API token may be good for.
@@ -59,10 +60,14 @@ impl Scope {
 /// What a request must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Any token that is good.
+    /// Nothing: it looks itself.
+    Open,
+    /// Any token that is good, or a session.
     Any,
     /// A token with this scope.
     One(Scope),
+    /// A session of somebody with this role, or the gateway's own token. No API token serves.
+    Role(Role),
     /// The gateway's own token.
     Own,
 }
@@ -75,6 +80,11 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
         return if path == "/metrics" { Need::One(Scope::Operations) } else { Need::Own };
     };
     match rest.split('/').next().unwrap_or_default() {
+        "session" if path == "/api/v1/session/password" => Need::Any,
+        "session" if path == "/api/v1/session/first" => Need::Own,
+        "session" => Need::Open,
+        "accounts" => Need::Role(Role::Operator),
+        "tokens" => Need::Role(Role::Integrator),
         "about" | "openapi.json" | "asyncapi.json" => Need::Any,
         "conversations" | "persons" => Need::One(conversations),
         "events" | "history" | "media" => Need::One(Scope::ConversationsRead),
@@ -83,6 +93,11 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
         "bus" | "erasures" | "plans" | "speech" | "webhooks" => Need::One(Scope::Operations),
         _ => Need::Own,
     }
+}
+
+/// Whether this path is for supervisors, of those who have signed in.
+pub(super) fn supervises(path: &str) -> bool {
+    path.starts_with("/api/v1/calls/{id}/supervisors")
 }
 
 /// Whether a query asks for people's numbers in full.
@@ -104,10 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn only_tokens_themselves_are_the_gateways_own() {
+    fn only_the_first_account_is_the_gateways_own() {
         for (path, _) in super::super::api_routes() {
             let own = need(&Method::GET, path) == Need::Own;
-            assert_eq!(own, path.starts_with("/api/v1/tokens"), "{path}: name its scope in `need`");
+            assert_eq!(own, path == "/api/v1/session/first", "{path}: name its scope in `need`");
+        }
+        for path in ["/api/v1/tokens/{id}", "/api/v1/accounts/{name}/password"] {
+            assert!(
+                matches!(need(&Method::POST, path), Need::Role(_)),
+                "{path}: no API token makes others, or accounts"
+            );
         }
         assert_eq!(need(&Method::POST, "/api/v1/conversations/{id}/messages"), Need::One(Scope::ConversationsWrite));
         assert_eq!(need(&Method::GET, "/metrics"), Need::One(Scope::Operations));

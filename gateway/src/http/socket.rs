@@ -25,13 +25,13 @@ use tokio::time::Instant;
 use super::Web;
 use super::auth::{admit, own_origin, pass};
 use super::error::ApiError;
+use super::grant::Grant;
 use super::history::{self, PlacedRecord};
 use super::limits::{
     FEED_EVERY, FEED_POLL, PAGE_MAX, SOCKET_HELLO_MAX, SOCKET_MESSAGE_BYTES_MAX, SOCKET_SILENCE_MAX,
     SOCKET_SLOW_GOODBYE, STREAM_KEEP_ALIVE, TYPES_MAX,
 };
 use super::scope::Scope;
-use super::tokens::Grant;
 use crate::live::LiveBoard;
 
 /// What a client says.
@@ -272,11 +272,11 @@ impl Client {
         let wanted = Wanted { after, types, records, live, full: full_numbers };
         let sources = Sources { store, _bus: bus, news, board: web.control.live() };
         // The gateway's end waits for everything that holds it.
-        let (tokens, kept) = (Arc::clone(&web.tokens), Arc::clone(&sources.store));
+        let (tokens, sessions, kept) = (Arc::clone(&web.tokens), Arc::clone(&web.sessions), Arc::clone(&sources.store));
         drop(web);
         let told = tokio::select! {
             told = self.follow(wanted, sources) => told,
-            () = grant.over(&tokens, &*kept) => Err(Over::Refused("this token is no good any more".to_owned())),
+            () = grant.over(&tokens, &sessions, &*kept) => Err(Over::Refused("this token or session is no good any more".to_owned())),
         };
         drop(place);
         told

@@ -1,5 +1,5 @@
 //! API tokens: shown once when they are made, kept as hashes, looked up in a copy of the store's table that is a few seconds old
-//! at most. `/api/v1/tokens` makes, lists and takes them back, with the gateway's own token only.
+//! at most. `/api/v1/tokens` makes, lists and takes them back, for integrators.
 
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
 
@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use super::Web;
 use super::error::ApiError;
+use super::grant::Grant;
 use super::limits::{TOKEN_ASK_EVERY, TOKEN_FRESH, TOKEN_STALE_MAX, TOKEN_USED_EVERY};
 use super::scope::Scope;
 use super::token::hex;
@@ -30,40 +31,6 @@ const PREFIX: &str = "ark_";
 const ID_CHARS: usize = 12;
 /// Letters and digits of its secret part: 256 bits.
 const SECRET_CHARS: usize = 64;
-
-/// What who came in may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
-    /// Of an API token: which, and what it opens. None: the gateway's own token, which opens everything.
-    token: Option<(String, Vec<Scope>)>,
-}
-
-impl Grant {
-    /// Everything.
-    pub(super) const OWN: Self = Self { token: None };
-
-    pub(super) fn is_own(&self) -> bool {
-        self.token.is_none()
-    }
-
-    pub(super) fn has(&self, scope: Scope) -> bool {
-        self.token.as_ref().is_none_or(|(_, scopes)| scopes.contains(&scope))
-    }
-
-    /// Comes back when what was granted is no more: the token was taken back, or has ended.
-    pub(super) async fn over(&self, tokens: &Tokens, store: &dyn Store) {
-        let Some((id, _)) = &self.token else { return std::future::pending().await };
-        loop {
-            tokio::time::sleep(TOKEN_FRESH).await;
-            // A store that is away takes nothing back.
-            if let Ok(found) = tokens.find(store, id).await
-                && !found.is_some_and(|token| token.is_good(Timestamp::now()))
-            {
-                return;
-            }
-        }
-    }
-}
 
 /// The store's table, as it was read last.
 #[derive(Default)]
@@ -97,7 +64,7 @@ impl Tokens {
         let Some(token) = found.filter(|token| same && token.is_good(now)) else { return Ok(None) };
         self.write_down(store, &token, now);
         let scopes = token.scopes.iter().filter_map(|word| Scope::parse(word)).collect();
-        Ok(Some(Grant { token: Some((token.id, scopes)) }))
+        Ok(Some(Grant::of_token(token.id, scopes)))
     }
 
     /// A token by its public part, in a copy that is at most [`TOKEN_FRESH`] old while the store answers.
@@ -117,6 +84,19 @@ impl Tokens {
             return Err(ApiError::unavailable("the store is away, and with it the API tokens; try again"));
         }
         Ok(copy.tokens.get(id).cloned())
+    }
+
+    /// Comes back when a token opens nothing any more: it was taken back, or has ended.
+    pub(super) async fn over(&self, store: &dyn Store, id: &str) {
+        loop {
+            tokio::time::sleep(TOKEN_FRESH).await;
+            // A store that is away takes nothing back.
+            if let Ok(found) = self.find(store, id).await
+                && !found.is_some_and(|token| token.is_good(Timestamp::now()))
+            {
+                return;
+            }
+        }
     }
 
     /// The next look reads the store.
@@ -222,7 +202,7 @@ pub struct MadeToken {
     pub view: TokenView,
 }
 
-/// The API tokens; needs the gateway's own token
+/// The API tokens; for integrators, or with the gateway's own token
 #[utoipa::path(
     get, path = "/api/v1/tokens", tag = "tokens",
     responses((status = 200, body = TokenList), (status = 503, body = super::error::ErrorBody))
@@ -232,7 +212,7 @@ pub(super) async fn list(State(web): State<Arc<Web>>) -> Result<Json<TokenList>,
     Ok(Json(TokenList { tokens: tokens.into_iter().map(TokenView::from).collect() }))
 }
 
-/// Make an API token; needs the gateway's own token
+/// Make an API token; for integrators, or with the gateway's own token
 ///
 /// The answer is the one time that it is shown: what is kept is its hash.
 #[utoipa::path(
@@ -284,7 +264,7 @@ pub(super) async fn make(
     Ok((StatusCode::CREATED, Json(MadeToken { token: format!("{PREFIX}{id}_{secret}"), view: token.into() })))
 }
 
-/// Take an API token back, by its id or its name; needs the gateway's own token
+/// Take an API token back, by its id or its name; for integrators, or with the gateway's own token
 ///
 /// It opens nothing from then on, at other gateways within seconds; sockets and streams that it opened end.
 #[utoipa::path(
@@ -321,12 +301,5 @@ mod tests {
         {
             assert_eq!(parts(&bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn the_gateways_own_token_opens_everything_and_another_what_it_says() {
-        assert!(Grant::OWN.is_own() && Scope::ALL.iter().all(|(scope, _)| Grant::OWN.has(*scope)));
-        let grant = Grant { token: Some(("a".to_owned(), vec![Scope::Calls])) };
-        assert!(!grant.is_own() && grant.has(Scope::Calls) && !grant.has(Scope::Numbers));
     }
 }

@@ -9,18 +9,23 @@ const DAY_MINUTES: u16 = 24 * 60;
 
 /// Opening hours. Without any it is always open.
 #[derive(Clone, Debug)]
-pub(super) struct Hours {
+pub(crate) struct Hours {
     /// Day of the week (Monday: 0), first and last minute; a span that ends before it begins reaches into the next day.
     spans: Vec<(usize, u16, u16)>,
     zone: TimeZone,
 }
 
 impl Hours {
+    /// Always open.
+    pub(crate) fn always() -> Self {
+        Self { spans: Vec::new(), zone: TimeZone::UTC }
+    }
+
     /// Reads lines of `DAY HH:MM-HH:MM` or `DAY-DAY HH:MM-HH:MM`.
     ///
     /// # Errors
     /// A sentence that shows the line.
-    pub(super) fn read(lines: &[String], zone: &str) -> Result<Self, String> {
+    pub(crate) fn read(lines: &[String], zone: &str) -> Result<Self, String> {
         let zone = match zone {
             "" => TimeZone::system(),
             name => TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone: write \"Asia/Shanghai\""))?,
@@ -35,7 +40,7 @@ impl Hours {
     }
 
     /// Whether people are there at that moment.
-    pub(super) fn open(&self, at: Timestamp) -> bool {
+    pub(crate) fn open(&self, at: Timestamp) -> bool {
         let local = self.zone.to_datetime(at);
         let minute = u16::from(local.hour().unsigned_abs()) * 60 + u16::from(local.minute().unsigned_abs());
         let today = usize::from(local.weekday().to_monday_zero_offset().unsigned_abs());
@@ -49,7 +54,7 @@ impl Hours {
     }
 
     /// When people come next, while nobody is there; none when they never do.
-    pub(super) fn opens(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn opens(&self, at: Timestamp) -> Option<Timestamp> {
         let today = self.zone.to_datetime(at).date();
         let ahead = (0..=7_i64).filter_map(|days| today.checked_add(days.days()).ok());
         ahead

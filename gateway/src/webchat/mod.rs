@@ -11,7 +11,7 @@
 
 mod channel;
 mod drive;
-mod hours;
+pub(crate) mod hours;
 pub mod limits;
 pub(crate) mod proto;
 mod rates;

@@ -29,6 +29,7 @@ pub(crate) struct Made {
     pub(crate) acts: Mutex<Vec<TalkAction>>,
     pub(crate) calls: Mutex<Vec<CallView>>,
     pub(crate) webhooks: Mutex<Option<Arc<Webhooks>>>,
+    pub(crate) queues: Mutex<Vec<ark::config::Queue>>,
     pub(crate) folder: PathBuf,
 }
 
@@ -40,8 +41,8 @@ impl Made {
         std::fs::create_dir_all(folder.join("files/recordings")).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap());
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
-        let (hung_up, acts, calls, webhooks) = Default::default();
-        Arc::new(Self { store, bus, hung_up, acts, calls, webhooks, folder })
+        let (hung_up, acts, calls, webhooks, queues) = Default::default();
+        Arc::new(Self { store, bus, hung_up, acts, calls, webhooks, queues, folder })
     }
 
     pub(crate) fn web(self: &Arc<Self>) -> Arc<Web> {
@@ -55,6 +56,7 @@ impl Made {
     fn config(self: &Arc<Self>) -> WebConfig {
         WebConfig {
             proxies: Vec::new(),
+            queues: self.queues.lock().unwrap().clone(),
             webrtc: None,
             control: Arc::clone(self) as Arc<dyn Control>,
             token: Token::new(TOKEN).unwrap(),

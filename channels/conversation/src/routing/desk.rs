@@ -48,14 +48,21 @@ impl Agent {
 
     /// Whether one more of that kind may be offered.
     pub(super) fn has_room(&self, kind: Kind) -> bool {
+        self.has_room_beside(kind, None)
+    }
+
+    /// The same, with one item of theirs not counted.
+    pub(super) fn has_room_beside(&self, kind: Kind, without: Option<Kind>) -> bool {
         if self.presence != Presence::Ready || self.wrap_up.is_some() {
             return false;
         }
         let capacity = self.profile.capacity;
+        let calls = self.calls - u32::from(without == Some(Kind::Call));
+        let chats = self.chats - u32::from(without == Some(Kind::Chat));
         match kind {
-            Kind::Call => self.calls < capacity.calls && self.chats <= capacity.chats_beside_call,
-            Kind::Chat if self.calls > 0 => self.chats < capacity.chats_beside_call,
-            Kind::Chat => self.chats < capacity.chats,
+            Kind::Call => calls < capacity.calls && chats <= capacity.chats_beside_call,
+            Kind::Chat if calls > 0 => chats < capacity.chats_beside_call,
+            Kind::Chat => chats < capacity.chats,
         }
     }
 

@@ -141,6 +141,16 @@ impl Router {
                 let joining = Joining { item, queue, kind, priority, since, needs, last_agent, epoch };
                 self.join(now, joining)
             }
+            Input::Taken { item, queue, kind, since, epoch, agent } => {
+                let queue = *self.queue_names.get(&queue).ok_or(Refused::UnknownQueue)?;
+                self.slot(&agent)?;
+                let (needs, last_agent) = (Needs::default(), None);
+                let joining = Joining { item, queue, kind, priority: 0, since, needs, last_agent, epoch };
+                let open = std::mem::replace(&mut self.queues[queue].open, true);
+                let joined = self.join(now, joining);
+                self.queues[queue].open = open;
+                joined.and_then(|()| self.serving(now, item, &agent))
+            }
             Input::Leave { item, why } => self.leave(now, item, why),
             Input::Changed { item, kind } => self.changed(now, item, kind),
             Input::Callback { item } => self.callback(now, item),
@@ -672,16 +682,33 @@ impl Router {
         }
     }
 
-    // ---- taking over ----
+    // ---- what others decided ----
+
+    /// Nobody is asked for it, has it, or is waited for any more.
+    fn out_of_hands(&mut self, now: Timestamp, id: ConversationId) -> Result<(), Refused> {
+        if !self.items.contains_key(&id) {
+            return Err(Refused::UnknownItem);
+        }
+        self.end_offer(now, id, Some(WithdrawnBy::Item));
+        let Some(item) = self.items.get_mut(&id) else { return Err(Refused::UnknownItem) };
+        if let Some(slot) = item.agent.take() {
+            let (spot, kind) = ((item.order, id), item.kind);
+            let agent = &mut self.agents[slot as usize];
+            agent.kept.remove(&spot);
+            agent.let_go(now, id, kind);
+            self.restless_agents.insert(slot);
+        }
+        Ok(())
+    }
 
     fn serving(&mut self, now: Timestamp, id: ConversationId, agent: &str) -> Result<(), Refused> {
         let slot = self.slot(agent)?;
-        if !self.recovering {
-            return Err(Refused::NotNow);
-        }
+        self.out_of_hands(now, id)?;
         let item = self.items.get_mut(&id).ok_or(Refused::UnknownItem)?;
         let (spot, kind) = ((item.order, id), item.kind);
         item.phase = Phase::Connected { since: now };
+        item.declined.clear();
+        item.retry = None;
         item.agent = Some(slot);
         self.queues[item.queue].line.remove(&spot);
         self.classes[item.class as usize].waiting.remove(&spot);
@@ -698,12 +725,11 @@ impl Router {
         deadline: Timestamp,
     ) -> Result<(), Refused> {
         let slot = self.slot(agent)?;
-        if !self.recovering {
-            return Err(Refused::NotNow);
-        }
+        self.out_of_hands(now, id)?;
         let item = self.items.get_mut(&id).ok_or(Refused::UnknownItem)?;
         self.offered += 1;
         let (offer, kind) = (self.offered, item.kind);
+        self.queues[item.queue].line.insert((item.order, id));
         item.phase = Phase::Offered { offer, deadline };
         item.agent = Some(slot);
         self.classes[item.class as usize].waiting.remove(&(item.order, id));

@@ -2,6 +2,7 @@
 //!
 //! `open` gives an empty store with an outbox for each name that it is called with. A broken law panics with its name.
 
+mod accounts;
 mod direct;
 mod feed;
 pub(crate) mod flow;
@@ -45,6 +46,9 @@ pub async fn suite<S: Store>(open: impl Fn(&str) -> S) {
     plans_keep_their_versions_and_their_history(&open("plans_keep_their_versions_and_their_history")).await;
     a_plan_goes_live_with_its_event(&open("a_plan_goes_live_with_its_event")).await;
     tokens::tokens_are_kept_used_and_taken_back(&open("tokens_are_kept_used_and_taken_back")).await;
+    accounts::accounts_are_kept_changed_and_removed(&open("accounts_are_kept_changed_and_removed")).await;
+    accounts::accounts_that_do_not_fit_are_refused(&open("accounts_that_do_not_fit_are_refused")).await;
+    accounts::sessions_last_until_something_ends_them(&open("sessions_last_until_something_ends_them")).await;
     a_store_is_well_and_has_an_id(&open("a_store_is_well_and_has_an_id")).await;
     flow::suite(&open).await;
     direct::suite(&open).await;

@@ -24,6 +24,7 @@
 //! **Copies.** `pg_dump --schema=ark --format=custom` takes one whole at one moment, `pg_restore` brings it back,
 //! [`Store::check`] says whether it keeps the laws. [`Store::backup`] and [`PostgresStore::restore`] run them.
 
+mod accounts;
 mod copy;
 mod direct;
 mod fail;
@@ -48,6 +49,7 @@ use ark_conversation::{ConversationId, ConversationState, IdentityKey, NewEvent,
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::account;
 use crate::error::StoreError;
 use crate::health::{Counters, Health};
 use crate::limits::{
@@ -57,10 +59,10 @@ use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::token;
 use crate::{
-    Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
-    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
-    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
-    Topology,
+    Account, AccountChange, Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit,
+    Committed, Credentials, Delivery, DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified,
+    Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewAccount, NewIdentity, NewInbound, Outcome,
+    Outgoing, Page, Presence, Retention, Session, Store, Topology,
 };
 use fail::Fault;
 use lane::{Ask, Call, Future, Lane, Reply, Said};
@@ -584,6 +586,53 @@ impl Store for PostgresStore {
     fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()> {
         let id = id.to_owned();
         self.run(Ok(()), with!(id; |link| tokens::used(link, &id, at)))
+    }
+
+    fn put_account(&self, new: NewAccount) -> Answer<'_, ()> {
+        self.run(account::checked(&new.account, &new.credentials), with!(new; |link| accounts::put(link, &new)))
+    }
+
+    fn accounts(&self) -> Answer<'_, Vec<Account>> {
+        self.ask(with!(; |link| accounts::all(link)))
+    }
+
+    fn account(&self, name: &str) -> Answer<'_, Option<(Account, Credentials)>> {
+        let name = name.to_owned();
+        self.ask(with!(name; |link| accounts::one(link, &name)))
+    }
+
+    fn account_of_subject(&self, subject: &str) -> Answer<'_, Option<Account>> {
+        let subject = subject.to_owned();
+        self.ask(with!(subject; |link| accounts::of_subject(link, &subject)))
+    }
+
+    fn change_account(&self, name: &str, change: AccountChange) -> Answer<'_, Option<Account>> {
+        let name = name.to_owned();
+        self.run(Ok(()), with!(name, change; |link| accounts::change(link, &name, &change)))
+    }
+
+    fn remove_account(&self, name: &str) -> Answer<'_, bool> {
+        let name = name.to_owned();
+        self.run(Ok(()), with!(name; |link| accounts::remove(link, &name)))
+    }
+
+    fn put_session(&self, session: Session) -> Answer<'_, ()> {
+        self.run(account::session_checked(&session), with!(session; |link| accounts::put_session(link, &session)))
+    }
+
+    fn session(&self, sha256: &str) -> Answer<'_, Option<(Session, Account)>> {
+        let sha256 = sha256.to_owned();
+        self.ask(with!(sha256; |link| accounts::session(link, &sha256)))
+    }
+
+    fn renew_session(&self, sha256: &str, used_at: Timestamp, ends_at: Timestamp) -> Answer<'_, bool> {
+        let sha256 = sha256.to_owned();
+        self.run(Ok(()), with!(sha256; |link| accounts::renew(link, &sha256, used_at, ends_at)))
+    }
+
+    fn end_session(&self, sha256: &str) -> Answer<'_, bool> {
+        let sha256 = sha256.to_owned();
+        self.run(Ok(()), with!(sha256; |link| accounts::end(link, &sha256)))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

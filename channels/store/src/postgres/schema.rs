@@ -235,6 +235,28 @@ const MIGRATIONS: &[&str] = &[
         used_us bigint
     );
 ",
+    // Who signs in, and where they have.
+    "
+    create table account (
+        name text not null primary key,
+        profile text not null,
+        password text,
+        subject text unique,
+        disabled boolean not null,
+        made_us bigint not null,
+        signed_in_us bigint
+    );
+
+    create table account_session (
+        sha256 text not null primary key,
+        account text not null references account (name) on delete cascade,
+        made_us bigint not null,
+        used_us bigint not null,
+        ends_us bigint not null
+    );
+    create index account_session_account on account_session (account, used_us);
+    create index account_session_ends on account_session (ends_us);
+",
 ];
 
 /// The latest layout this program knows.

@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, one writer thread, a few readers.
 
+mod accounts;
 mod copy;
 mod direct;
 mod fail;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use crate::account;
 use crate::error::StoreError;
 use crate::health::{Counters, Health};
 use crate::limits::{READER_QUEUE_JOBS, READERS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS};
@@ -36,10 +38,10 @@ use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
 use crate::token;
 use crate::waiting::Waiting;
 use crate::{
-    Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit, Committed, Delivery,
-    DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified, Identity, Inbound, Ingested, Lease,
-    ListFilter, LivePlan, Merge, NewIdentity, NewInbound, Outcome, Outgoing, Page, Presence, Retention, Store,
-    Topology,
+    Account, AccountChange, Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit,
+    Committed, Credentials, Delivery, DeliveryCounts, DeliveryState, Erase, Erased, FeedPage, Fence, Identified,
+    Identity, Inbound, Ingested, Lease, ListFilter, LivePlan, Merge, NewAccount, NewIdentity, NewInbound, Outcome,
+    Outgoing, Page, Presence, Retention, Session, Store, Topology,
 };
 
 pub use copy::{restore, verify};
@@ -608,6 +610,53 @@ impl Store for SqliteStore {
     fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()> {
         let id = id.to_owned();
         self.run(Ok(()), move |work| tokens::used(work.db, &id, at))
+    }
+
+    fn put_account(&self, new: NewAccount) -> Answer<'_, ()> {
+        self.run(account::checked(&new.account, &new.credentials), move |work| accounts::put(work.db, &new))
+    }
+
+    fn accounts(&self) -> Answer<'_, Vec<Account>> {
+        self.ask(accounts::all)
+    }
+
+    fn account(&self, name: &str) -> Answer<'_, Option<(Account, Credentials)>> {
+        let name = name.to_owned();
+        self.ask(move |db| accounts::one(db, &name))
+    }
+
+    fn account_of_subject(&self, subject: &str) -> Answer<'_, Option<Account>> {
+        let subject = subject.to_owned();
+        self.ask(move |db| accounts::of_subject(db, &subject))
+    }
+
+    fn change_account(&self, name: &str, change: AccountChange) -> Answer<'_, Option<Account>> {
+        let name = name.to_owned();
+        self.run(Ok(()), move |work| accounts::change(work.db, &name, &change))
+    }
+
+    fn remove_account(&self, name: &str) -> Answer<'_, bool> {
+        let name = name.to_owned();
+        self.run(Ok(()), move |work| accounts::remove(work.db, &name))
+    }
+
+    fn put_session(&self, session: Session) -> Answer<'_, ()> {
+        self.run(account::session_checked(&session), move |work| accounts::put_session(work.db, &session))
+    }
+
+    fn session(&self, sha256: &str) -> Answer<'_, Option<(Session, Account)>> {
+        let sha256 = sha256.to_owned();
+        self.ask(move |db| accounts::session(db, &sha256))
+    }
+
+    fn renew_session(&self, sha256: &str, used_at: Timestamp, ends_at: Timestamp) -> Answer<'_, bool> {
+        let sha256 = sha256.to_owned();
+        self.run(Ok(()), move |work| accounts::renew(work.db, &sha256, used_at, ends_at))
+    }
+
+    fn end_session(&self, sha256: &str) -> Answer<'_, bool> {
+        let sha256 = sha256.to_owned();
+        self.run(Ok(()), move |work| accounts::end(work.db, &sha256))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

@@ -252,6 +252,28 @@ const MIGRATIONS: &[&str] = &[
         used_us integer
     ) without rowid;
 ",
+    // Who signs in, and where they have.
+    "
+    create table account (
+        name text not null primary key,
+        profile text not null,
+        password text,
+        subject text unique,
+        disabled integer not null,
+        made_us integer not null,
+        signed_in_us integer
+    ) without rowid;
+
+    create table account_session (
+        sha256 text not null primary key,
+        account text not null references account (name) on delete cascade,
+        made_us integer not null,
+        used_us integer not null,
+        ends_us integer not null
+    ) without rowid;
+    create index account_session_account on account_session (account, used_us);
+    create index account_session_ends on account_session (ends_us);
+",
 ];
 
 /// The latest layout this program knows.

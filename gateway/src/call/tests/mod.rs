@@ -26,7 +26,7 @@ use ark_media::sdp::{Direction, Local, Negotiated, Negotiator};
 use ark_sip::ua::{CallEvent, CallKey, Config, Endpoint, Flow, MAX_FORWARDS, Outgoing, Output as SipOutput, Party};
 use ark_sip::wire;
 
-use super::queue::QueueConfig;
+use super::queue::{QueueConfig, Queues};
 use super::site::{Hotline, LivePlan, Site, Sounds};
 use super::switch::{Output, Switch, SwitchConfig};
 use super::web::{FromWeb, ToWeb};
@@ -371,7 +371,7 @@ impl Rig {
         };
         let media = Port::default();
         let endpoint = Endpoint::new(Config { secret: [9; 32], ..Config::default() }, 1);
-        let switch = Switch::new(config, site, &[queue], endpoint, media.clone(), [1; 32]);
+        let switch = Switch::new(config, site, Queues::new(&[queue]), endpoint, media.clone(), [1; 32]);
         let phones = [CHEN, ANNA, BEN].iter().map(|address| Phone::new(address)).collect();
         let now = Now { mono: start(), wall: "2026-11-24T02:00:00Z".parse().unwrap() };
         media.0.borrow_mut().now = Some(now.mono);

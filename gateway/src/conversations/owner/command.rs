@@ -1,6 +1,6 @@
 //! What the house asks of a conversation's owner, and what it answers.
 
-use ark_conversation::event::{Part, SessionCloseReason};
+use ark_conversation::event::{OfferMode, Part, SessionCloseReason};
 use ark_conversation::machine::{Conversation, Handled, Input, Refused};
 use ark_conversation::{Content, ConversationId, LegId, OfferId, Owner, Tenant};
 use jiff::Timestamp;
@@ -47,6 +47,37 @@ pub enum Wish {
     },
     /// From hand to hand: offers, the way to a queue, summaries and notes.
     Hand(super::hand::Hand),
+    /// Ask an agent, in the name of the queue that owns it: what the router proposes. `by` is the queue.
+    Ask {
+        /// The agent.
+        to: String,
+        /// The epoch in which the router believes it to be.
+        epoch: u64,
+        /// Until when, the same moment for the router and the log.
+        deadline: Timestamp,
+    },
+    /// Take an offer that was made to them.
+    Accept {
+        /// Which.
+        offer: OfferId,
+        /// The epoch that it named; none: whatever it is.
+        epoch: Option<u64>,
+    },
+    /// Not take it.
+    Decline {
+        /// Which.
+        offer: OfferId,
+    },
+    /// The router takes the offer back that it made in the queue's name. One that has ended is no error.
+    TakeBack {
+        /// To whom it was made.
+        to: String,
+    },
+    /// That agent is gone from their desk: the customer goes back to their place. Asked by the queue or the agent.
+    Vanished {
+        /// Who.
+        who: String,
+    },
     /// Close it.
     Resolve {
         /// The epoch in which they believe to be; none: whatever it is.
@@ -78,6 +109,9 @@ pub struct Done {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", content = "detail", rename_all = "snake_case")]
 pub enum CommandError {
+    /// The offer has ended, or was made to somebody else.
+    #[error("the offer is over: somebody took it, or its time was up")]
+    OfferOver,
     /// There is none.
     #[error("there is no conversation {0}")]
     NoConversation(ConversationId),
@@ -154,6 +188,33 @@ pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
             let handled = super::hand::carry_out(machine, now, &by, hand);
             duplicate = handled.map_err(|refused| told(machine, refused))? == Handled::Duplicate;
         }
+        Wish::Ask { to, epoch, deadline } => {
+            let (to, ttl) = (Owner::Agent(to), Some(deadline.duration_since(now)));
+            let offer = Input::Offer { by, expected_epoch: epoch, to, mode: OfferMode::Cold, ttl, note: None };
+            machine.handle(now, offer).map_err(|refused| told(machine, refused))?;
+        }
+        Wish::Accept { offer, epoch } => {
+            let owns = machine.state().is_some_and(|state| state.is_open() && state.owner.as_ref() == Some(&by));
+            // Asked again after it was done.
+            if !owns {
+                let accept = Input::Accept { by, offer, expected_epoch: epoch.unwrap_or(current) };
+                machine.handle(now, accept).map_err(|refused| told(machine, refused))?;
+            }
+        }
+        Wish::Decline { offer } => {
+            machine.handle(now, Input::Decline { by, offer }).map_err(|refused| told(machine, refused))?;
+        }
+        Wish::TakeBack { to } => {
+            let open = machine.state().and_then(|state| state.offer.as_ref());
+            let own = open.filter(|open| open.by == by && open.to == Owner::Agent(to));
+            if let Some(offer) = own.map(|open| open.offer) {
+                machine.handle(now, Input::Withdraw { by, offer }).map_err(|refused| told(machine, refused))?;
+            }
+        }
+        Wish::Vanished { who } => {
+            let gone = Input::Vanished { who: Owner::Agent(who) };
+            machine.handle(now, gone).map_err(|refused| told(machine, refused))?;
+        }
         Wish::Resolve { epoch, disposition, note } => {
             let expected_epoch = epoch.unwrap_or(current);
             let reason = SessionCloseReason::Resolved;
@@ -198,6 +259,7 @@ fn told(machine: &Conversation, refused: Refused) -> CommandError {
     match refused {
         Refused::Fenced { current } => CommandError::StaleEpoch { current },
         Refused::Closed => CommandError::Closed,
+        Refused::OfferEnded | Refused::NotAsked => CommandError::OfferOver,
         Refused::NotOwner => match state.and_then(|state| state.owner.clone()) {
             Some(owner) => CommandError::NotOwner { owner },
             None => CommandError::Refused(refused.to_string()),

@@ -32,6 +32,21 @@ pub enum Input {
         /// The conversation's epoch, given back with offers.
         epoch: u64,
     },
+    /// An agent has somebody who waited in no line: taken up again, or rung past it. Nobody else is asked in between.
+    Taken {
+        /// Who.
+        item: ConversationId,
+        /// The queue whose handling times and wrapping up count.
+        queue: String,
+        /// What of an agent is needed.
+        kind: Kind,
+        /// Since when they were there; none: since now.
+        since: Option<Timestamp>,
+        /// The conversation's epoch.
+        epoch: u64,
+        /// The agent.
+        agent: String,
+    },
     /// They are no longer to be served.
     Leave {
         /// Who.
@@ -99,14 +114,14 @@ pub enum Input {
         /// Whether it is open.
         open: bool,
     },
-    /// While recovering: an agent has this one.
+    /// An agent has this one without an offer of ours: they took it unasked, or the router takes over.
     Serving {
         /// Who. They have [`Input::Join`]ed.
         item: ConversationId,
         /// Their agent.
         agent: String,
     },
-    /// While recovering: this one is offered to an agent.
+    /// This one is offered to an agent by somebody else: another router, or the one before. It counts as ours from now on.
     Offered {
         /// Who. They have [`Input::Join`]ed.
         item: ConversationId,

@@ -160,6 +160,42 @@ impl Router {
         self.agents.iter().map(view_of).collect()
     }
 
+    /// Everybody who waits in a queue, offered or not, the next first.
+    pub fn line(&self, queue: &str) -> impl Iterator<Item = ConversationId> {
+        let queue = self.queue_names.get(queue).map(|at| &self.queues[*at]);
+        queue.into_iter().flat_map(|queue| queue.line.iter().map(|(_, id)| *id))
+    }
+
+    /// Whether an agent has room for one more of that kind, those of `without` not counted.
+    #[must_use]
+    pub fn has_room(&self, agent: &str, kind: Kind, without: Option<ConversationId>) -> bool {
+        let Some(slot) = self.agent_names.get(agent) else { return false };
+        let agent = &self.agents[*slot as usize];
+        let own = without.and_then(|id| self.items.get(&id)).filter(|item| item.agent == Some(*slot));
+        agent.has_room_beside(kind, own.map(|item| item.kind))
+    }
+
+    /// What an agent has, and what is offered to them.
+    pub fn of_agent(&self, agent: &str) -> impl Iterator<Item = ConversationId> {
+        let slot = self.agent_names.get(agent);
+        slot.into_iter().flat_map(|slot| self.agents[*slot as usize].has.iter().copied())
+    }
+
+    /// Agents who may serve that queue from the beginning, by their groups.
+    pub fn members<'a>(&'a self, queue: &str) -> impl Iterator<Item = AgentView> + 'a {
+        let groups = self.queue_names.get(queue).map(|at| &self.queues[*at].config.groups);
+        let is_member = move |agent: &&Agent| {
+            groups.is_some_and(|all| all.iter().any(|step| agent.profile.groups.contains(&step.group)))
+        };
+        self.agents.iter().filter(is_member).map(view_of)
+    }
+
+    /// The mean handling time of a queue by the assumed one or the last.
+    #[must_use]
+    pub fn handling(&self, queue: &str) -> Option<SignedDuration> {
+        self.queue_names.get(queue).map(|at| self.queues[*at].handling())
+    }
+
     /// The configuration of a queue.
     #[must_use]
     pub fn config(&self, queue: &str) -> Option<&QueueConfig> {
