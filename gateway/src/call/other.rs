@@ -214,8 +214,7 @@ impl<M: MediaPort> Switch<M> {
         };
         let leg = self.rung(now, call, dialled, role, call.from.clone(), to);
         let ring_until = now.mono + patience;
-        call.other =
-            Some(Other { leg, to: to.to_owned(), purpose, request, known_as: call.id, ring_until, bridged: None });
+        call.other = Some(Other { leg, to: to.to_owned(), purpose, request, ring_until, bridged: None });
         Ok(())
     }
 
@@ -425,7 +424,7 @@ impl<M: MediaPort> Switch<M> {
 
     /// The talk with that person is over: the log, the queue and the media engine hear it.
     pub(super) fn part(&mut self, now: Now, call: &mut Call, other: Other, ending: Ending) {
-        let Other { mut leg, purpose, bridged, known_as, .. } = other;
+        let Other { mut leg, purpose, bridged, .. } = other;
         let answered = leg.answered;
         leg.stage = Stage::Ended;
         leg.ending = Some(ending);
@@ -439,7 +438,7 @@ impl<M: MediaPort> Switch<M> {
         if let Purpose::Operator(operator) = purpose {
             match answered {
                 Some(since) => self.queues.finished(now.mono, operator, now.mono.saturating_duration_since(since)),
-                None => self.queues.declined(now.mono, known_as, operator),
+                None => self.queues.declined(now.mono, call.id, operator),
             }
             self.queues_changed = true;
         }

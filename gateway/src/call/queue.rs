@@ -3,8 +3,6 @@
 //! The switch numbers its calls and has a steady clock; the router knows conversations and the time of day. Both meet here. Who is
 //! rung for whom is the router's to say; what becomes of the ringing is the switch's to tell.
 
-mod hand;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,6 +99,9 @@ pub struct Queues {
     /// By the addresses at which they ring.
     operators: Vec<String>,
     known: HashMap<CallerId, Known>,
+    /// Who was rung past the line: for whom, and the item that stands for them while somebody else may still have the caller.
+    engaged: HashMap<OperatorId, (CallerId, ConversationId)>,
+    engagements: u64,
     /// The two clocks at one moment.
     clock: (Instant, Timestamp),
 }
@@ -123,7 +124,8 @@ impl Queues {
 
     /// The queues of a desk.
     pub fn of(desk: Arc<Desk>) -> Self {
-        Self { desk, operators: Vec::new(), known: HashMap::new(), clock: (Instant::now(), Timestamp::now()) }
+        let (known, engaged, clock) = (HashMap::new(), HashMap::new(), (Instant::now(), Timestamp::now()));
+        Self { desk, operators: Vec::new(), known, engaged, engagements: 0, clock }
     }
 
     /// What the two clocks say at one moment. The time of day may be set: it is told often.
@@ -297,15 +299,35 @@ impl Queues {
             self.meet(now, caller, Caller::default());
         }
         let (id, join) = (self.conversation(caller), self.join_of(caller, "", now, 0));
+        self.engagements += 1;
+        let item = ConversationId::new(0, ENGAGED | u128::from(self.engagements));
         let at = self.wall(now);
         let engaged = self.desk.with(|core| {
             let agent = core.agent_at(uri);
-            core.call_engages(at, id, &agent, join)
+            core.call_engages(at, (item, id), &agent, join)
         });
         let operator = self.operator(uri.to_owned());
-        let known = self.known.get_mut(&caller).filter(|_| engaged)?;
-        (known.agent, known.talks, known.waits_in) = (Some(operator), true, None);
-        Some(operator)
+        if engaged {
+            self.engaged.insert(operator, (caller, item));
+        }
+        engaged.then_some(operator)
+    }
+
+    /// The queues, with the addresses at which those ring who serve them now.
+    pub fn configs(&self) -> Vec<QueueConfig> {
+        let all = self.desk.with(|core| core.call_addresses());
+        let config = |(name, operators): (String, Vec<String>)| QueueConfig { ring: self.ring(&name), name, operators };
+        all.into_iter().map(config).collect()
+    }
+
+    /// The agent who rings at that address.
+    pub fn agent_of(&self, uri: &str) -> String {
+        self.desk.with(|core| core.agent_at(uri))
+    }
+
+    /// Where an agent rings: of an account its browser, else its telephone. None: nobody of that name serves.
+    pub fn address_of(&self, agent: &str) -> Option<String> {
+        self.desk.with(|core| core.agents.contains_key(agent).then(|| core.address_of(agent)))
     }
 
     /// `caller` waits no longer; an operator whose phone rings for it is free again. Gives that operator.
@@ -391,20 +413,24 @@ impl Queues {
     /// The operator did not take the call (busy, no answer, failure): the caller keeps its place, the next one is asked.
     pub fn declined(&mut self, now: Instant, caller: CallerId, operator: OperatorId) {
         let (id, agent, at) = (self.conversation(caller), self.agent(operator), self.wall(now));
+        if let Some((_, item)) = self.engaged.remove(&operator) {
+            // Rung past the line: there is no place to keep.
+            self.desk.with(|core| core.call_leaves(at, item, Left::Moved));
+            return self.forget_idle(caller);
+        }
         if let Some(known) = self.known.get_mut(&caller).filter(|known| known.agent == Some(operator)) {
             known.agent = None;
-            if known.talks {
-                // Rung past the line: there is no place to keep.
-                known.talks = false;
-                self.desk.with(|core| core.call_leaves(at, id, Left::Moved));
-                return;
-            }
         }
         self.desk.with(|core| core.call_declined(at, id, &agent));
     }
 
     /// The talk is over: the operator is free, and the queue knows how long it took.
     pub fn finished(&mut self, now: Instant, operator: OperatorId, _talked: Duration) {
+        if let Some((caller, item)) = self.engaged.remove(&operator) {
+            let (agent, at) = (self.agent(operator), self.wall(now));
+            self.desk.with(|core| core.call_finished(at, item, &agent));
+            return self.forget_idle(caller);
+        }
         let talks = |known: &&mut Known| known.talks && known.agent == Some(operator);
         let Some(caller) = self.known.iter_mut().find(|(_, known)| talks(&known)).map(|(caller, _)| *caller) else {
             return;
@@ -412,6 +438,13 @@ impl Queues {
         let (id, agent, at) = (self.conversation(caller), self.agent(operator), self.wall(now));
         self.known.remove(&caller);
         self.desk.with(|core| core.call_finished(at, id, &agent));
+    }
+
+    /// A caller who neither waits nor talks by the line is known no longer.
+    fn forget_idle(&mut self, caller: CallerId) {
+        if self.known.get(&caller).is_some_and(|known| known.waits_in.is_none() && !known.talks) {
+            self.known.remove(&caller);
+        }
     }
 
     /// When something may be due by itself while somebody waits: the next moment at which [`Queues::next`] may give something new.
@@ -422,6 +455,9 @@ impl Queues {
         self.desk.with(|core| core.deadline()).map(|at| self.mono(at))
     }
 }
+
+/// What stands in the items of those who are rung past the line: no conversation has such an id.
+const ENGAGED: u128 = 1 << 79;
 
 /// What the switch is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -552,9 +588,8 @@ mod tests {
         }
         let fourth = queues.join(t, "general", 6, 0).unwrap();
         assert_eq!(fourth.position, 4);
-        // 4 x 160 s (150 s of talk, 10 s to wrap up) / 2, to whole minutes.
-        assert_eq!(fourth.wait.as_secs() % 60, 0);
-        assert!((300..=420).contains(&fourth.wait.as_secs()), "{fourth:?}");
+        // 4 x 160 s (150 s of talk, 10 s to wrap up) / 2 = 320 s; beyond five minutes it is told in steps of five.
+        assert_eq!(fourth.wait, Duration::from_secs(600));
     }
 
     #[test]

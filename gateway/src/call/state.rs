@@ -141,8 +141,6 @@ pub(super) struct Other {
     pub(super) purpose: Purpose,
     /// The id of the plan's `queue` or `transfer`.
     pub(super) request: u64,
-    /// The number under which the queues know of it: the call's, or while somebody else has the customer one of its own.
-    pub(super) known_as: CallerId,
     /// When ringing is given up.
     pub(super) ring_until: Instant,
     pub(super) bridged: Option<Instant>,

@@ -543,7 +543,6 @@ impl<M: MediaPort> Switch<M> {
             to: supervisor.to,
             purpose: Purpose::Supervisor,
             request,
-            known_as: call.id,
             ring_until: now.mono,
             bridged: Some(now.mono),
         });

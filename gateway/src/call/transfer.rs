@@ -147,7 +147,7 @@ impl<M: MediaPort> Switch<M> {
             let from = call.other.as_ref().filter(|other| other.bridged.is_some()).ok_or(CannotAct::NobodyTalks)?;
             let (from_leg, from_to) = (from.leg.number, from.to.clone());
             if let (TransferTo::Queue(queue), TransferMode::Blind) = (to, how) {
-                if !switch.queues.has(queue) {
+                if switch.queues.configs().iter().all(|config| config.name != *queue) {
                     return Err(CannotAct::NoQueue(queue.clone()));
                 }
                 switch.log_started(now, call, from_leg, (queue, "", how), (by, note));
@@ -272,26 +272,29 @@ impl<M: MediaPort> Switch<M> {
         let agent = |target: &str, to: &str| Found { target: target.to_owned(), to: to.to_owned(), agent: true };
         let found = match to {
             TransferTo::Agent(name) => {
-                let known = self.queues.called(name);
-                let uri = match &known {
-                    Some(uri) => uri.clone(),
+                let known = self.operator_called(name);
+                let is_known = known.is_some();
+                let uri = match known {
+                    Some(uri) => uri,
                     None if name.starts_with("sip:") => {
                         self.site.way_for_operators(name)?;
                         name.clone()
                     }
-                    None => format!("{WEB}{}", name.strip_prefix(WEB).unwrap_or(name)),
+                    None if name.starts_with(WEB) => name.clone(),
+                    None => format!("{WEB}{name}"),
                 };
-                if known.is_some() && uri != from && !self.queues.is_free(now.mono, &uri) {
+                if is_known && uri != from && !self.queues.is_free(now.mono, &uri) {
                     return Err(CannotAct::NotFree(name.clone()));
                 }
                 agent(name, &uri)
             }
             TransferTo::Queue(queue) => {
-                if !self.queues.has(queue) {
-                    return Err(CannotAct::NoQueue(queue.clone()));
-                }
-                let uri = self.queues.free_of(queue, from).ok_or_else(|| CannotAct::NotFree(queue.clone()))?;
-                agent(queue, &uri)
+                let configs = self.queues.configs();
+                let config = configs.iter().find(|config| config.name == *queue);
+                let config = config.ok_or_else(|| CannotAct::NoQueue(queue.clone()))?;
+                let free = |uri: &&String| **uri != from && self.queues.is_free(now.mono, uri);
+                let uri = config.operators.iter().find(free).ok_or_else(|| CannotAct::NotFree(queue.clone()))?;
+                agent(queue, uri)
             }
             TransferTo::Number(number) => {
                 if number.reveal().starts_with("sip:") {
@@ -310,11 +313,22 @@ impl<M: MediaPort> Switch<M> {
         if found.to == from { Err(CannotAct::ToThemselves) } else { Ok(found) }
     }
 
+    /// The address of an operator who is called so: all of it, the name of a browser's, or the user part of a phone's.
+    fn operator_called(&self, name: &str) -> Option<String> {
+        let uris: Vec<String> = self.queues.configs().into_iter().flat_map(|config| config.operators).collect();
+        let user = |uri: &str| uri.strip_prefix("sip:").and_then(|rest| rest.split(['@', ';']).next()) == Some(name);
+        uris.iter()
+            .find(|uri| *uri == name)
+            .or_else(|| uris.iter().find(|uri| uri.strip_prefix(WEB) == Some(name)))
+            .or_else(|| uris.iter().find(|uri| user(uri)))
+            .cloned()
+            .or_else(|| self.queues.address_of(name))
+    }
+
     /// Rings somebody beside the customer and whoever is with them.
     fn ring_beside(&mut self, now: Now, call: &mut Call, found: &Found, request: u64) -> Result<Other, CannotAct> {
-        let known_as = self.new_id();
-        let purpose = if self.queues.rings(&found.to) {
-            let operator = self.queues.engage(now.mono, &found.to, known_as);
+        let purpose = if self.operator_called(&found.to).is_some() {
+            let operator = self.engage(now, call, &found.to);
             Purpose::Operator(operator.ok_or_else(|| CannotAct::NotFree(found.target.clone()))?)
         } else if found.agent {
             Purpose::Agent
@@ -331,7 +345,7 @@ impl<M: MediaPort> Switch<M> {
             Ok(dialled) => dialled,
             Err(error) => {
                 if let Purpose::Operator(operator) = purpose {
-                    self.queues.declined(now.mono, known_as, operator);
+                    self.queues.declined(now.mono, call.id, operator);
                 }
                 return Err(error.into());
             }
@@ -339,7 +353,7 @@ impl<M: MediaPort> Switch<M> {
         let leg = self.rung(now, call, dialled, role, call.from.clone(), &found.to);
         // The machine's deadline is the one that counts.
         let ring_until = now.mono + TRANSFER_RING * 2;
-        Ok(Other { leg, to: found.to.clone(), purpose, request, known_as, ring_until, bridged: None })
+        Ok(Other { leg, to: found.to.clone(), purpose, request, ring_until, bridged: None })
     }
 
     // ---- the machine
@@ -583,7 +597,6 @@ impl<M: MediaPort> Switch<M> {
             self.hang_up_line(now, left.leg.line);
             self.part(now, call, left, end_of(now, EndedBy::Ark, EndCause::Hangup, None));
         }
-        self.settle_operator(now, call);
         call.last_transfer =
             Some(TransferView { stage: None, why: Some(why), customer: Some(customer), ..handover.view() });
         let agent =
@@ -771,15 +784,10 @@ impl<M: MediaPort> Switch<M> {
 
     // ---- queues: the only lines that know them
 
-    /// Who is with the customer was rung past the line: the talk is the call's own now.
-    fn settle_operator(&mut self, now: Now, call: &mut Call) {
-        let Some(other) = call.other.as_mut() else { return };
-        if other.known_as != call.id && matches!(other.purpose, Purpose::Operator(_)) {
-            let beside = std::mem::replace(&mut other.known_as, call.id);
-            self.introduce(now, call);
-            self.queues.take_over(now.mono, beside, call.id);
-            self.queues_changed = true;
-        }
+    /// Takes one operator out of the line's reach, for this call. None: they are not free.
+    fn engage(&mut self, now: Now, call: &Call, uri: &str) -> Option<super::queue::OperatorId> {
+        self.introduce(now, call);
+        self.queues.engage(now.mono, uri, call.id)
     }
 
     /// Puts the customer in the queue that the agent named; the agent is free.
@@ -811,8 +819,10 @@ impl<M: MediaPort> Switch<M> {
     fn back_to_queue(&mut self, now: Now, call: &mut Call) {
         let Some((request, from)) = call.handover.as_ref().map(|one| (one.request, one.from.clone())) else { return };
         let place = call.last_place.clone().or_else(|| {
-            let queue = self.queues.home_of(&from)?;
-            Some(LastPlace { queue: Arc::from(queue), since: now.mono, priority: 0 })
+            let of = |config: &&super::queue::QueueConfig| config.operators.contains(&from);
+            let configs = self.queues.configs();
+            let queue = configs.iter().find(of).or(configs.first())?;
+            Some(LastPlace { queue: Arc::from(queue.name.as_str()), since: now.mono, priority: 0 })
         });
         match place {
             Some(place) => drop(self.wait_again(now, call, request, place)),

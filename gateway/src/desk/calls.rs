@@ -74,9 +74,10 @@ impl Core {
         }
         self.look_at_hours(now);
         let CallJoin { caller, queue, priority, since, prefers, entrance, title, channel } = join;
-        let before = self
-            .calls
-            .insert(id, CallItem { caller, queue: queue.clone(), since, entrance, title, channel, talking: None });
+        let conversation = id;
+        let call =
+            CallItem { caller, conversation, queue: queue.clone(), since, entrance, title, channel, talking: None };
+        let before = self.calls.insert(id, call);
         let input = Input::Join {
             item: id,
             queue: queue.clone(),
@@ -176,26 +177,37 @@ impl Core {
         self.drain(now);
     }
 
-    /// One agent is rung for a caller past the line. False: they are not free, or nobody serves by that name.
-    pub(crate) fn call_engages(&mut self, now: Timestamp, id: ConversationId, agent: &str, join: CallJoin) -> bool {
-        if !self.router.has_room(agent, Kind::Call, Some(id)) {
+    /// One agent is rung for a caller past the line, as an item of its own: whoever has the caller keeps them until they are done.
+    /// False: they are not free, or nobody serves by that name.
+    pub(crate) fn call_engages(
+        &mut self,
+        now: Timestamp,
+        (item, conversation): (ConversationId, ConversationId),
+        agent: &str,
+        join: CallJoin,
+    ) -> bool {
+        if !self.router.has_room(agent, Kind::Call, Some(conversation)) {
             return false;
         }
         let CallJoin { caller, queue, since, entrance, title, channel, .. } = join;
         let queue = if self.router.config(&queue).is_some() { queue } else { self.first_queue_of(agent) };
-        let since = Some(since);
-        let taken =
-            Input::Taken { item: id, queue: queue.clone(), kind: Kind::Call, since, epoch: 0, agent: agent.to_owned() };
-        if self.router.handle(now, taken).is_err() {
+        let (since, agent, kind, of) = (Some(since), agent.to_owned(), Kind::Call, queue.clone());
+        if self.router.handle(now, Input::Taken { item, queue: of, kind, since, epoch: 0, agent }).is_err() {
             return false;
         }
-        let talking = Some(now);
-        self.calls.insert(id, CallItem { caller, queue, since: now, entrance, title, channel, talking });
+        let (since, talking) = (now, Some(now));
+        self.calls.insert(item, CallItem { caller, conversation, queue, since, entrance, title, channel, talking });
         self.drain(now);
         true
     }
 
-    pub(crate) fn first_queue_of(&self, agent: &str) -> String {
+    /// Each queue of the site, with where those ring who serve it.
+    pub(crate) fn call_addresses(&self) -> Vec<(String, Vec<String>)> {
+        let addresses = |queue: &String| self.router.members(queue).map(|view| self.address_of(&view.name)).collect();
+        self.configured.iter().map(|queue| (queue.clone(), addresses(queue))).collect()
+    }
+
+    fn first_queue_of(&self, agent: &str) -> String {
         let groups = self.router.profile(agent).map(|profile| profile.groups.clone()).unwrap_or_default();
         groups.into_iter().find(|group| self.router.config(group).is_some()).unwrap_or_default()
     }

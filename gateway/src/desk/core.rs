@@ -57,7 +57,7 @@ pub struct AgentSetup {
 
 /// Somebody who serves.
 #[derive(Debug)]
-pub(super) struct AgentRow {
+pub(crate) struct AgentRow {
     pub(super) display: String,
     /// From the account; of an operator without one, what is usual.
     own: AgentProfile,
@@ -121,7 +121,8 @@ impl AgentRow {
         if self.at_desk() {
             return if self.ready && !rests { Presence::Ready } else { Presence::Away(self.reason.clone()) };
         }
-        let answers = if self.is_account { self.rtc && !self.has_desk } else { self.rtc || self.phone.is_some() };
+        // Who has an account is there when their desk is open.
+        let answers = !self.is_account && (self.rtc || self.phone.is_some());
         match answers {
             true if rests => Presence::Away("rest".to_owned()),
             true => Presence::Ready,
@@ -176,6 +177,8 @@ impl Chat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallItem {
     pub(super) caller: u64,
+    /// The conversation, which is the item but for who was rung past the line.
+    pub(super) conversation: ConversationId,
     pub(super) queue: String,
     pub(super) since: Timestamp,
     pub(super) entrance: String,
@@ -225,7 +228,9 @@ pub(crate) struct Core {
     pub(crate) router: Router,
     pub(super) hours: BTreeMap<String, Hours>,
     pub(super) configured: BTreeSet<String>,
-    pub(super) agents: BTreeMap<String, AgentRow>,
+    pub(crate) agents: BTreeMap<String, AgentRow>,
+    /// As they were told last.
+    accounts: Vec<AgentSetup>,
     /// Agents by the addresses at which their calls ring.
     addresses: HashMap<String, String>,
     pub(super) chats: HashMap<ConversationId, Chat>,
@@ -301,6 +306,10 @@ impl Core {
 
     /// The accounts that serve; those that were told before and are not among them serve no more.
     pub(super) fn set_accounts(&mut self, now: Timestamp, accounts: Vec<AgentSetup>) {
+        if self.accounts == accounts {
+            return;
+        }
+        self.accounts.clone_from(&accounts);
         let named: BTreeSet<String> = accounts.iter().map(|account| account.name.clone()).collect();
         for account in accounts {
             let AgentSetup { name, display, profile, phone } = account;
@@ -718,6 +727,16 @@ impl Core {
     // ---- what the router says ----
 
     pub(super) fn drain(&mut self, now: Timestamp) {
+        // Whoever left and has nobody any more is gone.
+        let over = |name: &str, row: &AgentRow| row.vanish_at.is_some() && self.router.of_agent(name).next().is_none();
+        let left: Vec<String> =
+            self.agents.iter().filter(|(name, row)| over(name, row)).map(|(name, _)| name.clone()).collect();
+        for name in left {
+            if let Some(row) = self.agents.get_mut(&name) {
+                row.vanish_at = None;
+            }
+            self.refresh(now, &name);
+        }
         while let Some(output) = self.router.poll() {
             self.version += 1;
             match output {

@@ -44,3 +44,5 @@ pub const AGAIN: Duration = Duration::from_secs(1);
 pub const TICK_MAX: Duration = Duration::from_secs(1);
 /// Reasons for being away are words of so many bytes.
 pub const REASON_BYTES_MAX: usize = 64;
+/// How often the site's accounts are looked at.
+pub const ACCOUNTS_EVERY: Duration = Duration::from_secs(2);

@@ -16,7 +16,6 @@
 
 mod calls;
 mod core;
-mod hand;
 pub mod limits;
 mod stats;
 mod tail;
@@ -27,7 +26,9 @@ mod work;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use ark_conversation::routing::{AgentProfile, Capacity};
 use ark_conversation::{ConversationId, OfferId, Owner, Tenant};
+use ark_store::{Account, Role, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
@@ -130,6 +131,25 @@ impl Desk {
     /// The accounts that serve, whenever they change.
     pub fn set_accounts(&self, accounts: Vec<AgentSetup>) {
         self.with(|core| core.set_accounts(Timestamp::now(), accounts));
+    }
+
+    /// Looks at the site's accounts: agents serve, and supervisors have a desk at which nobody is offered anything.
+    pub async fn load_accounts(&self, store: &dyn Store) {
+        let all = match store.accounts().await {
+            Ok(all) => all,
+            Err(error) => return tracing::debug!(%error, "the accounts cannot be looked at; again in a moment"),
+        };
+        let setup = |account: Account| {
+            let serves = account.is(Role::Agent);
+            let nothing = Capacity { calls: 0, chats: 0, chats_beside_call: 0 };
+            let profile =
+                if serves { account.profile() } else { AgentProfile { capacity: nothing, ..AgentProfile::default() } };
+            let Account { name, display, phone, .. } = account;
+            AgentSetup { name, display, profile, phone: phone.filter(|_| serves) }
+        };
+        let has_desk =
+            |account: &Account| !account.disabled && (account.is(Role::Agent) || account.is(Role::Supervisor));
+        self.set_accounts(all.into_iter().filter(has_desk).map(setup).collect());
     }
 
     /// Changes that somebody may see.

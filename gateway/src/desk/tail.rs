@@ -12,6 +12,7 @@ use super::limits::LAST_CHARS_MAX;
 /// The last message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskLast)]
+#[schemars(rename = "DeskLast")]
 pub struct Last {
     /// Its `seq`.
     pub seq: u64,

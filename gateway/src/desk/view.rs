@@ -34,6 +34,7 @@ pub struct DeskView {
 /// The agent whose desk it is
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskMe)]
+#[schemars(rename = "DeskMe")]
 pub struct Me {
     /// Their name.
     pub name: String,
@@ -69,6 +70,7 @@ pub struct CapacityView {
 /// Something that an agent is asked to take
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskOffer)]
+#[schemars(rename = "DeskOffer")]
 pub struct OfferCard {
     /// Its name, for accepting and declining.
     pub offer: String,
@@ -99,6 +101,7 @@ pub struct OfferCard {
 /// A conversation in a list
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskCard)]
+#[schemars(rename = "DeskCard")]
 pub struct Card {
     /// Which.
     pub conversation: String,
@@ -156,6 +159,7 @@ pub struct DeskQueue {
 /// An agent, as colleagues see them
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema, JsonSchema)]
 #[schema(as = DeskAgent)]
+#[schemars(rename = "DeskAgent")]
 pub struct AgentCard {
     /// Their name.
     pub name: String,
@@ -347,8 +351,7 @@ impl Core {
         let owner = Owner::Agent(agent.to_owned());
         let chats = self.chats.iter().filter(|(_, chat)| chat.state.owner.as_ref() == Some(&owner)).map(|(id, _)| *id);
         let talks = |id: &ConversationId| matches!(self.router.phase(*id), Some((Phase::Connected { .. }, Some(has))) if has == agent);
-        let mut ids: Vec<ConversationId> =
-            self.calls.keys().copied().filter(|id| id.unix_ms() > 0).filter(talks).chain(chats).collect();
+        let mut ids: Vec<ConversationId> = self.calls.keys().copied().filter(talks).chain(chats).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().take(MINE_SHOWN).filter_map(|id| self.card(id, None)).collect()
@@ -413,7 +416,7 @@ impl Core {
                 _ => ("queued", format!("queue:{}", call.queue)),
             };
             return Some(Card {
-                conversation: id.to_string(),
+                conversation: call.conversation.to_string(),
                 kind: "call",
                 channel: call.channel.clone(),
                 title: call.title.clone(),

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Desk;
 use super::core::Act;
-use super::limits::{AGAIN, COMMANDS, DIRTY_MAX, LOOK_OVER, LOOK_PAGE, TAIL_RECORDS, TICK_MAX};
+use super::limits::{ACCOUNTS_EVERY, AGAIN, COMMANDS, DIRTY_MAX, LOOK_OVER, LOOK_PAGE, TAIL_RECORDS, TICK_MAX};
 use super::tail::{self, Tail};
 use crate::call::driver::SwitchHandle;
 use crate::config::Config;
@@ -117,9 +117,12 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.desk.load_accounts(&*self.store).await;
         let mut news: Option<Subscription> = None;
         let mut look_over = Instant::now() + LOOK_OVER;
         let mut again: Option<Instant> = None;
+        let mut accounts = tokio::time::interval(ACCOUNTS_EVERY);
+        accounts.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.hand_out();
             let idle = again.is_none_or(|at| at <= Instant::now());
@@ -156,6 +159,7 @@ impl Work {
                     };
                 }
                 () = tokio::time::sleep_until(tick) => self.desk.with(|core| core.tick(Timestamp::now())),
+                _ = accounts.tick() => self.desk.load_accounts(&*self.store).await,
                 () = sleep_until(again) => again = None,
                 () = tokio::time::sleep_until(look_over) => (look_over, self.all) = (Instant::now() + LOOK_OVER, true),
             }

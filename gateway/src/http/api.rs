@@ -339,7 +339,9 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::tokens::list, super::tokens::make, super::tokens::revoke,
         super::accounts::list, super::accounts::make, super::accounts::one, super::accounts::change, super::accounts::remove,
         super::accounts::password, super::session::session, super::session::sign_in, super::session::sign_out, super::session::first,
-        super::session::password, super::session::ways
+        super::session::password, super::session::ways,
+        super::agents::view, super::agents::presence, super::agents::accept, super::agents::decline, super::agents::agents,
+        super::agents::queues, super::agents::wallboard
     ),
     components(schemas(Numbers, Which, super::webhooks::WhichDeliveries)),
     security(("token" = [])),

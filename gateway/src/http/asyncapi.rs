@@ -4,6 +4,7 @@ use ark_conversation::{CloudEvent, Event, Record, schema};
 use serde_json::{Map, Value, json};
 
 use super::api::add_component;
+use super::desk_socket::{FromDesk, ToDesk};
 use super::history::PlacedRecord;
 use super::socket::{ClientMessage, ServerMessage};
 use crate::webchat::proto::{Said, Tell};
@@ -17,6 +18,8 @@ const CLIENT: &str = "SocketClientMessage";
 const SERVER: &str = "SocketServerMessage";
 const FROM_PAGE: &str = "FromPage";
 const TO_PAGE: &str = "ToPage";
+const FROM_DESK: &str = "FromDesk";
+const TO_DESK: &str = "ToDesk";
 const CHAT_SAID: &str = "ChatSaid";
 const CHAT_TELL: &str = "ChatTell";
 /// Type and data of any event: for each type its data.
@@ -111,6 +114,7 @@ fn channels() -> Value {
             "messages": { "fromPage": message("fromPage"), "toPage": message("toPage") },
             "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
         },
+        "desk": desk(),
         "chat": chat(),
         "webhook": {
             "address": null,
@@ -135,6 +139,19 @@ fn channels() -> Value {
                 }
             }
         }
+    })
+}
+
+fn desk() -> Value {
+    json!({
+        "address": "/api/v1/desk/socket",
+        "title": "An agent's desk",
+        "description": "A WebSocket of JSON texts. Who has signed in is known by the cookie; a client with a token says `hello` first, with the \
+                        agent's name. While one is open the agent is there, and 15 s longer. `desk` is the whole picture: first, and after each \
+                        change, five times a second at most. See docs/desk.md.",
+        "servers": [{ "$ref": "#/servers/sockets" }],
+        "messages": { "fromDesk": message("fromDesk"), "toDesk": message("toDesk") },
+        "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } }
     })
 }
 
@@ -183,6 +200,14 @@ fn operations() -> Value {
         "receiveFromPage": {
             "action": "receive", "channel": { "$ref": "#/channels/rtc" }, "summary": "Does what a page asks for",
             "messages": [{ "$ref": "#/channels/rtc/messages/fromPage" }]
+        },
+        "sendToDesk": {
+            "action": "send", "channel": { "$ref": "#/channels/desk" }, "summary": "Tells an agent's page what is so now",
+            "messages": [{ "$ref": "#/channels/desk/messages/toDesk" }]
+        },
+        "receiveFromDesk": {
+            "action": "receive", "channel": { "$ref": "#/channels/desk" }, "summary": "Hears whether an agent is to be asked",
+            "messages": [{ "$ref": "#/channels/desk/messages/fromDesk" }]
         },
         "sendToChat": {
             "action": "send", "channel": { "$ref": "#/channels/chat" }, "summary": "Tells a visitor's page what is on its timeline",
@@ -259,6 +284,8 @@ fn messages() -> Value {
         ("server", "What a socket's gateway says", SERVER),
         ("fromPage", "What a page says over /rtc", FROM_PAGE),
         ("toPage", "What Ark says to a page over /rtc", TO_PAGE),
+        ("fromDesk", "What an agent's page says", FROM_DESK),
+        ("toDesk", "What Ark says to an agent's page", TO_DESK),
         ("chatSaid", "What a visitor's page says", CHAT_SAID),
         ("chatTell", "What Ark says to a visitor's page", CHAT_TELL),
     ] {
@@ -279,6 +306,8 @@ fn schemas() -> Value {
         (SERVER, schemars::schema_for!(ServerMessage<'_>)),
         (FROM_PAGE, schemars::schema_for!(FromPage)),
         (TO_PAGE, schemars::schema_for!(ToPage)),
+        (FROM_DESK, schemars::schema_for!(FromDesk)),
+        (TO_DESK, schemars::schema_for!(ToDesk<'_>)),
         (CHAT_SAID, schemars::schema_for!(Said)),
         (CHAT_TELL, schemars::schema_for!(Tell)),
     ];

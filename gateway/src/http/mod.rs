@@ -5,6 +5,7 @@
 //! `/?token=...` once and gets a cookie that no script and no other site can use.
 
 mod accounts;
+mod agents;
 mod api;
 mod assets;
 mod asyncapi;
@@ -15,6 +16,7 @@ mod chat;
 mod client;
 mod companion;
 mod desk;
+mod desk_socket;
 pub(crate) mod erasures;
 mod error;
 mod events;
@@ -51,7 +53,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{MethodRouter, any, delete, get, patch, post};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -244,6 +246,13 @@ fn api_routes() -> Routes {
         ("/api/v1/webhooks/{name}/test", post(webhooks::test)),
         ("/api/v1/webhooks/deliveries/{id}/replay", post(webhooks::replay)),
         ("/api/v1/webrtc/tokens", post(rtc::token)),
+        ("/api/v1/desk", get(agents::view)),
+        ("/api/v1/desk/presence", put(agents::presence)),
+        ("/api/v1/offers/{offer}/accept", post(agents::accept)),
+        ("/api/v1/offers/{offer}/decline", post(agents::decline)),
+        ("/api/v1/agents", get(agents::agents)),
+        ("/api/v1/queues", get(agents::queues)),
+        ("/api/v1/wallboard", get(agents::wallboard)),
         ("/api/v1/asyncapi.json", get(api::asyncapi_json)),
         ("/api/v1/openapi.json", get(api::openapi_json)),
     ]
@@ -279,6 +288,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/assets/{name}", get(assets::asset))
         // It looks itself who may: a browser can send no header with a socket.
         .route("/api/v1/socket", get(socket::socket))
+        .route("/api/v1/desk/socket", get(desk_socket::socket))
         .route("/rtc", get(rtc::socket))
         .route("/whep/{target}", post(rtc::whep).options(rtc::whip_options))
         .route("/whep/{target}/{name}", delete(rtc::whep_end).patch(rtc::whep_patch).options(rtc::whip_options))

@@ -90,6 +90,8 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
         "events" | "history" | "media" => Need::One(Scope::ConversationsRead),
         "calls" | "webrtc" => Need::One(Scope::Calls),
         "channels" => Need::One(Scope::Channels),
+        "agents" | "desk" | "offers" | "queues" => Need::One(conversations),
+        "wallboard" => Need::Role(Role::Supervisor),
         "bus" | "erasures" | "plans" | "speech" | "webhooks" => Need::One(Scope::Operations),
         _ => Need::Own,
     }

@@ -45,8 +45,6 @@ pub enum Wish {
         /// The epoch in which they believe to be; none: whatever it is.
         epoch: Option<u64>,
     },
-    /// From hand to hand: offers, the way to a queue, summaries and notes.
-    Hand(super::hand::Hand),
     /// Ask an agent, in the name of the queue that owns it: what the router proposes. `by` is the queue.
     Ask {
         /// The agent.
@@ -78,6 +76,8 @@ pub enum Wish {
         /// Who.
         who: String,
     },
+    /// From hand to hand: offers, the way to a queue, summaries and notes.
+    Hand(super::hand::Hand),
     /// Close it.
     Resolve {
         /// The epoch in which they believe to be; none: whatever it is.
@@ -149,7 +149,7 @@ pub(super) struct Asked {
 }
 
 /// Lets a machine do what is wanted. On an error the machine may have begun something: it is to be dropped, not polled.
-pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Command) -> Outcome {
+pub(crate) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Command) -> Outcome {
     let Command { conversation, by, wish, .. } = command;
     let there = |machine: &Conversation| machine.state().map(|state| state.epoch);
     let current = there(machine).ok_or(CommandError::NoConversation(conversation))?;
@@ -184,10 +184,6 @@ pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
                 claim(machine, now, &by)?;
             }
         }
-        Wish::Hand(hand) => {
-            let handled = super::hand::carry_out(machine, now, &by, hand);
-            duplicate = handled.map_err(|refused| told(machine, refused))? == Handled::Duplicate;
-        }
         Wish::Ask { to, epoch, deadline } => {
             let (to, ttl) = (Owner::Agent(to), Some(deadline.duration_since(now)));
             let offer = Input::Offer { by, expected_epoch: epoch, to, mode: OfferMode::Cold, ttl, note: None };
@@ -214,6 +210,10 @@ pub(super) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
         Wish::Vanished { who } => {
             let gone = Input::Vanished { who: Owner::Agent(who) };
             machine.handle(now, gone).map_err(|refused| told(machine, refused))?;
+        }
+        Wish::Hand(hand) => {
+            let handled = super::hand::carry_out(machine, now, &by, hand);
+            duplicate = handled.map_err(|refused| told(machine, refused))? == Handled::Duplicate;
         }
         Wish::Resolve { epoch, disposition, note } => {
             let expected_epoch = epoch.unwrap_or(current);

@@ -48,6 +48,8 @@ use limits::*;
 use machines::Key;
 
 pub use batch::{Happening, PARKED, ParkedRow};
+#[cfg(test)]
+pub(crate) use command::carry_out;
 pub use command::{Command, CommandError, Done, Outcome, Wish};
 pub use hand::Hand;
 pub use ingest::Ingest;
