@@ -20,8 +20,8 @@ fi
 needed="cc:build-essential cmake:cmake clang:clang"
 useful=""
 case $want in
-  run) useful="espeak-ng:espeak-ng" ;;
-  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl go:golang-go npm:npm" ;;
+  run) useful="espeak-ng:espeak-ng node:nodejs npm:npm" ;;
+  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl go:golang-go node:nodejs npm:npm" ;;
 esac
 
 packages=""
@@ -87,7 +87,8 @@ for pair in $useful; do
     rabbitmqctl) say "without rabbitmq-server, the tests of the bus with a broker are skipped" ;;
     pg_ctlcluster) say "without postgresql, the tests of the store with a database are skipped" ;;
     go) say "without golang-go, the adapter in Go is not put through the conformance kit" ;;
-    npm) say "without npm, no Node.js 22 can be fetched, and the TypeScript sample is not put through the conformance kit" ;;
+    node) say "without nodejs, Ark is built without the agents' desk" ;;
+    npm) say "without npm, Ark is built without the agents' desk, and for the tests no Node.js 22 can be fetched" ;;
     sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
     *) say "without ${pair%%:*}, some tests are skipped" ;;
   esac

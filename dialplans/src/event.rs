@@ -391,6 +391,18 @@ pub enum Do {
         /// The digits, or as many stars.
         value: String,
     },
+    /// The caller is asked how content they were; for the log (`ark.survey.asked`).
+    SurveyAsked {
+        /// The best score; 1 is the worst.
+        scale: u8,
+    },
+    /// The caller said how content they were; for the log (`ark.survey.answered`).
+    SurveyAnswered {
+        /// From 1 to `scale`.
+        score: u8,
+        /// The best score.
+        scale: u8,
+    },
     /// The caller lost a strike; for the log.
     Strike {
         /// How many in a row, from 1.

@@ -197,6 +197,8 @@ fn shown(one: &Do) -> Option<String> {
             format!("   (sending a link: {})", ways.join(", "))
         }
         Do::Set { name, value } => format!("   ({name} = {value})"),
+        Do::SurveyAsked { scale } => format!("   (survey: 1 to {scale})"),
+        Do::SurveyAnswered { score, scale } => format!("   (score {score} of {scale})"),
         Do::Gathered { name, value } => format!("   ({name} = {value})"),
         Do::Strike { count, .. } => format!("   (strike {count})"),
         Do::PersonSought { .. } => "   (to a person)".to_owned(),

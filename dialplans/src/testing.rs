@@ -18,6 +18,8 @@ pub(crate) const HEADS: &[&str] = &[
     "play",
     "lang",
     "gathered",
+    "survey",
+    "scored",
     "strike",
     "confirm",
     "person",

@@ -124,7 +124,7 @@ fn a_call_can_be_walked_in_the_terminal() {
     let (mut call, first) = simulate::Simulator::call(&plan(), &ark_dialplans::Caller::default(), at);
     assert!(first.iter().any(|line| line.contains("您好")), "{first:?}");
     let mut all = Vec::new();
-    for line in ["say 中文", "say 订单", "20261001#", "say 对", "place 3 2m10s", "nonsense", "answered"] {
+    for line in ["say 中文", "say 订单", "20261001#", "say 对", "place 3 2m10s", "nonsense", "answered", "5"] {
         all.extend(call.line(line));
     }
     let text = all.join("\n");
@@ -135,6 +135,7 @@ fn a_call_can_be_walked_in_the_terminal() {
         "您前面还有两位",
         "约两到三分钟",
         "means nothing here",
+        "(score 5 of 5)",
         "感谢来电",
     ] {
         assert!(text.contains(piece), "{piece:?} is not in\n{text}");

@@ -1,170 +1,134 @@
-/* A whole Ark adapter for Node.js 22 and nothing else: what a customer's app posts goes to Ark, what Ark says goes to the app.
+/* A whole Ark adapter for Node.js 22 and nothing else: what customers write in a channel goes to Ark, what Ark says goes to the channel.
 
-  ARK=http://127.0.0.1:8080/hooks/shop SECRET=whsec_... PORT=9000 DB=adapter.db ARK_TESTING=1 node adapter.ts
+  ARK=http://127.0.0.1:8080/hooks/shop SECRET=whsec_... PORT=9000 DB=adapter.db CHANNEL=http://127.0.0.1:9001 TOKEN=... node adapter.ts
 
-The app (the native side) is native(): put your channel's call there. All state is in one SQLite file. */
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+Yours are said(), send() and how your channel proves that its webhook is its own; channel.py stands for one. What a customer writes is on
+the disk before the channel hears 200, and a message of the house is noted before it is sent: a kill loses and doubles nothing. */
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage } from "node:http";
 import { DatabaseSync } from "node:sqlite";
 
-type Part = { kind: string; text?: string; media?: { ref: string } };
+type Part = { kind: string; text?: string; media?: { ref: string }; base64?: string };
 type Event = { id: string; type: string; data: { thread: string; parts: Part[] } };
 type Message = { id: string; thread: string; text?: string; native?: { type: string; words: string };
   file?: { kind: string; name: string; base64: string } };
-type Fault = { answer: string; thread?: string; times?: number; retry_after_s?: number };
-type Answer = [number, unknown];
 
-const env = process.env, testing = env.ARK_TESTING === "1", ark = env.ARK!.replace(/\/$/, ""), MIB = 1 << 20;
+const env = process.env, ark = env.ARK!, channel = env.CHANNEL!, token = `Bearer ${env.TOKEN}`, MIB = 1 << 20;
 const keys = [env.SECRET, env.OLD_SECRET].filter(Boolean).map((one) => Buffer.from(one!.replace("whsec_", ""), "base64"));
 const manifest = {
-  ark_adapter: "1", id: "sample-typescript", version: "1.0.0", channel: "sample",
-  transport: { mode: "http", url: `http://127.0.0.1:${env.PORT}`, max_batch: 16 },
-  capabilities: { text: { in: true, out: true }, image: { in: true, out: true, mime: ["image/*"], fallback: "text" } },
-  identity: { key_kinds: ["custom"] }, ordering: "per_thread",
-  dedup: { inbound_id: "native", outbound_key_ttl_s: 259200 }, limits: {},
-  ...(testing ? { testing: { inject: "/inject", outbox: "/outbox", fault: "/fault" } } : {}),
+  ark_adapter: "1", id: "sample-typescript", version: "2.0.0", channel: "sample", ordering: "per_thread", limits: {},
+  transport: { mode: "http", url: `http://127.0.0.1:${env.PORT}`, max_batch: 1 }, identity: { key_kinds: ["custom"] },
+  capabilities: { text: { in: true, out: true }, image: { in: true, out: true, fallback: "text" } },
+  dedup: { inbound_id: "native", outbound_key_ttl_s: 259200 },
+  testing: env.ARK_TESTING === "1" ? { inject: `${channel}/inject`, outbox: `${channel}/outbox`, fault: `${channel}/fault` } : undefined,
 };
 const db = new DatabaseSync(env.DB!);
 db.exec(`pragma journal_mode = wal; pragma synchronous = full;
-create table if not exists ingest (n integer primary key, id text unique, event text, done int default 0);
-create table if not exists send (n integer primary key, id text unique, thread text, event text, state text default 'new');
-create table if not exists outbox (n integer primary key, entry text);`);
+create table if not exists events (n integer primary key, id text unique, event text);`); // an empty event is done with
 const sql = (text: string, ...values: (string | number)[]) => db.prepare(text).all(...values) as Record<string, any>[];
-const pause = (seconds: number) => new Promise((done) => setTimeout(done, seconds * 1000));
-let faults: Fault[] = [];
+const threads = new Map<string, Promise<unknown>>(); // one of a thread goes after the other
 
+/** Durable when it returns; false: it was there before. */
+const put = (id: string, event = "") => sql("insert or ignore into events (id, event) values (?, ?) returning n", id, event).length > 0;
+const event = (type: string, id: string, thread: string, data: object) => JSON.stringify({
+  specversion: "1.0", type, id, source: `/ark/main/http/${ark.split("/").pop()}/${encodeURIComponent(thread)}`,
+  time: new Date().toISOString(), datacontenttype: "application/json", data: { thread, ...data } });
 const sign = (key: Buffer, id: string, at: string, body: Buffer) =>
   "v1," + createHmac("sha256", key).update(`${id}.${at}.`).update(body).digest("base64");
 const same = (one: string, other: string) => one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other));
 
-async function call(method: string, path: string, id: string, body = Buffer.alloc(0)): Promise<Buffer> {
-  const at = String(Math.floor(Date.now() / 1000));
-  const headers = { "content-type": "application/cloudevents+json", "webhook-id": id, "webhook-timestamp": at,
-    "webhook-signature": sign(keys[0]!, id, at, body) };
-  const answer = await fetch(ark + path, { method, headers, body: method === "GET" ? undefined : body, signal: AbortSignal.timeout(10_000) });
-  if (!answer.ok) throw { after: Number(answer.headers.get("retry-after") ?? 0.5) };
+/** Throws `away`, the status of the other side (0: it did not answer), and how many seconds to `wait`. */
+async function call(url: string, headers: Record<string, string>, body?: Buffer | string): Promise<Buffer> {
+  const how = { method: body === undefined ? "GET" : "POST", headers, body, signal: AbortSignal.timeout(5_000) };
+  const answer = await fetch(url, how).catch((): never => { throw { away: 0, wait: "0.5" }; });
+  if (!answer.ok) throw { away: answer.status, wait: answer.headers.get("retry-after") ?? "0.5" };
   return Buffer.from(await answer.arrayBuffer());
 }
 
-const event = (type: string, id: string, thread: string, data: object) => JSON.stringify({
-  specversion: "1.0", type, id, source: `/ark/main/http/${ark.split("/").pop()}/${encodeURIComponent(thread)}`,
-  time: new Date().toISOString(), datacontenttype: "application/json", data: { thread, ...data } });
+function toArk(path: string, id: string, body?: Buffer): Promise<Buffer> {
+  const at = String(Math.floor(Date.now() / 1000)), signature = sign(keys[0]!, id, at, body ?? Buffer.alloc(0));
+  return call(ark + path, { "webhook-id": id, "webhook-timestamp": at, "webhook-signature": signature }, body);
+}
+
+/** Brings Ark what waits, messages and receipts, in order, each until Ark has it. */
+async function carry() {
+  let wait = 0.02;
+  for (const { n, id, event } of sql("select n, id, event from events where event != '' order by n limit 100")) {
+    try {
+      console.log(String(await toArk("/ark/v1/ingest", id, Buffer.from(event)))); // accepted, or rejected for good
+      sql("update events set event = '' where n = ?", n);
+    } catch (error: any) { wait = Number(error.wait ?? 0.5); break; } // not taken, or not known: again, under the same id
+  }
+  setTimeout(carry, wait * 1000);
+}
 
 /** What a customer wrote, as parts: nothing is dropped. */
-async function said({ id, text, file, native }: Message) {
+async function said({ id, text, file, native }: Message): Promise<object[]> {
   if (file) {
     const query = new URLSearchParams({ kind: file.kind, name: file.name });
-    const media = JSON.parse(String(await call("POST", `/ark/v1/media?${query}`, id, Buffer.from(file.base64, "base64"))));
-    return [{ kind: file.kind, media }];
+    return [{ kind: file.kind, media: JSON.parse(String(await toArk(`/ark/v1/media?${query}`, id, Buffer.from(file.base64, "base64")))) }];
   }
-  const letters = [...(text ?? "")], pieces = Math.ceil(letters.length / 20_000);
-  if (pieces) return Array.from({ length: pieces }, (_, n) => ({ kind: "text", text: letters.slice(n * 20_000, (n + 1) * 20_000).join("") }));
+  if (text) return (text.match(/[^]{1,20000}/gu) ?? []).map((piece) => ({ kind: "text", text: piece }));
   return [{ kind: "unsupported", native_type: native!.type, fallback_text: native!.words }];
 }
 
-/** Brings Ark what waits, in order, each until Ark has it. */
-async function carryIn() {
-  for (;;) {
-    const [row] = sql("select n, id, event from ingest where done = 0 order by n limit 1");
-    if (!row) { await pause(0.02); continue; }
-    try {
-      const { results } = JSON.parse(String(await call("POST", "/ark/v1/ingest", row.id, Buffer.from(row.event))));
-      if (results[0].status === "rejected") console.log("refused for good:", results[0]);
-      sql("update ingest set done = 1, event = '' where n = ?", row.n);
-    } catch (error: any) { await pause(error.after ?? 0.5); } // not taken, or not known: again, under the same id
+/** The channel's API. Nothing: it took the message; a code: it never will, or nobody knows; throws: not now. */
+async function send(id: string, thread: string, parts: Part[]): Promise<string | undefined> {
+  try {
+    await call(`${channel}/send`, { authorization: token }, JSON.stringify({ id, thread, parts }));
+  } catch (error: any) {
+    if (error.away === 0) return "outcome_unknown";
+    if (error.away !== 429 && error.away < 500) return "blocked";
+    sql("delete from events where id = ?", `begun:${id}`);
+    throw error;
   }
 }
 
-/** The channel: it takes the message, or says why not. Put your provider's call here. */
-function native(entry: { thread: string }): [string, number] {
-  const fault = faults.find((one) => (one.thread ?? entry.thread) === entry.thread);
-  if (fault?.times && --fault.times === 0) faults = [];
-  const answer = fault?.answer ?? "none";
-  if (answer === "none" || answer === "timeout") sql("insert into outbox (entry) values (?)", JSON.stringify(entry));
-  return [answer, fault?.retry_after_s ?? 0.3];
+/** A message of the house goes to the channel once, and a receipt says what became of it. */
+async function take({ id, type, data: { thread, parts } }: Event) {
+  if (type !== "ark.message.out.v1" || parts.some(({ kind }) => !(kind in manifest.capabilities))) return { id, status: "rejected", code: "parts" };
+  const native = await Promise.all(parts.map(async (part) => part.media === undefined ? part : { kind: part.kind,
+    base64: (await toArk(`/ark/v1/media/${part.media.ref.replace("ark-media:", "")}`, id)).toString("base64") }));
+  const done = (threads.get(thread) ?? Promise.resolve()).catch(() => {}).then(async () => {
+    if (sql("select n from events where id = ?", `r:${id}`).length > 0) return { id, status: "duplicate" };
+    // Begun before, and not told: this process was killed in between, and nobody knows.
+    const code = put(`begun:${id}`) ? await send(id, thread, native) : "outcome_unknown";
+    const what = code ? { state: "failed", reason: { code, retriable: false } } : { state: "sent" };
+    put(`r:${id}`, event("ark.receipt.v1", `r:${id}`, thread, { message: id, ...what }));
+    return { id, status: "accepted" };
+  });
+  threads.set(thread, done);
+  return done;
 }
 
-async function given({ id, data }: Event) {
-  const parts = await Promise.all(data.parts.map(async (part) => part.kind === "text" ? part : { kind: part.kind,
-    sha256: createHash("sha256").update(await call("GET", `/ark/v1/media/${part.media!.ref.slice(10)}`, id)).digest("hex") }));
-  return { id, thread: data.thread, parts };
-}
-
-/** Gives the channel what waits: the oldest of each thread, and of no thread that waits itself. */
-async function carryOut() {
-  const failed = (code: string) => ({ state: "failed", reason: { code, retriable: false } });
-  for (const one of sql("select id, thread from send where state = 'begun'")) told(one.id, one.thread, failed("outcome_unknown"));
-  const waits = new Map<string, number>();
-  for (;;) {
-    const rows = sql("select id, thread, event from send where n in (select min(n) from send where state = 'new' group by thread)");
-    for (const { id, thread, event } of rows.filter((row) => (waits.get(row.thread) ?? 0) <= Date.now())) {
-      const entry = await given(JSON.parse(event)).catch(() => undefined);
-      if (!entry) { waits.set(thread, Date.now() + 500); continue; }
-      sql("update send set state = 'begun' where id = ?", id);
-      const [answer, seconds] = native(entry);
-      if (answer === "429" || answer === "500") {
-        waits.set(thread, Date.now() + seconds * 1000);
-        sql("update send set state = 'new' where id = ?", id);
-      } else told(id, thread, answer === "none" ? { state: "sent" } : failed(answer === "refused" ? "blocked" : "outcome_unknown"));
-    }
-    await pause(0.02);
-  }
-}
-
-function told(id: string, thread: string, what: object) {
-  put("ingest", "r:" + id, "event", event("ark.receipt.v1", "r:" + id, thread, { message: id, ...what }));
-  sql("update send set state = 'done', event = '' where id = ?", id);
-}
-
-/** Durable when it returns; false: it was there before. */
-function put(table: string, id: string, names: string, ...values: string[]): boolean {
-  return sql(`insert or ignore into ${table} (id, ${names}) values (?${", ?".repeat(values.length)}) returning 1`, id, ...values).length === 1;
-}
-
-function take(one: Event) {
-  if (one.type !== "ark.message.out.v1") return { id: one.id, status: "rejected", code: "type" };
-  if (one.data.parts.some(({ kind }) => kind !== "text" && kind !== "image")) return { id: one.id, status: "rejected", code: "parts" };
-  return { id: one.id, status: put("send", one.id, "thread, event", one.data.thread, JSON.stringify(one)) ? "accepted" : "duplicate" };
-}
-
-async function tested(path: string, what: Message & Fault): Promise<Answer> {
-  if (path === "/fault") { faults = what.answer === "none" ? [] : [what]; return [200, {}]; }
-  const data = { sender: { role: "customer", id: what.thread }, parts: await said(what) };
-  put("ingest", what.id, "event", event("ark.message.in.v1", what.id, what.thread, data));
-  return [200, {}];
-}
-
-function posted(request: IncomingMessage, body: Buffer): Answer {
-  const [id, at, list] = ["id", "timestamp", "signature"].map((name) => String(request.headers[`webhook-${name}`] ?? ""));
-  const good = keys.some((key) => list!.split(" ").slice(0, 16).some((entry) => same(entry, sign(key, id!, at!, body))));
-  if (!good || !/^\d+$/.test(at!) || Math.abs(Date.now() / 1000 - Number(at)) > 300) return [401, { error: "not signed by our gateway, or not now" }];
-  const events: Event[] = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  return request.url === "/ark/v1/events" ? [200, { results: events.map(take) }] : [404, {}];
-}
-
-async function answer(request: IncomingMessage): Promise<Answer> {
-  const url = new URL(request.url!, "http://adapter"), hook = testing && ["/inject", "/fault"].includes(url.pathname);
-  if (request.method === "GET") {
-    if (url.pathname === "/.well-known/ark-adapter") return [200, manifest];
-    if (url.pathname === "/ark/v1/health") return [200, { status: "ok" }];
-    if (!testing || url.pathname !== "/outbox") return [404, {}];
-    const rows = sql("select entry from outbox order by n limit -1 offset ?", Number(url.searchParams.get("after") ?? 0));
-    return [200, rows.map((row) => JSON.parse(row.entry))];
-  }
+async function answer(request: IncomingMessage): Promise<[number, unknown]> {
+  if (request.url === "/.well-known/ark-adapter") return [200, manifest];
+  if (request.url === "/ark/v1/health") return [200, { status: "ok" }];
   const chunks: Buffer[] = [];
-  let length = 0;
+  let left = request.url === "/webhook" ? 64 * MIB : MIB;
   for await (const chunk of request) {
     chunks.push(chunk);
-    if ((length += chunk.length) > (hook ? 64 : 1) * MIB) return [413, { error: "at most 1 MiB" }];
+    if ((left -= chunk.length) < 0) return [413, "too long"];
   }
-  const body = Buffer.concat(chunks);
-  if (hook) return tested(url.pathname, JSON.parse(String(body))).catch(() => [503, { error: "not kept yet" }]);
-  try { return posted(request, body); } catch (error) { return [400, { error: String(error) }]; }
+  const body = Buffer.concat(chunks), header = (name: string) => String(request.headers[name] ?? "");
+  if (request.url === "/webhook" && same(header("authorization"), token)) {
+    const message: Message = JSON.parse(String(body)), { id, thread } = message;
+    put(`m:${id}`, event("ark.message.in.v1", `m:${id}`, thread, { sender: { role: "customer", id: thread }, parts: await said(message) }));
+    return [200, "it is on the disk"];
+  }
+  if (request.url !== "/ark/v1/events") return [404, "there is no such thing"];
+  const id = header("webhook-id"), at = header("webhook-timestamp"), given = header("webhook-signature").split(" ").slice(0, 16);
+  const good = keys.some((key) => given.some((one) => same(one, sign(key, id, at, body)))) && Math.abs(Date.now() / 1000 - Number(at)) <= 300;
+  if (!good) return [401, "not signed by our gateway, or not now"];
+  const events: Event[] = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)), results: object[] = [];
+  for (const one of events) results.push(await take(one));
+  return [200, { results }];
 }
 
 createServer(async (request, reply) => {
-  const [status, value] = await answer(request).catch((error): Answer => [400, { error: String(error) }]);
-  reply.writeHead(status, { "content-type": "application/json", ...(status === 413 ? { connection: "close" } : {}) }).end(JSON.stringify(value));
+  const failed = (error: any) => "away" in error ? [503, "again later", Math.ceil(error.wait)] : [400, `${error}`];
+  const [status, value, wait] = await answer(request).catch(failed);
+  const close = status === 413 ? { connection: "close" } : {};
+  reply.writeHead(Number(status), { "content-type": "application/json", "retry-after": String(wait ?? 1), ...close }).end(JSON.stringify(value));
 }).listen(Number(env.PORT), "127.0.0.1");
-void carryIn();
-void carryOut();
+void carry();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
-use ark_conversation::machine::Policy;
+use ark_conversation::machine::{Policy, Survey};
 use ark_conversation::{LegId, Tenant};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
@@ -384,7 +384,13 @@ fn start_engine(
 
 /// What the site decides for its conversations.
 fn policy(config: &Config) -> Policy {
-    Policy { openings: crate::plans::chat::openings(config), ..Policy::default() }
+    let survey = config.survey.as_ref().map(|survey| Survey {
+        question: survey.question.clone(),
+        answers: survey.answers.clone(),
+        thanks: survey.thanks.clone(),
+        window: jiff::SignedDuration::try_from(survey.window.0).unwrap_or(jiff::SignedDuration::MAX),
+    });
+    Policy { openings: crate::plans::chat::openings(config), survey, ..Policy::default() }
 }
 
 fn start_owner(
@@ -791,6 +797,8 @@ async fn start_web(
         files: config.files.folder().to_path_buf(),
         proxies: config.web.proxies.clone(),
         queues: config.queue.clone(),
+        assets: config.web.assets.clone(),
+        oidc: config.oidc.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);

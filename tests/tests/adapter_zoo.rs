@@ -318,7 +318,7 @@ fn written(sample: &str, mutant: &Mutant) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_broken_adapter_is_caught_by_the_check_that_is_meant_for_it() {
     need!("adapter_zoo", "python3");
-    let sample = std::fs::read_to_string(root().join("docs/adapters/adapter.py")).unwrap();
+    let sample = std::fs::read_to_string(root().join("tests/live/zoo_adapter.py")).unwrap();
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut all = JoinSet::new();
     let wanted = std::env::var("ARK_MUTANT").unwrap_or_default();

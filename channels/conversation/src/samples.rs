@@ -222,7 +222,7 @@ fn chat_story() -> Vec<Event> {
     ]
 }
 
-fn leg_story() -> [Event; 9] {
+fn leg_story() -> [Event; 11] {
     let (thread, link) = (|| THREAD.to_owned(), Hash::of(b"a token"));
     [
         LegAdded {
@@ -251,6 +251,15 @@ fn leg_story() -> [Event; 9] {
         LinkCode { link, expires: at(300_000) }.into(),
         LinkSent { link, via: LinkVia::Sms, to: Some(Pii::new("13800001212")), failed: None }.into(),
         LinkJoined { link, leg: LegId(6), device: Hash::of(b"a device"), via: LinkVia::Sms }.into(),
+        SurveyAsked {
+            leg: LegId(3),
+            way: SurveyWay::Buttons,
+            scale: 5,
+            message: Some("ark:survey:1".to_owned()),
+            until: Some(at(86_400_000)),
+        }
+        .into(),
+        SurveyAnswered { leg: LegId(3), way: SurveyWay::Buttons, score: 5, scale: 5 }.into(),
     ]
 }
 
@@ -312,10 +321,11 @@ fn ownership_story() -> Vec<Event> {
     ]
 }
 
-fn people_story() -> [Event; 5] {
+fn people_story() -> [Event; 6] {
     let (into, from, merge) = (PersonId::new(1, 1), PersonId::new(2, 2), MergeId::new(3, 3));
     let keys = || vec![IdentityKey::new(KeyKind::Phone, "+8613800001212")];
     [
+        NumberRevealed { leg: L1, by: "agent:anna".to_owned() }.into(),
         PersonLinked { person: into, keys: keys(), assurance: Assurance::Otp, previous: None }.into(),
         PersonMerged { merge, into, from, keys: keys(), reason: MergeReason::Key, by: "ark".to_owned() }.into(),
         PersonUnmerged { merge, into, from, keys: keys(), by: "anna".to_owned() }.into(),

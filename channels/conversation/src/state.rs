@@ -9,7 +9,7 @@ use crate::event::{
     OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
-use crate::limits::{LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};
+use crate::limits::{AGENTS_SEEN_MAX, LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};
 use crate::owner::Owner;
 use crate::pii::Pii;
 use crate::record::Record;
@@ -160,6 +160,20 @@ pub struct PlaceState {
     pub priority: u8,
 }
 
+/// Whether the customer was asked how content they were, and what they said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SurveyState {
+    /// The best score.
+    pub scale: u8,
+    /// Until when a message is taken for an answer; none: it was asked in a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub until: Option<Timestamp>,
+    /// What they said, from 1 to `scale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u8>,
+}
+
 /// Somebody who takes part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ParticipantState {
@@ -243,6 +257,9 @@ pub struct ConversationState {
     /// `seq` of the last summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<u64>,
+    /// Whether the customer was asked how content they were. Once per conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<SurveyState>,
     /// Notes of the house's own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub notes: u32,
@@ -255,6 +272,12 @@ pub struct ConversationState {
     /// The queue in which it waits now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The queue in which it waits, or waited last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_queue: Option<String>,
+    /// The agents whose it is or was, who were asked to take it, or who took part; the latest last, at most [`AGENTS_SEEN_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
     /// The two legs that hear each other now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridged: Option<(LegId, LegId)>,
@@ -298,10 +321,13 @@ impl ConversationState {
             participants: Vec::new(),
             person: None,
             summary: None,
+            survey: None,
             notes: 0,
             wakes: None,
             legs_begun: 0,
             queue: None,
+            last_queue: None,
+            agents: Vec::new(),
             bridged: None,
             recordings: 0,
             legs: Vec::new(),
@@ -379,6 +405,7 @@ impl ConversationState {
             Event::LegUnbridged(_) => self.bridged.take().is_some(),
             Event::QueueJoined(joined) => {
                 self.queue = Some(joined.queue.clone());
+                self.last_queue = Some(joined.queue.clone());
                 true
             }
             Event::QueueLeft(_) => self.queue.take().is_some(),
@@ -401,7 +428,10 @@ impl ConversationState {
         match event {
             Event::SessionOpened(opened) => self.open_session(time, opened),
             Event::SessionClosed(_) => self.close_session(time),
-            Event::OwnerOffered(offered) => self.offer = Some(open_offer(offered)),
+            Event::OwnerOffered(offered) => {
+                self.saw(&offered.to);
+                self.offer = Some(open_offer(offered));
+            }
             Event::OwnerAccepted(accepted) => {
                 if matches!(accepted.owner, Owner::Agent(_)) {
                     self.wakes = None;
@@ -417,6 +447,13 @@ impl ConversationState {
             }
             Event::PersonLinked(linked) => self.person = Some(linked.person),
             Event::Summary(_) => self.summary = Some(self.last_seq),
+            Event::SurveyAsked(asked) if self.survey.is_none() => {
+                self.survey = Some(SurveyState { scale: asked.scale, until: asked.until, score: None });
+            }
+            Event::SurveyAnswered(answered) => match &mut self.survey {
+                Some(survey) if survey.score.is_none() => survey.score = Some(answered.score),
+                _ => return false,
+            },
             Event::Note(_) => self.notes = self.notes.saturating_add(1),
             _ => return false,
         }
@@ -458,11 +495,28 @@ impl ConversationState {
 
     /// A new owner. Offers were made by the old one, and whoever it asked in to speak speaks no longer.
     fn own(&mut self, owner: Owner) {
+        self.saw(&owner);
+        if let Owner::Queue(queue) = &owner {
+            self.last_queue = Some(queue.clone());
+        }
         self.owner = Some(owner);
         self.offer = None;
         for one in &mut self.participants {
             one.voice = Voice::Listen;
         }
+    }
+
+    /// Remembers an agent who has to do with it.
+    fn saw(&mut self, who: &Owner) {
+        let Owner::Agent(name) = who else { return };
+        if self.agents.last() == Some(name) {
+            return;
+        }
+        self.agents.retain(|one| one != name);
+        if self.agents.len() == AGENTS_SEEN_MAX {
+            self.agents.remove(0);
+        }
+        self.agents.push(name.clone());
     }
 
     fn release(&mut self, released: &OwnerReleased) {
@@ -473,6 +527,9 @@ impl ConversationState {
 
     fn let_in(&mut self, joined: &ParticipantJoined) {
         let (participant, leg, voice) = (joined.participant.clone(), joined.leg, joined.voice);
+        if matches!(participant.role, ParticipantRole::Agent | ParticipantRole::Supervisor) {
+            self.saw(&Owner::Agent(participant.id.reveal().to_owned()));
+        }
         let there = |one: &&mut ParticipantState| one.participant == participant && one.leg == leg;
         if let Some(one) = self.participants.iter_mut().find(there) {
             one.voice = voice;

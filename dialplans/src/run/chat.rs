@@ -418,7 +418,12 @@ impl ChatRun {
                 self.for_person = true;
                 out.did.push(one);
             }
-            Do::Entered { .. } | Do::Set { .. } | Do::Gathered { .. } | Do::Strike { .. } => out.did.push(one),
+            Do::Entered { .. }
+            | Do::Set { .. }
+            | Do::Gathered { .. }
+            | Do::Strike { .. }
+            | Do::SurveyAsked { .. }
+            | Do::SurveyAnswered { .. } => out.did.push(one),
             Do::Answer
             | Do::Play { .. }
             | Do::Listen(_)

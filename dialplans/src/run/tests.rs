@@ -591,3 +591,42 @@ fn plans_with_links_are_proved_and_their_tests_pass() {
         assert!(random.is_clean(), "{}", random.render_human(Lang::En));
     }
 }
+
+#[test]
+fn a_survey_takes_one_key_and_never_strikes() {
+    let plan = PLAN.replace("answered = \"bye\"\non_timeout", "answered = \"rate\"\non_timeout")
+        + "[state.rate]\ndo = \"survey\"\nprompt = \"number\"\nthanks = \"message\"\nretries = 1\nnext = \"bye\"\n";
+    let talked = || {
+        let mut phone = Phone::call_plan(&plan, "1");
+        phone.key('3');
+        let id = phone.job();
+        phone.hear(Heard::Answered { id }).hear(Heard::PersonLeft { id });
+        assert_eq!(phone.state(), "rate");
+        assert!(phone.did(|one| *one == Do::SurveyAsked { scale: 5 }));
+        phone
+    };
+    let mut content = talked();
+    content.key('4');
+    assert!(content.did(|one| *one == Do::SurveyAnswered { score: 4, scale: 5 }));
+    assert_eq!(content.said(), "请留言", "thanks");
+    content.key('1');
+    assert!(!content.did(|one| matches!(one, Do::SurveyAnswered { .. })), "once");
+    content.played();
+    assert_eq!(content.state(), "bye");
+
+    let mut silent = talked();
+    silent.played().wait();
+    assert_eq!((silent.state(), silent.said().as_str()), ("rate", "请输入"));
+    silent.played().wait();
+    assert_eq!(silent.state(), "bye");
+
+    let mut wrong = talked();
+    wrong.key('9');
+    assert!(!wrong.did(|one| matches!(one, Do::Strike { .. })));
+    assert_eq!(wrong.state(), "rate");
+    wrong.key('7');
+    assert_eq!(wrong.state(), "bye");
+    let mut person = talked();
+    person.key('0');
+    assert_eq!(person.state(), "to_agent", "a person is in reach here, too");
+}

@@ -217,6 +217,14 @@ impl Turn<'_> {
         self.out.push(Do::Gathered { name: Arc::clone(name), value });
     }
 
+    pub(crate) fn ask_survey(&mut self, scale: u8) {
+        self.out.push(Do::SurveyAsked { scale });
+    }
+
+    pub(crate) fn scored(&mut self, score: u8, scale: u8) {
+        self.out.push(Do::SurveyAnswered { score, scale });
+    }
+
     // ---- the rules ----
 
     /// The caller did something that the plan understands.

@@ -14,6 +14,7 @@ mod record;
 mod recording;
 mod say;
 mod set;
+mod survey;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ pub static ALL: &[Verb] = &[
     transfer::VERB,
     http::VERB,
     link::VERB,
+    survey::VERB,
     hangup::VERB,
 ];
 

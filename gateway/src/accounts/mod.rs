@@ -2,6 +2,7 @@
 //! HTTP is `http::session`'s.
 
 pub mod limits;
+pub mod oidc;
 pub mod password;
 pub mod tries;
 
@@ -22,13 +23,15 @@ pub fn opens(role: Role, scope: Scope) -> bool {
     }
 }
 
-/// Whether an account serves a queue: it belongs to the queue's group, or is one of its operators, in a browser or by its telephone.
+/// Whether an account serves a queue: it belongs to the queue's group or to one that is asked later, or is one of its operators, in a
+/// browser or by its telephone.
 #[must_use]
 pub fn serves(account: &Account, queue: &Queue) -> bool {
     let operator = |one: &String| {
         one.strip_prefix("web:") == Some(account.name.as_str()) || account.phone.as_deref() == Some(one.as_str())
     };
-    account.groups.contains(&queue.name) || queue.operators.iter().any(operator)
+    let later = || queue.groups.iter().any(|one| account.groups.contains(&one.group));
+    account.groups.contains(&queue.name) || later() || queue.operators.iter().any(operator)
 }
 
 /// The names of the queues that an account serves.

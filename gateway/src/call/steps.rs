@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ark_conversation::event::{
     EndCause, EndedBy, GatherFinished, GatherOutcome, HttpFinished, HttpOutcome, IvrEntered, IvrSet, IvrStrike,
-    QueueOutcome, StrikeKind, TransferOutcome,
+    QueueOutcome, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, TransferOutcome,
 };
 use ark_dialplans::{Do, EndReason, Heard, Now, StrikeCause};
 
@@ -67,6 +67,13 @@ impl<M: MediaPort> Switch<M> {
                     masked,
                 };
                 self.log(now, call, event);
+            }
+            Do::SurveyAsked { scale } => {
+                let (leg, way) = (call.customer.number, SurveyWay::Keys);
+                self.log(now, call, SurveyAsked { leg, way, scale, message: None, until: None });
+            }
+            Do::SurveyAnswered { score, scale } => {
+                self.log(now, call, SurveyAnswered { leg: call.customer.number, way: SurveyWay::Keys, score, scale });
             }
             Do::Strike { count, cause } => {
                 let kind = match cause {

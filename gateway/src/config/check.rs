@@ -57,6 +57,7 @@ pub(super) fn check(config: &Config, source: &str) -> Vec<Finding> {
     checker.channels(config);
     checker.webhooks(config);
     checker.companion(config);
+    checker.survey(config);
     checker.speech(config);
     checker.trunks(config);
     checker.routes(config);

@@ -6,9 +6,11 @@
 mod check;
 mod companion;
 mod error;
+mod oidc;
 mod queue;
 mod reference;
 mod speech;
+mod survey;
 mod values;
 
 use std::collections::BTreeMap;
@@ -27,8 +29,10 @@ use crate::media::{RecordAs, RecordFormat};
 
 pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsReceipts, SmsSmpp};
 pub use error::{ConfigError, Finding, Severity};
+pub use oidc::Oidc;
 pub use reference::reference;
 pub use speech::{Speech, SpeechEngine, SpeechLanguage};
+pub use survey::Survey;
 pub use values::{Cidr, Codec, Ports, Secret, SipListen, SipTransport, Span, Url};
 
 /// The file that `ark` reads when `--config` is not given and it exists.
@@ -53,6 +57,9 @@ pub struct Config {
     pub webrtc: WebRtc,
     /// The page, the API, health and metrics.
     pub web: Web,
+    /// The site's identity provider, where people sign in. Left out: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<Oidc>,
     /// The log of record.
     pub store: Store,
     /// Recordings, attachments and the prompt cache.
@@ -87,6 +94,9 @@ pub struct Config {
     pub webhook: Vec<Webhook>,
     /// A caller's page for pictures and words during a call.
     pub companion: Companion,
+    /// Whether customers who wrote were content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
     /// Short messages out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sms: Option<Sms>,
@@ -285,12 +295,16 @@ pub struct Web {
     /// believed anyway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proxies: Vec<Cidr>,
+    /// A folder that is served as the desk in place of the one that is a part of the program: for who works on it
+    /// (`npm run build` in gateway/workbench writes `gateway/workbench/dist`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assets: Option<PathBuf>,
 }
 
 impl Default for Web {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        Self { listen, public_url: None, tls: None, proxies: Vec::new() }
+        Self { listen, public_url: None, tls: None, proxies: Vec::new(), assets: None }
     }
 }
 

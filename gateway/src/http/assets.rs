@@ -47,20 +47,25 @@ pub(super) struct PageQuery {
     token: Option<String>,
 }
 
-/// `/`: the page. `/?token=...` becomes a cookie and a redirect, so that the token stays in no history and no log of a proxy's referrers.
+/// `?token=...` becomes a cookie and a redirect, so that the token stays in no history and no log of a proxy's referrers.
+pub(super) fn welcome(web: &Web, query: PageQuery, to: &'static str) -> Result<Option<Response>, ApiError> {
+    let Some(token) = query.token else { return Ok(None) };
+    if !web.token.is(token.trim()) {
+        return Ok(Some(html(StatusCode::UNAUTHORIZED, LOCKED)));
+    }
+    let cookie = HeaderValue::from_str(&auth::cookie(web)).map_err(|error| ApiError::internal(error.to_string()))?;
+    let to = HeaderValue::from_static(to);
+    Ok(Some((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie)]).into_response()))
+}
+
+/// `/operations`: the page of those who run the gateway.
 pub(super) async fn page(
     State(web): State<Arc<Web>>,
     Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    if let Some(token) = query.token {
-        if !web.token.is(token.trim()) {
-            return Ok(html(StatusCode::UNAUTHORIZED, LOCKED));
-        }
-        let cookie =
-            HeaderValue::from_str(&auth::cookie(&web)).map_err(|error| ApiError::internal(error.to_string()))?;
-        let to = HeaderValue::from_static("/");
-        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie)]).into_response());
+    if let Some(answer) = welcome(&web, query, "/operations")? {
+        return Ok(answer);
     }
     Ok(match auth::pass(&web, &headers).await?.map(|pass| pass.shown) {
         Some(_) => html(StatusCode::OK, PAGE),

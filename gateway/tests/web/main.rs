@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
 mod socket;
@@ -55,10 +56,12 @@ async fn nothing_but_health_and_the_pages_files_is_open() {
     let made = Made::new("open");
     let router = router(made.web());
     let open = |path: &str| Request::get(path).body(Body::empty()).unwrap();
-    for path in ["/healthz", "/assets/app.js", "/assets/tokens.css"] {
+    for path in ["/", "/healthz", "/assets/app.js", "/assets/tokens.css"] {
         assert_eq!(ask(&router, open(path)).await.status(), StatusCode::OK, "{path}");
     }
-    for path in ["/", "/metrics", "/api/v1/calls", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/conversations"] {
+    for path in
+        ["/operations", "/metrics", "/api/v1/calls", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/conversations"]
+    {
         assert_eq!(ask(&router, open(path)).await.status(), StatusCode::UNAUTHORIZED, "{path}");
     }
     let wrong =
@@ -87,7 +90,7 @@ async fn a_link_with_the_token_becomes_a_cookie_that_only_this_page_can_use() {
     assert!(!cookie.contains(TOKEN), "the cookie is not the token");
     let cookie = cookie.split(';').next().unwrap().to_owned();
 
-    let page = Request::get("/").header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
+    let page = Request::get("/operations").header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
     let page = ask(&router, page).await;
     assert_eq!(page.status(), StatusCode::OK);
     let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();

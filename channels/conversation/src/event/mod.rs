@@ -10,6 +10,7 @@ mod message;
 mod ownership;
 mod people;
 mod speech;
+mod survey;
 mod system;
 
 pub use call::*;
@@ -19,6 +20,7 @@ pub use message::*;
 pub use ownership::*;
 pub use people::*;
 pub use speech::*;
+pub use survey::*;
 pub use system::*;
 
 use serde::{Deserialize, Serialize};
@@ -204,7 +206,10 @@ events! {
     OwnerWithdrawn = "ark.owner.withdrawn.v1",
     OwnerReleased = "ark.owner.released.v1",
     Summary = "ark.summary.v1",
+    SurveyAsked = "ark.survey.asked.v1",
+    SurveyAnswered = "ark.survey.answered.v1",
     Note = "ark.note.v1",
+    NumberRevealed = "ark.number.revealed.v1",
     PersonLinked = "ark.person.linked.v1",
     PersonMerged = "ark.person.merged.v1",
     PersonUnmerged = "ark.person.unmerged.v1",
@@ -270,6 +275,9 @@ impl Event {
             Self::LegEnded(e) => Some(e.leg),
             Self::LinkMade(e) => Some(e.leg),
             Self::LinkJoined(e) => Some(e.leg),
+            Self::SurveyAsked(e) => Some(e.leg),
+            Self::SurveyAnswered(e) => Some(e.leg),
+            Self::NumberRevealed(e) => Some(e.leg),
             Self::ParticipantJoined(e) => e.leg,
             Self::ParticipantLeft(e) => e.leg,
             Self::MessageIn(_)

@@ -31,6 +31,21 @@ pub struct Policy {
     pub wrap_up: SignedDuration,
     /// The adapters by which a message that failed is tried next, best first; others come after them.
     pub fallback: Vec<String>,
+    /// What customers who wrote are asked when an agent has settled their conversation. None: nothing.
+    pub survey: Option<Survey>,
+}
+
+/// How customers are asked by message whether they were content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// The question.
+    pub question: String,
+    /// The answers from the worst to the best, 2 to [`crate::limits::CARD_ACTIONS_MAX`].
+    pub answers: Vec<String>,
+    /// What is said to who answered; empty: nothing.
+    pub thanks: String,
+    /// For how long a message is taken for an answer.
+    pub window: SignedDuration,
 }
 
 impl Default for Policy {
@@ -43,6 +58,7 @@ impl Default for Policy {
             offer_ttl: SignedDuration::from_secs(30),
             wrap_up: SignedDuration::from_secs(300),
             fallback: Vec::new(),
+            survey: None,
         }
     }
 }

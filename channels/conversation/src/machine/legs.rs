@@ -131,6 +131,9 @@ impl Conversation {
         if state.session.is_none() {
             return Err(Refused::Closed);
         }
+        if reason == SessionCloseReason::Resolved {
+            self.ask_whether_content(now);
+        }
         self.close_session(now, reason, disposition, note);
         Ok(Handled::Done)
     }

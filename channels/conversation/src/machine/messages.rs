@@ -37,6 +37,10 @@ impl Conversation {
         if thread.adapter == source::COMPANION {
             self.take_link(now, &mut event)?;
         }
+        if let Some(score) = self.answer_to_survey(now, &event) {
+            self.take_answer(now, event, score);
+            return Ok(Handled::Done);
+        }
         let receipt = match &mut event.event {
             Event::MessageIn(message) => {
                 self.open_for_customer(now, &thread);
@@ -332,7 +336,7 @@ fn can_carry(leg: &LegState) -> bool {
 }
 
 /// The thread that is awake, the latest first; then one that is silent.
-fn best_leg(state: &ConversationState) -> Option<&LegState> {
+pub(super) fn best_leg(state: &ConversationState) -> Option<&LegState> {
     state.legs.iter().filter(|leg| can_carry(leg)).max_by_key(|leg| (leg.phase == LegPhase::Active, leg.leg))
 }
 

@@ -34,6 +34,7 @@ mod legs;
 mod links;
 mod messages;
 mod ownership;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring};
+pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring, Survey};
 
 use crate::cloud_event::CloudEvent;
 use crate::digest::Hash;

@@ -131,6 +131,8 @@ impl Conversation {
                 | Event::IvrKept(_)
                 | Event::GatherFinished(_)
                 | Event::HttpFinished(_)
+                | Event::SurveyAsked(_)
+                | Event::SurveyAnswered(_)
         );
         if !fits {
             return Err(Refused::Malformed("this is nothing that a plan does"));

@@ -4,6 +4,12 @@ use super::{Checker, Config, Key};
 use crate::webhooks::reach::Place;
 
 impl Checker<'_> {
+    pub(super) fn survey(&mut self, config: &Config) {
+        if let Some((key, what)) = config.survey.as_ref().and_then(super::super::Survey::wrong) {
+            self.error(&[Key("survey"), Key(key)], what, "leave it out for the usual words");
+        }
+    }
+
     pub(super) fn companion(&mut self, config: &Config) {
         let companion = &config.companion;
         if let Some(url) = &companion.url {
@@ -32,6 +38,9 @@ impl Checker<'_> {
             }
         }
         self.sms(config);
+        if let Some((key, why)) = config.oidc.as_ref().and_then(|oidc| oidc.wrong()) {
+            self.error(&[Key("oidc"), Key(key)], why, "docs/accounts.md has an example");
+        }
     }
 
     fn sms(&mut self, config: &Config) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ark_conversation::event::{
     Action, GatherFinished, GatherOutcome, HttpFinished, IvrEntered, IvrKept, IvrSet, IvrStrike, Medium, Part,
-    SessionCloseReason, StrikeKind, ThreadState,
+    SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, ThreadState,
 };
 use ark_conversation::machine::{Conversation, Input, Policy};
 use ark_conversation::source::{COMPANION, ThreadSource};
@@ -611,6 +611,13 @@ fn told(one: &Do, plan: &str, version: u32, leg: LegId, run: &ChatRun) -> Option
             value: Some(value.clone()),
             masked: false,
         }),
+        Do::SurveyAsked { scale } => {
+            let (way, scale) = (SurveyWay::Buttons, *scale);
+            Event::SurveyAsked(SurveyAsked { leg, way, scale, message: None, until: None })
+        }
+        Do::SurveyAnswered { score, scale } => {
+            Event::SurveyAnswered(SurveyAnswered { leg, way: SurveyWay::Buttons, score: *score, scale: *scale })
+        }
         Do::Strike { count, cause } => {
             let kind = if *cause == StrikeCause::Silence { StrikeKind::Silence } else { StrikeKind::Invalid };
             Event::IvrStrike(IvrStrike { leg, state: run.state().to_owned(), kind, strikes: *count })

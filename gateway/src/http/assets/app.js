@@ -155,7 +155,7 @@ async function select(id) {
   state.records = [];
   state.sure = false;
   document.body.classList.toggle("chosen", Boolean(id));
-  if (location.hash.slice(1) !== (id || "")) history.replaceState(null, "", id ? `#${id}` : "/");
+  if (location.hash.slice(1) !== (id || "")) history.replaceState(null, "", id ? `#${id}` : "/operations");
   $("timeline").replaceChildren();
   drawLists();
   drawStage();

@@ -167,6 +167,8 @@ function describe(lang, type, data) {
       return data.failed ? say(`链接没有发出（${way}）：${data.failed}`, `The link did not go out (${way}): ${data.failed}`, { tone: "late" }) : say(`链接已发出（${way}）`, `The link went out (${way})`, { minor: true });
     }
     case "ark.link.joined.v1": return say("客户的手机已打开收图页面", "The caller's device has opened the page", { tone: "live" });
+    case "ark.survey.asked.v1": return say("请客户评价", "The customer was asked to rate the service", { minor: true });
+    case "ark.survey.answered.v1": return say(`客户评分：${data.score}/${data.scale}`, `The customer rated the service ${data.score} of ${data.scale}`, { tone: data.score * 2 > data.scale ? "live" : "late" });
     case "ark.leg.added.v1": return say("加入了一个渠道", "A channel was added");
     case "ark.leg.ended.v1": return say("一个渠道结束", "A channel ended");
     case "ark.leg.idle.v1": return say("渠道暂时安静", "The channel fell quiet", { minor: true });
@@ -174,6 +176,7 @@ function describe(lang, type, data) {
     case "ark.participant.joined.v1": return say("有人加入", "Somebody joined");
     case "ark.participant.left.v1": return say("有人离开", "Somebody left");
     case "ark.identity.v1": return say("得知客户身份", "The customer's identity was told", { minor: true });
+    case "ark.number.revealed.v1": return say("查看了完整号码", "Somebody looked at the full number");
     case "ark.person.linked.v1": return say("会话已归到客户名下", "The conversation belongs to a known person", { minor: true });
     case "ark.person.merged.v1": return say("两份客户资料合并", "Two records of a person were joined");
     case "ark.person.unmerged.v1": return say("客户资料合并已撤销", "The joining was undone");

@@ -1,0 +1,50 @@
+//! Whether the customer was content: asked once per conversation.
+
+use jiff::Timestamp;
+
+use crate::event::{data, words};
+use crate::id::LegId;
+
+words! {
+    /// How a customer is asked whether they were content.
+    pub enum SurveyWay {
+        /// By keys or words in a call.
+        Keys = "keys",
+        /// By a message with buttons.
+        Buttons = "buttons",
+    }
+}
+
+data! {
+    /// The customer was asked whether they were content.
+    pub struct SurveyAsked {
+        /// Where.
+        pub leg: LegId,
+        /// How.
+        pub way: SurveyWay,
+        /// The best score; 1 is the worst.
+        #[schemars(range(min = 2, max = 9))]
+        pub scale: u8,
+        /// The key of the message that asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub message: Option<String>,
+        /// Until when a message is taken for an answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+        pub until: Option<Timestamp>,
+    }
+
+    /// The customer said how content they were.
+    pub struct SurveyAnswered {
+        /// Where.
+        pub leg: LegId,
+        /// How.
+        pub way: SurveyWay,
+        /// From 1, the worst, to `scale`.
+        #[schemars(range(min = 1, max = 9))]
+        pub score: u8,
+        /// The best score.
+        #[schemars(range(min = 2, max = 9))]
+        pub scale: u8,
+    }
+}

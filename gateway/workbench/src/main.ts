@@ -1,0 +1,8 @@
+import { mount } from "svelte";
+import App from "./App.svelte";
+import "./tokens.css";
+import "./app.css";
+import { prefs } from "./lib/prefs.svelte";
+
+prefs.show();
+mount(App, { target: document.getElementById("app")! });
