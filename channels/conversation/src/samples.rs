@@ -434,6 +434,7 @@ fn person_story() -> [Event; 20] {
             sip_status: Some(480),
             took_ms: 20_000,
             customer: Some(TransferEnd::From),
+            owner: None,
         }
         .into(),
         RecordingStarted {

@@ -134,6 +134,10 @@ pub type CallEnds = broadcast::Sender<(Tenant, ConversationId)>;
 
 /// Whether a call is over with it.
 fn ends_call(event: &Event) -> bool {
+    // Or hands its customer to another agent, to whom a chat goes with them.
+    if matches!(event, Event::TransferFinished(finished) if finished.owner.is_some()) {
+        return true;
+    }
     matches!(event, Event::CallEnded(_) | Event::CallLost(_))
 }
 
