@@ -239,7 +239,7 @@ pub(super) async fn resolve(
     Ok(Json(accepted(id, done, None)))
 }
 
-pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result<(ConversationId, Done), ApiError> {
+pub(super) pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result<(ConversationId, Done), ApiError> {
     let id = parse_id(id)?;
     let agent = by.strip_prefix("agent:").unwrap_or(by);
     let by: Owner = format!("agent:{agent}")
@@ -251,7 +251,7 @@ pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result
     Ok((id, owner.command(command).await?))
 }
 
-fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
+pub(super) fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
     let Done { owner, epoch, last_seq, duplicate, .. } = done;
     Accepted { conversation: id.to_string(), owner: owner.to_string(), epoch, last_seq, key, duplicate }
 }

@@ -12,7 +12,7 @@ export const zh = {
   firstTitle: "第一位管理员", firstHint: "这个网关还没有账号。请为自己建立一个，它可以管理全部设置、看全部会话、也可以接待客户。", display: "显示名", passwordHint: "至少 10 个字符。", create: "建立并登录",
   linkTitle: "请用启动链接打开", linkHint: "ark serve 启动时会打印一个链接，用它打开一次，再建立第一位管理员。", nameTitle: "您的名字", nameHint: "这个网关没有账号。用什么名字接待客户？", begin: "开始",
   // 状态
-  ready: "空闲", busy: "忙碌", wrap_up: "整理", away: "离开", gone: "离线", goReady: "可以接起", goAway: "离开：", wrapDone: "整理完毕", reason_break: "休息", reason_meeting: "会议", reason_training: "培训", reason_lunch: "午餐", reason_other: "其他",
+  ready: "空闲", busy: "忙碌", wrap_up: "整理", away: "离开", gone: "离线", goReady: "可以接起", notTaking: "您现在不接新会话", goAway: "离开：", wrapDone: "整理完毕", reason_break: "休息", reason_meeting: "会议", reason_training: "培训", reason_lunch: "午餐", reason_other: "其他",
   wrapLeft: "整理还剩 {clock}", ofCalls: "通话 {n}/{max}", ofChats: "会话 {n}/{max}",
   online: "已连接", offline: "与网关的连接断开，正在重连。您写的内容不会丢：{n} 条待发。", offlineNone: "与网关的连接断开，正在重连。您写的内容会保存在这里。", backOnline: "已重新连接。",
   // 提供
