@@ -180,6 +180,11 @@ impl Writer {
         self.event(ConversationId::SYSTEM, subject, event)
     }
 
+    /// An event that the gateway writes into a conversation's log.
+    pub(crate) fn event_of(&self, conversation: ConversationId, subject: &str, event: impl Into<Event>) -> NewEvent {
+        self.event(conversation, subject, event)
+    }
+
     fn event(&self, conversation: ConversationId, subject: &str, event: impl Into<Event>) -> NewEvent {
         let now = Timestamp::now();
         let id = EventId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), rand::random());

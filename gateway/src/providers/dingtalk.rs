@@ -26,14 +26,30 @@ pub(super) fn account(base: &str) -> Needs {
 }
 
 pub(super) fn written(shared: &Shared, text: &str) -> Posted {
+    posted(shared, json!({ "msgtype": "text", "text": { "content": text } }))
+}
+
+/// The code by which a picture of the demo is asked for.
+const PICTURE: &str = "demo-picture";
+
+/// A picture: its bytes are fetched by a code.
+pub(super) fn pictured(shared: &Shared) -> Posted {
+    posted(shared, json!({ "msgtype": "picture", "content": { "downloadCode": PICTURE } }))
+}
+
+/// What a staff member sends, around its message.
+fn posted(shared: &Shared, message: Value) -> Posted {
     let (number, now) = (shared.wrote(Provider::DingTalk, STAFF), Timestamp::now().as_millisecond());
     let session = format!("{}/dingtalk/robot/sendBySession?session={STAFF}", shared.base);
-    let body = json!({
+    let mut body = json!({
         "conversationId": "cid-demo", "conversationType": "1", "msgId": format!("demo{number}"), "createAt": now,
         "senderId": "$:LWCP:demo", "senderStaffId": STAFF, "senderNick": "陈", "senderCorpId": "dingcorp", "robotCode": KEY,
-        "chatbotUserId": "$:robot", "isAdmin": false, "msgtype": "text", "text": { "content": text },
+        "chatbotUserId": "$:robot", "isAdmin": false,
         "sessionWebhook": session, "sessionWebhookExpiredTime": now + SESSION_MS,
     });
+    if let (Some(body), Value::Object(message)) = (body.as_object_mut(), message) {
+        body.extend(message);
+    }
     let time = now.to_string();
     let sign = dingtalk_robot_sign(&time, SECRET);
     let headers = vec![("timestamp".to_owned(), time), ("sign".to_owned(), sign)];
@@ -77,15 +93,60 @@ pub(super) async fn by_session(
     Json(json!({ "errcode": 0, "errmsg": "ok" })).into_response()
 }
 
+/// Where a file is, for who has a good token and a code that was given.
+pub(super) async fn download(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Json(asked): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    if !shared.knows(Provider::DingTalk, token_of(&headers)) {
+        return stale();
+    }
+    if asked["downloadCode"] != PICTURE || asked["robotCode"] != KEY {
+        let wrong = json!({ "code": "invalidParameter.downloadCode", "message": "downloadCode 无效" });
+        return (StatusCode::BAD_REQUEST, Json(wrong));
+    }
+    (StatusCode::OK, Json(json!({ "downloadUrl": format!("{}/dingtalk/files/demo.png", shared.base) })))
+}
+
+/// The picture: an invoice's title, as far as a few rectangles can say so.
+pub(super) async fn file() -> Response {
+    let mut picture = image::RgbImage::from_pixel(640, 400, image::Rgb([246, 248, 250]));
+    let mut bar = |(x, y): (u32, u32), (width, height): (u32, u32), colour: [u8; 3]| {
+        for across in x..x + width {
+            for down in y..y + height {
+                picture.put_pixel(across, down, image::Rgb(colour));
+            }
+        }
+    };
+    bar((0, 0), (640, 64), [11, 95, 165]);
+    for (row, width) in (0..).zip([420, 300, 360, 200]) {
+        bar((48, 112 + row * 60), (120, 24), [172, 184, 196]);
+        bar((200, 112 + row * 60), (width, 24), [60, 72, 84]);
+    }
+    let mut png = std::io::Cursor::new(Vec::new());
+    match picture.write_to(&mut png, image::ImageFormat::Png) {
+        Ok(()) => ([(http::header::CONTENT_TYPE, "image/png")], png.into_inner()).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn token_of(headers: &HeaderMap) -> &str {
+    headers.get("x-acs-dingtalk-access-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
+}
+
+fn stale() -> (StatusCode, Json<Value>) {
+    let stale = json!({ "code": "InvalidAuthentication", "message": "不合法的access_token" });
+    (StatusCode::UNAUTHORIZED, Json(stale))
+}
+
 pub(super) async fn by_api(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
     Json(said): Json<Value>,
 ) -> (StatusCode, Json<Value>) {
-    let token = headers.get("x-acs-dingtalk-access-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
-    if !shared.knows(Provider::DingTalk, token) {
-        let stale = json!({ "code": "InvalidAuthentication", "message": "不合法的access_token" });
-        return (StatusCode::UNAUTHORIZED, Json(stale));
+    if !shared.knows(Provider::DingTalk, token_of(&headers)) {
+        return stale();
     }
     let param: Value = said["msgParam"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let text = param["content"].as_str().or_else(|| param["text"].as_str());

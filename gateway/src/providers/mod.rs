@@ -20,7 +20,7 @@ use ark_channels::settings::Secret;
 use ark_conversation::channel::{Body, Hosts, HttpCall, HttpRequest, Method};
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use http::{StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -202,6 +202,8 @@ impl Providers {
         let router = Router::new()
             .route("/dingtalk/v1.0/oauth2/accessToken", post(dingtalk::token))
             .route("/dingtalk/robot/sendBySession", post(dingtalk::by_session))
+            .route("/dingtalk/v1.0/robot/messageFiles/download", post(dingtalk::download))
+            .route("/dingtalk/files/demo.png", get(dingtalk::file))
             .route("/dingtalk/v1.0/robot/oToMessages/batchSend", post(dingtalk::by_api))
             .route("/wechat/cgi-bin/stable_token", post(wechat::token))
             .route("/wechat/cgi-bin/message/custom/send", post(wechat::send))
@@ -266,7 +268,19 @@ impl Providers {
     /// # Errors
     /// In words: nobody answers there, or the answer is no acknowledgement.
     pub async fn write(&self, gateway: SocketAddr, provider: Provider, text: &str) -> Result<(), String> {
-        let (query, headers, body, mime) = self.posted(provider, text);
+        self.bring(gateway, provider, self.posted(provider, text)).await
+    }
+
+    /// A customer in DingTalk sends a picture; whether the gateway at this address has taken it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_picture(&self, gateway: SocketAddr) -> Result<(), String> {
+        self.bring(gateway, Provider::DingTalk, dingtalk::pictured(&self.shared)).await
+    }
+
+    async fn bring(&self, gateway: SocketAddr, provider: Provider, posted: Posted) -> Result<(), String> {
+        let (query, headers, body, mime) = posted;
         let url = format!("http://{gateway}/hooks/{}{query}", provider.account());
         let body = Body::Bytes { mime: mime.to_owned(), bytes: body.into_bytes() };
         let call = HttpCall { method: Method::Post, url, headers, body, timeout: PATIENCE, idempotent: false };

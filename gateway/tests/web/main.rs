@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
 mod socket;
