@@ -246,7 +246,7 @@ pub(super) async fn resolve(
     Ok(Json(accepted(id, done, None)))
 }
 
-pub(super) pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result<(ConversationId, Done), ApiError> {
+pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result<(ConversationId, Done), ApiError> {
     let id = parse_id(id)?;
     let agent = by.strip_prefix("agent:").unwrap_or(by);
     let by: Owner = format!("agent:{agent}")
