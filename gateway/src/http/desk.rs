@@ -258,7 +258,7 @@ pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result
     Ok((id, owner.command(command).await?))
 }
 
-fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
+pub(super) fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
     let Done { owner, epoch, last_seq, duplicate, .. } = done;
     Accepted { conversation: id.to_string(), owner: owner.to_string(), epoch, last_seq, key, duplicate }
 }

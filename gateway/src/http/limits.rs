@@ -71,3 +71,10 @@ pub const MESSAGE_PAGES_MAX: usize = 20;
 
 /// A person's newest conversations that are shown with them.
 pub const PERSON_CONVERSATIONS: usize = 50;
+
+/// Bytes of a picture that an agent sends.
+pub const PICTURE_BYTES_MAX: usize = 20 << 20;
+/// How long such a picture may take to come.
+pub const PICTURE_UPLOAD_MAX: Duration = Duration::from_secs(60);
+/// Such pictures whose bytes are in memory at once; the others wait.
+pub const PICTURES_AT_ONCE: usize = 4;

@@ -50,6 +50,10 @@ impl Made {
         Web::new(self.config())
     }
 
+    pub(crate) fn web_with_assets(self: &Arc<Self>, folder: std::path::PathBuf) -> Arc<Web> {
+        Web::new(WebConfig { assets: Some(folder), ..self.config() })
+    }
+
     pub(crate) fn web_with_patience(self: &Arc<Self>, patience: std::time::Duration) -> Arc<Web> {
         Web::with_socket_patience(self.config(), patience)
     }

@@ -7,6 +7,7 @@ mod accounts;
 mod kit;
 mod socket;
 mod tokens;
+mod workbench;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -221,8 +221,8 @@ class Desk {
     const me = session.name;
     const card = (one: Conversation): Card => cardOf(one, this.calls[one.conversation], this.lasts[one.conversation]);
     this.mine = open.filter((one) => isMine(one, me)).map(card).sort((a, b) => (a.since < b.since ? 1 : -1));
-    this.waiting = open.filter((one) => !isMine(one, me)).map(card).filter((one) => ["queued", "offered", "ivr"].includes(one.state))
-      .sort((a, b) => Number(a.state === "ivr") - Number(b.state === "ivr") || ((a.waiting_since ?? a.since) < (b.waiting_since ?? b.since) ? -1 : 1));
+    this.waiting = open.filter((one) => !isMine(one, me)).map(card).filter((one) => ["queued", "offered"].includes(one.state))
+      .sort((a, b) => ((a.waiting_since ?? a.since) < (b.waiting_since ?? b.since) ? -1 : 1));
     this.setOffers(open.map((one) => offerOf(one, me)).filter((one) => one !== null));
     const talking = this.mine.filter((one) => one.state === "talking").length;
     this.me = {

@@ -12,7 +12,7 @@ export const zh = {
   firstTitle: "第一位管理员", firstHint: "这个网关还没有账号。请为自己建立一个，它可以管理全部设置、看全部会话、也可以接待客户。", display: "显示名", passwordHint: "至少 10 个字符。", create: "建立并登录",
   linkTitle: "请用启动链接打开", linkHint: "ark serve 启动时会打印一个链接，用它打开一次，再建立第一位管理员。", nameTitle: "您的名字", nameHint: "这个网关没有账号。用什么名字接待客户？", begin: "开始",
   // 状态
-  ready: "空闲", busy: "忙碌", wrap_up: "整理", away: "离开", gone: "离线", goReady: "可以接起", goAway: "离开：", wrapDone: "整理完毕", reason_break: "休息", reason_meeting: "会议", reason_training: "培训", reason_lunch: "午餐", reason_other: "其他",
+  ready: "空闲", busy: "忙碌", wrap_up: "整理", away: "离开", gone: "离线", goReady: "可以接起", notTaking: "您现在不接新会话", goAway: "离开：", wrapDone: "整理完毕", reason_break: "休息", reason_meeting: "会议", reason_training: "培训", reason_lunch: "午餐", reason_other: "其他",
   wrapLeft: "整理还剩 {clock}", ofCalls: "通话 {n}/{max}", ofChats: "会话 {n}/{max}",
   online: "已连接", offline: "与网关的连接断开，正在重连。您写的内容不会丢：{n} 条待发。", offlineNone: "与网关的连接断开，正在重连。您写的内容会保存在这里。", backOnline: "已重新连接。",
   // 提供
@@ -21,7 +21,7 @@ export const zh = {
   // 会话头
   talking: "通话中", inPlan: "在流程中", queued: "排队中", open: "接待中", closed: "已结束", offered: "等待接起", ringing: "振铃", held: "保持中", since: "自 {clock}", waitClock: "等待 {clock}", replyClock: "回复 {clock}", position: "第 {n} 位", now: "刚刚", you: "您", customer: "客户", bot: "方舟", nobody: "无人",
   transfer: "转接", hangup: "挂断", resolve: "结束会话", resolved: "已结束，可以继续写，会重新打开。", readOnly: "您在旁观。写字前请先接手。", claim: "接手会话", reopen: "继续写会重新打开这个会话。", reveal: "显示完整号码", revealed: "完整号码已显示，并已记录。", menu: "更多", info: "访客名片", hideInfo: "收起名片", jumpEnd: "到最新", jumpNew: "{n} 条新消息",
-  ch_sip: "热线", ch_call: "热线", ch_web: "网页", ch_dingtalk: "钉钉", ch_wechat: "微信", ch_wecom: "企业微信", ch_alipay: "支付宝", ch_sms: "短信", ch_email: "邮件", ch_http: "接口", ch_amqp: "接口", ch_companion: "图文链接", ch_webchat: "网页", ch_app: "App", ch_voice: "语音", ch_mini: "小程序",
+  ch_sip: "热线", ch_call: "热线", ch_web: "网页", ch_dingtalk: "钉钉", ch_wechat: "微信", ch_wecom: "企业微信", ch_alipay: "支付宝", ch_sms: "短信", ch_email: "邮件", ch_http: "接口", ch_amqp: "接口", ch_companion: "图文链接", ch_webchat: "网页", ch_app: "App", ch_voice: "语音", ch_mini: "小程序", "ch_wechat-mp": "公众号", "ch_wechat-kf": "微信客服", "ch_alipay-mini": "支付宝",
   // 时间线
   timeline: "会话时间线", older: "更早的内容", detailShow: "显示 {n} 条细节", detailHide: "收起细节", hearSecond: "听这一句", playing: "正在播放", stop: "停止", saying: "正在说", typing: "正在输入……", noteBy: "内部备注", summaryBy: "摘要", picture: "图片", download: "下载", edited: "已修改", recalled: "这条消息已撤回", erasedWord: "内容已按要求删除", correctedBy: "{by} 更正", maskedWord: "已遮盖", reply: "引用", noRecords: "还没有内容。", recordingGone: "录音暂时放不出来。",
   kind_image: "图片", kind_voice_note: "语音", kind_file: "文件", kind_video: "视频", kind_card: "卡片", kind_location: "位置", kind_unsupported: "不支持的内容",
