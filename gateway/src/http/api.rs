@@ -362,7 +362,8 @@ fn no_conversation(id: ConversationId) -> ApiError {
     info(
         title = "Ark",
         description = "The API of an Ark gateway. Everything here needs a token as `Authorization: Bearer ...`: the gateway's own, of data/ark.token, which opens \
-                       everything, or one of `ark token create` with the scope that the operation's `security` names. \
+                       everything, or one of `ark token create` with the scope that the operation's `security` names; or the cookie of \
+                       `POST /api/v1/session`, for what the account's roles open. \
                        People's numbers are masked unless `numbers=full` is asked for."
     ),
     paths(

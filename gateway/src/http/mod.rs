@@ -2,7 +2,8 @@
 //!
 //! Everything but `/healthz`, `/readyz`, the page's own files and browsers' calls (which have tokens of their own) needs the
 //! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens
-//! `/?token=...` once and gets a cookie that no script and no other site can use.
+//! `/?token=...` once and gets a cookie that no script and no other site can use. People sign in (`session`), and get such a cookie for what
+//! their roles open (`grant`) and what is in their sight (`sight`).
 
 pub mod accounts;
 mod agents;

@@ -198,7 +198,10 @@ pub(super) async fn begun(web: &Web, account: Account, way: &str) -> Result<(Acc
 /// The session ends, and with it what it has open: sockets and streams. The cookie is taken away, also that of the start link.
 #[utoipa::path(
     delete, path = "/api/v1/session", tag = "accounts",
-    responses((status = 204, description = "Nobody is signed in here any more"), (status = 403, description = "A page of another site asks", body = ErrorBody))
+    responses(
+        (status = 204, description = "Nobody is signed in here any more"),
+        (status = 403, description = "A page of another site asks", body = ErrorBody),
+    )
 )]
 pub(super) async fn sign_out(
     State(web): State<Arc<Web>>,

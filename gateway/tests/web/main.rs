@@ -5,6 +5,7 @@
 mod accounts;
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
+mod oidc;
 mod socket;
 mod tokens;
 mod workbench;
