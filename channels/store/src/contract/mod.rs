@@ -5,6 +5,7 @@
 mod direct;
 mod feed;
 pub(crate) mod flow;
+mod notes;
 mod people;
 mod tokens;
 
@@ -45,6 +46,7 @@ pub async fn suite<S: Store>(open: impl Fn(&str) -> S) {
     plans_keep_their_versions_and_their_history(&open("plans_keep_their_versions_and_their_history")).await;
     a_plan_goes_live_with_its_event(&open("a_plan_goes_live_with_its_event")).await;
     tokens::tokens_are_kept_used_and_taken_back(&open("tokens_are_kept_used_and_taken_back")).await;
+    notes::a_note_is_changed_by_who_knew_it(&open("a_note_is_changed_by_who_knew_it")).await;
     a_store_is_well_and_has_an_id(&open("a_store_is_well_and_has_an_id")).await;
     flow::suite(&open).await;
     direct::suite(&open).await;

@@ -33,6 +33,7 @@ mod inbox;
 mod lane;
 mod link;
 mod log;
+mod notes;
 mod persons;
 mod rows;
 mod schema;
@@ -53,6 +54,7 @@ use crate::health::{Counters, Health};
 use crate::limits::{
     PG_BACKOFF, PG_COMMIT_WAIT, PG_READERS, READER_QUEUE_JOBS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS,
 };
+use crate::note::{self, Note};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::token;
@@ -584,6 +586,17 @@ impl Store for PostgresStore {
     fn token_used(&self, id: &str, at: Timestamp) -> Answer<'_, ()> {
         let id = id.to_owned();
         self.run(Ok(()), with!(id; |link| tokens::used(link, &id, at)))
+    }
+
+    fn note(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<Note>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| notes::get(link, &tenant, &name)))
+    }
+
+    fn swap_note(&self, tenant: &Tenant, name: &str, known: u64, body: Vec<u8>) -> Answer<'_, bool> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        let checked = note::checked(&name, &body);
+        self.run(checked, with!(tenant, name, body; |link| notes::swap(link, &tenant, &name, known, &body)))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

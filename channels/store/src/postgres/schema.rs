@@ -235,6 +235,16 @@ const MIGRATIONS: &[&str] = &[
         used_us bigint
     );
 ",
+    // Small values that the gateways of a site share.
+    "
+    create table note (
+        tenant text not null,
+        name text not null,
+        version bigint not null,
+        body bytea not null,
+        primary key (tenant, name)
+    );
+",
 ];
 
 /// The latest layout this program knows.

@@ -252,6 +252,16 @@ const MIGRATIONS: &[&str] = &[
         used_us integer
     ) without rowid;
 ",
+    // Small values that the gateways of a site share.
+    "
+    create table note (
+        tenant text not null,
+        name text not null,
+        version integer not null,
+        body blob not null,
+        primary key (tenant, name)
+    ) without rowid;
+",
 ];
 
 /// The latest layout this program knows.

@@ -57,7 +57,7 @@ pub(super) async fn run(
     chats: &mut Chats,
     records: &mut Subscription,
 ) -> Result<(), Stuck> {
-    for provider in Provider::ALL {
+    for provider in Provider::DEMO {
         let (question, answer) = words::chat(lang, provider);
         let not_taken = |why: String| Stuck::NotTaken { provider: provider.name(), why };
         let late = |step| Stuck::Step { provider: provider.name(), step };
