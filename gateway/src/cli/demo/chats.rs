@@ -55,7 +55,7 @@ pub(super) async fn run(
     records: &mut Subscription,
 ) -> Result<ConversationId, Stuck> {
     let mut first = None;
-    for provider in Provider::ALL {
+    for provider in Provider::DEMO {
         let (question, answer) = words::chat(lang, provider);
         let not_taken = |why: String| Stuck::NotTaken { provider: provider.name(), why };
         let late = |step| Stuck::Step { provider: provider.name(), step };

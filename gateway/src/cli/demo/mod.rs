@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::output::{self, padded};
 use super::{CliResult, Failure, Outcome};
 use crate::config::{Channel, Config, Log, LogFormat, SpeechEngine};
-use crate::providers::Providers;
+use crate::providers::{Provider, Providers};
 use crate::serve::{Gateway, StartError};
 use crate::telemetry;
 use chats::Chats;
@@ -102,7 +102,7 @@ async fn demo(command: &DemoCommand) -> CliResult {
     let folder = site::Folder::new(command.data.as_deref())?;
     let cannot = |error: io::Error| Failure::environment(format!("the providers cannot be played: {error}"));
     let (providers, shown) = Providers::start().await.map_err(cannot)?;
-    let channels = providers.channels(&folder.path.join("providers")).map_err(cannot)?;
+    let channels = providers.channels(&Provider::DEMO, &folder.path.join("providers")).map_err(cannot)?;
     let mut chats = Chats { providers, shown };
     let started = tokio::select! {
         started = start(lang, &folder, &channels) => started?,

@@ -151,13 +151,19 @@ fn seconds(lang: Lang, ms: u64) -> String {
 /// What the scripted customer of a provider asks, and what they are answered.
 pub(super) const fn chat(lang: Lang, provider: Provider) -> (&'static str, &'static str) {
     match (lang, provider) {
-        (Lang::Zh, Provider::DingTalk) => ("你好，发票怎么开？", "您好，请把抬头和税号发给我，马上为您开具。"),
-        (Lang::Zh, Provider::WeChat) => ("我的快递到哪了？订单 4711", "您好，订单 4711 今天下午送达。"),
+        (Lang::Zh, Provider::DingTalk | Provider::Stream) => {
+            ("你好，发票怎么开？", "您好，请把抬头和税号发给我，马上为您开具。")
+        }
+        (Lang::Zh, Provider::WeChat | Provider::OfficialAccount | Provider::WeCom) => {
+            ("我的快递到哪了？订单 4711", "您好，订单 4711 今天下午送达。")
+        }
         (Lang::Zh, Provider::Alipay) => ("怎么退款？", "您好，退款已受理，1 至 3 个工作日到账。"),
-        (Lang::En, Provider::DingTalk) => {
+        (Lang::En, Provider::DingTalk | Provider::Stream) => {
             ("Hello, how do I get an invoice?", "Hello! Send me the title and tax number, please.")
         }
-        (Lang::En, Provider::WeChat) => ("Where is my parcel? Order 4711", "Hello! Order 4711 comes this afternoon."),
+        (Lang::En, Provider::WeChat | Provider::OfficialAccount | Provider::WeCom) => {
+            ("Where is my parcel? Order 4711", "Hello! Order 4711 comes this afternoon.")
+        }
         (Lang::En, Provider::Alipay) => {
             ("How do I get my money back?", "Hello! It is on its way: 1 to 3 working days.")
         }
