@@ -228,7 +228,7 @@ mod tests {
         let began = zero + Duration::from_millis(500);
         let config = StreamConfig::default();
         let mut first = Later::open(file.clone(), zero);
-        first.recording(call, "call".to_owned(), recording.clone(), began, false);
+        first.recording(call, "call".to_owned(), recording, began, false);
         first.leave(left(call, zero, 3));
         first.leave(left(call, zero, 4));
         first.save(zero, false);
