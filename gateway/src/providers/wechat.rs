@@ -102,8 +102,10 @@ async fn send(
     provider: Provider,
     State(shared): State<Arc<Shared>>,
     Query(by): Query<ByToken>,
-    Json(said): Json<Value>,
+    body: String,
 ) -> Response {
+    // WeChat does not look at the content type.
+    let said: Value = serde_json::from_str(&body).unwrap_or_default();
     let wrong = |code: u32, why: &str| Json(json!({ "errcode": code, "errmsg": why })).into_response();
     if !shared.knows(provider, &by.access_token) {
         return wrong(40_001, "invalid credential, access_token is invalid or not latest");
