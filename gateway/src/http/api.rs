@@ -374,7 +374,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::transfer::begin, super::transfer::join, super::transfer::complete, super::transfer::cancel, super::transfer::status,
         super::transfer::summary, super::transfer::note, super::transfer::hold, super::transfer::keys,
         super::speech::speech, super::speech::transcript, super::speech::correct,
-        super::pictures::send, super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
+        super::pictures::send_picture, super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
         super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
         super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json,

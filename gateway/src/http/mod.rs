@@ -230,7 +230,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/claim", post(desk::claim)),
         ("/api/v1/conversations/{id}/events", get(api::conversation_events)),
         ("/api/v1/conversations/{id}/messages", get(desk::messages).post(desk::send)),
-        ("/api/v1/conversations/{id}/pictures", post(pictures::send)),
+        ("/api/v1/conversations/{id}/pictures", post(pictures::send_picture)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
         ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),

@@ -56,7 +56,7 @@ pub(super) struct PictureQuery {
         (status = 503, description = "Not now; ask again with the same key", body = ErrorBody),
     )
 )]
-pub(super) async fn send(
+pub(super) async fn send_picture(
     State(web): State<Arc<Web>>,
     Extension(grant): Extension<Grant>,
     Path(id): Path<String>,

@@ -248,7 +248,7 @@ test("a transfer shows who is free, sends the summary as it was edited, and says
   await dialog.getByLabel("给同事的留言").fill("请跟进退款");
   await dialog.getByRole("button", { name: "转接" }).click();
   await page.getByText("正在与 cora 商量").waitFor();
-  assert.deepEqual(desk.mock.state.sent, [{ to: { agent: "cora" }, mode: "warm", note: "请跟进退款", summary: "来意：两次扣款。已核实。", epoch: 2 }]);
+  assert.deepEqual(desk.mock.state.sent, [{ to: { agent: "cora" }, mode: "warm", by: "anna", note: "请跟进退款", summary: "来意：两次扣款。已核实。", epoch: 2 }]);
   await page.getByRole("button", { name: "三方通话" }).click();
   await page.getByText("三方通话中").waitFor();
   await page.getByRole("button", { name: "交出去" }).click();
