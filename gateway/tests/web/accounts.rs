@@ -166,7 +166,7 @@ async fn a_session_ends_when_something_ends_it() {
     let mut anna = anna(&router).await;
     let mut other = Browser::default();
     assert_eq!(other.sign_in(&router, "Anna", "correct horse").await.status(), StatusCode::OK);
-    let mut shows =
+    let shows =
         async |browser: &mut Browser| browser.send(&router, Method::GET, "/api/v1/session", None).await.status();
     assert_eq!((shows(&mut anna).await, shows(&mut other).await), (StatusCode::OK, StatusCode::OK));
 
@@ -208,7 +208,7 @@ async fn a_role_opens_what_it_is_for() {
     for (browser, name) in [(&mut sam, "sam"), (&mut olga, "olga"), (&mut ida, "ida")] {
         assert_eq!(browser.sign_in(&router, name, "correct horse").await.status(), StatusCode::OK);
     }
-    let mut status =
+    let status =
         async |browser: &mut Browser, path: &str| browser.send(&router, Method::GET, path, None).await.status();
     for (path, may) in [
         ("/api/v1/conversations", [true, true, false, false]),

@@ -52,7 +52,7 @@ impl Provider {
         provider
     }
 
-    fn settings(&self, folder: &std::path::Path, more: Value) -> ark::config::Oidc {
+    fn settings(&self, folder: &std::path::Path, more: &Value) -> ark::config::Oidc {
         let file = folder.join("oidc.secret");
         std::fs::write(&file, SECRET).unwrap();
         let mut settings = json!({"issuer": self.issuer, "client_id": "ark", "client_secret": {"file": file}});
@@ -155,7 +155,7 @@ async fn who_the_provider_knows_comes_in_and_nobody_else() {
     let provider = Provider::start().await;
     let more =
         json!({"roles_claim": "realm.roles", "roles": {"cc": "agent", "lead": "supervisor"}, "groups_claim": "groups"});
-    *made.oidc.lock().unwrap() = Some(provider.settings(&made.folder, more));
+    *made.oidc.lock().unwrap() = Some(provider.settings(&made.folder, &more));
     let router = router(made.web());
     let ways = json(ask(&router, request(Method::GET, "/api/v1/session/ways", None)).await).await;
     assert_eq!(ways, json!({"password": true, "oidc": {"label": "SSO"}}));
@@ -231,7 +231,7 @@ async fn who_the_provider_knows_comes_in_and_nobody_else() {
 async fn a_site_may_have_no_passwords_and_no_new_accounts() {
     let made = Made::new("oidc-only");
     let provider = Provider::start().await;
-    *made.oidc.lock().unwrap() = Some(provider.settings(&made.folder, json!({"create": false, "passwords": false})));
+    *made.oidc.lock().unwrap() = Some(provider.settings(&made.folder, &json!({"create": false, "passwords": false})));
     let router = router(made.web());
     provider.says(json!({"preferred_username": "anna"}));
     assert_eq!(through(&router, &provider).await.0, "/?sign_in=no_account");
