@@ -200,6 +200,8 @@ pub(super) struct Offer {
     pub(super) epoch: u64,
     /// As the log has it; none before it is there. A call's never is.
     pub(super) id: Option<OfferId>,
+    /// `seq` of the log's last record when it was there: what was read before says nothing of it.
+    pub(super) seq: u64,
 }
 
 /// What is to be asked of a conversation's owner.
@@ -398,8 +400,17 @@ impl Core {
             (row.ready, row.reason) = (false, SIGNED_ON.to_owned());
         }
         row.sockets += 1;
-        (row.grace, row.has_desk) = (None, true);
+        let first = !std::mem::replace(&mut row.has_desk, true);
+        row.grace = None;
         self.refresh(now, agent);
+        if first {
+            let owner = Some(Owner::Agent(agent.to_owned()));
+            let theirs = |(id, chat): (&ConversationId, &Chat)| (chat.state.owner == owner).then_some(*id);
+            let theirs: Vec<ConversationId> = self.chats.iter().filter_map(theirs).collect();
+            for id in theirs.into_iter().filter(|id| !self.calls.contains_key(id)).collect::<Vec<_>>() {
+                self.route_chat(now, id);
+            }
+        }
         self.drain(now);
         true
     }
@@ -544,10 +555,10 @@ impl Core {
     fn chat_waits(&mut self, now: Timestamp, id: ConversationId, queue: &str) {
         self.know_queue(now, queue);
         let Some(chat) = self.chats.get(&id) else { return };
-        let offer = chat.state.offer.clone();
+        let (offer, seq) = (chat.state.offer.clone(), chat.state.last_seq);
         let own = self.offers.get(&id).cloned();
         if offer.is_none()
-            && let Some(own) = own.as_ref().filter(|own| own.id.is_some())
+            && let Some(own) = own.as_ref().filter(|own| own.id.is_some() && own.seq <= seq)
         {
             // It has ended in the log: by a no, or by its deadline, which the router sees by itself.
             self.offers.remove(&id);
@@ -566,7 +577,7 @@ impl Core {
         let Some(offer) = offer else { return };
         let Owner::Agent(agent) = &offer.to else { return self.leave(now, id, EndReason::Moved) };
         match self.offers.get_mut(&id).filter(|own| own.agent == *agent) {
-            Some(own) => own.id = Some(offer.offer),
+            Some(own) => (own.id, own.seq) = (Some(offer.offer), seq),
             None if !self.agents.contains_key(agent) => self.leave(now, id, EndReason::Moved),
             None => {
                 let (agent, deadline) = (agent.clone(), offer.deadline);
@@ -577,7 +588,7 @@ impl Core {
                 self.drain(now);
                 let epoch = offer.expected_epoch;
                 let (queue, since, offer) = (queue.to_owned(), now, Some(offer.offer));
-                self.offers.insert(id, Offer { number, agent, queue, since, deadline, epoch, id: offer });
+                self.offers.insert(id, Offer { number, agent, queue, since, deadline, epoch, id: offer, seq });
             }
         }
     }
@@ -597,6 +608,10 @@ impl Core {
             return;
         }
         let Some(row) = self.agents.get_mut(agent) else { return self.leave(now, id, EndReason::Moved) };
+        if !row.is_account && !row.has_desk {
+            // A site's own desk writes in their name: their telephone is as free as it was.
+            return self.leave(now, id, EndReason::Moved);
+        }
         if self.recovering && row.is_account && !row.at_desk() {
             // Their page comes back by itself.
             (row.grace, row.has_desk) = (now.saturating_add(START_GRACE).ok(), true);
@@ -650,9 +665,15 @@ impl Core {
     }
 
     /// The log has the offer that the router asked for.
-    pub(super) fn asked(&mut self, now: Timestamp, id: ConversationId, number: u64, offer: Option<OfferId>) {
+    pub(super) fn asked(
+        &mut self,
+        now: Timestamp,
+        id: ConversationId,
+        number: u64,
+        (offer, seq): (Option<OfferId>, u64),
+    ) {
         if let Some(own) = self.offers.get_mut(&id).filter(|own| own.number == number) {
-            own.id = offer;
+            (own.id, own.seq) = (offer, seq);
             self.version += 1;
         }
         self.drain(now);
@@ -680,7 +701,8 @@ impl Core {
     /// When [`Core::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         let of_agent = |row: &AgentRow| [row.grace, row.rest, row.vanish_at].into_iter().flatten().min();
-        self.agents.values().filter_map(of_agent).chain(self.router.deadline()).min()
+        let router = self.router.deadline().filter(|_| !self.recovering);
+        self.agents.values().filter_map(of_agent).chain(router).min()
     }
 
     /// Does what is due.
@@ -704,13 +726,11 @@ impl Core {
     }
 
     pub(super) fn look_at_hours(&mut self, now: Timestamp) {
-        let open: BTreeMap<String, bool> =
-            self.router.queues().into_iter().map(|queue| (queue.name, queue.open)).collect();
         let turned: Vec<(String, bool)> = self
             .hours
             .iter()
             .map(|(name, hours)| (name.clone(), hours.open(now)))
-            .filter(|(name, is)| open.get(name) != Some(is))
+            .filter(|(name, is)| self.router.is_open(name) != Some(*is))
             .collect();
         for (queue, is) in turned {
             self.tell(now, Input::Open { queue: queue.clone(), open: is });
@@ -741,7 +761,7 @@ impl Core {
             self.version += 1;
             match output {
                 Output::Offer { offer: number, item, queue, agent, deadline, epoch, .. } => {
-                    self.offer(now, item, Offer { number, agent, queue, since: now, deadline, epoch, id: None });
+                    self.offer(item, Offer { number, agent, queue, since: now, deadline, epoch, id: None, seq: 0 });
                 }
                 Output::Withdrawn { offer, item, agent, why } => {
                     let open = self.offers.get(&item).is_some_and(|own| own.number == offer);
@@ -780,7 +800,7 @@ impl Core {
         self.show_agents(now);
     }
 
-    fn offer(&mut self, _now: Timestamp, item: ConversationId, offer: Offer) {
+    fn offer(&mut self, item: ConversationId, offer: Offer) {
         if let Some(call) = self.calls.get(&item) {
             self.call_acts.push_back(CallAct::Ring { caller: call.caller, agent: offer.agent.clone() });
         } else {

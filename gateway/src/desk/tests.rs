@@ -114,10 +114,10 @@ impl House {
             match act {
                 Act::Ask { queue, number, agent, epoch, deadline } => {
                     let done = self.command(id, Owner::Queue(queue), Wish::Ask { to: agent.clone(), epoch, deadline });
-                    let offer =
-                        self.chats[&id].0.state().and_then(|state| state.offer.as_ref()).map(|offer| offer.offer);
+                    let state = self.chats[&id].0.state().expect("it has begun");
+                    let there = (state.offer.as_ref().map(|offer| offer.offer), state.last_seq);
                     if done {
-                        self.desks[gateway].asked(now, id, number, offer);
+                        self.desks[gateway].asked(now, id, number, there);
                     } else {
                         self.desks[gateway].not_asked(now, id, number);
                     }
@@ -442,6 +442,22 @@ fn who_takes_a_chat_unasked_has_it_for_the_router_too() {
     assert!(house.command(id(4), Owner::Agent("robot".to_owned()), Wish::Claim { epoch: None }));
     house.settle();
     assert_eq!(house.desks[0].router.line("general").count(), 0);
+}
+
+#[test]
+fn an_operator_without_a_desk_is_rung_whatever_chats_stand_in_their_name() {
+    let mut house = House::new(1);
+    let now = house.now;
+    house.desks[0].set_queue(now, QueueSetup::new("phones", vec!["web:zoe".to_owned()]));
+    house.desks[0].set_rtc(now, "zoe", true);
+    house.writes(1);
+    assert!(house.command(id(1), Owner::Agent("zoe".to_owned()), Wish::Claim { epoch: None }));
+    assert!(house.desks[0].call_could_ring(None, "zoe"));
+    // With a desk open she is an agent like the others.
+    assert!(house.desks[0].desk_opened(now, "zoe"));
+    assert!(house.desks[0].set_presence(now, "zoe", true, ""));
+    assert_eq!(house.desks[0].desk("zoe").unwrap().me.chats, 1);
+    assert!(!house.desks[0].call_could_ring(None, "zoe"));
 }
 
 #[test]

@@ -309,12 +309,12 @@ impl Core {
             let groups = self.router.config(queue).map(|config| &config.groups);
             groups.is_some_and(|groups| groups.iter().any(|step| profile.groups.contains(&step.group)))
         };
-        self.router.queues().into_iter().map(|queue| queue.name).filter(serves).collect()
+        self.router.queue_names().map(str::to_owned).filter(serves).collect()
     }
 
     pub(super) fn desk(&self, agent: &str) -> Option<DeskView> {
         let row = self.agents.get(agent)?;
-        let view = self.router.agents().into_iter().find(|view| view.name == agent)?;
+        let view = self.router.agent_view(agent)?;
         let capacity = self.router.profile(agent)?.capacity;
         let me = Me {
             name: agent.to_owned(),
@@ -472,7 +472,7 @@ impl Core {
     }
 
     fn queue(&self, name: &str) -> Option<DeskQueue> {
-        let view = self.router.queues().into_iter().find(|queue| queue.name == name)?;
+        let view = self.router.queue(name)?;
         let (ready, busy, away) = self.states_in(name);
         let count = self.counts.queues.get(name).cloned().unwrap_or_default();
         Some(DeskQueue {
@@ -491,7 +491,7 @@ impl Core {
     }
 
     pub(super) fn queues_in_short(&self) -> Vec<QueueShort> {
-        let all = self.router.queues().into_iter().filter_map(|queue| self.queue(&queue.name));
+        let all = self.router.queue_names().filter_map(|queue| self.queue(queue));
         all.map(|queue| {
             let DeskQueue { name, open, waiting, ready, estimate_s, .. } = queue;
             QueueShort { name, open, waiting, ready, estimate_s }

@@ -283,7 +283,8 @@ async fn carry_out(
     act: Act,
 ) {
     let command = |by, wish| Command { tenant: tenant.clone(), conversation: id, by, wish };
-    let asked = match act.clone() {
+    let number = if let Act::Ask { number, .. } = &act { Some(*number) } else { None };
+    let asked = match act {
         Act::Ask { queue, agent, epoch, deadline, .. } => {
             command(Owner::Queue(queue), Wish::Ask { to: agent, epoch, deadline })
         }
@@ -291,9 +292,9 @@ async fn carry_out(
         Act::Vanished { agent } => command(Owner::Agent(agent.clone()), Wish::Vanished { who: agent }),
     };
     let outcome = owner.command(asked).await;
-    if let Act::Ask { number, .. } = act {
+    if let Some(number) = number {
         match &outcome {
-            Ok(done) => desk.with(|core| core.asked(Timestamp::now(), id, number, done.offer)),
+            Ok(done) => desk.with(|core| core.asked(Timestamp::now(), id, number, (done.offer, done.last_seq))),
             Err(error) => {
                 if !matches!(error, CommandError::Unavailable(_)) {
                     tracing::debug!(conversation = %id, %error, "the log takes no offer; it is looked at again");

@@ -382,6 +382,38 @@ fn whom_a_vanished_agent_leaves_is_back_at_their_place() {
 }
 
 #[test]
+fn what_others_decide_is_so_whatever_was_proposed() {
+    let mut site = Site::general(&["anna", "ben"]);
+    site.joins(1);
+    assert_eq!(site.offers(), [pair(1, "anna")]);
+    // Another router was first, and asks Ben until then.
+    site.does(Input::Offered { item: id(1), agent: "ben".to_owned(), deadline: at(15) });
+    assert_eq!(site.router.phase(id(1)).unwrap().1, Some("ben"));
+    assert!(site.router.has_room("anna", Kind::Call, None) && !site.router.has_room("ben", Kind::Call, None));
+    site.after(15);
+    assert_eq!(site.offers(), [pair(1, "anna")], "his time is up");
+    // Ben takes them unasked all the same.
+    site.does(Input::Serving { item: id(1), agent: "ben".to_owned() });
+    assert_eq!((site.with(1), site.router.line("general").count()), (Some("ben"), 0));
+    let taken = |n, agent: &str| Input::Taken {
+        item: id(n),
+        queue: "general".to_owned(),
+        kind: Kind::Call,
+        since: None,
+        epoch: 1,
+        agent: agent.to_owned(),
+    };
+    site.does(Input::Open { queue: "general".to_owned(), open: false });
+    site.does(taken(2, "anna"));
+    assert_eq!((site.with(2), site.offers().len()), (Some("anna"), 0), "nobody is asked in between");
+    assert_eq!(site.tries(taken(3, "nobody")), Err(Refused::UnknownAgent));
+    assert_eq!(site.router.len(), 2);
+    site.does(Input::Finished { item: id(2) });
+    let anna: Vec<_> = site.router.of_agent("anna").collect();
+    assert_eq!(anna, []);
+}
+
+#[test]
 fn a_closed_queue_takes_nobody_in_and_serves_who_is_there() {
     let mut site = Site::general(&[]);
     site.joins(1);

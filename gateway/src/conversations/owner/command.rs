@@ -184,32 +184,12 @@ pub(crate) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
                 claim(machine, now, &by)?;
             }
         }
-        Wish::Ask { to, epoch, deadline } => {
-            let (to, ttl) = (Owner::Agent(to), Some(deadline.duration_since(now)));
-            let offer = Input::Offer { by, expected_epoch: epoch, to, mode: OfferMode::Cold, ttl, note: None };
-            machine.handle(now, offer).map_err(|refused| told(machine, refused))?;
-        }
-        Wish::Accept { offer, epoch } => {
-            let owns = machine.state().is_some_and(|state| state.is_open() && state.owner.as_ref() == Some(&by));
-            // Asked again after it was done.
-            if !owns {
-                let accept = Input::Accept { by, offer, expected_epoch: epoch.unwrap_or(current) };
-                machine.handle(now, accept).map_err(|refused| told(machine, refused))?;
-            }
-        }
-        Wish::Decline { offer } => {
-            machine.handle(now, Input::Decline { by, offer }).map_err(|refused| told(machine, refused))?;
-        }
-        Wish::TakeBack { to } => {
-            let open = machine.state().and_then(|state| state.offer.as_ref());
-            let own = open.filter(|open| open.by == by && open.to == Owner::Agent(to));
-            if let Some(offer) = own.map(|open| open.offer) {
-                machine.handle(now, Input::Withdraw { by, offer }).map_err(|refused| told(machine, refused))?;
-            }
-        }
-        Wish::Vanished { who } => {
-            let gone = Input::Vanished { who: Owner::Agent(who) };
-            machine.handle(now, gone).map_err(|refused| told(machine, refused))?;
+        Wish::Ask { .. }
+        | Wish::Accept { .. }
+        | Wish::Decline { .. }
+        | Wish::TakeBack { .. }
+        | Wish::Vanished { .. } => {
+            offers(machine, now, by, wish)?;
         }
         Wish::Hand(hand) => {
             let handled = super::hand::carry_out(machine, now, &by, hand);
@@ -226,6 +206,36 @@ pub(crate) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
     let owner = state.owner.clone().unwrap_or_else(|| Owner::Queue(String::new()));
     let offer = state.offer.as_ref().map(|offer| offer.offer);
     Ok(Done { owner, epoch: state.epoch, last_seq: state.last_seq, duplicate, offer })
+}
+
+/// What the router and those whom it asks want.
+fn offers(machine: &mut Conversation, now: Timestamp, by: Owner, wish: Wish) -> Result<(), CommandError> {
+    let state = machine.state();
+    let input = match wish {
+        Wish::Ask { to, epoch, deadline } => {
+            let (to, ttl) = (Owner::Agent(to), Some(deadline.duration_since(now)));
+            Input::Offer { by, expected_epoch: epoch, to, mode: OfferMode::Cold, ttl, note: None }
+        }
+        Wish::Accept { offer, epoch } => {
+            let owns = state.is_some_and(|state| state.is_open() && state.owner.as_ref() == Some(&by));
+            // Asked again after it was done.
+            if owns {
+                return Ok(());
+            }
+            let current = state.map_or(1, |state| state.epoch);
+            Input::Accept { by, offer, expected_epoch: epoch.unwrap_or(current) }
+        }
+        Wish::Decline { offer } => Input::Decline { by, offer },
+        Wish::TakeBack { to } => {
+            let open = state.and_then(|state| state.offer.as_ref());
+            let own = open.filter(|open| open.by == by && open.to == Owner::Agent(to));
+            let Some(offer) = own.map(|open| open.offer) else { return Ok(()) };
+            Input::Withdraw { by, offer }
+        }
+        Wish::Vanished { who } => Input::Vanished { who: Owner::Agent(who) },
+        _ => return Ok(()),
+    };
+    machine.handle(now, input).map(drop).map_err(|refused| told(machine, refused))
 }
 
 /// Makes somebody the owner, from whatever hands it may be taken out of.

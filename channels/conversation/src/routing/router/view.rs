@@ -143,15 +143,41 @@ impl Router {
     /// Every queue.
     #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
-        let since = |queue: &Queue| queue.line.iter().filter_map(|(_, id)| self.items.get(id)).map(|i| i.since).min();
-        let view = |queue: &Queue| QueueView {
+        self.queues.iter().map(|queue| self.view_of_queue(queue)).collect()
+    }
+
+    /// One queue.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> Option<QueueView> {
+        self.queue_names.get(name).map(|at| self.view_of_queue(&self.queues[*at]))
+    }
+
+    fn view_of_queue(&self, queue: &Queue) -> QueueView {
+        let since = queue.line.iter().filter_map(|(_, id)| self.items.get(id)).map(|item| item.since).min();
+        QueueView {
             name: queue.config.name.clone(),
             open: queue.open,
             waiting: queue.line.len(),
-            waiting_since: since(queue),
+            waiting_since: since,
             stats: queue.stats,
-        };
-        self.queues.iter().map(view).collect()
+        }
+    }
+
+    /// Whether a queue is open; none: there is none of that name.
+    #[must_use]
+    pub fn is_open(&self, queue: &str) -> Option<bool> {
+        self.queue_names.get(queue).map(|at| self.queues[*at].open)
+    }
+
+    /// The names of all queues.
+    pub fn queue_names(&self) -> impl Iterator<Item = &str> {
+        self.queues.iter().map(|queue| queue.config.name.as_str())
+    }
+
+    /// One agent.
+    #[must_use]
+    pub fn agent_view(&self, name: &str) -> Option<AgentView> {
+        self.agent_names.get(name).map(|slot| view_of(&self.agents[*slot as usize]))
     }
 
     /// Every agent.
