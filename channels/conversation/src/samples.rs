@@ -61,6 +61,7 @@ pub fn story() -> Vec<Event> {
     ];
     events.extend(plan_story());
     events.extend(person_story());
+    events.extend(speech_story());
     events.extend([
         RecordingFinished {
             leg: L1,
@@ -397,7 +398,7 @@ fn plan_story() -> [Event; 10] {
     ]
 }
 
-fn person_story() -> [Event; 20] {
+fn person_story() -> [Event; 17] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
@@ -450,6 +451,11 @@ fn person_story() -> [Event; 20] {
         RecordingResumed { leg: L1, recording: "r1".to_owned(), paused_ms: 12_000 }.into(),
         CallSupervised { leg: L2, mode: SupervisionMode::Whisper }.into(),
         LegMuted { leg: L2, muted: true }.into(),
+    ]
+}
+
+fn speech_story() -> [Event; 3] {
+    [
         TranscriptFinal {
             leg: L1,
             speaker: Role::Customer,
