@@ -18,16 +18,19 @@ help:
 
 run:
 	@scripts/setup.sh run
+	@scripts/workbench.sh
 	@echo 'building (the first time takes some minutes) ...'
 	cargo run --profile fast --package ark --bin ark -- serve --config $(CONFIG)
 
 demo:
 	@scripts/setup.sh run
+	@scripts/workbench.sh
 	@echo 'building (the first time takes some minutes) ...'
 	cargo run --profile fast --package ark --bin ark -- demo
 
 test:
 	@scripts/setup.sh test
+	@scripts/workbench.sh
 	@scripts/test.sh
 
 lint:

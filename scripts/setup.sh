@@ -20,8 +20,8 @@ fi
 needed="cc:build-essential cmake:cmake clang:clang"
 useful=""
 case $want in
-  run) useful="espeak-ng:espeak-ng" ;;
-  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl go:golang-go npm:npm" ;;
+  run) useful="espeak-ng:espeak-ng node:nodejs npm:npm" ;;
+  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl go:golang-go node:nodejs npm:npm" ;;
 esac
 
 packages=""
@@ -40,6 +40,11 @@ has_libclang || packages="$packages libclang-dev"
 # The AMQP sample of an adapter is tried with it.
 if [ "$want" = test ] && ! python3 -c "import pika" >/dev/null 2>&1 && ! /usr/bin/python3 -c "import pika" >/dev/null 2>&1; then
   packages="$packages python3-pika"
+fi
+
+# The vendors' SDKs in Python go into a virtual environment.
+if [ "$want" = test ] && ! python3 -c "import ensurepip, venv" >/dev/null 2>&1; then
+  packages="$packages python3-venv"
 fi
 
 if [ -n "$packages" ]; then
@@ -87,7 +92,8 @@ for pair in $useful; do
     rabbitmqctl) say "without rabbitmq-server, the tests of the bus with a broker are skipped" ;;
     pg_ctlcluster) say "without postgresql, the tests of the store with a database are skipped" ;;
     go) say "without golang-go, the adapter in Go is not put through the conformance kit" ;;
-    npm) say "without npm, no Node.js 22 can be fetched, and the TypeScript sample is not put through the conformance kit" ;;
+    node) say "without nodejs, Ark is built without the agents' desk" ;;
+    npm) say "without npm, Ark is built without the agents' desk, and for the tests no Node.js 22 can be fetched" ;;
     sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
     *) say "without ${pair%%:*}, some tests are skipped" ;;
   esac
@@ -98,6 +104,27 @@ strips() { [ -n "$("$1" -p 'process.features.typescript || ""' 2>/dev/null)" ]; 
 if [ "$want" = test ] && ! strips node && ! strips target/node/node_modules/node/bin/node && command -v npm >/dev/null 2>&1; then
   say "fetching Node.js 22 for the tests into target/node"
   npm install --prefix target/node --no-audit --no-fund --silent node@22 || say "no Node.js 22; the TypeScript sample is not tried"
+fi
+
+# The vendors' own SDKs, beside which the channels of China are tried (tests/tests/live_vendor_sdks.rs): in these versions, for the tests
+# alone. wechatpy 1.8.18 and dingtalk-stream 0.24.3 run with Python 3.9 to 3.11.
+vendor_python="dingtalk-stream==0.24.3 wechatpy==1.8.18 cryptography==50.0.2"
+vendor_node="alipay-sdk@4.14.0 @wecom/crypto@1.0.1"
+if [ "$want" = test ] && [ "$(cat target/vendor/installed 2>/dev/null)" != "$vendor_python $vendor_node" ]; then
+  say "fetching the vendors' SDKs for the tests into target/vendor"
+  mkdir -p target/vendor
+  done=yes
+  # shellcheck disable=SC2086 # the lists are meant to be split
+  { python3 -m venv target/vendor/venv && target/vendor/venv/bin/pip install --quiet --disable-pip-version-check $vendor_python; } || {
+    say "no SDKs in Python; what is tried with them is skipped"
+    done=no
+  }
+  # shellcheck disable=SC2086
+  command -v npm >/dev/null 2>&1 && npm install --prefix target/vendor --no-audit --no-fund --silent $vendor_node || {
+    say "no SDKs in JavaScript; what is tried with them is skipped"
+    done=no
+  }
+  [ $done = no ] || printf '%s' "$vendor_python $vendor_node" >target/vendor/installed
 fi
 
 if [ "$want" = lint ] || [ "$want" = test ]; then

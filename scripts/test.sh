@@ -92,6 +92,19 @@ if [ -x "$ARK_BIN" ]; then
   done
 fi
 
+# The agents' desk: types, units, and the desk in a browser against its mock gateway; the pictures stay in gateway/workbench/pictures.
+browser() { for one in "${ARK_CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do [ -n "$one" ] && command -v "$one" >/dev/null 2>&1 && return 0; done; return 1; }
+if ! command -v npm >/dev/null 2>&1; then
+  skip workbench "no npm"
+elif [ ! -d gateway/workbench/node_modules ]; then
+  skip workbench "its packages could not be fetched"
+else
+  step workbench-types npm run --silent --prefix gateway/workbench check
+  step workbench-units npm run --silent --prefix gateway/workbench test:unit
+  step workbench-build scripts/workbench.sh --must
+  if browser; then step workbench-browser npm run --silent --prefix gateway/workbench test:browser; else skip workbench "no chromium"; fi
+fi
+
 printf '\n==== summary after %d s\n' $((SECONDS - began))
 for line in "${skips[@]+"${skips[@]}"}"; do printf '%s\n' "$line"; done
 for line in "${flaky[@]+"${flaky[@]}"}"; do printf 'FLAKY (failed, then passed alone) %s\n' "$line"; done

@@ -798,6 +798,7 @@ async fn start_web(
         proxies: config.web.proxies.clone(),
         queues: config.queue.clone(),
         assets: config.web.assets.clone(),
+        oidc: config.oidc.clone(),
         about,
     });
     let (stop, mut stopped) = watch::channel(false);

@@ -71,6 +71,14 @@ fn a_caller_walks_the_shipped_hotline_and_every_step_is_told() {
             "call.ended",
             "events, all of them in the log",
             "The caller left a message of",
+            "DingTalk 钉钉 shows the customer",
+            "Anna hands them to Ben",
+            "[a picture]",
+            "agent:anna offers the customer to agent:ben",
+            "agent:ben takes it",
+            "the invoice is out",
+            "agent:ben closes the session",
+            "the customer says 5 of 5",
         ],
     );
     assert!(!out.contains("2025550143"), "a number in full:\n{out}");

@@ -57,6 +57,8 @@ impl Tokens {
     pub(crate) fn put(&mut self, token: Token) {
         self.token = Some(token);
         self.asked = None;
+        // Another gateway of the site was luckier.
+        self.refresh.take_if(|refresh| matches!(refresh, Refresh::Waiting { .. }));
     }
 
     /// Begins to fetch one, unless that is under way.

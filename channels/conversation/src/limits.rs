@@ -60,6 +60,9 @@ pub const ATTEMPTS_MAX: usize = 4;
 /// Participants beside the owner.
 pub const PARTICIPANTS_MAX: usize = 16;
 
+/// Agents of one conversation whom its state remembers; the latest.
+pub const AGENTS_SEEN_MAX: usize = 32;
+
 /// Messages, tasks and files that a summary names, together.
 pub const SUMMARY_REFS_MAX: usize = 64;
 

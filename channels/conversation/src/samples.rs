@@ -321,10 +321,11 @@ fn ownership_story() -> Vec<Event> {
     ]
 }
 
-fn people_story() -> [Event; 5] {
+fn people_story() -> [Event; 6] {
     let (into, from, merge) = (PersonId::new(1, 1), PersonId::new(2, 2), MergeId::new(3, 3));
     let keys = || vec![IdentityKey::new(KeyKind::Phone, "+8613800001212")];
     [
+        NumberRevealed { leg: L1, by: "agent:anna".to_owned() }.into(),
         PersonLinked { person: into, keys: keys(), assurance: Assurance::Otp, previous: None }.into(),
         PersonMerged { merge, into, from, keys: keys(), reason: MergeReason::Key, by: "ark".to_owned() }.into(),
         PersonUnmerged { merge, into, from, keys: keys(), by: "anna".to_owned() }.into(),
@@ -433,6 +434,7 @@ fn person_story() -> [Event; 20] {
             sip_status: Some(480),
             took_ms: 20_000,
             customer: Some(TransferEnd::From),
+            owner: None,
         }
         .into(),
         RecordingStarted {

@@ -9,7 +9,7 @@ use crate::event::{
     OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
-use crate::limits::{LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};
+use crate::limits::{AGENTS_SEEN_MAX, LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};
 use crate::owner::Owner;
 use crate::pii::Pii;
 use crate::record::Record;
@@ -272,6 +272,12 @@ pub struct ConversationState {
     /// The queue in which it waits now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The queue in which it waits, or waited last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_queue: Option<String>,
+    /// The agents whose it is or was, who were asked to take it, or who took part; the latest last, at most [`AGENTS_SEEN_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
     /// The two legs that hear each other now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridged: Option<(LegId, LegId)>,
@@ -320,6 +326,8 @@ impl ConversationState {
             wakes: None,
             legs_begun: 0,
             queue: None,
+            last_queue: None,
+            agents: Vec::new(),
             bridged: None,
             recordings: 0,
             legs: Vec::new(),
@@ -397,6 +405,7 @@ impl ConversationState {
             Event::LegUnbridged(_) => self.bridged.take().is_some(),
             Event::QueueJoined(joined) => {
                 self.queue = Some(joined.queue.clone());
+                self.last_queue = Some(joined.queue.clone());
                 true
             }
             Event::QueueLeft(_) => self.queue.take().is_some(),
@@ -419,7 +428,10 @@ impl ConversationState {
         match event {
             Event::SessionOpened(opened) => self.open_session(time, opened),
             Event::SessionClosed(_) => self.close_session(time),
-            Event::OwnerOffered(offered) => self.offer = Some(open_offer(offered)),
+            Event::OwnerOffered(offered) => {
+                self.saw(&offered.to);
+                self.offer = Some(open_offer(offered));
+            }
             Event::OwnerAccepted(accepted) => {
                 if matches!(accepted.owner, Owner::Agent(_)) {
                     self.wakes = None;
@@ -483,11 +495,28 @@ impl ConversationState {
 
     /// A new owner. Offers were made by the old one, and whoever it asked in to speak speaks no longer.
     fn own(&mut self, owner: Owner) {
+        self.saw(&owner);
+        if let Owner::Queue(queue) = &owner {
+            self.last_queue = Some(queue.clone());
+        }
         self.owner = Some(owner);
         self.offer = None;
         for one in &mut self.participants {
             one.voice = Voice::Listen;
         }
+    }
+
+    /// Remembers an agent who has to do with it.
+    fn saw(&mut self, who: &Owner) {
+        let Owner::Agent(name) = who else { return };
+        if self.agents.last() == Some(name) {
+            return;
+        }
+        self.agents.retain(|one| one != name);
+        if self.agents.len() == AGENTS_SEEN_MAX {
+            self.agents.remove(0);
+        }
+        self.agents.push(name.clone());
     }
 
     fn release(&mut self, released: &OwnerReleased) {
@@ -498,6 +527,9 @@ impl ConversationState {
 
     fn let_in(&mut self, joined: &ParticipantJoined) {
         let (participant, leg, voice) = (joined.participant.clone(), joined.leg, joined.voice);
+        if matches!(participant.role, ParticipantRole::Agent | ParticipantRole::Supervisor) {
+            self.saw(&Owner::Agent(participant.id.reveal().to_owned()));
+        }
         let there = |one: &&mut ParticipantState| one.participant == participant && one.leg == leg;
         if let Some(one) = self.participants.iter_mut().find(there) {
             one.voice = voice;

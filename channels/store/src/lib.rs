@@ -28,6 +28,7 @@ mod inbox;
 pub mod kit;
 mod lease;
 pub mod limits;
+mod note;
 mod outbox;
 mod pace;
 mod pending;
@@ -59,6 +60,7 @@ pub use feed::{Advance, DeliveryCounts, FeedPage, Positioned};
 pub use health::{Health, HealthState};
 pub use inbox::{Backlog, Inbound, Ingested, Join, NewInbound};
 pub use lease::{Attendance, Fence, Lease, Presence, Topology};
+pub use note::Note;
 pub use outbox::{Delivery, DeliveryState, LAPSED, NewDelivery, Outcome, Outgoing};
 pub use person::{Identified, Identity, Merge, MergeOf, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
@@ -429,6 +431,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many shards there are.
     fn topology(&self) -> Topology;
+
+    /// A note that the gateways of a site share; none: nobody has written it.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn note(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<Note>>;
+
+    /// Writes a note for whoever knew it: `known` is its version, 0 when there was none. Answers whether that was so; if not,
+    /// nothing was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for one that does not fit, and when there are [`limits::NOTES_MAX`]; otherwise as
+    /// [`Store::append`].
+    fn swap_note(&self, tenant: &Tenant, name: &str, known: u64, body: Vec<u8>) -> Answer<'_, bool>;
 
     /// Changes the number of shards. Allowed when nobody holds a lease and inbox and outbox are empty: drain first.
     /// The store must be opened again afterwards, by every gateway: this one refuses leases and commits with

@@ -157,3 +157,12 @@ pub const PG_BACKOFF: std::ops::RangeInclusive<std::time::Duration> =
 
 // A transaction that is about to be committed holds one append more at most.
 const _: () = assert!(APPEND_EVENTS_MAX <= COMMIT_EVENTS_MAX);
+
+/// Notes that the gateways of a site share ([`crate::Note`]): some for each account of a channel.
+pub const NOTES_MAX: usize = 10_000;
+
+/// Length of a note's name, in bytes.
+pub const NOTE_NAME_BYTES_MAX: usize = 256;
+
+/// Length of a note, in bytes.
+pub const NOTE_BYTES_MAX: usize = 16 * 1024;

@@ -40,3 +40,18 @@ pub const SESSION_FRESH: Duration = Duration::from_secs(5);
 pub const SESSION_STALE_MAX: Duration = Duration::from_secs(60);
 /// Sessions that are remembered; with one more, all are read anew.
 pub const SESSIONS_KNOWN_MAX: usize = 4_096;
+
+/// How long signing in at the identity provider may take, from the button to the way back.
+pub const OIDC_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Browsers that are at the identity provider; with one more, the oldest must begin again.
+pub const OIDC_BEGUN_MAX: usize = 1_024;
+/// How long one request to the identity provider may take.
+pub const OIDC_TIME_MAX: Duration = Duration::from_secs(10);
+/// Largest answer of the identity provider.
+pub const OIDC_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How long what the identity provider says of itself, and its keys, are good.
+pub const OIDC_FRESH: Duration = Duration::from_secs(3_600);
+/// Keys are fetched at most this often because of a token that none of them has signed.
+pub const OIDC_KEYS_EVERY: Duration = Duration::from_secs(60);
+/// How far the clocks of the identity provider and of this machine may be apart.
+pub const OIDC_CLOCKS_MAX: SignedDuration = SignedDuration::from_secs(60);

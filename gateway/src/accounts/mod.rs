@@ -2,6 +2,7 @@
 //! HTTP is `http::session`'s.
 
 pub mod limits;
+pub mod oidc;
 pub mod password;
 pub mod tries;
 

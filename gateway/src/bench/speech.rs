@@ -1,6 +1,7 @@
 //! What is said, in words: how soon finals and partials come, what an utterance costs, how many legs one core can listen to, and what
 //! the media threads notice of it all.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command as Program;
@@ -34,8 +35,8 @@ pub struct Options {
     /// Legs that speak without end while there is room for partials
     #[arg(long, default_value_t = 4)]
     pub few: usize,
-    /// Legs that speak without end at the budget's limit and beyond
-    #[arg(long, default_value_t = 60)]
+    /// Legs that speak without end at the budget's limit and beyond: calls at once, 400 at most
+    #[arg(long, visible_alias = "calls", default_value_t = 60)]
     pub many: usize,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 20.0)]
@@ -66,6 +67,12 @@ pub struct Latencies {
     first_partial_ms_p95: Option<u64>,
     /// What was still done in time at the end.
     level: String,
+    /// What was left out, in the order in which it is: partials, utterances read with their neighbours, those left for after the call (in the
+    /// bench nothing is recorded, so they are not read at all), and packets that nobody took.
+    partials_shed: u64,
+    merged: u64,
+    left: u64,
+    packets_dropped: u64,
     real_time_factor: f64,
     /// 99 of 100 frames were sent at most so late, without anybody listening and with.
     lateness_us_p99_without: u64,
@@ -111,6 +118,11 @@ impl fmt::Display for Report {
                 f,
                 "{} legs that speak without end, {} finals, level {}, {:.3} s of computing a second",
                 run.legs, run.finals, run.level, run.real_time_factor
+            )?;
+            writeln!(
+                f,
+                "  left out              {} partials, {} utterances merged, {} for after the call, {} packets",
+                run.partials_shed, run.merged, run.left, run.packets_dropped
             )?;
             writeln!(f, "  final after endpoint  p50 {}, p95 {}", ms(run.final_ms_p50), ms(run.final_ms_p95))?;
             writeln!(f, "  final after voice     p50 {}, p95 {}", ms(run.voice_ms_p50), ms(run.voice_ms_p95))?;
@@ -170,6 +182,8 @@ fn config(options: &Options) -> Config {
     config.speech.model.clone_from(&options.model);
     config.speech.language = SpeechLanguage::Zh;
     config.speech.cores = options.cores;
+    // A site's own list of what is left to be read is none of the bench's business.
+    config.files.url = format!("file:{}", std::env::temp_dir().join("ark-bench-speech").display());
     config
 }
 
@@ -260,7 +274,7 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
         latency.forget();
     }
     while written.try_recv().is_ok() {}
-    let before = metrics.snapshot();
+    let (before, counted_before) = (metrics.snapshot(), counts(&status));
     let mut finals = 0;
     let until = Instant::now() + time;
     while Instant::now() < until {
@@ -271,7 +285,13 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
     }
     let with = late_p99(&before, &metrics.snapshot());
     let view = status.view();
+    let counted = counts(&status);
+    let since = |name: &str| counted.get(name).copied().unwrap_or(0) - counted_before.get(name).copied().unwrap_or(0);
     let result = Latencies {
+        partials_shed: since("ark_speech_partials_shed_total"),
+        merged: since("ark_speech_merged_total"),
+        left: since("ark_speech_deferred_total") + since("ark_speech_failed_total"),
+        packets_dropped: since("ark_speech_packets_dropped_total"),
         legs,
         finals,
         final_ms_p50: status.final_latency.quantile_ms(0.5),
@@ -290,6 +310,12 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
     runtime.block_on(speech.end());
     drop(engine);
     Ok(result)
+}
+
+/// The counters of reading along, by name.
+fn counts(status: &crate::speech::Status) -> BTreeMap<&'static str, u64> {
+    let plain = status.samples().into_iter().filter(|sample| sample.label.is_none());
+    plain.map(|sample| (sample.name, sample.value as u64)).collect()
 }
 
 fn info(leg: LegId, number: usize, zero: Instant) -> LegInfo {

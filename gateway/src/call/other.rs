@@ -213,8 +213,8 @@ impl<M: MediaPort> Switch<M> {
             None => self.ring_phone(now, call, to, number)?,
         };
         let leg = self.rung(now, call, dialled, role, call.from.clone(), to);
-        call.other =
-            Some(Other { leg, to: to.to_owned(), purpose, request, ring_until: now.mono + patience, bridged: None });
+        let ring_until = now.mono + patience;
+        call.other = Some(Other { leg, to: to.to_owned(), purpose, request, ring_until, bridged: None });
         Ok(())
     }
 
@@ -464,6 +464,7 @@ impl<M: MediaPort> Switch<M> {
             sip_status,
             took_ms: ms(transfer.since, now.mono),
             customer: None,
+            owner: None,
         };
         self.log(now, call, event);
     }

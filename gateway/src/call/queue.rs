@@ -320,6 +320,11 @@ impl Queues {
         all.into_iter().map(config).collect()
     }
 
+    /// The agent who rings at that address.
+    pub fn agent_of(&self, uri: &str) -> String {
+        self.desk.with(|core| core.agent_at(uri))
+    }
+
     /// Where an agent rings: of an account its browser, else its telephone. None: nobody of that name serves.
     pub fn address_of(&self, agent: &str) -> Option<String> {
         self.desk.with(|core| core.agents.contains_key(agent).then(|| core.address_of(agent)))

@@ -12,7 +12,7 @@ use ark_conversation::event::{
     TransferFinished, TransferMode, TransferOutcome, TransferStage, TransferStarted,
 };
 use ark_conversation::transfer::{Input, Mode, NotTaken, Outcome, Output, Party, Refused, State, Times, Transfer};
-use ark_conversation::{Content, ConversationId, LegId as LegNumber, Pii};
+use ark_conversation::{Content, ConversationId, LegId as LegNumber, Owner, Pii};
 use ark_dialplans::{Heard, Now};
 use ark_media::dtmf::Digit;
 use ark_media::record::Side;
@@ -599,7 +599,12 @@ impl<M: MediaPort> Switch<M> {
         }
         call.last_transfer =
             Some(TransferView { stage: None, why: Some(why), customer: Some(customer), ..handover.view() });
-        self.log_finished(now, call, &handover.target, why, customer, handover.began);
+        let agent =
+            |other: &&Other| !matches!(other.purpose, Purpose::Target { .. }) && customer == TransferEnd::Target;
+        let agent = call.other.as_ref().filter(agent).map(|other| self.queues.agent_of(&other.to));
+        // A name that is too long for an owner's is nobody's.
+        let owner = agent.and_then(|agent| format!("agent:{agent}").parse().ok());
+        self.log_finished(now, call, (&handover.target, owner), (why, customer), handover.began);
     }
 
     fn log_started(
@@ -620,9 +625,8 @@ impl<M: MediaPort> Switch<M> {
         &mut self,
         now: Now,
         call: &Call,
-        target: &str,
-        outcome: TransferOutcome,
-        customer: TransferEnd,
+        (target, owner): (&str, Option<Owner>),
+        (outcome, customer): (TransferOutcome, TransferEnd),
         since: Instant,
     ) {
         let event = TransferFinished {
@@ -632,6 +636,7 @@ impl<M: MediaPort> Switch<M> {
             sip_status: None,
             took_ms: ms(since, now.mono),
             customer: Some(customer),
+            owner,
         };
         self.log(now, call, event);
     }
@@ -807,7 +812,7 @@ impl<M: MediaPort> Switch<M> {
             why: Some(why),
             customer: Some(customer),
         });
-        self.log_finished(now, call, queue, why, customer, now.mono);
+        self.log_finished(now, call, (queue, None), (why, customer), now.mono);
     }
 
     /// Nobody is there any more: the customer waits where they waited before, else where the agent answers.

@@ -14,12 +14,14 @@ use ark_conversation::event::Media;
 use ark_conversation::{Assurance, CloudEvent, Event, Tenant, ThreadSource};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::breaker::{self, Breaker};
 use super::broker;
 use super::files::{Files, bytes_max};
 use super::limits::*;
 use super::socket::{self, Do};
+use super::tokens::{Got, Vault, ahead};
 use super::wire::{NoFile, Wire};
 use super::{Inlet, Live};
 use crate::retry::wait;
@@ -36,6 +38,10 @@ pub(super) enum Said {
     Kept { durable: bool, acks: Vec<Ack>, save: Option<(String, String)> },
     /// A socket is over.
     SocketOver { socket: SocketId, why: String },
+    /// What came of asking the site for a token.
+    Obtained { name: &'static str, got: Got },
+    /// A token is to be fetched anew before it ends, if it is still the one.
+    Ahead { name: &'static str, value: String },
 }
 
 /// Where an account's inputs go.
@@ -106,6 +112,8 @@ pub(super) struct Shared {
     pub(super) road: Option<Arc<broker::Road>>,
     /// Whether its provider is there to be called.
     pub(super) breaker: Breaker,
+    /// Where its tokens are shared with the site's other gateways.
+    pub(super) vault: Option<Vault>,
 }
 
 /// The machine and what is under way for it.
@@ -119,7 +127,12 @@ pub(super) struct Account {
     sends: HashMap<DeliveryId, oneshot::Sender<Outcome>>,
     sockets: HashMap<SocketId, mpsc::Sender<Do>>,
     tokens: HashMap<&'static str, Token>,
-    refreshing: HashSet<&'static str>,
+    /// Tokens that are being fetched, here or elsewhere, and since when this gateway waits.
+    refreshing: HashMap<&'static str, Instant>,
+    /// Those that are this gateway's to fetch: the version of the note that says so.
+    leases: HashMap<&'static str, u64>,
+    /// What wakes the account before a token ends.
+    ahead: HashMap<&'static str, AbortHandle>,
     saved: BTreeMap<String, String>,
     /// The last that is under way for each thread: what comes behind waits for it.
     threads: HashMap<String, oneshot::Receiver<bool>>,
@@ -147,7 +160,9 @@ impl Account {
             sends: HashMap::new(),
             sockets: HashMap::new(),
             tokens: HashMap::new(),
-            refreshing: HashSet::new(),
+            refreshing: HashMap::new(),
+            leases: HashMap::new(),
+            ahead: HashMap::new(),
             saved: BTreeMap::new(),
             threads: HashMap::new(),
             turned_away: HashSet::new(),
@@ -180,6 +195,7 @@ impl Account {
             }
         }
         self.sockets.clear();
+        self.ahead.drain().for_each(|(_, timer)| timer.abort());
         let ingests = Arc::clone(&self.ingests);
         let all = u32::try_from(INGEST_MAX).unwrap_or(u32::MAX);
         drop(tokio::time::timeout(STOP_MAX, ingests.acquire_many(all)).await);
@@ -216,6 +232,14 @@ impl Account {
             Said::SocketOver { socket, why } => {
                 self.sockets.remove(&socket);
                 self.feed(In::SocketClosed { socket, why });
+            }
+            Said::Obtained { name, got } => self.obtained(name, got),
+            Said::Ahead { name, value } => {
+                if self.tokens.get(name).is_some_and(|token| token.value == value)
+                    && let Some(input) = self.need_token(name, Some(&value))
+                {
+                    self.feed(input);
+                }
             }
         }
     }
@@ -263,9 +287,8 @@ impl Account {
             }
             Out::NeedToken { name, stale } => return self.need_token(name, stale.as_deref()),
             Out::Token { name, token } => {
-                self.refreshing.remove(name);
-                self.tokens.insert(name, token.clone());
-                return Some(In::Token { name, token });
+                self.share(name, &token);
+                return Some(self.token_there(name, token));
             }
             Out::WakeAt(at) => self.wake_at = Some(at),
             Out::Manifest(manifest) => {
@@ -380,8 +403,65 @@ impl Account {
         {
             return Some(In::Token { name, token: token.clone() });
         }
-        // One at a time: the others get what it brings.
-        self.refreshing.insert(name).then_some(In::RefreshToken { name })
+        // One at a time: the others get what it brings. One that does not come is asked for again.
+        let now = Instant::now();
+        if self.refreshing.get(name).is_some_and(|since| now.duration_since(*since) < TOKEN_LEASE) {
+            return None;
+        }
+        self.refreshing.insert(name, now);
+        if self.shared.vault.is_none() {
+            return Some(In::RefreshToken { name });
+        }
+        let (shared, inputs, stale) = (Arc::clone(&self.shared), self.inputs.clone(), stale.map(str::to_owned));
+        tokio::spawn(async move {
+            if let Some(vault) = &shared.vault {
+                let got = vault.obtain(name, stale.as_deref()).await;
+                inputs.say(Said::Obtained { name, got }).await;
+            }
+        });
+        None
+    }
+
+    fn obtained(&mut self, name: &'static str, got: Got) {
+        let input = match got {
+            Got::Token(token) => self.token_there(name, token),
+            Got::Fetch(lease) => {
+                self.leases.insert(name, lease);
+                In::RefreshToken { name }
+            }
+            Got::Alone => In::RefreshToken { name },
+        };
+        self.feed(input);
+    }
+
+    /// Gives the site's other gateways a token that was fetched here.
+    fn share(&mut self, name: &'static str, token: &Token) {
+        let (shared, lease, token) = (Arc::clone(&self.shared), self.leases.remove(name), token.clone());
+        tokio::spawn(async move {
+            if let Some(vault) = &shared.vault {
+                vault.keep(name, lease, &token).await;
+            }
+        });
+    }
+
+    /// A token that is good from now on; it is looked after before it ends.
+    fn token_there(&mut self, name: &'static str, token: Token) -> In {
+        self.refreshing.remove(name);
+        let timer = ahead(&token, rand::random()).map(|wait| {
+            let (inputs, value) = (self.inputs.clone(), token.value.clone());
+            let wake = async move {
+                tokio::time::sleep(wait).await;
+                inputs.say(Said::Ahead { name, value }).await;
+            };
+            tokio::spawn(wake).abort_handle()
+        });
+        let before = match timer {
+            Some(timer) => self.ahead.insert(name, timer),
+            None => self.ahead.remove(name),
+        };
+        before.inspect(AbortHandle::abort);
+        self.tokens.insert(name, token.clone());
+        In::Token { name, token }
     }
 
     /// Keeps events in the order of their threads; threads do not wait for each other.

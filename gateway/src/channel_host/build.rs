@@ -6,7 +6,7 @@ use ark_conversation::channel::Hosts;
 use ark_conversation::{Assurance, Tenant};
 use serde_json::Value;
 
-use super::AccountConfig;
+use super::{AccountConfig, Seal};
 use crate::config::{Channel, Config};
 use crate::webchat;
 
@@ -28,12 +28,14 @@ pub fn account(channel: &Channel, tenant: &Tenant) -> Result<AccountConfig, Stri
     if channel.kind == webchat::KIND {
         let (built, assurance) = webchat::build(channel, tenant)?;
         let (name, adapter, hosts) = (channel.name.clone(), channel.kind.clone(), Hosts::default());
-        return Ok(AccountConfig { name, channel: built, adapter, hosts, assurance, signer: None });
+        return Ok(AccountConfig { name, channel: built, adapter, hosts, assurance, signer: None, seal: None });
     }
     let mut secrets = Vec::with_capacity(channel.secrets.len());
     for (name, secret) in &channel.secrets {
-        secrets.push((name.clone(), Secret::new(secret.read()?)));
+        secrets.push((name.clone(), secret.read()?));
     }
+    let seal = Seal::of(&secrets);
+    let secrets = secrets.into_iter().map(|(name, text)| (name, Secret::new(text)));
     let mut settings = Value::Object(channel.settings.clone());
     if channel.kind == AMQP {
         read_manifest(&mut settings)?;
@@ -50,6 +52,7 @@ pub fn account(channel: &Channel, tenant: &Tenant) -> Result<AccountConfig, Stri
         hosts,
         assurance: channel.assurance.unwrap_or(Assurance::ChannelVerified),
         signer: ark_channels::signer(&channel.kind, &settings),
+        seal,
     })
 }
 

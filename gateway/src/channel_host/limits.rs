@@ -72,6 +72,16 @@ pub const RETRY_MAX: Duration = Duration::from_secs(600);
 pub const ATTEMPTS_MAX: u32 = 40;
 /// A token that ends sooner is fetched anew: machines do not use one that is about to end.
 pub const TOKEN_LEFT_MIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// How long a gateway may take to fetch a token before another one of the site does.
+pub const TOKEN_LEASE: Duration = Duration::from_secs(15);
+/// How often a gateway that waits for another's token looks, at most.
+pub const TOKEN_LOOK: Duration = Duration::from_millis(300);
+/// How long before its end a token is fetched anew, at most.
+pub const TOKEN_AHEAD_MAX: Duration = Duration::from_secs(240);
+/// How long the store may take over a token before its gateway fetches one for itself.
+pub const TOKEN_STORE_WAIT: Duration = Duration::from_secs(2);
+/// How often a new token is tried to be shared while others write there too.
+pub const TOKEN_SWAPS_MAX: u32 = 5;
 /// Calls of one account that fail one after the other before its provider is left alone for a while.
 pub const BREAKER_FAILURES: u32 = 5;
 /// How long it is left alone the first time; doubled each time, up to [`BREAKER_MAX`], with jitter.

@@ -20,6 +20,7 @@ mod site;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub(crate) mod wire;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ pub use account::Numbers;
 pub use build::{account, accounts, on_the_broker};
 pub use files::{Files, Kept};
 pub use site::{ToOwner, Typists};
+pub use tokens::Seal;
 
 use crate::control::Ready;
 use crate::telemetry::{Sample, SampleKind};
@@ -84,6 +86,8 @@ pub struct AccountConfig {
     pub assurance: Assurance,
     /// Of an adapter on the broker, its user there: what that user signs is this account's.
     pub signer: Option<String>,
+    /// What seals its access tokens for the site's other gateways; none: they are not shared.
+    pub seal: Option<Seal>,
 }
 
 /// What the host works with.
@@ -171,7 +175,7 @@ impl ChannelHost {
         let mut running = BTreeMap::new();
         let mut adapters: BTreeMap<String, BTreeMap<String, Arc<Target>>> = BTreeMap::new();
         let mut signers = broker::Signers::default();
-        for AccountConfig { name, channel, adapter, hosts, assurance, signer } in accounts {
+        for AccountConfig { name, channel, adapter, hosts, assurance, signer, seal } in accounts {
             let manifest = channel.manifest().clone();
             let numbers = Arc::new(Numbers::default());
             let out_per_s = manifest.limits.out_per_s;
@@ -191,6 +195,10 @@ impl ChannelHost {
                 saved: config.saved.join(format!("{name}.json")),
                 road: signers.join(config.broker.as_ref(), &name, signer).map(Arc::new),
                 breaker: breaker::Breaker::default(),
+                vault: seal.map(|seal| {
+                    let account = format!("{adapter}/{name}");
+                    tokens::Vault::new(Arc::clone(&config.store), &config.tenant, &config.gateway, account, seal)
+                }),
             });
             let (account, inputs) = Account::new(channel, Arc::clone(&shared));
             tasks.spawn(account.run(stopped.clone()));

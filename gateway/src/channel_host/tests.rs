@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::providers::{Provider, Providers, Shown};
 
 /// How long a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -138,6 +139,7 @@ impl Site {
             hosts,
             assurance: Assurance::Asserted,
             signer: None,
+            seal: None,
         };
         let config = HostConfig {
             tenant: Tenant::MAIN,
@@ -601,4 +603,83 @@ async fn a_socket_is_opened_spoken_on_and_its_end_is_told() {
     assert_eq!(tokio::time::timeout(PATIENCE, server).await.unwrap().unwrap(), "pong");
     site.host.ask("shop", hook("ws://127.0.0.1:1/")).await.unwrap();
     site.hear(|input| matches!(input, In::SocketClosed { socket: 7, .. }).then_some(())).await;
+}
+
+/// One gateway of a site with a WeChat account at the providers that are played.
+struct Desk {
+    host: Arc<ChannelHost>,
+    tasks: Tasks,
+    store: Arc<dyn Store>,
+}
+
+impl Desk {
+    fn start(gateway: &str, folder: &std::path::Path, providers: &Providers, store: &Arc<dyn Store>) -> Self {
+        let channels = providers.channels(&[Provider::WeChat], &folder.join("secrets")).unwrap();
+        let account = account(&channels[0], &Tenant::MAIN).unwrap();
+        let keeper = Keeper {
+            store: Arc::clone(store),
+            away: false.into(),
+            fails: StdMutex::default(),
+            taken: StdMutex::default(),
+        };
+        let config = HostConfig {
+            tenant: Tenant::MAIN,
+            gateway: gateway.to_owned(),
+            store: Arc::clone(store),
+            bus: None,
+            broker: None,
+            inlet: Arc::new(keeper),
+            live: Arc::new(Nowhere),
+            files: Files::new(folder.join("attachments")),
+            saved: folder.join(gateway),
+        };
+        let (host, tasks) = ChannelHost::start(config, vec![account]);
+        Self { host, tasks, store: Arc::clone(store) }
+    }
+
+    /// The customer writes, the house answers; what the customer was shown.
+    async fn serves(&self, providers: &Providers, shown: &mut mpsc::Receiver<Shown>, text: &str) -> String {
+        let request = providers.delivery(Provider::WeChat, text);
+        let reply = self.host.ask(Provider::WeChat.account(), request).await.expect("the account is there");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let conversation = ConversationId::new(1, 1);
+        let sender = Party { role: PartyRole::Agent, id: Pii::new("anna"), kind: None, display: None };
+        let (thread, parts) = ("oDEMO-anna".to_owned(), vec![Part::text(text)]);
+        let out =
+            MessageOut { thread: thread.clone(), conversation, epoch: 1, sender, parts, reply_to: None, leg: None };
+        let source = source::thread(&Tenant::MAIN, "wechat-mp", Provider::WeChat.account(), &thread);
+        let event = CloudEvent::new(text, source.clone(), Timestamp::now(), out);
+        let delivery = NewDelivery {
+            tenant: Tenant::MAIN,
+            adapter: "wechat-mp".to_owned(),
+            key: text.to_owned(),
+            order_key: source,
+            conversation,
+            body: serde_json::to_value(&event).unwrap(),
+            not_before: None,
+        };
+        self.store.commit(Commit { deliveries: vec![delivery], ..Commit::default() }).await.unwrap();
+        self.host.wake();
+        tokio::time::timeout(PATIENCE * 2, shown.recv()).await.expect("in time").expect("the provider is there").text
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateways_of_a_site_share_one_token_that_one_of_them_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (providers, mut shown) = Providers::start().await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.path().join("ark.db")).unwrap());
+    let one = Desk::start("gw1", folder.path(), &providers, &store);
+    assert_eq!(one.serves(&providers, &mut shown, "from one").await, "from one");
+    assert_eq!(providers.tokens_given(Provider::WeChat), 1);
+    // Another gateway comes, and the first goes: what it fetched is still good.
+    let two = Desk::start("gw2", folder.path(), &providers, &store);
+    one.tasks.stop().await;
+    assert_eq!(two.serves(&providers, &mut shown, "from two").await, "from two");
+    assert_eq!(providers.tokens_given(Provider::WeChat), 1, "the second gateway has the first one's");
+    // The provider refuses it: another is fetched, once, and the message arrives.
+    providers.forget_tokens(Provider::WeChat);
+    assert_eq!(two.serves(&providers, &mut shown, "and on").await, "and on");
+    assert_eq!(providers.tokens_given(Provider::WeChat), 2);
+    two.tasks.stop().await;
 }

@@ -36,7 +36,7 @@ pub async fn run(
     let mut report = Report::new(kind, level);
     let machine = Fake::new(ways[0].0, ways[0].1).rig.channel;
     report.adapter = serde_json::to_value(machine.manifest()).unwrap_or_default();
-    let provider = provider(kind);
+    let providers = providers(kind);
     for check in standard::CHECKS {
         let wanted = only.is_empty() || only.iter().any(|only| check.id.starts_with(only));
         if check.level > level || !wanted {
@@ -44,10 +44,12 @@ pub async fn run(
         }
         let since = Instant::now();
         let mut verdict = in_virtual_time(check.id, &ways);
-        if let (Some(provider), false) = (provider, matches!(verdict, Verdict::Broken { .. }))
-            && let Some(judged) = with_the_provider(check.id, provider).await
-        {
-            verdict = both(verdict, judged);
+        for provider in providers {
+            if !matches!(verdict, Verdict::Broken { .. })
+                && let Some(judged) = with_the_provider(check.id, *provider).await
+            {
+                verdict = both(verdict, judged);
+            }
         }
         let item = report::Item { check: check.id, level: check.level, verdict, took: since.elapsed() };
         tell(&item);
@@ -56,13 +58,15 @@ pub async fn run(
     Ok(report)
 }
 
-/// Whose provider is played on loopback.
-fn provider(kind: &str) -> Option<Provider> {
+/// The providers of a kind that are played on loopback: one for each way in which they deliver.
+fn providers(kind: &str) -> &'static [Provider] {
     match kind {
-        "dingtalk" => Some(Provider::DingTalk),
-        "wechat-mp" => Some(Provider::WeChat),
-        "alipay" => Some(Provider::Alipay),
-        _ => None,
+        "dingtalk" => &[Provider::DingTalk, Provider::Stream],
+        "wechat-mp" => &[Provider::WeChat],
+        "wechat-oa" => &[Provider::OfficialAccount],
+        "wecom-kf" => &[Provider::WeCom],
+        "alipay" => &[Provider::Alipay],
+        _ => &[],
     }
 }
 
@@ -164,7 +168,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_truth_about_a_channel_is_judged_with_its_provider() {
         let only = ["A-PART-2", "A-ORD-2", "A-RCP"].map(str::to_owned);
-        for kind in ["dingtalk", "wechat-mp", "alipay"] {
+        for kind in ["dingtalk", "wechat-mp", "wechat-oa", "wecom-kf", "alipay"] {
             let report = run(kind, Level::L2, &only, |_| {}).await.unwrap();
             assert_eq!(report.broken(), Vec::<&str>::new(), "{kind}: {:?}", report.items);
             let holds = report.items.iter().filter(|item| matches!(item.verdict, Verdict::Holds(_))).count();

@@ -27,6 +27,7 @@ mod sms;
 mod store;
 mod token;
 mod transcribe;
+mod user;
 mod webhook;
 
 use std::path::PathBuf;
@@ -95,6 +96,9 @@ enum Command {
     /// Make, list and revoke what programs are let in by
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Accounts: who may sign in, and what they may do
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Try how short messages go out
     #[command(subcommand)]
     Sms(sms::SmsCommand),
@@ -144,6 +148,7 @@ fn dispatch(cli: Cli) -> CliResult {
         Command::Person(command) => person::run(command),
         Command::Bus(command) => bus::run(command),
         Command::Token(command) => token::run(command),
+        Command::User(command) => user::run(command),
         Command::Sms(command) => sms::run(command),
         Command::Transcribe(command) => transcribe::run(&command),
         Command::Model(command) => model::run(command),

@@ -104,10 +104,14 @@ fn find(name: &str) -> Result<&'static Known, Failure> {
 }
 
 fn get(args: &GetArgs) -> CliResult {
-    let (model, folder) = (find(&args.name)?, folder(&args.site)?);
+    put(find(&args.name)?, &folder(&args.site)?, args.from.as_deref(), args.base.as_deref())
+}
+
+/// Puts a model into the folder: from a file, or from its publisher or `base`. What is there then is whole.
+fn put(model: &Known, folder: &Path, from: Option<&Path>, base: Option<&str>) -> CliResult {
     let path = folder.join(model.file());
     let cannot = |error: io::Error| Failure::environment(format!("{}: {error}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(cannot)?;
+    std::fs::create_dir_all(folder).map_err(cannot)?;
     if path.exists() {
         if is_whole(&path, model)? {
             output::line(format!("{}: it is here, and whole", path.display()))?;
@@ -116,17 +120,16 @@ fn get(args: &GetArgs) -> CliResult {
         output::note(&format!("{}: it is damaged and is replaced", path.display()));
     }
     let part = folder.join(format!("{}.part", model.file()));
-    match &args.from {
+    match from {
         Some(from) => {
             std::fs::copy(from, &part).map_err(|error| Failure::environment(format!("{}: {error}", from.display())))?;
         }
-        None => fetch(&model.url(args.base.as_deref()), &part, model)?,
+        None => fetch(&model.url(base), &part, model)?,
     }
     if !is_whole(&part, model)? {
         // Kept from now on it would be wrong for ever: the next try begins anew.
         let _ = std::fs::remove_file(&part);
-        let what =
-            args.from.as_ref().map_or_else(|| model.url(args.base.as_deref()), |from| from.display().to_string());
+        let what = from.map_or_else(|| model.url(base), |from| from.display().to_string());
         return Err(Failure::Refused(format!(
             "{what}: its SHA-1 is not the one that the publisher states ({}): it is damaged, or another file",
             model.sha1
@@ -303,4 +306,133 @@ fn said(path: &Path, known: &Known) -> Result<bool, Failure> {
         if whole { "whole: its SHA-1 is the publisher's" } else { "DAMAGED: its SHA-1 is not the publisher's" };
     output::line(format!("{}: {verdict}", path.display()))?;
     Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// 200,000 bytes that stand for a model; 0.2 MiB, as a publisher rounds it.
+    fn file() -> Vec<u8> {
+        (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect()
+    }
+
+    fn model(folder: &Path) -> Known {
+        let path = folder.join("original");
+        std::fs::write(&path, file()).unwrap();
+        let sha1 = models::sha1(&path, |_| ()).unwrap();
+        Known { name: "trial", size: "0.2 MiB", sha1: sha1.leak() }
+    }
+
+    /// A publisher on loopback: it knows ranges, and breaks off after so many bytes of each of the first answers. Gives its address and
+    /// the ranges that it was asked for.
+    fn publisher(bytes: Vec<u8>, mut breaks: Vec<usize>, ranges: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut range = String::new();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("range: ") {
+                        range = value.to_owned();
+                    }
+                }
+                log.lock().unwrap().push(range.clone());
+                let from = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse().ok());
+                let from: usize = from.filter(|_| ranges).unwrap_or(0);
+                let status = match from {
+                    _ if !first.starts_with("GET /ggml-trial.bin ") => "404 Not Found",
+                    0 => "200 OK",
+                    from if from >= bytes.len() => "416 Range Not Satisfiable",
+                    _ => "206 Partial Content",
+                };
+                let rest = if status.starts_with('2') { &bytes[from..] } else { &[] };
+                let until = if breaks.is_empty() { rest.len() } else { breaks.remove(0).min(rest.len()) };
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", rest.len());
+                let _ = stream.write_all(head.as_bytes());
+                let _ = stream.write_all(&rest[..until]);
+            }
+        });
+        (base, asked)
+    }
+
+    fn words(result: CliResult) -> String {
+        match result {
+            Ok(_) => String::new(),
+            Err(Failure::Refused(why)) => why,
+            Err(other) => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_model_is_fetched_once_and_goes_on_where_it_broke_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, models) = (model(folder.path()), folder.path().join("models"));
+        let (base, asked) = publisher(file(), vec![70_000, 50_000], true);
+        assert_eq!(words(put(&model, &models, None, Some(&base))), "");
+        assert_eq!(std::fs::read(models.join("ggml-trial.bin")).unwrap(), file());
+        assert!(!models.join("ggml-trial.bin.part").exists());
+        assert_eq!(asked.lock().unwrap().as_slice(), ["", "bytes=70000-", "bytes=120000-"]);
+        assert_eq!(words(put(&model, &models, None, Some(&base))), "", "it is here");
+        assert_eq!(asked.lock().unwrap().len(), 3, "and not fetched again");
+        // What was damaged since is fetched anew.
+        std::fs::write(models.join("ggml-trial.bin"), b"damaged").unwrap();
+        assert_eq!(words(put(&model, &models, None, Some(&base))), "");
+        assert_eq!(std::fs::read(models.join("ggml-trial.bin")).unwrap(), file());
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, models) = (model(folder.path()), folder.path().join("models"));
+        std::fs::create_dir(&models).unwrap();
+        let part = models.join("ggml-trial.bin.part");
+        for (left, ranges, wanted) in
+            [(150_000, true, "bytes=150000-"), (200_000, true, "bytes=200000-"), (9, false, "bytes=9-")]
+        {
+            let _ = std::fs::remove_file(models.join("ggml-trial.bin"));
+            std::fs::write(&part, &file()[..left]).unwrap();
+            let (base, asked) = publisher(file(), Vec::new(), ranges);
+            assert_eq!(words(put(&model, &models, None, Some(&base))), "", "{left}");
+            assert_eq!(asked.lock().unwrap()[0], wanted);
+            assert_eq!(std::fs::read(models.join("ggml-trial.bin")).unwrap(), file(), "{left}");
+        }
+    }
+
+    #[test]
+    fn another_file_is_never_taken_for_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, models) = (model(folder.path()), folder.path().join("models"));
+        let mut wrong = file();
+        wrong[100_000] ^= 1;
+        let (base, _) = publisher(wrong.clone(), Vec::new(), true);
+        let why = words(put(&model, &models, None, Some(&base)));
+        assert!(why.contains("its SHA-1 is not the one that the publisher states"), "{why}");
+        assert!(!models.join("ggml-trial.bin").exists() && !models.join("ggml-trial.bin.part").exists());
+        let (base, _) = publisher(vec![0; 900_000], Vec::new(), true);
+        let why = words(put(&model, &models, None, Some(&base)));
+        assert!(why.contains("it has 900000 bytes, and the publisher says 0.2 MiB"), "{why}");
+        let (base, _) = publisher(file(), Vec::new(), true);
+        let why = words(put(&model, &models, None, Some(&format!("{base}/elsewhere"))));
+        assert!(why.contains("status 404") && why.contains("--from"), "{why}");
+
+        let from = folder.path().join("brought.bin");
+        std::fs::write(&from, &wrong).unwrap();
+        let why = words(put(&model, &models, Some(&from), None));
+        assert!(why.contains("brought.bin: its SHA-1 is not"), "{why}");
+        assert_eq!(words(put(&model, &models, Some(&folder.path().join("original")), None)), "");
+        assert_eq!(std::fs::read(models.join("ggml-trial.bin")).unwrap(), file());
+        assert!(from.exists() && folder.path().join("original").exists(), "what was brought stays");
+        let why = words(put(&model, &folder.path().join("other"), Some(&folder.path().join("nothing")), None));
+        assert!(why.contains("nothing"), "{why}");
+    }
 }

@@ -6,6 +6,7 @@
 mod check;
 mod companion;
 mod error;
+mod oidc;
 mod queue;
 mod reference;
 mod speech;
@@ -28,6 +29,7 @@ use crate::media::{RecordAs, RecordFormat};
 
 pub use companion::{AppHook, Companion, Sms, SmsHttp, SmsReceipts, SmsSmpp};
 pub use error::{ConfigError, Finding, Severity};
+pub use oidc::Oidc;
 pub use reference::reference;
 pub use speech::{Speech, SpeechEngine, SpeechLanguage};
 pub use survey::Survey;
@@ -55,6 +57,9 @@ pub struct Config {
     pub webrtc: WebRtc,
     /// The page, the API, health and metrics.
     pub web: Web,
+    /// The site's identity provider, where people sign in. Left out: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<Oidc>,
     /// The log of record.
     pub store: Store,
     /// Recordings, attachments and the prompt cache.

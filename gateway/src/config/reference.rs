@@ -23,24 +23,34 @@ pub fn reference() -> String {
         let inner = resolve(&schema, of);
         let title = if array { format!("[[{name}]]") } else { format!("[{name}]") };
         let _ = write!(out, "\n## `{title}`\n\n{}\n\n", description(table));
-        out.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
-        let required: Vec<&str> =
-            inner["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        for (key, field) in inner["properties"].as_object().into_iter().flatten() {
-            let default = if required.contains(&key.as_str()) {
-                "required".to_owned()
-            } else {
-                defaults
-                    .get(name)
-                    .and_then(|table| table.get(key))
-                    .map(toml::Value::to_string)
-                    .or_else(|| field.get("default").filter(|value| !value.is_null()).map(Value::to_string))
-                    .map_or_else(|| "none".to_owned(), |value| format!("`{value}`"))
-            };
-            let _ = writeln!(out, "| `{key}` | {} | {default} | {} |", kind(&schema, field), description(field));
-        }
+        keys(&mut out, &schema, inner, name, defaults.get(name));
     }
     out
+}
+
+/// The keys of a table, then the tables in it, each with its path: `[sms.http.receipts]`.
+fn keys(out: &mut String, root: &Value, table: &Value, path: &str, defaults: Option<&toml::Value>) {
+    out.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
+    let required: Vec<&str> = table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut inner = Vec::new();
+    for (key, field) in table["properties"].as_object().into_iter().flatten() {
+        let of = defaults.and_then(|table| table.get(key));
+        let default = if required.contains(&key.as_str()) {
+            "required".to_owned()
+        } else {
+            of.map(toml::Value::to_string)
+                .or_else(|| field.get("default").filter(|value| !value.is_null()).map(Value::to_string))
+                .map_or_else(|| "none".to_owned(), |value| format!("`{value}`"))
+        };
+        let _ = writeln!(out, "| `{key}` | {} | {default} | {} |", kind(root, field), description(field));
+        if kind(root, field) == "table" {
+            inner.push((format!("{path}.{key}"), resolve(root, field), of));
+        }
+    }
+    for (path, table, defaults) in inner {
+        let _ = write!(out, "\n### `[{path}]`\n\n{}\n\n", description(table));
+        keys(out, root, table, &path, defaults);
+    }
 }
 
 fn description(schema: &Value) -> String {

@@ -134,6 +134,10 @@ pub type CallEnds = broadcast::Sender<(Tenant, ConversationId)>;
 
 /// Whether a call is over with it.
 fn ends_call(event: &Event) -> bool {
+    // Or hands its customer to another agent, to whom a chat goes with them.
+    if matches!(event, Event::TransferFinished(finished) if finished.owner.is_some()) {
+        return true;
+    }
     matches!(event, Event::CallEnded(_) | Event::CallLost(_))
 }
 
@@ -178,6 +182,11 @@ impl Writer {
     /// An event of the gateway itself, for the system's own log.
     pub fn system_event(&self, subject: &str, event: impl Into<Event>) -> NewEvent {
         self.event(ConversationId::SYSTEM, subject, event)
+    }
+
+    /// An event that the gateway writes into a conversation's log.
+    pub(crate) fn event_of(&self, conversation: ConversationId, subject: &str, event: impl Into<Event>) -> NewEvent {
+        self.event(conversation, subject, event)
     }
 
     fn event(&self, conversation: ConversationId, subject: &str, event: impl Into<Event>) -> NewEvent {

@@ -5,18 +5,20 @@
 use std::sync::Arc;
 
 use ark_conversation::{ConversationId, ConversationState, Record, Tenant};
-use ark_store::{ListFilter, Openness};
+use ark_store::{ListFilter, Openness, Page};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
-use super::limits::{PAGE_DEFAULT, PAGE_MAX};
+use super::grant::Grant;
+use super::limits::{PAGE_DEFAULT, PAGE_MAX, SIGHT_PAGES_MAX};
 use super::scope::{self, Need};
+use super::sight::Sight;
 use super::{About, Web, mask};
 use crate::control::{CallView, PlaceRequest, Placed, PlanView, Published};
 
@@ -37,8 +39,21 @@ pub(super) struct Calls {
 
 /// The calls that are up, the oldest first
 #[utoipa::path(get, path = "/api/v1/calls", tag = "calls", responses((status = 200, body = Calls)))]
-pub(super) async fn calls(State(web): State<Arc<Web>>) -> Json<Calls> {
-    Json(Calls { calls: web.control.calls().await })
+pub(super) async fn calls(State(web): State<Arc<Web>>, Extension(grant): Extension<Grant>) -> Answer<Calls> {
+    let (sight, store) = (Sight::of(&web, &grant), web.control.store());
+    let mut calls = web.control.calls().await;
+    if !sight.is_everything() {
+        let mut seen = Vec::new();
+        for call in calls {
+            if let Ok(id) = call.conversation.parse()
+                && sight.sees_id(&*store, id).await?
+            {
+                seen.push(call);
+            }
+        }
+        calls = seen;
+    }
+    Ok(Json(Calls { calls }))
 }
 
 /// Call somebody and guide them through a hotline's plan
@@ -134,6 +149,7 @@ pub(super) struct Conversations {
 )]
 pub(super) async fn conversations(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Answer<Conversations> {
     let Query(query) = query?;
@@ -145,10 +161,35 @@ pub(super) async fn conversations(
     let before = query.before.as_deref().map(parse_id).transpose()?;
     let filter = ListFilter { openness, before, ..ListFilter::default() };
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let page = web.control.store().list(&Tenant::default(), filter, limit).await?;
+    let page = seen(&web, &Sight::of(&web, &grant), filter, limit).await?;
     let full = query.numbers.full();
     let conversations = page.conversations.into_iter().map(|state| mask::conversation(state, full)).collect();
     Ok(Json(Conversations { conversations, next: page.next.map(|id| id.to_string()) }))
+}
+
+/// A page of what is seen: pages of the store are gone through until it is full, or many were.
+async fn seen(web: &Web, sight: &Sight, mut filter: ListFilter, limit: usize) -> Result<Page, ApiError> {
+    let store = web.control.store();
+    if sight.is_everything() {
+        return Ok(store.list(&Tenant::default(), filter, limit).await?);
+    }
+    let mut conversations = Vec::new();
+    for _ in 0..SIGHT_PAGES_MAX {
+        let page = store.list(&Tenant::default(), filter.clone(), PAGE_MAX).await?;
+        for state in page.conversations {
+            filter.before = Some(state.conversation);
+            if sight.sees(&state) {
+                conversations.push(state);
+            }
+            if conversations.len() == limit {
+                return Ok(Page { conversations, next: filter.before });
+            }
+        }
+        if page.next.is_none() {
+            return Ok(Page { conversations, next: None });
+        }
+    }
+    Ok(Page { conversations, next: filter.before })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -321,7 +362,8 @@ fn no_conversation(id: ConversationId) -> ApiError {
     info(
         title = "Ark",
         description = "The API of an Ark gateway. Everything here needs a token as `Authorization: Bearer ...`: the gateway's own, of data/ark.token, which opens \
-                       everything, or one of `ark token create` with the scope that the operation's `security` names. \
+                       everything, or one of `ark token create` with the scope that the operation's `security` names; or the cookie of \
+                       `POST /api/v1/session`, for what the account's roles open. \
                        People's numbers are masked unless `numbers=full` is asked for."
     ),
     paths(
@@ -332,14 +374,14 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::transfer::begin, super::transfer::join, super::transfer::complete, super::transfer::cancel, super::transfer::status,
         super::transfer::summary, super::transfer::note, super::transfer::hold, super::transfer::keys,
         super::speech::speech, super::speech::transcript, super::speech::correct,
-        super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
+        super::pictures::send_picture, super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
         super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
         super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json,
         super::tokens::list, super::tokens::make, super::tokens::revoke,
         super::accounts::list, super::accounts::make, super::accounts::one, super::accounts::change, super::accounts::remove,
         super::accounts::password, super::session::session, super::session::sign_in, super::session::sign_out, super::session::first,
-        super::session::password, super::session::ways,
+        super::session::password, super::session::ways, super::oidc::begin, super::oidc::callback, super::reveal::reveal,
         super::agents::view, super::agents::presence, super::agents::accept, super::agents::decline, super::agents::agents,
         super::agents::queues, super::agents::wallboard
     ),

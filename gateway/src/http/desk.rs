@@ -9,13 +9,14 @@ use ark_conversation::event::Part;
 use ark_conversation::{Content, ConversationId, LegId, Owner, Record, Tenant};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::{Numbers, parse_id};
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 use super::limits::{MESSAGE_PAGES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use super::{Web, mask};
 use crate::conversations::owner::{Command, CommandError, Done, Wish};
@@ -93,8 +94,9 @@ pub(super) async fn messages(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewMessage {
-    /// Who writes: an agent's name.
-    by: String,
+    /// Who writes: an agent's name. Left out: who has signed in.
+    #[serde(default)]
+    by: Option<String>,
     /// The words, 1 to 20,000 characters.
     text: String,
     /// The message's key, 1 to 96 bytes: the same message again has the same key and is sent once. Left out: that of the header
@@ -148,6 +150,7 @@ pub(super) struct Accepted {
 )]
 pub(super) async fn send(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     headers: HeaderMap,
     request: Result<Json<NewMessage>, JsonRejection>,
@@ -157,7 +160,7 @@ pub(super) async fn send(
     let key = key.or(of_header).unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
     let parts = vec![Part::Text { text: Content::new(text) }];
     let wish = Wish::Reply { key: key.clone(), epoch, leg: leg.map(LegId), parts, reply_to };
-    let (id, done) = command(&web, &id, &by, wish).await?;
+    let (id, done) = command(&web, &id, &grant.who(by.as_deref())?, wish).await?;
     let status = if done.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(accepted(id, done, Some(key)))))
 }
@@ -166,8 +169,9 @@ pub(super) async fn send(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Claim {
-    /// Who: an agent's name.
-    by: String,
+    /// Who: an agent's name. Left out: who has signed in.
+    #[serde(default)]
+    by: Option<String>,
     /// The epoch in which they believe to be. Left out: whatever it is.
     #[serde(default)]
     epoch: Option<u64>,
@@ -189,11 +193,12 @@ pub(super) struct Claim {
 )]
 pub(super) async fn claim(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<Claim>, JsonRejection>,
 ) -> Result<Json<Accepted>, ApiError> {
     let Json(Claim { by, epoch }) = request?;
-    let (id, done) = command(&web, &id, &by, Wish::Claim { epoch }).await?;
+    let (id, done) = command(&web, &id, &grant.who(by.as_deref())?, Wish::Claim { epoch }).await?;
     Ok(Json(accepted(id, done, None)))
 }
 
@@ -201,8 +206,9 @@ pub(super) async fn claim(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Resolve {
-    /// Who closes it: the agent who owns it.
-    by: String,
+    /// Who closes it: the agent who owns it. Left out: who has signed in.
+    #[serde(default)]
+    by: Option<String>,
     /// The epoch in which they believe to be. Left out: whatever it is.
     #[serde(default)]
     epoch: Option<u64>,
@@ -230,12 +236,13 @@ pub(super) struct Resolve {
 )]
 pub(super) async fn resolve(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<Resolve>, JsonRejection>,
 ) -> Result<Json<Accepted>, ApiError> {
     let Json(Resolve { by, epoch, disposition, note }) = request?;
     let wish = Wish::Resolve { epoch, disposition, note: note.map(Content::new) };
-    let (id, done) = command(&web, &id, &by, wish).await?;
+    let (id, done) = command(&web, &id, &grant.who(by.as_deref())?, wish).await?;
     Ok(Json(accepted(id, done, None)))
 }
 
@@ -251,7 +258,7 @@ pub(super) async fn command(web: &Web, id: &str, by: &str, wish: Wish) -> Result
     Ok((id, owner.command(command).await?))
 }
 
-fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
+pub(super) fn accepted(id: ConversationId, done: Done, key: Option<String>) -> Accepted {
     let Done { owner, epoch, last_seq, duplicate, .. } = done;
     Accepted { conversation: id.to_string(), owner: owner.to_string(), epoch, last_seq, key, duplicate }
 }

@@ -25,6 +25,7 @@ use super::error::ApiError;
 use super::grant::Grant;
 use super::history::PlacedRecord;
 use super::limits::{FEED_EVERY, FEED_POLL, PAGE_MAX, STREAM_KEEP_ALIVE, STREAM_QUEUE};
+use super::sight::{Eyes, Sight};
 use super::{Web, mask};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -82,6 +83,11 @@ pub(super) async fn stream(
     let Query(query) = query?;
     let conversation = query.conversation.as_deref().map(parse_id).transpose()?;
     let types = query.types_that_fit()?;
+    if let Some(id) = conversation
+        && !Sight::of(&web, &grant).sees_id(&*web.control.store(), id).await?
+    {
+        return Err(ApiError::not_found(format!("there is no conversation {id}")));
+    }
     let place = web.stream_place()?;
     let filter = Filter { conversation, ..Filter::default() };
     // The subscription comes before the first look into the store: what is committed meanwhile is in one of them.
@@ -89,7 +95,8 @@ pub(super) async fn stream(
         web.control.bus().subscribe(filter).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
     let last_event: Option<u64> = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
-    let out = Out { sender, full: query.numbers.full() };
+    let eyes = Eyes::of(&web, &grant);
+    let out = Out { sender, full: query.numbers.full(), eyes };
     let (store, bus) = (web.control.store(), web.control.bus());
     let (tokens, sessions, kept) = (Arc::clone(&web.tokens), Arc::clone(&web.sessions), Arc::clone(&store));
     if let Some(id) = conversation {
@@ -122,11 +129,16 @@ pub(super) async fn stream(
 struct Out {
     sender: mpsc::Sender<Result<Event, Infallible>>,
     full: bool,
+    eyes: Eyes,
 }
 
 impl Out {
     async fn record(&self, record: Record) -> Option<()> {
         let seq = record.seq;
+        // When the store is away the stream ends, and the reader comes back.
+        if !self.eyes.see(&record).await.ok()? {
+            return Some(());
+        }
         let data = serde_json::to_string(&mask::record(record, self.full)).ok()?;
         self.send(Event::default().event("record").id(seq.to_string()).data(data)).await
     }
@@ -204,7 +216,7 @@ async fn everything(
     loop {
         let looked = Instant::now();
         // When the store is away the stream ends, and the reader comes back with the last id it saw.
-        let page = super::history::page(&*store, after, PAGE_MAX, types, out.full).await.ok()?;
+        let page = super::history::page(&*store, &out.eyes, after, PAGE_MAX, types, out.full).await.ok()?;
         after = page.next;
         for record in &page.records {
             out.placed(record).await?;

@@ -10,7 +10,7 @@ use ark_store::{Store, StoreError};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, header};
 use schemars::JsonSchema;
@@ -21,7 +21,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::api::Numbers;
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 use super::limits::{HISTORY_PAGES, PAGE_DEFAULT, PAGE_MAX, TYPES_MAX};
+use super::sight::Eyes;
 use super::{Web, mask};
 use crate::webhooks::wants;
 
@@ -90,19 +92,20 @@ pub(super) fn types(list: Option<&str>) -> Result<Vec<String>, ApiError> {
 )]
 pub(super) async fn history(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
     let types = types(query.types.as_deref())?;
     let full = query.numbers.full();
-    let store = web.control.store();
+    let (store, eyes) = (web.control.store(), Eyes::of(&web, &grant));
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if lines.into_iter().any(|accept| accept.contains(NDJSON)) {
         let place = web.stream_place()?;
         let (sender, receiver) = mpsc::channel(HISTORY_PAGES);
         // The first page says whether the store answers, while there is still a status to say it with.
-        let first = page(&*store, query.after, PAGE_MAX, &types, full).await?;
+        let first = page(&*store, &eyes, query.after, PAGE_MAX, &types, full).await?;
         tokio::spawn(async move {
             let mut part = first;
             while part.more {
@@ -110,7 +113,7 @@ pub(super) async fn history(
                     break;
                 }
                 // When the store is away the stream ends; the reader goes on from the last position it has.
-                let Ok(next) = page(&*store, part.next, PAGE_MAX, &types, full).await else { break };
+                let Ok(next) = page(&*store, &eyes, part.next, PAGE_MAX, &types, full).await else { break };
                 part = next;
             }
             drop(place);
@@ -119,7 +122,7 @@ pub(super) async fn history(
         return Ok(([(header::CONTENT_TYPE, NDJSON)], body).into_response());
     }
     let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let Part { records, next, more, .. } = page(&*store, query.after, limit, &types, full).await?;
+    let Part { records, next, more, .. } = page(&*store, &eyes, query.after, limit, &types, full).await?;
     Ok(Json(History { records, next, end: !more }).into_response())
 }
 
@@ -138,6 +141,7 @@ pub(super) struct Part {
 /// Looks at up to `limit` records after a position.
 pub(super) async fn page(
     store: &dyn Store,
+    eyes: &Eyes,
     after: u64,
     limit: usize,
     types: &[String],
@@ -145,9 +149,12 @@ pub(super) async fn page(
 ) -> Result<Part, StoreError> {
     let page = store.feed(&Tenant::default(), after, limit).await?;
     let more = !page.records.is_empty();
-    let wanted = page.records.into_iter().filter(|one| wants(types, one.record.event.type_name()));
-    let records =
-        wanted.map(|one| PlacedRecord { position: one.position, record: mask::record(one.record, full) }).collect();
+    let mut records = Vec::new();
+    for one in page.records.into_iter().filter(|one| wants(types, one.record.event.type_name())) {
+        if eyes.see(&one.record).await? {
+            records.push(PlacedRecord { position: one.position, record: mask::record(one.record, full) });
+        }
+    }
     Ok(Part { records, next: page.next, more, held: page.held })
 }
 

@@ -48,6 +48,14 @@ pub const TOKEN_ASK_EVERY: Duration = Duration::from_secs(1);
 pub const TOKEN_STALE_MAX: Duration = Duration::from_secs(60);
 /// How often a token is written down as used.
 pub const TOKEN_USED_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// Conversations of which it is remembered who sees them; with one more, all are read anew.
+pub const FACTS_KNOWN_MAX: usize = 16_384;
+/// How old what is known of who sees a conversation may be, where no record says that it changed.
+pub const FACTS_FRESH: Duration = Duration::from_millis(250);
+/// Calls that a stream may not show yet and whose newest state it keeps until it may.
+pub const LIVE_HELD_MAX: usize = 1_024;
+/// Pages of the store that are gone through for one page of what somebody sees; then the page ends early.
+pub const SIGHT_PAGES_MAX: usize = 20;
 /// Conversations, or events of one, in one answer.
 pub const PAGE_MAX: usize = 500;
 /// The same when the request names no number.
@@ -63,3 +71,10 @@ pub const MESSAGE_PAGES_MAX: usize = 20;
 
 /// A person's newest conversations that are shown with them.
 pub const PERSON_CONVERSATIONS: usize = 50;
+
+/// Bytes of a picture that an agent sends.
+pub const PICTURE_BYTES_MAX: usize = 20 << 20;
+/// How long such a picture may take to come.
+pub const PICTURE_UPLOAD_MAX: Duration = Duration::from_secs(60);
+/// Such pictures whose bytes are in memory at once; the others wait.
+pub const PICTURES_AT_ONCE: usize = 4;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ark_conversation::event::LinkVia;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::Web;
 use super::api::parse_id;
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 use crate::companion::LinkError;
 
 /// A way to the caller
@@ -96,16 +97,16 @@ pub(super) struct SentWay {
 )]
 pub(super) async fn make(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<NewLink>, JsonRejection>,
 ) -> Result<(StatusCode, Json<LinkAnswer>), ApiError> {
     let Json(NewLink { by, send }) = request?;
     let id = parse_id(&id)?;
-    let fits = |name: &str| !name.is_empty() && name.len() <= 128 && !name.chars().any(char::is_control);
-    if by.as_deref().is_some_and(|name| !fits(name)) {
-        return Err(ApiError::bad_request("`by` is an agent's name: 1 to 128 bytes, as in \"anna\""));
-    }
-    let by = by.map_or_else(|| "api".to_owned(), |name| format!("agent:{}", name.trim_start_matches("agent:")));
+    let by = match (&by, grant.account()) {
+        (None, None) => "api".to_owned(),
+        _ => format!("agent:{}", grant.who(by.as_deref())?),
+    };
     let companion = web.control.companion().ok_or_else(|| ApiError::unavailable("no links are made here"))?;
     let mut ways: Vec<LinkVia> = Vec::new();
     for way in send.into_iter().map(LinkVia::from) {

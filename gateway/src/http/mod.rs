@@ -2,9 +2,10 @@
 //!
 //! Everything but `/healthz`, `/readyz`, the page's own files and browsers' calls (which have tokens of their own) needs the
 //! token of `data/ark.token`, or an API token with the path's scope: programs send it as `Authorization: Bearer ...`; a browser opens
-//! `/?token=...` once and gets a cookie that no script and no other site can use.
+//! `/?token=...` once and gets a cookie that no script and no other site can use. People sign in (`session`), and get such a cookie for what
+//! their roles open (`grant`) and what is in their sight (`sight`).
 
-mod accounts;
+pub mod accounts;
 mod agents;
 mod api;
 mod assets;
@@ -27,8 +28,11 @@ mod hooks;
 pub mod limits;
 pub(crate) mod links;
 pub(crate) mod mask;
+mod oidc;
 mod persons;
+mod pictures;
 mod recordings;
+mod reveal;
 mod rtc;
 pub mod scope;
 mod session;
@@ -95,6 +99,7 @@ pub struct Web {
     queues: Vec<crate::config::Queue>,
     facts: Arc<sight::Facts>,
     assets: Option<PathBuf>,
+    oidc: Option<Arc<crate::accounts::oidc::Oidc>>,
 }
 
 /// Who this gateway is and how to call it: for the page's hint.
@@ -130,6 +135,8 @@ pub struct WebConfig {
     pub queues: Vec<crate::config::Queue>,
     /// A folder that is served in place of the desk's own files.
     pub assets: Option<PathBuf>,
+    /// The site's identity provider.
+    pub oidc: Option<crate::config::Oidc>,
 }
 
 impl Web {
@@ -140,7 +147,7 @@ impl Web {
 
     /// As [`Web::new`]; a WebSocket's client that takes no message for `socket_patience` is cut.
     pub fn with_socket_patience(config: WebConfig, socket_patience: Duration) -> Arc<Self> {
-        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, queues, assets } = config;
+        let WebConfig { control, token, public_url, tls, files, about, webrtc, proxies, queues, assets, oidc } = config;
         let streams = Arc::new(Semaphore::new(limits::STREAMS_MAX));
         let strangers = Arc::new(Semaphore::new(limits::SOCKET_STRANGERS_MAX));
         let closing = watch::Sender::new(false);
@@ -163,6 +170,7 @@ impl Web {
             queues,
             facts: Arc::default(),
             assets,
+            oidc: oidc.map(|settings| Arc::new(crate::accounts::oidc::Oidc::new(settings))),
         })
     }
 
@@ -200,6 +208,8 @@ fn api_routes() -> Routes {
         ("/api/v1/accounts/{name}/password", post(accounts::password)),
         ("/api/v1/session", get(session::session).post(session::sign_in).delete(session::sign_out)),
         ("/api/v1/session/first", post(session::first)),
+        ("/api/v1/session/oidc", get(oidc::begin)),
+        ("/api/v1/session/oidc/callback", get(oidc::callback)),
         ("/api/v1/session/password", post(session::password)),
         ("/api/v1/session/ways", get(session::ways)),
         ("/api/v1/bus/dead", get(bus::dead)),
@@ -220,6 +230,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/claim", post(desk::claim)),
         ("/api/v1/conversations/{id}/events", get(api::conversation_events)),
         ("/api/v1/conversations/{id}/messages", get(desk::messages).post(desk::send)),
+        ("/api/v1/conversations/{id}/pictures", post(pictures::send_picture)),
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
         ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),
@@ -229,6 +240,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/transfer/cancel", post(transfer::cancel)),
         ("/api/v1/conversations/{id}/transfer/complete", post(transfer::complete)),
         ("/api/v1/conversations/{id}/transfer/join", post(transfer::join)),
+        ("/api/v1/conversations/{id}/reveal", post(reveal::reveal)),
         ("/api/v1/conversations/{id}/typing", post(typing::typing)),
         ("/api/v1/erasures", post(erasures::erase)),
         ("/api/v1/events", get(events::stream)),

@@ -9,14 +9,16 @@ use ark_conversation::{ConversationState, IdentityKey, KeyKind, MergeId, PersonI
 use ark_store::{ListFilter, Merge};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::api::Numbers;
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 use super::limits::PERSON_CONVERSATIONS;
+use super::sight::Sight;
 use super::{Web, mask};
 use crate::conversations::Writer;
 
@@ -81,6 +83,7 @@ pub(super) struct FindQuery {
 )]
 pub(super) async fn find(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     query: Result<Query<FindQuery>, QueryRejection>,
 ) -> Result<Json<Person>, ApiError> {
     let Query(query) = query?;
@@ -88,7 +91,12 @@ pub(super) async fn find(
     let tenant = Tenant::default();
     let person = web.control.store().owner(&tenant, &IdentityKey::new(kind, query.value)).await?;
     let nobody = || ApiError::not_found("nobody has proved this key".to_owned());
-    shown(&web, person.ok_or_else(nobody)?, query.numbers.full()).await.map(Json)
+    let person = person.ok_or_else(nobody)?;
+    let sight = Sight::of(&web, &grant);
+    if !sight.sees_person(&*web.control.store(), person).await? {
+        return Err(nobody());
+    }
+    shown(&web, &sight, person, query.numbers.full()).await.map(Json)
 }
 
 /// A person: their keys, and their conversations of every channel
@@ -99,11 +107,12 @@ pub(super) async fn find(
 )]
 pub(super) async fn person(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     query: Result<Query<PersonQuery>, QueryRejection>,
 ) -> Result<Json<Person>, ApiError> {
     let Query(query) = query?;
-    shown(&web, parse(&id)?, query.numbers.full()).await.map(Json)
+    shown(&web, &Sight::of(&web, &grant), parse(&id)?, query.numbers.full()).await.map(Json)
 }
 
 /// Who turned out to be whom
@@ -113,7 +122,8 @@ pub(super) struct MergeRequest {
     /// The person into whom.
     into: String,
     /// Who says so: an agent's name.
-    by: String,
+    #[serde(default)]
+    by: Option<String>,
 }
 
 /// Two persons are one
@@ -130,10 +140,11 @@ pub(super) struct MergeRequest {
 )]
 pub(super) async fn merge(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<MergeRequest>, JsonRejection>,
 ) -> Result<Json<Person>, ApiError> {
-    change(&web, &id, request?.0, true).await.map(Json)
+    change(&web, &grant, &id, request?.0, true).await.map(Json)
 }
 
 /// Two persons are not one after all
@@ -147,17 +158,19 @@ pub(super) async fn merge(
 )]
 pub(super) async fn unmerge(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<MergeRequest>, JsonRejection>,
 ) -> Result<Json<Person>, ApiError> {
-    change(&web, &id, request?.0, false).await.map(Json)
+    change(&web, &grant, &id, request?.0, false).await.map(Json)
 }
 
-async fn change(web: &Web, id: &str, request: MergeRequest, merges: bool) -> Result<Person, ApiError> {
+async fn change(web: &Web, grant: &Grant, id: &str, request: MergeRequest, merges: bool) -> Result<Person, ApiError> {
     let (tenant, store, now) = (Tenant::default(), web.control.store(), Timestamp::now());
-    let (from, into, by) = (parse(id)?, parse(&request.into)?, request.by);
+    let (from, into, by) = (parse(id)?, parse(&request.into)?, grant.who(request.by.as_deref())?);
+    let sight = Sight::of(web, grant);
     for one in [from, into] {
-        if store.person(&tenant, one).await?.is_none() {
+        if store.person(&tenant, one).await?.is_none() || !sight.sees_person(&*store, one).await? {
             return Err(nobody(one));
         }
     }
@@ -179,10 +192,10 @@ async fn change(web: &Web, id: &str, request: MergeRequest, merges: bool) -> Res
         ark_store::StoreError::Refused(why) => ApiError::bad_request(why),
         error => ApiError::from(error),
     })?;
-    shown(web, from, false).await
+    shown(web, &sight, from, false).await
 }
 
-async fn shown(web: &Web, asked: PersonId, full: bool) -> Result<Person, ApiError> {
+async fn shown(web: &Web, sight: &Sight, asked: PersonId, full: bool) -> Result<Person, ApiError> {
     let (tenant, store) = (Tenant::default(), web.control.store());
     let person = store.person(&tenant, asked).await?.ok_or_else(|| nobody(asked))?;
     let keys = store.identities(&tenant, person).await?.into_iter().map(|one| Key {
@@ -195,7 +208,12 @@ async fn shown(web: &Web, asked: PersonId, full: bool) -> Result<Person, ApiErro
     let keys = keys.collect();
     let filter = ListFilter { person: Some(person), ..ListFilter::default() };
     let page = store.list(&tenant, filter, PERSON_CONVERSATIONS).await?;
-    let conversations = page.conversations.into_iter().map(|state| mask::conversation(state, full)).collect();
+    let conversations = page
+        .conversations
+        .into_iter()
+        .filter(|state| sight.sees(state))
+        .map(|state| mask::conversation(state, full))
+        .collect();
     let merged = (asked != person).then(|| asked.to_string());
     Ok(Person { person: person.to_string(), merged, keys, conversations })
 }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ark_store::Role;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
+use super::grant::Grant;
+use super::sight::Sight;
 use super::{Web, auth};
 use crate::webrtc::limits::{
     CALL_TOKEN_DEFAULT, CALL_TOKEN_MAX, MESSAGE_BYTES_MAX, NAME_CHARS_MAX, OPERATOR_TOKEN_DEFAULT, OPERATOR_TOKEN_MAX,
@@ -68,11 +71,13 @@ pub(super) struct TokenAnswer {
 )]
 pub(super) async fn token(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     request: Result<Json<TokenRequest>, JsonRejection>,
 ) -> Result<Json<TokenAnswer>, ApiError> {
     let Json(request) = request?;
     let hub = hub(&web)?;
     let (mut purpose, most, usual) = purpose(&request)?;
+    may_ask(&web, &grant, &request).await?;
     if let (Some(id), Purpose::Call { into, .. }) = (&request.conversation, &mut purpose) {
         let id = id.parse().map_err(|_| ApiError::bad_request("`conversation` is no conversation's id"))?;
         let state = web.control.store().summary(&ark_conversation::Tenant::default(), id).await?;
@@ -84,6 +89,25 @@ pub(super) async fn token(
     }
     let until = Timestamp::now() + time;
     Ok(Json(TokenAnswer { token: hub.mint(purpose, until), until: until.to_string() }))
+}
+
+/// Who has signed in answers as themselves; only supervisors listen to others' calls; a conversation must be in sight.
+async fn may_ask(web: &Web, grant: &Grant, request: &TokenRequest) -> Result<(), ApiError> {
+    let Some(account) = grant.account() else { return Ok(()) };
+    if request.operator.as_ref().is_some_and(|operator| *operator != account.name) {
+        let why = format!("you are signed in as `{}`: a token to answer calls is for that name", account.name);
+        return Err(ApiError::forbidden(why));
+    }
+    if request.call.is_some() && !grant.is(Role::Supervisor) {
+        return Err(ApiError::no_role(Role::Supervisor.as_str()));
+    }
+    let id = request.conversation.as_deref().and_then(|id| id.parse().ok());
+    if let Some(id) = id
+        && !Sight::of(web, grant).sees_id(&*web.control.store(), id).await?
+    {
+        return Err(ApiError::not_found(format!("there is no conversation {id}")));
+    }
+    Ok(())
 }
 
 fn purpose(request: &TokenRequest) -> Result<(Purpose, Duration, Duration), ApiError> {

@@ -86,6 +86,7 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
         "accounts" => Need::Role(Role::Operator),
         "tokens" => Need::Role(Role::Integrator),
         "about" | "openapi.json" | "asyncapi.json" => Need::Any,
+        "conversations" if path.ends_with("/reveal") => Need::One(Scope::ConversationsRead),
         "conversations" | "persons" => Need::One(conversations),
         "events" | "history" | "media" => Need::One(Scope::ConversationsRead),
         "calls" | "webrtc" => Need::One(Scope::Calls),

@@ -105,6 +105,9 @@ pub(super) async fn sign_in(
     request: Result<Json<SignIn>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Json(SignIn { name, password }) = request?;
+    if web.oidc.as_ref().is_some_and(|oidc| !oidc.settings().passwords) {
+        return Err(ApiError::forbidden("people sign in at the site's identity provider here: see [oidc] passwords"));
+    }
     let name = name.trim().to_lowercase();
     if ark_store::account_name_fits(&name).is_err() {
         return Err(ApiError::wrong_name_or_password());
@@ -195,7 +198,10 @@ pub(super) async fn begun(web: &Web, account: Account, way: &str) -> Result<(Acc
 /// The session ends, and with it what it has open: sockets and streams. The cookie is taken away, also that of the start link.
 #[utoipa::path(
     delete, path = "/api/v1/session", tag = "accounts",
-    responses((status = 204, description = "Nobody is signed in here any more"), (status = 403, description = "A page of another site asks", body = ErrorBody))
+    responses(
+        (status = 204, description = "Nobody is signed in here any more"),
+        (status = 403, description = "A page of another site asks", body = ErrorBody),
+    )
 )]
 pub(super) async fn sign_out(
     State(web): State<Arc<Web>>,
@@ -330,6 +336,8 @@ pub(super) struct OidcWay {
 
 /// How people sign in here
 #[utoipa::path(get, path = "/api/v1/session/ways", tag = "accounts", responses((status = 200, body = Ways)))]
-pub(super) async fn ways(State(_web): State<Arc<Web>>) -> Json<Ways> {
-    Json(Ways { password: true, oidc: None })
+pub(super) async fn ways(State(web): State<Arc<Web>>) -> Json<Ways> {
+    let settings = web.oidc.as_ref().map(|oidc| oidc.settings());
+    let password = settings.is_none_or(|settings| settings.passwords);
+    Json(Ways { password, oidc: settings.map(|settings| OidcWay { label: settings.label.clone() }) })
 }

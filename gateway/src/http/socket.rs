@@ -32,6 +32,7 @@ use super::limits::{
     SOCKET_SLOW_GOODBYE, STREAM_KEEP_ALIVE, TYPES_MAX,
 };
 use super::scope::Scope;
+use super::sight::Eyes;
 use crate::live::LiveBoard;
 
 /// What a client says.
@@ -192,6 +193,8 @@ struct Sources {
     _bus: Arc<dyn Bus>,
     news: Subscription,
     board: Option<Arc<LiveBoard>>,
+    /// What of it the client sees.
+    eyes: Eyes,
 }
 
 impl Client {
@@ -270,7 +273,8 @@ impl Client {
             None => store.feed_end().await.map_err(|error| away(error.to_string()))?,
         };
         let wanted = Wanted { after, types, records, live, full: full_numbers };
-        let sources = Sources { store, _bus: bus, news, board: web.control.live() };
+        let eyes = Eyes::of(&web, &grant);
+        let sources = Sources { store, _bus: bus, news, board: web.control.live(), eyes };
         // The gateway's end waits for everything that holds it.
         let (tokens, sessions, kept) = (Arc::clone(&web.tokens), Arc::clone(&web.sessions), Arc::clone(&sources.store));
         drop(web);
@@ -300,7 +304,8 @@ impl Client {
         let mut ping = tokio::time::interval(STREAM_KEEP_ALIVE);
         let (mut caught_up, mut looked) = (!wanted.records, Instant::now());
         let mut look_at = looked;
-        let mut lives = self.listen(sources.board.as_deref().filter(|_| wanted.live)).await?;
+        let board = sources.board.clone().filter(|_| wanted.live);
+        let mut lives = self.listen(board.as_deref(), &mut sources.eyes).await?;
         if caught_up {
             self.send(&ServerMessage::CaughtUp { position: wanted.after }).await?;
         }
@@ -322,10 +327,10 @@ impl Client {
                     self.send_raw(Message::Ping(Default::default())).await?;
                 }
                 event = next_live(&mut lives) => match event {
-                    Ok(event) => self.send(&ServerMessage::Live { live: &event }).await?,
+                    Ok(event) => self.tell_live(&event, &mut sources.eyes).await?,
                     Err(RecvError::Lagged(_)) => {
                         self.send(&ServerMessage::Missed).await?;
-                        lives = self.listen(sources.board.as_deref()).await?;
+                        lives = self.listen(board.as_deref(), &mut sources.eyes).await?;
                         self.send(&ServerMessage::CaughtUp { position: wanted.after }).await?;
                     }
                     Err(RecvError::Closed) => return Err(Over::End),
@@ -338,7 +343,7 @@ impl Client {
                     // What was told meanwhile is in this look.
                     while sources.news.try_next().is_some_and(|next| next != Err(Missed::Closed)) {}
                     looked = Instant::now();
-                    let (more, held) = self.page(&mut wanted, &*sources.store).await?;
+                    let (more, held) = self.page(&mut wanted, &*sources.store, &mut sources.eyes).await?;
                     look_at = looked + if more { Duration::ZERO } else if held { FEED_EVERY } else { FEED_POLL };
                     if !more && !std::mem::replace(&mut caught_up, true) {
                         self.send(&ServerMessage::CaughtUp { position: wanted.after }).await?;
@@ -349,24 +354,39 @@ impl Client {
     }
 
     /// Tells the next page of the log; whether there may be more, and whether some of it is still being written.
-    async fn page(&mut self, wanted: &mut Wanted, store: &dyn Store) -> Result<(bool, bool), Over> {
-        let page = history::page(store, wanted.after, PAGE_MAX, &wanted.types, wanted.full).await;
+    async fn page(&mut self, wanted: &mut Wanted, store: &dyn Store, eyes: &mut Eyes) -> Result<(bool, bool), Over> {
+        let page = history::page(store, eyes, wanted.after, PAGE_MAX, &wanted.types, wanted.full).await;
         let page = page.map_err(|error| Over::Unavailable(error.to_string()))?;
         for record in &page.records {
             self.send(&ServerMessage::Record { record }).await?;
+            if let Some(live) = eyes.kept(record.record.conversation) {
+                self.send(&ServerMessage::Live { live: &live }).await?;
+            }
         }
         wanted.after = page.next;
         Ok((page.more, page.held))
     }
 
     /// Tells everything that is so now; what changes from then on is given by the receiver.
-    async fn listen(&mut self, board: Option<&LiveBoard>) -> Result<Option<broadcast::Receiver<Arc<LiveEvent>>>, Over> {
+    async fn listen(
+        &mut self,
+        board: Option<&LiveBoard>,
+        eyes: &mut Eyes,
+    ) -> Result<Option<broadcast::Receiver<Arc<LiveEvent>>>, Over> {
         let Some(board) = board else { return Ok(None) };
         let (now, changes) = board.listen().await;
         for event in now {
-            self.send(&ServerMessage::Live { live: &event }).await?;
+            self.tell_live(&event, eyes).await?;
         }
         Ok(Some(changes))
+    }
+
+    /// Tells what is so just now, when the client sees it.
+    async fn tell_live(&mut self, event: &Arc<LiveEvent>, eyes: &mut Eyes) -> Result<(), Over> {
+        if eyes.see_live(event).await.map_err(|error| Over::Unavailable(error.to_string()))? {
+            self.send(&ServerMessage::Live { live: event }).await?;
+        }
+        Ok(())
     }
 
     /// Waits for the next message of the client.

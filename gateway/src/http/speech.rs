@@ -9,7 +9,7 @@ use ark_conversation::event::{TranscriptCorrected, TranscriptFinal};
 use ark_conversation::{CloudEvent, Content, ConversationId, Event, EventId, LegId, NewEvent, Record, Tenant};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 use super::Web;
 use super::api::parse_id;
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 use super::limits::PAGE_MAX;
 use crate::speech::SpeechView;
 
@@ -135,7 +136,8 @@ fn shown(event: TranscriptFinal, corrected: Option<TranscriptCorrected>) -> Utte
 #[serde(deny_unknown_fields)]
 pub(super) struct Correction {
     /// Who says so: an agent's name.
-    by: String,
+    #[serde(default)]
+    by: Option<String>,
     /// On which leg, as in the events: its number.
     leg: u32,
     /// Which utterance of it.
@@ -158,14 +160,15 @@ pub(super) struct Correction {
 )]
 pub(super) async fn correct(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<Correction>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Json(Correction { by, leg, utterance, text }) = request?;
     let (id, leg) = (parse_id(&id)?, LegId(leg));
-    let by = by.strip_prefix("agent:").unwrap_or(&by).to_owned();
-    if by.is_empty() || by.len() > 128 || text.chars().count() > TEXT_CHARS_MAX {
-        return Err(ApiError::bad_request("`by` is an agent's name, and `text` has at most 4,000 characters"));
+    let by = grant.who(by.as_deref())?;
+    if text.chars().count() > TEXT_CHARS_MAX {
+        return Err(ApiError::bad_request("`text` has at most 4,000 characters"));
     }
     let mut source = None;
     records(&web, id, |record| {

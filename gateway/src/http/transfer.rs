@@ -10,7 +10,7 @@ use ark_conversation::summary::{Kind, Summariser, Summary};
 use ark_conversation::{Content, ConversationId, ConversationState, Owner, Pii, Tenant};
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -19,6 +19,7 @@ use super::Web;
 use super::api::parse_id;
 use super::desk::command;
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 use super::limits::{PAGE_MAX, SUMMARY_RECORDS_MAX};
 use crate::call::{TalkAction, TransferTo};
 use crate::control::{CallState, CallView, TransferPhase, TransferStatus};
@@ -56,7 +57,7 @@ pub(super) struct NewTransfer {
     to: To,
     /// How.
     mode: How,
-    /// Who transfers: an agent's name. Of a chat it must be the owner.
+    /// Who transfers: an agent's name. Of a chat it must be the owner. Left out: who has signed in.
     #[serde(default)]
     by: Option<String>,
     /// A word to whoever takes it.
@@ -100,10 +101,12 @@ pub(super) struct Began {
 )]
 pub(super) async fn begin(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<NewTransfer>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Began>), ApiError> {
-    let Json(request) = request?;
+    let Json(mut request) = request?;
+    request.by = named(&grant, request.by)?;
     let (id, state) = known(&web, &id).await?;
     let talking = call_of(&web, id).await.filter(|call| call.state == CallState::Talking);
     let began = match talking {
@@ -248,10 +251,12 @@ pub(super) async fn complete(
 )]
 pub(super) async fn cancel(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<Asks>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Json(Asks { by }) = request?;
+    let by = named(&grant, by)?;
     let (id, state) = known(&web, &id).await?;
     let under_way = |call: &CallView| call.transfer.as_ref().is_some_and(|one| one.state != TransferPhase::Over);
     if call_of(&web, id).await.as_ref().is_some_and(under_way) {
@@ -264,6 +269,11 @@ pub(super) async fn cancel(
     let wish = Wish::Hand(Hand::Withdraw { offer: Some(offer.offer) });
     command(&web, &id.to_string(), &by, wish).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// In whose name it is done, where somebody has signed in or is named.
+fn named(grant: &Grant, by: Option<String>) -> Result<Option<String>, ApiError> {
+    if grant.account().is_none() && by.is_none() { Ok(None) } else { grant.who(by.as_deref()).map(Some) }
 }
 
 fn offer_by(owner: &Owner) -> Option<String> {
@@ -369,8 +379,9 @@ pub(super) async fn summary(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewNote {
-    /// Who writes: an agent's name.
-    by: String,
+    /// Who writes: an agent's name. Left out: who has signed in.
+    #[serde(default)]
+    by: Option<String>,
     /// The words.
     text: String,
     /// Its key, 1 to 96 bytes: the same note again has the same key and is kept once. Left out: a new one.
@@ -403,13 +414,14 @@ pub(super) struct Noted {
 )]
 pub(super) async fn note(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<NewNote>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Noted>), ApiError> {
     let Json(NewNote { by, text, key }) = request?;
     let key = key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
     let wish = Wish::Hand(Hand::Note { key: key.clone(), text: Content::new(text) });
-    let (_, done) = command(&web, &id, &by, wish).await?;
+    let (_, done) = command(&web, &id, &grant.who(by.as_deref())?, wish).await?;
     let status = if done.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(Noted { key, last_seq: done.last_seq, duplicate: done.duplicate })))
 }

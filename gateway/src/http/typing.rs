@@ -8,7 +8,7 @@ use ark_conversation::event::{Medium, Party, PartyRole};
 use ark_conversation::{LegPhase, LegState, Live, LiveEvent, LiveTyping, Owner, Pii, Tenant};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -17,13 +17,15 @@ use utoipa::ToSchema;
 use super::Web;
 use super::api::parse_id;
 use super::error::{ApiError, ErrorBody};
+use super::grant::Grant;
 
 /// Who types
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentTypes {
     /// Who: the agent who owns the conversation.
-    by: String,
+    #[serde(default)]
+    by: Option<String>,
     /// Whether they began or stopped. Said again every few seconds while it goes on: a word of it is good for eight.
     on: bool,
 }
@@ -43,6 +45,7 @@ pub(super) struct AgentTypes {
 )]
 pub(super) async fn typing(
     State(web): State<Arc<Web>>,
+    Extension(grant): Extension<Grant>,
     Path(id): Path<String>,
     request: Result<Json<AgentTypes>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
@@ -50,7 +53,7 @@ pub(super) async fn typing(
     let (id, tenant) = (parse_id(&id)?, Tenant::default());
     let state = web.control.store().summary(&tenant, id).await?;
     let state = state.ok_or_else(|| ApiError::not_found(format!("there is no conversation {id}")))?;
-    let agent = by.strip_prefix("agent:").unwrap_or(&by).to_owned();
+    let agent = grant.who(by.as_deref())?;
     if state.owner != Some(Owner::Agent(agent.clone())) {
         return Err(crate::control::ControlError::Refused(
             "only its owner types in a conversation: claim it".to_owned(),

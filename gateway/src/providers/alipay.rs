@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -41,12 +41,15 @@ pub(super) fn written(shared: &Shared, text: &str) -> Posted {
     (String::new(), Vec::new(), body, "application/x-www-form-urlencoded")
 }
 
-pub(super) async fn gateway(State(shared): State<Arc<Shared>>, body: String) -> Response {
+/// What is asked stands in the query, in the body, or in both, as Alipay's own SDK writes it.
+pub(super) async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery, body: String) -> Response {
     let fault = shared.fault(Provider::Alipay);
     if fault == Some(Fault::Busy) {
         return busy();
     }
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> = form_urlencoded::parse(body.as_bytes())
+    let query = query.unwrap_or_default();
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = form_urlencoded::parse(query.as_bytes())
+        .chain(form_urlencoded::parse(body.as_bytes()))
         .map(|(name, value)| (name.into_owned().into_bytes(), value.into_owned().into_bytes()))
         .collect();
     let value = |name: &str| {

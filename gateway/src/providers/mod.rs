@@ -1,12 +1,15 @@
-//! Providers, played on loopback: DingTalk, a WeChat mini-program and an Alipay life account, as a channel meets them on the wire.
+//! Providers, played on loopback: DingTalk (webhook and stream), a WeChat mini-program and official account, WeCom customer service and
+//! an Alipay life account, as a channel meets them on the wire.
 //!
 //! They check what their originals check (signatures, tokens, reply windows) and answer as those do, so that a developer sees
-//! customers of all three write and be answered without any account, and tests see what a customer was shown. Their keys and
+//! customers of them write and be answered without any account, and tests see what a customer was shown. Their keys and
 //! secrets are worth nothing elsewhere.
 
 mod alipay;
 mod dingtalk;
+mod stream;
 mod wechat;
+mod wecom;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,11 +53,20 @@ pub enum Provider {
     WeChat,
     /// A life account of Alipay.
     Alipay,
+    /// A robot of DingTalk in stream mode.
+    Stream,
+    /// An official account of WeChat, in safe mode.
+    OfficialAccount,
+    /// Customer service of WeCom.
+    WeCom,
 }
 
 impl Provider {
+    /// Those that the demo shows.
+    pub const DEMO: [Self; 3] = [Self::DingTalk, Self::WeChat, Self::Alipay];
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::DingTalk, Self::WeChat, Self::Alipay];
+    pub const ALL: [Self; 6] =
+        [Self::DingTalk, Self::WeChat, Self::Alipay, Self::Stream, Self::OfficialAccount, Self::WeCom];
 
     /// The name of its account in the site's file, and of its path here.
     #[must_use]
@@ -63,6 +75,9 @@ impl Provider {
             Self::DingTalk => "dingtalk",
             Self::WeChat => "wechat",
             Self::Alipay => "alipay",
+            Self::Stream => "dingtalk-stream",
+            Self::OfficialAccount => "wechat-oa",
+            Self::WeCom => "wecom",
         }
     }
 
@@ -73,6 +88,9 @@ impl Provider {
             Self::DingTalk => "DingTalk 钉钉",
             Self::WeChat => "WeChat 微信",
             Self::Alipay => "Alipay 支付宝",
+            Self::Stream => "DingTalk 钉钉 (stream)",
+            Self::OfficialAccount => "WeChat 公众号",
+            Self::WeCom => "WeCom 微信客服",
         }
     }
 }
@@ -106,6 +124,8 @@ struct Customers {
     token: Option<(String, Timestamp)>,
     /// When each wrote last, and how often they were answered since.
     wrote: BTreeMap<String, (Timestamp, u32)>,
+    /// Tokens given out so far.
+    tokens: u32,
     /// Messages written so far: their ids.
     count: u64,
     /// What goes wrong next, and how often.
@@ -117,6 +137,8 @@ struct Shared {
     base: String,
     shown: mpsc::Sender<Shown>,
     customers: Mutex<BTreeMap<Provider, Customers>>,
+    stream: stream::Sockets,
+    inbox: Mutex<wecom::Inbox>,
     alipay: SigningKey,
     app: VerifyingKey,
 }
@@ -136,7 +158,10 @@ impl Shared {
     fn new_token(&self, provider: Provider) -> String {
         let token = format!("{:032x}", rand::random::<u128>());
         let until = Timestamp::now() + jiff::SignedDuration::from_secs(TOKEN_LIFE_S);
-        self.customers().entry(provider).or_default().token = Some((token.clone(), until));
+        let mut customers = self.customers();
+        let all = customers.entry(provider).or_default();
+        all.tokens += 1;
+        all.token = Some((token.clone(), until));
         token
     }
 
@@ -198,14 +223,21 @@ impl Providers {
         let key = |text: &str| SigningKey::new(&Secret::new(text)).map_err(broken);
         let (alipay, app) = (key(alipay::ALIPAY_KEY)?, key(alipay::APP_KEY)?);
         let app = VerifyingKey::new(&app.public()).map_err(broken)?;
-        let shared = Arc::new(Shared { base, shown: sender, customers: Mutex::default(), alipay, app });
+        let shared = Arc::new(Shared {
+            base,
+            shown: sender,
+            customers: Mutex::default(),
+            stream: stream::Sockets::default(),
+            inbox: Mutex::default(),
+            alipay,
+            app,
+        });
         let router = Router::new()
-            .route("/dingtalk/v1.0/oauth2/accessToken", post(dingtalk::token))
-            .route("/dingtalk/robot/sendBySession", post(dingtalk::by_session))
-            .route("/dingtalk/v1.0/robot/oToMessages/batchSend", post(dingtalk::by_api))
-            .route("/wechat/cgi-bin/stable_token", post(wechat::token))
-            .route("/wechat/cgi-bin/message/custom/send", post(wechat::send))
-            .route("/wechat/cgi-bin/message/custom/typing", post(wechat::typing))
+            .nest("/dingtalk", dingtalk::routes(Provider::DingTalk))
+            .nest("/dingtalk-stream", dingtalk::routes(Provider::Stream).merge(stream::routes()))
+            .nest("/wechat", wechat::routes(Provider::WeChat))
+            .nest("/wechat-oa", wechat::routes(Provider::OfficialAccount))
+            .nest("/wecom", wecom::routes())
             .route("/alipay/gateway.do", post(alipay::gateway))
             .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::clone(&shared));
@@ -217,21 +249,21 @@ impl Providers {
         Ok((Self { shared, serving }, shown))
     }
 
-    /// The site's accounts at them; their secrets are written into `folder`.
+    /// The site's accounts at these; their secrets are written into `folder`.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn channels(&self, folder: &Path) -> io::Result<Vec<Channel>> {
+    pub fn channels(&self, of: &[Provider], folder: &Path) -> io::Result<Vec<Channel>> {
         std::fs::create_dir_all(folder)?;
         let base = &self.shared.base;
         let alipay = self.shared.alipay.public();
-        Provider::ALL
-            .into_iter()
-            .map(|provider| {
+        of.iter()
+            .map(|&provider| {
                 let (kind, settings, secrets) = match provider {
-                    Provider::DingTalk => dingtalk::account(base),
-                    Provider::WeChat => wechat::account(base),
+                    Provider::DingTalk | Provider::Stream => dingtalk::account(base, provider),
+                    Provider::WeChat | Provider::OfficialAccount => wechat::account(base, provider),
                     Provider::Alipay => alipay::account(base, &alipay),
+                    Provider::WeCom => wecom::account(base),
                 };
                 account(provider, kind, &settings, &secrets, folder)
             })
@@ -241,6 +273,17 @@ impl Providers {
     /// The next so many messages of the house to this provider's customers go wrong.
     pub fn fault(&self, provider: Provider, fault: Fault, times: u32) {
         self.shared.customers().entry(provider).or_default().fault = Some((fault, times));
+    }
+
+    /// How many access tokens this provider has given out.
+    #[must_use]
+    pub fn tokens_given(&self, provider: Provider) -> u32 {
+        self.shared.customers().get(&provider).map_or(0, |all| all.tokens)
+    }
+
+    /// The tokens that this provider gave out are good no more.
+    pub fn forget_tokens(&self, provider: Provider) {
+        self.shared.customers().entry(provider).or_default().token = None;
     }
 
     /// What a customer writes, as the provider brings it to `/hooks/{account}`.
@@ -253,11 +296,20 @@ impl Providers {
         HttpRequest { method: Method::Post, path: String::new(), query, headers, body: body.into_bytes() }
     }
 
+    /// Sends what a customer wrote over the socket that the gateway has opened: the code of its answer.
+    ///
+    /// # Errors
+    /// In words: there is no socket, or no answer came.
+    pub async fn push(&self, delivery: &HttpRequest) -> Result<u16, String> {
+        self.shared.stream.push(&String::from_utf8_lossy(&delivery.body)).await
+    }
+
     fn posted(&self, provider: Provider, text: &str) -> Posted {
         match provider {
-            Provider::DingTalk => dingtalk::written(&self.shared, text),
-            Provider::WeChat => wechat::written(&self.shared, text),
+            Provider::DingTalk | Provider::Stream => dingtalk::written(&self.shared, provider, text),
+            Provider::WeChat | Provider::OfficialAccount => wechat::written(&self.shared, provider, text),
             Provider::Alipay => alipay::written(&self.shared, text),
+            Provider::WeCom => wecom::written(&self.shared, text),
         }
     }
 
@@ -266,7 +318,19 @@ impl Providers {
     /// # Errors
     /// In words: nobody answers there, or the answer is no acknowledgement.
     pub async fn write(&self, gateway: SocketAddr, provider: Provider, text: &str) -> Result<(), String> {
-        let (query, headers, body, mime) = self.posted(provider, text);
+        self.bring(gateway, provider, self.posted(provider, text)).await
+    }
+
+    /// A customer in DingTalk sends a picture; whether the gateway at this address has taken it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_picture(&self, gateway: SocketAddr) -> Result<(), String> {
+        self.bring(gateway, Provider::DingTalk, dingtalk::pictured(&self.shared)).await
+    }
+
+    async fn bring(&self, gateway: SocketAddr, provider: Provider, posted: Posted) -> Result<(), String> {
+        let (query, headers, body, mime) = posted;
         let url = format!("http://{gateway}/hooks/{}{query}", provider.account());
         let body = Body::Bytes { mime: mime.to_owned(), bytes: body.into_bytes() };
         let call = HttpCall { method: Method::Post, url, headers, body, timeout: PATIENCE, idempotent: false };

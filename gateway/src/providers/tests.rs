@@ -44,10 +44,10 @@ async fn a_stranger_gets_no_token_and_nobody_is_answered_out_of_the_window() {
 async fn every_account_is_one_that_the_gateway_builds() {
     let folder = tempfile::tempdir().unwrap();
     let (providers, _shown) = Providers::start().await.unwrap();
-    let channels = providers.channels(folder.path()).unwrap();
+    let channels = providers.channels(&Provider::ALL, folder.path()).unwrap();
     assert_eq!(
         channels.iter().map(|channel| channel.name.as_str()).collect::<Vec<_>>(),
-        ["dingtalk", "wechat", "alipay"]
+        ["dingtalk", "wechat", "alipay", "dingtalk-stream", "wechat-oa", "wecom"]
     );
     for channel in &channels {
         let built = crate::channel_host::account(channel, &ark_conversation::Tenant::MAIN);

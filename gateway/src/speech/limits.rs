@@ -26,6 +26,8 @@ pub(crate) const LATER_MAX: usize = 10_000;
 pub(crate) const RECORDINGS_MAX: usize = 16_384;
 /// A recording is read for what was left when its call has been over for so long without one.
 pub(crate) const LATER_WAIT: Duration = Duration::from_secs(600);
+/// How long after a change it is kept on the disk what is left for after calls.
+pub(crate) const LATER_SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The largest file that is transcribed: a day of two channels at 8 kHz.
 pub(crate) const FILE_BYTES_MAX: u64 = 3 * 1024 * 1024 * 1024;
 /// How long the end of the process waits for what is being read.

@@ -42,6 +42,8 @@ pub(super) struct Parts {
     pub(super) log: LogSink,
     pub(super) hearers: Arc<dyn Hearers>,
     pub(super) runtime: tokio::runtime::Handle,
+    /// Where it is kept what is left for after calls.
+    pub(super) later: std::path::PathBuf,
 }
 
 /// A leg that is listened to.
@@ -121,6 +123,7 @@ pub(super) fn run(parts: Parts) {
             tick = (tick + TICK).max(now);
         }
         if stop_at.is_some_and(|at| now >= at || listener.is_idle()) {
+            listener.later.save(now, true);
             return;
         }
     }
@@ -154,7 +157,7 @@ fn stream_config(settings: &Settings, fed: bool) -> StreamConfig {
 
 impl Listener {
     fn new(parts: Parts, said_by_server: Sender<FromServer>) -> Option<(Self, Receiver<Said>)> {
-        let Parts { config: settings, status, engine, log, hearers, runtime, .. } = parts;
+        let Parts { config: settings, status, engine, log, hearers, runtime, later, .. } = parts;
         let fed = matches!(engine, Made::Server(_));
         let stream = stream_config(&settings, fed);
         let budget = Budget { cores: settings.cores, longest: stream.endpointing.longest, ..Budget::default() };
@@ -199,7 +202,7 @@ impl Listener {
             said_by_server,
             connections: 0,
             engine: name,
-            later: Later::default(),
+            later: Later::open(later, Instant::now()),
             settings,
         };
         Some((listener, answers))
@@ -596,13 +599,13 @@ impl Listener {
             self.recordings.get(&info.conversation).map(|recording| (recording.name.clone(), recording.began));
         self.over(id, *utterance);
         if !secret {
-            self.write(&info, event, recording);
+            self.write(&info, event, recording, None);
         }
         self.hearers.switch(id, heard);
     }
 
     /// Puts a final into the log.
-    fn write(&self, info: &LegInfo, event: SpeechEvent, recording: Option<(String, Instant)>) {
+    fn write(&self, info: &LegInfo, event: SpeechEvent, recording: Option<(String, Instant)>, id: Option<String>) {
         let SpeechEvent::Final {
             utterance, start, end, text, segments, confidence, language, masked, degraded, ..
         } = event
@@ -635,7 +638,7 @@ impl Listener {
             recording_ms: recorded.as_ref().map(|(_, at)| *at),
             recording: recorded.map(|(name, _)| name),
         };
-        self.push(info, event.into());
+        self.push(info, event.into(), id);
     }
 
     fn missing(
@@ -654,13 +657,13 @@ impl Listener {
             trouble,
             reason,
         };
-        self.push(&leg.info, event.into());
+        self.push(&leg.info, event.into(), None);
     }
 
-    fn push(&self, info: &LegInfo, event: Event) {
+    fn push(&self, info: &LegInfo, event: Event, id: Option<String>) {
         let at = Timestamp::now();
         let unix = u64::try_from(at.as_millisecond()).unwrap_or(0);
-        let id = EventId::new(unix, rand::random()).to_string();
+        let id = id.unwrap_or_else(|| EventId::new(unix, rand::random()).to_string());
         let event = CloudEvent::new(id, info.source.clone(), at, event);
         // The log's own road counts what it cannot take.
         self.log.push(NewEvent { tenant: info.tenant.clone(), conversation: info.conversation, epoch: 1, at, event });
@@ -668,6 +671,7 @@ impl Listener {
 
     /// What was left for after the call is read when there is nothing else to do.
     fn read_later(&mut self, now: Instant) {
+        self.later.save(now, false);
         if self.level > Level::Finals || self.scheduler.waiting() != (0, 0) {
             return;
         }
@@ -681,7 +685,10 @@ impl Listener {
         let Ok(answer) = answer else { return };
         let span = (left.left.start, left.left.end, left.audio_from);
         let event = ark_transcribe::stream::finished(&self.stream, left.left.utterance, span, answer, true);
-        self.write(&left.left.info, event, Some((left.recording.clone(), left.began)));
+        // Its own name: read again after a crash, it is in the log once.
+        let info = &left.left.info;
+        let id = format!("{}-{}-{}-later", info.conversation, info.number, left.left.utterance);
+        self.write(info, event, Some((left.recording.name.clone(), left.recording.began)), Some(id));
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod engines;
 pub mod file;
+mod kept;
 pub mod known;
 mod later;
 pub(crate) mod limits;
@@ -203,6 +204,7 @@ impl Speech {
             log,
             hearers,
             runtime: tokio::runtime::Handle::current(),
+            later: config.files.folder().join("speech-later.json"),
         };
         let listener = std::thread::Builder::new().name("ark-speech".to_owned()).spawn(move || listen::run(parts))?;
         Ok(Self { status: prepared.status, listener: Some(listener), stop })

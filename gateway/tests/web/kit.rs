@@ -30,6 +30,7 @@ pub(crate) struct Made {
     pub(crate) calls: Mutex<Vec<CallView>>,
     pub(crate) webhooks: Mutex<Option<Arc<Webhooks>>>,
     pub(crate) queues: Mutex<Vec<ark::config::Queue>>,
+    pub(crate) oidc: Mutex<Option<ark::config::Oidc>>,
     pub(crate) folder: PathBuf,
 }
 
@@ -41,12 +42,16 @@ impl Made {
         std::fs::create_dir_all(folder.join("files/recordings")).unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.join("ark.db")).unwrap());
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new());
-        let (hung_up, acts, calls, webhooks, queues) = Default::default();
-        Arc::new(Self { store, bus, hung_up, acts, calls, webhooks, queues, folder })
+        let (hung_up, acts, calls, webhooks, queues, oidc) = Default::default();
+        Arc::new(Self { store, bus, hung_up, acts, calls, webhooks, queues, oidc, folder })
     }
 
     pub(crate) fn web(self: &Arc<Self>) -> Arc<Web> {
         Web::new(self.config())
+    }
+
+    pub(crate) fn web_with_assets(self: &Arc<Self>, folder: std::path::PathBuf) -> Arc<Web> {
+        Web::new(WebConfig { assets: Some(folder), ..self.config() })
     }
 
     pub(crate) fn web_with_patience(self: &Arc<Self>, patience: std::time::Duration) -> Arc<Web> {
@@ -58,6 +63,7 @@ impl Made {
             proxies: Vec::new(),
             queues: self.queues.lock().unwrap().clone(),
             assets: None,
+            oidc: self.oidc.lock().unwrap().clone(),
             webrtc: None,
             control: Arc::clone(self) as Arc<dyn Control>,
             token: Token::new(TOKEN).unwrap(),

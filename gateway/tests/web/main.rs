@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
 #[allow(dead_code, reason = "the example of the page uses the rest")]
 mod kit;
+mod oidc;
 mod socket;
 mod tokens;
+mod workbench;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,15 +15,15 @@ use tokio_tungstenite::tungstenite::{Error, Message, handshake::client::Request 
 use super::*;
 
 /// A web face on a port of its own.
-struct Served {
-    address: SocketAddr,
-    web: Arc<Web>,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    pub(super) web: Arc<Web>,
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Served {
-    async fn start(web: Arc<Web>) -> Self {
+    pub(super) async fn start(web: Arc<Web>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -45,7 +45,7 @@ impl Served {
         request
     }
 
-    async fn open(&self, headers: &[(&'static str, &str)]) -> Result<Client, Error> {
+    pub(super) async fn open(&self, headers: &[(&'static str, &str)]) -> Result<Client, Error> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(self.request(headers), stream).await?;
         Ok(Client(socket))
@@ -58,7 +58,7 @@ impl Served {
         client
     }
 
-    fn refused(opened: Result<Client, Error>) -> u16 {
+    pub(super) fn refused(opened: Result<Client, Error>) -> u16 {
         match opened {
             Err(Error::Http(response)) => response.status().as_u16(),
             Err(error) => panic!("{error}"),
@@ -67,15 +67,15 @@ impl Served {
     }
 }
 
-struct Client(WebSocketStream<TcpStream>);
+pub(super) struct Client(WebSocketStream<TcpStream>);
 
 impl Client {
-    async fn say(&mut self, message: Value) {
+    pub(super) async fn say(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
     /// The next message; `null` with the close code at the end.
-    async fn next(&mut self) -> Value {
+    pub(super) async fn next(&mut self) -> Value {
         let next = async {
             loop {
                 match self.0.next().await.unwrap().unwrap() {
@@ -89,7 +89,7 @@ impl Client {
     }
 
     /// Reads so many records; their positions and themselves.
-    async fn records(&mut self, count: usize) -> Vec<(u64, Value)> {
+    pub(super) async fn records(&mut self, count: usize) -> Vec<(u64, Value)> {
         let mut records = Vec::new();
         while records.len() < count {
             let message = self.next().await;

@@ -7,7 +7,7 @@ import { WebSocketServer } from "ws";
 import { day as makeDay, ulid } from "./day.mjs";
 import { picture, tone } from "./files.mjs";
 
-const DIST = new URL("../dist", import.meta.url).pathname;
+const DIST = process.env.ARK_DIST ?? new URL("../dist", import.meta.url).pathname;
 const KINDS = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json", ".svg": "image/svg+xml", ".png": "image/png", ".webmanifest": "application/manifest+json" };
 // The policy of gateway/src/http/workbench.rs; a unit test compares them.
 export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -321,6 +321,12 @@ export async function serve({ port = 0, day = makeDay(), dist = DIST, accounts =
     /** Cuts every socket. */
     cut() { for (const socket of [...logs, ...desks, ...phones]) socket.terminate(); },
     logSockets: () => logs.size,
+    phones: () => phones.size,
+    /** A call rings at every telephone; gives what the page says to it. */
+    ring(call) {
+      for (const phone of phones) send(phone, { type: "ringing", ...call });
+      return new Promise((done) => { for (const phone of phones) phone.once("message", (text) => done(JSON.parse(text))); });
+    },
     close() { for (const socket of [...logs, ...desks, ...phones]) socket.terminate(); server.closeAllConnections?.(); return new Promise((done) => { server.close(done); }); },
   };
 }

@@ -1,6 +1,6 @@
 "use strict";
 // The desk's shell without a network, and notifications that open the desk. Nothing of a customer is ever kept here: the API's answers
-// pass by. Web push is off: it would tell a third party when somebody writes (docs/desk.md).
+// pass by. Web push is off: it would tell a third party when somebody writes (docs/workbench.md).
 const SHELL = "ark-desk-1";
 
 self.addEventListener("install", (event) => {

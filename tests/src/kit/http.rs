@@ -37,12 +37,23 @@ pub fn request(
     token: Option<&str>,
     body: Option<&Value>,
 ) -> Option<Answer> {
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    request_with(server, method, path, &authorization, body)
+}
+
+/// [`request`] with header lines of one's own, each with its CR LF.
+pub fn request_with(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: Option<&Value>,
+) -> Option<Answer> {
     let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(5)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     let body = body.map(ToString::to_string).unwrap_or_default();
-    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{authorization}Content-Type: \
+        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}Content-Type: \
          application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );

@@ -17,7 +17,7 @@ pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
 pub use baresip::Baresip;
 pub use browser::{Browser, Page};
 pub use gateway::{Gateway, Setup, Timeline, ark_binary, conversation_id, texts};
-pub use http::{Answer, request};
+pub use http::{Answer, request, request_with};
 pub use phone::{Ended, Phone};
 pub use process::{Process, TempDir, installed};
 pub use sipp::{Counters, Sipp};

@@ -554,6 +554,9 @@ data! {
         /// Where the customer is then, after a person's transfer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub customer: Option<TransferEnd>,
+        /// The agent of the house who took the customer: a chat of the conversation is theirs, too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub owner: Option<Owner>,
     }
 }
 

@@ -209,6 +209,7 @@ events! {
     SurveyAsked = "ark.survey.asked.v1",
     SurveyAnswered = "ark.survey.answered.v1",
     Note = "ark.note.v1",
+    NumberRevealed = "ark.number.revealed.v1",
     PersonLinked = "ark.person.linked.v1",
     PersonMerged = "ark.person.merged.v1",
     PersonUnmerged = "ark.person.unmerged.v1",
@@ -276,6 +277,7 @@ impl Event {
             Self::LinkJoined(e) => Some(e.leg),
             Self::SurveyAsked(e) => Some(e.leg),
             Self::SurveyAnswered(e) => Some(e.leg),
+            Self::NumberRevealed(e) => Some(e.leg),
             Self::ParticipantJoined(e) => e.leg,
             Self::ParticipantLeft(e) => e.leg,
             Self::MessageIn(_)

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::digest::Hash;
 use crate::event::{data, words};
-use crate::id::{MergeId, PersonId};
+use crate::id::{LegId, MergeId, PersonId};
 use crate::identity::{Assurance, IdentityKey};
 
 words! {
@@ -28,6 +28,15 @@ words! {
 }
 
 data! {
+    /// Somebody of the house looked at the customer's number in full. The number itself is not in the event.
+    #[derive(Eq)]
+    pub struct NumberRevealed {
+        /// Of which leg.
+        pub leg: LegId,
+        /// Who: an agent's name as an owner, `agent:anna`; `api` for a program that names nobody.
+        pub by: String,
+    }
+
     /// The conversation belongs to a person.
     pub struct PersonLinked {
         /// Who.

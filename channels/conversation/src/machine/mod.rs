@@ -70,6 +70,8 @@ pub struct Conversation {
     ledger: Ledger,
     /// Where the plan is that has the chat, or in whose queue it waits; none once a person has it.
     kept: Option<IvrKept>,
+    /// The agent who took the customer of a call, until the conversation is theirs.
+    handed: Option<Owner>,
     /// What `poll` hands out next.
     pending: Option<Commit>,
     #[cfg(test)]
@@ -119,6 +121,7 @@ impl Conversation {
             state: None,
             ledger: Ledger::default(),
             kept: None,
+            handed: None,
             pending: None,
             #[cfg(test)]
             fault: None,
@@ -255,6 +258,7 @@ impl Conversation {
     }
 
     fn run_timers(&mut self, now: Timestamp) {
+        self.follow_the_call(now);
         // Each turn ends what made it due, so there are no more turns than legs, an offer and a wrap-up.
         while self.deadline().is_some_and(|deadline| deadline <= now) && !self.sabotaged_timer() {
             if !(self.expire_offer(now) || self.expire_leg(now) || self.expire_wrap_up(now)) {
@@ -325,6 +329,11 @@ impl Conversation {
     }
 
     fn fold(&mut self, record: &Record) {
+        match &record.event.event {
+            Event::TransferFinished(finished) if finished.owner.is_some() => self.handed.clone_from(&finished.owner),
+            Event::OwnerAccepted(_) | Event::OwnerReleased(_) | Event::SessionOpened(_) => self.handed = None,
+            _ => {}
+        }
         match &record.event.event {
             Event::IvrKept(kept) if kept.run.reveal().is_empty() => self.kept = None,
             Event::IvrKept(kept) => self.kept = Some(kept.clone()),

@@ -145,6 +145,18 @@ impl Conversation {
         Ok(Handled::Done)
     }
 
+    /// The customer of a chat was handed to somebody in its call: the chat is theirs, too.
+    pub(super) fn follow_the_call(&mut self, now: Timestamp) {
+        let Some(to) = self.handed.take() else { return };
+        let Some(state) = self.state.as_ref().filter(|state| state.is_open() && state.session.is_some()) else {
+            return;
+        };
+        if matches!(state.owner, Some(Owner::Agent(_))) && state.owner.as_ref() != Some(&to) {
+            self.end_by_withdrawal(now, WithdrawReason::OwnerChanged);
+            self.grant(now, to, None);
+        }
+    }
+
     fn grant(&mut self, now: Timestamp, owner: Owner, offer: Option<OfferId>) {
         let Some(state) = &self.state else { return };
         let Some(previous) = state.owner.clone() else { return };

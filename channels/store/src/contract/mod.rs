@@ -6,6 +6,7 @@ mod accounts;
 mod direct;
 mod feed;
 pub(crate) mod flow;
+mod notes;
 mod people;
 mod tokens;
 
@@ -49,6 +50,7 @@ pub async fn suite<S: Store>(open: impl Fn(&str) -> S) {
     accounts::accounts_are_kept_changed_and_removed(&open("accounts_are_kept_changed_and_removed")).await;
     accounts::accounts_that_do_not_fit_are_refused(&open("accounts_that_do_not_fit_are_refused")).await;
     accounts::sessions_last_until_something_ends_them(&open("sessions_last_until_something_ends_them")).await;
+    notes::a_note_is_changed_by_who_knew_it(&open("a_note_is_changed_by_who_knew_it")).await;
     a_store_is_well_and_has_an_id(&open("a_store_is_well_and_has_an_id")).await;
     flow::suite(&open).await;
     direct::suite(&open).await;

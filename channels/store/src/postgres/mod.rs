@@ -34,6 +34,7 @@ mod inbox;
 mod lane;
 mod link;
 mod log;
+mod notes;
 mod persons;
 mod rows;
 mod schema;
@@ -55,6 +56,7 @@ use crate::health::{Counters, Health};
 use crate::limits::{
     PG_BACKOFF, PG_COMMIT_WAIT, PG_READERS, READER_QUEUE_JOBS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS,
 };
+use crate::note::{self, Note};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::token;
@@ -633,6 +635,17 @@ impl Store for PostgresStore {
     fn end_session(&self, sha256: &str) -> Answer<'_, bool> {
         let sha256 = sha256.to_owned();
         self.run(Ok(()), with!(sha256; |link| accounts::end(link, &sha256)))
+    }
+
+    fn note(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<Note>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(with!(tenant, name; |link| notes::get(link, &tenant, &name)))
+    }
+
+    fn swap_note(&self, tenant: &Tenant, name: &str, known: u64, body: Vec<u8>) -> Answer<'_, bool> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        let checked = note::checked(&name, &body);
+        self.run(checked, with!(tenant, name, body; |link| notes::swap(link, &tenant, &name, known, &body)))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

@@ -257,6 +257,16 @@ const MIGRATIONS: &[&str] = &[
     create index account_session_account on account_session (account, used_us);
     create index account_session_ends on account_session (ends_us);
 ",
+    // Small values that the gateways of a site share.
+    "
+    create table note (
+        tenant text not null,
+        name text not null,
+        version bigint not null,
+        body bytea not null,
+        primary key (tenant, name)
+    );
+",
 ];
 
 /// The latest layout this program knows.

@@ -7,6 +7,7 @@ mod fail;
 mod flow;
 mod leases;
 mod lock;
+mod notes;
 mod persons;
 mod rows;
 mod schema;
@@ -31,6 +32,7 @@ use crate::account;
 use crate::error::StoreError;
 use crate::health::{Counters, Health};
 use crate::limits::{READER_QUEUE_JOBS, READERS, RETAIN_CONVERSATIONS, WRITER_QUEUE_JOBS};
+use crate::note::{self, Note};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
@@ -657,6 +659,16 @@ impl Store for SqliteStore {
     fn end_session(&self, sha256: &str) -> Answer<'_, bool> {
         let sha256 = sha256.to_owned();
         self.run(Ok(()), move |work| accounts::end(work.db, &sha256))
+    }
+
+    fn note(&self, tenant: &Tenant, name: &str) -> Answer<'_, Option<Note>> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.ask(move |db| notes::get(db, &tenant, &name))
+    }
+
+    fn swap_note(&self, tenant: &Tenant, name: &str, known: u64, body: Vec<u8>) -> Answer<'_, bool> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        self.run(note::checked(&name, &body), move |work| notes::swap(work.db, &tenant, &name, known, &body))
     }
 
     fn put_plan_version(&self, plan: NewPlanVersion) -> Answer<'_, PlanVersion> {

@@ -4,21 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_bus::{Missed, Subscription};
-use ark_conversation::channel::{Body, Hosts, HttpCall, Method};
 use ark_conversation::{ConversationId, Event, Record, ThreadSource};
 use ark_dialplans::Lang;
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::desks::{self, Desks};
 use super::words;
-use crate::channel_host::wire::Wire;
-use crate::cli::output;
 use crate::providers::{Provider, Providers, Shown};
 use crate::serve::Gateway;
 
 /// Longest that one step may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a customer was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -50,26 +47,26 @@ pub(super) struct Chats {
     pub(super) shown: mpsc::Receiver<Shown>,
 }
 
-/// A customer of each provider writes and is answered.
+/// A customer of each provider writes and is answered. Gives the conversation of the first.
 pub(super) async fn run(
     lang: Lang,
     gateway: &Gateway,
     chats: &mut Chats,
     records: &mut Subscription,
-) -> Result<(), Stuck> {
-    for provider in Provider::ALL {
+) -> Result<ConversationId, Stuck> {
+    let mut first = None;
+    for provider in Provider::DEMO {
         let (question, answer) = words::chat(lang, provider);
         let not_taken = |why: String| Stuck::NotTaken { provider: provider.name(), why };
         let late = |step| Stuck::Step { provider: provider.name(), step };
         chats.providers.write(gateway.web, provider, question).await.map_err(not_taken)?;
         let written = timeout(STEP_TIMEOUT, written(records, provider)).await;
         let conversation = written.ok().flatten().ok_or_else(|| late("the message in the log"))?;
-        reply(gateway, conversation, answer).await.map_err(not_taken)?;
-        let shown = timeout(STEP_TIMEOUT, chats.shown.recv()).await;
-        let shown = shown.ok().flatten().ok_or_else(|| late("the answer in the customer's app"))?;
-        output::line(words::shown(lang, &shown)).map_err(|_| Stuck::Terminal)?;
+        desks::say(gateway, conversation, Desks::ANNA, answer).await.map_err(not_taken)?;
+        desks::see(lang, chats).await?;
+        first.get_or_insert(conversation);
     }
-    Ok(())
+    first.ok_or(Stuck::Terminal)
 }
 
 /// The conversation in which a customer of this provider wrote.
@@ -86,20 +83,4 @@ async fn written(records: &mut Subscription, provider: Provider) -> Option<Conve
             return Some(record.conversation);
         }
     }
-}
-
-/// Answers as an agent's program does: by the API.
-async fn reply(gateway: &Gateway, conversation: ConversationId, text: &str) -> Result<(), String> {
-    let call = HttpCall {
-        method: Method::Post,
-        url: format!("http://{}/api/v1/conversations/{conversation}/messages", gateway.web),
-        headers: vec![("authorization".to_owned(), format!("Bearer {}", gateway.token))],
-        body: Body::Json(json!({ "by": "demo", "text": text, "key": format!("demo-{conversation}") })),
-        timeout: STEP_TIMEOUT,
-        idempotent: true,
-    };
-    let wire = Wire::new(Hosts::new([format!("http://{}", gateway.web)]));
-    let answer = wire.call_small(call).await.map_err(|error| error.to_string())?;
-    let said = || String::from_utf8_lossy(&answer.body).into_owned();
-    if (200..300).contains(&answer.status) { Ok(()) } else { Err(format!("{}: {}", answer.status, said())) }
 }

@@ -2,6 +2,7 @@
 //! it is committed.
 
 mod chats;
+mod desks;
 mod script;
 mod site;
 mod words;
@@ -24,10 +25,11 @@ use tokio::sync::mpsc;
 use super::output::{self, padded};
 use super::{CliResult, Failure, Outcome};
 use crate::config::{Channel, Config, Log, LogFormat, SpeechEngine};
-use crate::providers::Providers;
+use crate::providers::{Provider, Providers};
 use crate::serve::{Gateway, StartError};
 use crate::telemetry;
 use chats::Chats;
+use desks::Desks;
 use site::Site;
 
 /// Records that wait for the scripted caller; it looks every few milliseconds.
@@ -100,7 +102,7 @@ async fn demo(command: &DemoCommand) -> CliResult {
     let folder = site::Folder::new(command.data.as_deref())?;
     let cannot = |error: io::Error| Failure::environment(format!("the providers cannot be played: {error}"));
     let (providers, shown) = Providers::start().await.map_err(cannot)?;
-    let channels = providers.channels(&folder.path.join("providers")).map_err(cannot)?;
+    let channels = providers.channels(&Provider::DEMO, &folder.path.join("providers")).map_err(cannot)?;
     let mut chats = Chats { providers, shown };
     let started = tokio::select! {
         started = start(lang, &folder, &channels) => started?,
@@ -214,10 +216,11 @@ async fn show(
             output::line(line)?;
         }
     }
+    let desks = Desks::make(lang, gateway).await.map_err(Failure::environment)?;
     output::line(words::chats_begin(lang))?;
     let mut written = gateway.bus.subscribe(Filter::default()).await.map_err(busy)?;
     let answered = tokio::select! {
-        answered = chats::run(lang, gateway, chats, &mut written) => answered,
+        answered = chat(lang, gateway, chats, &mut written) => answered,
         told = &mut telling => return told.map(|()| Outcome::Done),
     };
     match answered {
@@ -229,10 +232,22 @@ async fn show(
     if once {
         return Ok(Outcome::Done);
     }
-    for line in words::your_turn(lang, site, gateway, conversation) {
+    for line in words::your_turn(lang, site, gateway, (conversation, &desks)) {
         output::line(line)?;
     }
     telling.await.map(|()| Outcome::Done)
+}
+
+/// The customers who write, and one of them from hand to hand.
+async fn chat(
+    lang: Lang,
+    gateway: &Gateway,
+    chats: &mut Chats,
+    written: &mut Subscription,
+) -> Result<(), chats::Stuck> {
+    let conversation = chats::run(lang, gateway, chats, written).await?;
+    output::line(words::desks_begin(lang)).map_err(|_| chats::Stuck::Terminal)?;
+    desks::run(lang, gateway, chats, conversation, written).await
 }
 
 /// The scripted call as the store has it.

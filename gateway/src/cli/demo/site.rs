@@ -89,6 +89,7 @@ impl Site {
         config.gateway.data = path.clone();
         config.gateway.drain = Span::from_secs(0);
         config.channel.extend_from_slice(channels);
+        config.survey.get_or_insert_default();
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, sip_port));
         config.sip.listen =
             [SipTransport::Udp, SipTransport::Tcp].map(|transport| SipListen { transport, address: any }).into();

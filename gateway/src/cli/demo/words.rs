@@ -4,6 +4,7 @@ use ark_conversation::event::{EndedBy, GatherOutcome, Part, PromptCause, QueueOu
 use ark_conversation::{ConversationId, Event, Record};
 use ark_dialplans::Lang;
 
+use super::desks::Desks;
 use super::site::{Folder, Site};
 use crate::providers::{Provider, Shown};
 use crate::serve::{Gateway, how_to_call};
@@ -95,7 +96,7 @@ pub(super) fn your_turn(
     lang: Lang,
     site: &Site,
     gateway: &Gateway,
-    conversation: Option<ConversationId>,
+    (conversation, desks): (Option<ConversationId>, &Desks),
 ) -> Vec<String> {
     let file = site.file.display();
     let fragment = conversation.map_or_else(String::new, |id| format!("#{id}"));
@@ -113,6 +114,12 @@ pub(super) fn your_turn(
         lang,
         format!("  聊天  {chat}   （带聊天窗口的示例网站）"),
         format!("  chat   {chat}   (a site with the chat in its corner)"),
+    ));
+    let (anna, ben, password) = (Desks::ANNA, Desks::BEN, &desks.password);
+    lines.push(either(
+        lang,
+        format!("  坐席  账号 {anna} 与 {ben}，密码 {password}   （只在这次演示里有效）"),
+        format!("  desks  accounts {anna} and {ben}, password {password} (of this demo alone)"),
     ));
     lines.push(either(
         lang,
@@ -144,13 +151,19 @@ fn seconds(lang: Lang, ms: u64) -> String {
 /// What the scripted customer of a provider asks, and what they are answered.
 pub(super) const fn chat(lang: Lang, provider: Provider) -> (&'static str, &'static str) {
     match (lang, provider) {
-        (Lang::Zh, Provider::DingTalk) => ("你好，发票怎么开？", "您好，请把抬头和税号发给我，马上为您开具。"),
-        (Lang::Zh, Provider::WeChat) => ("我的快递到哪了？订单 4711", "您好，订单 4711 今天下午送达。"),
+        (Lang::Zh, Provider::DingTalk | Provider::Stream) => {
+            ("你好，发票怎么开？", "您好，请把抬头和税号发给我，马上为您开具。")
+        }
+        (Lang::Zh, Provider::WeChat | Provider::OfficialAccount | Provider::WeCom) => {
+            ("我的快递到哪了？订单 4711", "您好，订单 4711 今天下午送达。")
+        }
         (Lang::Zh, Provider::Alipay) => ("怎么退款？", "您好，退款已受理，1 至 3 个工作日到账。"),
-        (Lang::En, Provider::DingTalk) => {
+        (Lang::En, Provider::DingTalk | Provider::Stream) => {
             ("Hello, how do I get an invoice?", "Hello! Send me the title and tax number, please.")
         }
-        (Lang::En, Provider::WeChat) => ("Where is my parcel? Order 4711", "Hello! Order 4711 comes this afternoon."),
+        (Lang::En, Provider::WeChat | Provider::OfficialAccount | Provider::WeCom) => {
+            ("Where is my parcel? Order 4711", "Hello! Order 4711 comes this afternoon.")
+        }
         (Lang::En, Provider::Alipay) => {
             ("How do I get my money back?", "Hello! It is on its way: 1 to 3 working days.")
         }
@@ -162,6 +175,53 @@ pub(super) fn chats_begin(lang: Lang) -> &'static str {
         lang,
         "\n三位客户分别从钉钉、微信小程序和支付宝生活号写来（服务商在本机扮演，无需账号）：\n",
         "\nThree customers write, by DingTalk, a WeChat mini-program and an Alipay life account (played on this machine, no account):\n",
+    )
+}
+
+/// The words of one who is handed over.
+pub(super) struct DeskWords {
+    /// What Anna tells Ben.
+    pub(super) note: &'static str,
+    /// What Ben writes.
+    pub(super) answer: &'static str,
+    /// What the customer answers to the survey.
+    pub(super) score: &'static str,
+}
+
+pub(super) const fn desks(lang: Lang) -> DeskWords {
+    match lang {
+        Lang::Zh => DeskWords {
+            note: "客户发来了开票截图，请财务看一下",
+            answer: "您好，我是财务的小本，截图收到了，发票已开出。",
+            score: "5",
+        },
+        Lang::En => DeskWords {
+            note: "They sent a picture of the title; please make the invoice",
+            answer: "Hello, Ben of accounting here: I have your picture, and the invoice is out.",
+            score: "5",
+        },
+    }
+}
+
+pub(super) const fn anna(lang: Lang) -> &'static str {
+    match lang {
+        Lang::Zh => "安娜",
+        Lang::En => "Anna",
+    }
+}
+
+pub(super) const fn ben(lang: Lang) -> &'static str {
+    match lang {
+        Lang::Zh => "小本",
+        Lang::En => "Ben",
+    }
+}
+
+pub(super) fn desks_begin(lang: Lang) -> &'static str {
+    either(
+        lang,
+        "\n钉钉的客户发来一张图片，安娜把会话连同摘要转给小本，小本办完，客户评分：\n",
+        "\nThe customer in DingTalk sends a picture, Anna hands them to Ben with a summary, Ben settles it, and the customer rates it:\n",
     )
 }
 
@@ -259,6 +319,8 @@ fn of_chat(lang: Lang, event: &Event) -> Option<String> {
     let text = |parts: &[Part]| {
         let words = parts.iter().map(|part| match part {
             Part::Text { text } => text.reveal().replace('\n', " "),
+            Part::Image { .. } => either(lang, "[图片]", "[a picture]").to_owned(),
+            Part::Card { fallback_text, .. } => fallback_text.reveal().replace('\n', " "),
             _ => "…".to_owned(),
         });
         words.collect::<Vec<_>>().join(" ")
@@ -286,6 +348,23 @@ fn of_chat(lang: Lang, event: &Event) -> Option<String> {
             either(lang, format!("渠道告知客户是谁（{sure}）"), format!("the channel says who they are ({sure})"))
         }
         Event::PersonLinked(_) => either(lang, "认出了这位客户", "they are known").to_owned(),
+        Event::OwnerOffered(e) => {
+            let (by, to) = (&e.by, &e.to);
+            either(lang, format!("{by} 转给 {to}，等待接手"), format!("{by} offers the customer to {to}"))
+        }
+        Event::Summary(e) => {
+            let text = e.text.reveal().replace('\n', " / ");
+            either(lang, format!("摘要：{text}"), format!("summary: {text}"))
+        }
+        Event::SessionClosed(e) => {
+            let by = &e.by;
+            either(lang, format!("{by} 办结"), format!("{by} closes the session"))
+        }
+        Event::SurveyAsked(_) => either(lang, "请客户评价", "the customer is asked how it was").to_owned(),
+        Event::SurveyAnswered(e) => {
+            let (score, scale) = (e.score, e.scale);
+            either(lang, format!("客户评分 {score}/{scale}"), format!("the customer says {score} of {scale}"))
+        }
         Event::OwnerAccepted(e) => {
             let owner = &e.owner;
             either(lang, format!("{owner} 接手"), format!("{owner} takes it"))

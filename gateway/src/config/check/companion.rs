@@ -38,6 +38,9 @@ impl Checker<'_> {
             }
         }
         self.sms(config);
+        if let Some((key, why)) = config.oidc.as_ref().and_then(|oidc| oidc.wrong()) {
+            self.error(&[Key("oidc"), Key(key)], why, "docs/accounts.md has an example");
+        }
     }
 
     fn sms(&mut self, config: &Config) {

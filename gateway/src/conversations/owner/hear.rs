@@ -105,7 +105,8 @@ impl Ended {
     pub(super) async fn of(onward: &Onward) -> Option<Self> {
         match onward {
             Onward::Direct(bus) => {
-                let types = ["ark.call.ended.v1", "ark.call.lost.v1"].map(str::to_owned).to_vec();
+                let types =
+                    ["ark.call.ended.v1", "ark.call.lost.v1", "ark.transfer.finished.v1"].map(str::to_owned).to_vec();
                 bus.subscribe(Filter { types, ..Filter::default() }).await.ok().map(Self::Bus)
             }
             Onward::Relay(_, ends) => Some(Self::Writers(ends.subscribe())),

@@ -176,6 +176,7 @@ function describe(lang, type, data) {
     case "ark.participant.joined.v1": return say("有人加入", "Somebody joined");
     case "ark.participant.left.v1": return say("有人离开", "Somebody left");
     case "ark.identity.v1": return say("得知客户身份", "The customer's identity was told", { minor: true });
+    case "ark.number.revealed.v1": return say("查看了完整号码", "Somebody looked at the full number");
     case "ark.person.linked.v1": return say("会话已归到客户名下", "The conversation belongs to a known person", { minor: true });
     case "ark.person.merged.v1": return say("两份客户资料合并", "Two records of a person were joined");
     case "ark.person.unmerged.v1": return say("客户资料合并已撤销", "The joining was undone");

@@ -31,6 +31,8 @@ function stateOf(conversation: Conversation, call: LiveCall | undefined): CardSt
   if (call) return call.state === "talking" || conversation.bridged ? "talking" : call.state === "queued" ? "queued" : "ivr";
   if (conversation.bridged) return "talking";
   if (conversation.offer) return "offered";
+  // A chat that somebody has waits no more, though its log still names the queue.
+  if (conversation.kind === "chat" && conversation.owner?.startsWith("agent:")) return "open";
   if (conversation.place || conversation.queue || conversation.owner?.startsWith("queue:")) return "queued";
   if (conversation.owner?.startsWith("agent:")) return "open";
   return conversation.kind === "chat" && conversation.owner?.startsWith("bot:") ? "ivr" : conversation.session ? "open" : "ivr";

@@ -10,7 +10,7 @@ import { prefs, t, tAny } from "./prefs.svelte";
 import { session } from "./session.svelte";
 import { play, ring } from "./sounds";
 import { Timeline } from "./timeline.svelte";
-import type { Card, Conversation, Data, LiveCall, LiveTransfer, LogRecord, Me, Offer, QueueView, Snapshot, Wallboard } from "./types";
+import type { AgentView, Card, Conversation, Data, LiveCall, LiveTransfer, LogRecord, Me, Offer, QueueView, Snapshot, Wallboard } from "./types";
 
 const OPEN_TIMELINES = 8;
 const REFRESH = 250;
@@ -43,6 +43,8 @@ class Desk {
   now = $state(Date.now());
   declined = $state<string[]>([]);
   writing = $state(0);
+  /** The names of the house, as they are shown. */
+  names = $state.raw<Record<string, string>>({});
   dialog = $state<"" | "transfer" | "search" | "keys" | "status">("");
 
   private timelines = new Map<string, Timeline>();
@@ -61,14 +63,16 @@ class Desk {
     caughtUp: () => {
       if (this.fresh) this.calls = this.fresh;
       this.fresh = null;
-      this.timeline?.hush();
       void this.timeline?.catchUp();
       void this.timeline?.refresh();
       outbox.go();
       if (!this.live) this.touch();
     },
     // What is told now replaces what was known.
-    missed: () => (this.fresh = {}),
+    missed: () => {
+      this.fresh = {};
+      for (const open of this.timelines.values()) open.hush();
+    },
   });
 
   start(): void {
@@ -77,6 +81,8 @@ class Desk {
     this.openSocket();
     if (prefs.phone) void phone.open(session.name);
     setInterval(() => this.tick(), 1_000);
+    void this.learnNames();
+    setInterval(() => void this.learnNames(), 120_000);
     const wanted = location.hash.slice(1);
     if (/^[0-9A-Z]{26}$/.test(wanted)) void this.select(wanted);
     addEventListener("hashchange", () => {
@@ -94,6 +100,21 @@ class Desk {
       }
     }
     ring(this.offerList.some((one) => one.kind === "call"));
+  }
+
+  private async learnNames(): Promise<void> {
+    const own = { [session.name]: session.display };
+    try {
+      const answer = await api<AgentView[] | { agents: AgentView[] }>("agents", { quiet: true });
+      const list = Array.isArray(answer) ? answer : answer.agents;
+      this.names = { ...Object.fromEntries(list.map((one) => [one.name, one.display])), ...own };
+    } catch {
+      this.names = own;
+    }
+  }
+  /** A person of the house as they are shown. */
+  name(who: string): string {
+    return this.names[who] ?? who;
   }
 
   tell(text: string, tone: "" | "late" | "live" = ""): void {
@@ -188,7 +209,7 @@ class Desk {
     this.refreshing = window.setTimeout(async () => {
       try {
         const { conversations } = await api<{ conversations: Conversation[] }>("conversations?state=open&limit=500");
-        this.fromLists(conversations.filter((one) => one.kind === "call" || one.kind === "chat"));
+        if (!this.live) this.fromLists(conversations.filter((one) => one.kind === "call" || one.kind === "chat"));
       } catch {
         /* The socket's end says that the gateway is away. */
       } finally {
@@ -200,8 +221,8 @@ class Desk {
     const me = session.name;
     const card = (one: Conversation): Card => cardOf(one, this.calls[one.conversation], this.lasts[one.conversation]);
     this.mine = open.filter((one) => isMine(one, me)).map(card).sort((a, b) => (a.since < b.since ? 1 : -1));
-    this.waiting = open.filter((one) => !isMine(one, me)).map(card).filter((one) => ["queued", "offered", "ivr"].includes(one.state))
-      .sort((a, b) => Number(a.state === "ivr") - Number(b.state === "ivr") || ((a.waiting_since ?? a.since) < (b.waiting_since ?? b.since) ? -1 : 1));
+    this.waiting = open.filter((one) => !isMine(one, me)).map(card).filter((one) => ["queued", "offered"].includes(one.state))
+      .sort((a, b) => ((a.waiting_since ?? a.since) < (b.waiting_since ?? b.since) ? -1 : 1));
     this.setOffers(open.map((one) => offerOf(one, me)).filter((one) => one !== null));
     const talking = this.mine.filter((one) => one.state === "talking").length;
     this.me = {

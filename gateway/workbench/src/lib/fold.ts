@@ -68,8 +68,15 @@ export class Fold {
     this.last = record.seq;
     const { type, data } = record.event;
     const act = HANDLERS[type];
-    if (act) act(this, record, data);
-    else this.note(record, { word: "e.unknown", with: { type } });
+    try {
+      if (act) {
+        act(this, record, data ?? {});
+        return true;
+      }
+    } catch {
+      /* A record of a newer or older kind: shown by its name, and the others go on. */
+    }
+    this.note(record, { word: "e.unknown", with: { type } });
     return true;
   }
 
@@ -219,6 +226,7 @@ const calls: Record<string, Handler> = {
     else fold.line(record, "e.queue.left", "wait", values);
   },
   "ark.transfer.started.v1": line("e.transfer.started", "wait", (data) => ({ target: bare(data.target ?? data.to) })),
+  "ark.transfer.changed.v1": note("e.transfer.changed", (data) => ({ target: bare(data.target), stage: `@${data.stage}` })),
   "ark.transfer.finished.v1": (fold, record, data) =>
     fold.line(record, "e.transfer.finished", data.outcome === "answered" ? "live" : "late", { target: bare(data.target), outcome: `@${data.outcome}` }),
 };
@@ -301,6 +309,7 @@ const people: Record<string, Handler> = {
   "ark.leg.added.v1": (fold, record, data) => {
     fold.setLeg(data.leg, data.role, data.party?.display ?? "", data.adapter ?? "");
     if (data.thread) fold.setThread(data.thread, data.medium === "companion" ? "companion" : (data.adapter ?? ""));
+    if (data.medium === "companion") return fold.note(record, { word: "e.leg.added", with: { channel: "@ch_companion" } });
     fold.step(record, { word: "e.leg.added", with: { channel: `@ch_${data.medium === "companion" ? "companion" : data.adapter}` } });
   },
   "ark.leg.offered.v1": line("e.leg.offered", "wait"),
@@ -309,9 +318,17 @@ const people: Record<string, Handler> = {
   "ark.leg.ended.v1": note("e.leg.over", (data) => ({ reason: `@${data.reason}` })),
   "ark.link.made.v1": note("e.link.made"),
   "ark.link.code.v1": note("e.link.code"),
-  "ark.link.sent.v1": (fold, record, data) =>
-    fold.line(record, data.failed ? "e.link.failed" : "e.link.sent", data.failed ? "late" : "", { via: `@via_${data.via}`, why: data.failed ?? "" }),
-  "ark.link.joined.v1": line("e.link.joined", "live"),
+  "ark.link.sent.v1": (fold, record, data) => {
+    const values = { via: `@via_${data.via}`, why: data.failed ?? "" };
+    if (data.failed) fold.line(record, "e.link.failed", "late", values);
+    else fold.add(record, { kind: "line", key: `link-${data.link}-${data.via}`, side: "none", say: { word: "e.link.sent", with: values } });
+  },
+  "ark.link.joined.v1": (fold, record, data) => {
+    const sent = fold.find(`link-${data.link}-${data.via}`);
+    if (!sent) return void fold.line(record, "e.link.joined", "live");
+    sent.say = { word: "e.link.both", with: sent.say?.with };
+    sent.rev++;
+  },
   "ark.participant.joined.v1": note("e.participant.joined", (data) => ({ who: bare(data.participant?.id) })),
   "ark.participant.left.v1": note("e.participant.left", (data) => ({ who: bare(data.participant?.id) })),
   "ark.owner.offered.v1": owned("e.owner.offered", "wait"),
@@ -330,6 +347,8 @@ const people: Record<string, Handler> = {
   "ark.person.merged.v1": note("e.person.merged"),
   "ark.person.unmerged.v1": note("e.person.unmerged"),
   "ark.number.revealed.v1": line("e.number.revealed", "", (data) => ({ by: bare(data.by) })),
+  "ark.survey.asked.v1": note("e.survey.asked"),
+  "ark.survey.answered.v1": line("e.survey.answered", "live", (data) => ({ n: data.score, of: data.scale })),
   "ark.erasure.v1": line("e.erasure", "wait"),
   "ark.erased.v1": (fold, record) => {
     fold.add(record, { kind: "line", side: "none", say: { word: "e.erased" }, erased: true });

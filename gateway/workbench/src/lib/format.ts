@@ -42,9 +42,15 @@ export function initial(name: string): string {
   return letter ? letter.toUpperCase() : name.trim() ? "#" : "?";
 }
 
+/** `陈先生 138****1234` -> the name and the number; either may be empty. */
+export function splitTitle(title: string): { name: string; number: string } {
+  const match = /^(.*?)\s*(\+?[\d*][\d* -]{4,})$/.exec(title);
+  return match ? { name: match[1] ?? "", number: match[2] ?? "" } : { name: title, number: "" };
+}
+
 /** `agent:anna` -> `anna`; `web:anna` -> `anna`. */
 export function bare(owner: string | null | undefined): string {
-  return (owner ?? "").replace(/^(agent|queue|bot|web):/, "");
+  return String(owner ?? "").replace(/^(agent|queue|bot|web):/, "");
 }
 
 const TICK = 15_000;

@@ -145,7 +145,7 @@ class Outbox {
 
   private async post(one: Waiting): Promise<{ last_seq?: number } | null> {
     const base = `conversations/${path(one.conversation)}`;
-    if (one.kind === "note") return api(`${base}/notes`, { body: { text: one.text, key: one.key } });
+    if (one.kind === "note") return api(`${base}/notes`, { body: { by: one.by, text: one.text, key: one.key } });
     if (one.kind === "picture") {
       const file = await getFile(one.key);
       if (!file) throw new ApiError(410, "gone", "the picture is no longer in this browser");

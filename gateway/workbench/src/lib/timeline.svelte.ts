@@ -39,14 +39,15 @@ export class Timeline {
     try {
       const state = await api<Conversation>(`conversations/${path(this.conversation)}`);
       this.state = state;
-      const from = Math.max(0, state.last_seq - FIRST);
-      const pages = Array.from({ length: Math.max(1, Math.ceil((state.last_seq - from) / PAGE)) }, (_, n) => from + n * PAGE);
-      const read = await Promise.all(pages.map((after) => this.page(after, PAGE)));
-      this.from = from + 1;
+      // The newest page is shown at once, what is before it as soon as it has come.
+      const newest = Math.max(0, state.last_seq - PAGE);
+      this.from = newest + 1;
+      const read = await this.page(newest, PAGE);
       this.records = [];
-      this.refold(read.flat());
+      this.refold(read);
       this.loaded = true;
       this.failed = "";
+      await this.before(Math.max(0, state.last_seq - FIRST));
     } catch (error) {
       this.failed = error instanceof Error ? error.message : String(error);
     }
@@ -60,12 +61,19 @@ export class Timeline {
   /** The page before. */
   async older(): Promise<void> {
     if (this.from <= 1) return;
-    const after = Math.max(0, this.from - 1 - PAGE);
-    const records = await this.page(after, this.from - 1 - after);
+    await this.before(Math.max(0, this.from - 1 - PAGE));
+  }
+  /** Reads from a place on to where the records that are here begin. */
+  private async before(after: number): Promise<void> {
+    const until = this.from - 1;
+    if (until <= after) return;
+    const pages = Array.from({ length: Math.ceil((until - after) / PAGE) }, (_, n) => after + n * PAGE);
+    const read = await Promise.all(pages.map((one) => this.page(one, Math.min(PAGE, until - one))));
+    if (this.from - 1 !== until) return;
     this.from = after + 1;
     const known = this.records;
     this.records = [];
-    this.refold([...records, ...known]);
+    this.refold([...read.flat(), ...known]);
   }
 
   private refold(records: LogRecord[]): void {

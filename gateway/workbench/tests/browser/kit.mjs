@@ -13,8 +13,8 @@ export function findChromium() {
 export const WAIT = 20_000;
 
 /** A browser and a mock gateway on a free port; both end with the test file. */
-export async function open({ day } = {}) {
-  const mock = await serve({ port: 0, day });
+export async function open({ day, accounts } = {}) {
+  const mock = await serve({ port: 0, day, accounts });
   const browser = await chromium.launch({
     executablePath: findChromium(),
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--autoplay-policy=no-user-gesture-required"],
@@ -27,6 +27,7 @@ export async function open({ day } = {}) {
       const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, locale: lang === "zh" ? "zh-CN" : "en-GB", hasTouch: touch, timezoneId: "Asia/Shanghai" });
       context.setDefaultTimeout(WAIT);
       await context.addInitScript(([theme_, lang_, step_]) => {
+        if (!location.protocol.startsWith("http")) return;
         if (!localStorage.getItem("ark.lang")) localStorage.setItem("ark.lang", lang_);
         if (!localStorage.getItem("ark.theme")) localStorage.setItem("ark.theme", theme_);
         if (!localStorage.getItem("ark.step")) localStorage.setItem("ark.step", step_);

@@ -494,6 +494,30 @@ fn a_note_is_a_record_that_nothing_follows_from_and_is_kept_once() {
 }
 
 #[test]
+fn a_chat_goes_with_the_customer_who_is_handed_over_in_its_call() {
+    let mut house = House::with_anna();
+    let finished = |owner: Option<Owner>| TransferFinished {
+        leg: LegId(2),
+        target: "ben".to_owned(),
+        outcome: TransferOutcome::Answered,
+        sip_status: None,
+        took_ms: 1,
+        customer: None,
+        owner,
+    };
+    house.call("c1", samples::ringing(LegId(2), Role::Customer));
+    let epoch = house.state().epoch;
+    house.call("c2", finished(None));
+    house.give(Input::Tick).unwrap();
+    assert_eq!((house.owner(), house.state().epoch), (anna(), epoch));
+    house.call("c3", finished(Some(ben())));
+    house.give(Input::Tick).unwrap();
+    assert_eq!((house.owner(), house.state().epoch), (ben(), epoch + 1));
+    house.give(Input::Tick).unwrap();
+    assert_eq!(house.state().epoch, epoch + 1, "once");
+}
+
+#[test]
 fn what_no_adapter_may_send_is_refused_and_writes_nothing() {
     let mut house = House::with_anna();
     let (before, source) = (house.log.len(), thread_source("web-1"));

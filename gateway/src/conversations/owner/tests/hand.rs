@@ -124,3 +124,35 @@ async fn a_chat_goes_to_a_queue_with_its_place_and_a_note_for_colleagues() {
     );
     rig.tasks.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_no_or_is_gone_leaves_the_chat_where_somebody_is() {
+    for (name, mode, after) in
+        [("hand-no-warm", OfferMode::Warm, agent("anna")), ("hand-no-cold", OfferMode::Cold, queue("general"))]
+    {
+        let folder = Folder::new(name);
+        let (rig, id) = with_anna(&folder).await;
+        let since = rig.state(id).await.place.unwrap().since;
+        let open = rig.command(id, "anna", offer(agent("ben"), mode, None)).await.unwrap().offer.unwrap();
+        assert!(rig.command(id, "eve", Wish::Decline { offer: open }).await.is_err(), "she was not asked");
+        rig.command(id, "ben", Wish::Decline { offer: open }).await.unwrap();
+        let state = rig.state(id).await;
+        assert_eq!((state.offer, state.owner.clone()), (None, Some(after.clone())));
+        if mode == OfferMode::Warm {
+            // Asked once more, and gone: that is a no, too.
+            rig.command(id, "anna", offer(agent("ben"), mode, None)).await.unwrap();
+            rig.command(id, "ben", Wish::Vanished { who: "ben".to_owned() }).await.unwrap();
+            assert_eq!((rig.state(id).await.offer, rig.state(id).await.owner), (None, Some(after)));
+            // And the agent who offers: the customer waits where she waited, and Ben is asked on.
+            rig.command(id, "anna", offer(agent("ben"), mode, None)).await.unwrap();
+            rig.command(id, "anna", Wish::Vanished { who: "anna".to_owned() }).await.unwrap();
+            let state = rig.state(id).await;
+            assert_eq!((state.owner, state.place.unwrap().since), (Some(queue("general")), since));
+            assert_eq!(state.offer.map(|offer| offer.to), Some(agent("ben")));
+            rig.command(id, "ben", Wish::Claim { epoch: None }).await.unwrap();
+            assert_eq!(rig.state(id).await.owner, Some(agent("ben")));
+        }
+        whole(&log(&*rig.store, id).await, 1);
+        rig.tasks.end().await;
+    }
+}
