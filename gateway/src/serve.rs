@@ -297,13 +297,13 @@ impl Gateway {
         carry_stop.send_replace(true);
         let _ = tokio::time::timeout(LIVE_END_MAX, carrying).await;
         drop(self.engine);
+        self.desk.end().await;
         if let Some(speech) = self.speech {
             speech.end().await;
         }
         // The writer ends when nobody can push any more.
         drop((self.switch, self.plans, self.log));
         self.log_writer.finish().await;
-        self.desk.end().await;
         self.owner.end().await;
         self.webhook_tasks.stop().await;
         if let Some(site) = self.site {

@@ -101,6 +101,7 @@ impl Core {
         }
         // One that was offered at once is first.
         let place = self.call_place(id);
+        self.version += 1;
         self.drain(now);
         place.ok_or(CannotJoin::Full)
     }
@@ -127,6 +128,7 @@ impl Core {
         let why = if how == Left::Abandoned { EndReason::Abandoned } else { EndReason::Moved };
         self.leave(now, id, why);
         self.chat_again(now, id);
+        self.version += 1;
         self.drain(now);
         rung
     }
@@ -144,6 +146,7 @@ impl Core {
         if !accepted {
             let _ = self.router.handle(now, Input::Serving { item: id, agent: agent.to_owned() });
         }
+        self.version += 1;
         self.drain(now);
     }
 
@@ -159,6 +162,7 @@ impl Core {
         } else {
             self.rests(now, agent);
         }
+        self.version += 1;
         self.drain(now);
     }
 
@@ -174,6 +178,7 @@ impl Core {
         }
         self.leave(now, id, EndReason::Closed);
         self.chat_again(now, id);
+        self.version += 1;
         self.drain(now);
     }
 
@@ -197,6 +202,7 @@ impl Core {
         }
         let (since, talking) = (now, Some(now));
         self.calls.insert(item, CallItem { caller, conversation, queue, since, entrance, title, channel, talking });
+        self.version += 1;
         self.drain(now);
         true
     }

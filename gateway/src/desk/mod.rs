@@ -57,7 +57,8 @@ pub struct Desk {
     /// Counts up when something has changed that somebody may see.
     changed: watch::Sender<u64>,
     wake: OnceLock<Wake>,
-    owner: OnceLock<Conversations>,
+    /// None before the start, and after the end: whoever has it keeps the owner at work.
+    owner: Mutex<Option<Conversations>>,
     tenant: Tenant,
 }
 
@@ -94,7 +95,7 @@ impl Desk {
             busy: Notify::new(),
             changed: watch::channel(0).0,
             wake: OnceLock::new(),
-            owner: OnceLock::new(),
+            owner: Mutex::new(None),
             tenant: Tenant::default(),
         })
     }
@@ -280,7 +281,7 @@ impl Desk {
 
     async fn command(&self, conversation: ConversationId, by: Owner, wish: Wish) -> Result<Done, CommandError> {
         let nobody = || CommandError::Unavailable("no conversation is worked on here".to_owned());
-        let owner = self.owner.get().ok_or_else(nobody)?;
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(nobody)?;
         owner.command(Command { tenant: self.tenant.clone(), conversation, by, wish }).await
     }
 

@@ -1,7 +1,7 @@
 //! The desk at work: it follows the log, carries out what the router wants of chats, and wakes when something is due.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ark_bus::{Bus, Filter, Missed, Subscription};
@@ -22,6 +22,7 @@ use crate::conversations::owner::{Command, CommandError, Conversations, Wish};
 
 /// What runs for it.
 pub struct Tasks {
+    desk: Arc<Desk>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -39,6 +40,8 @@ impl Tasks {
         if tokio::time::timeout(AGAIN, &mut self.task).await.is_err() {
             self.task.abort();
         }
+        // The owner ends when nobody can ask it any more.
+        *self.desk.owner.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -63,7 +66,7 @@ pub fn start(
     let wakes = switch.clone();
     desk.wake_calls_by(move || wakes.look_at_queues());
     let (stop, stopped) = watch::channel(false);
-    Tasks { stop, task: tokio::spawn(work(desk, (store, bus), conversations).run(stopped)) }
+    Tasks { desk: Arc::clone(desk), stop, task: tokio::spawn(work(desk, (store, bus), conversations).run(stopped)) }
 }
 
 pub(super) fn work(
@@ -71,7 +74,7 @@ pub(super) fn work(
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
     conversations: &Conversations,
 ) -> Work {
-    let _ = desk.owner.set(conversations.clone());
+    *desk.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(conversations.clone());
     Work {
         desk: Arc::clone(desk),
         store: Arc::clone(store),
