@@ -161,12 +161,7 @@ impl Gateway {
     /// [`StartError`].
     pub async fn start_with(config: Config, log_calls: bool) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let folders = Folders::make(&config)?;
-        let store = open_store(&config).await?;
-        // Before the first prompts are spoken, which takes a while: what cannot work is said at once.
-        try_ports(&config).await?;
-        let carrier = open_bus(&config, &*store).await?;
-        let bus = Arc::clone(&carrier.bus);
+        let (folders, store, carrier, bus) = open_all(&config).await?;
         let (writer, process) = names(&config);
         let (onward, site) = site::join(&config, &store, &carrier, &writer, &process).await?;
         let (log, log_writer) = begin_log(&config, &store, &onward, (&writer, &process), &folders).await?;
@@ -380,6 +375,16 @@ fn start_engine(
     let config = EngineConfig { tap, ..engine_config(config) };
     let engine = Engine::start(config, sender).map_err(|error| StartError::Media(error.to_string()))?;
     Ok((engine, events, prepared))
+}
+
+/// Folders, log and carrier; and before the first prompts are spoken, which takes a while, what cannot work is said at once.
+async fn open_all(config: &Arc<Config>) -> Result<(Folders, Arc<dyn Store>, Carrier, Arc<dyn Bus>), StartError> {
+    let folders = Folders::make(config)?;
+    let store = open_store(config).await?;
+    try_ports(config).await?;
+    let carrier = open_bus(config, &*store).await?;
+    let bus = Arc::clone(&carrier.bus);
+    Ok((folders, store, carrier, bus))
 }
 
 /// What the site decides for its conversations.

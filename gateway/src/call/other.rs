@@ -384,7 +384,7 @@ impl<M: MediaPort> Switch<M> {
         cause: EndCause,
         reason: Option<String>,
     ) {
-        if self.from_gone(now, call, by, cause, reason.as_deref()) {
+        if self.transferring_agent_gone(now, call, by, cause, reason.as_deref()) {
             return;
         }
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };

@@ -432,7 +432,7 @@ impl Queues {
             return self.forget_idle(caller);
         }
         let talks = |known: &&mut Known| known.talks && known.agent == Some(operator);
-        let Some(caller) = self.known.iter_mut().find(|(_, known)| talks(&known)).map(|(caller, _)| *caller) else {
+        let Some(caller) = self.known.iter_mut().find(|(_, known)| talks(known)).map(|(caller, _)| *caller) else {
             return;
         };
         let (id, agent, at) = (self.conversation(caller), self.agent(operator), self.wall(now));

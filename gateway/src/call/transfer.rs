@@ -734,7 +734,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// The agent who transfers hung up, or is no longer there. Whether there is a transfer that goes on without them.
-    pub(super) fn from_gone(
+    pub(super) fn transferring_agent_gone(
         &mut self,
         now: Now,
         call: &mut Call,

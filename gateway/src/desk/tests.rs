@@ -123,7 +123,7 @@ impl House {
                     }
                 }
                 Act::TakeBack { queue, agent } => {
-                    _ = self.command(id, Owner::Queue(queue), Wish::TakeBack { to: agent })
+                    _ = self.command(id, Owner::Queue(queue), Wish::TakeBack { to: agent });
                 }
                 Act::Vanished { agent } => {
                     _ = self.command(id, Owner::Agent(agent.clone()), Wish::Vanished { who: agent });
@@ -490,7 +490,7 @@ fn a_closed_queue_keeps_chats_until_it_opens_and_takes_no_caller() {
             )
             .is_err()
     );
-    house.now = house.now + secs(3_601);
+    house.now += secs(3_601);
     house.after(1);
     assert_eq!(house.asked(1).as_deref(), Some("agent:anna"));
 }

@@ -106,7 +106,7 @@ pub(super) async fn begin(
     request: Result<Json<NewTransfer>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Began>), ApiError> {
     let Json(mut request) = request?;
-    request.by = named(&grant, request.by)?;
+    request.by = named(&grant, request.by.as_deref())?;
     let (id, state) = known(&web, &id).await?;
     let talking = call_of(&web, id).await.filter(|call| call.state == CallState::Talking);
     let began = match talking {
@@ -256,7 +256,7 @@ pub(super) async fn cancel(
     request: Result<Json<Asks>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Json(Asks { by }) = request?;
-    let by = named(&grant, by)?;
+    let by = named(&grant, by.as_deref())?;
     let (id, state) = known(&web, &id).await?;
     let under_way = |call: &CallView| call.transfer.as_ref().is_some_and(|one| one.state != TransferPhase::Over);
     if call_of(&web, id).await.as_ref().is_some_and(under_way) {
@@ -272,8 +272,8 @@ pub(super) async fn cancel(
 }
 
 /// In whose name it is done, where somebody has signed in or is named.
-fn named(grant: &Grant, by: Option<String>) -> Result<Option<String>, ApiError> {
-    if grant.account().is_none() && by.is_none() { Ok(None) } else { grant.who(by.as_deref()).map(Some) }
+fn named(grant: &Grant, by: Option<&str>) -> Result<Option<String>, ApiError> {
+    if grant.account().is_none() && by.is_none() { Ok(None) } else { grant.who(by).map(Some) }
 }
 
 fn offer_by(owner: &Owner) -> Option<String> {

@@ -50,7 +50,7 @@ impl Made {
         Web::new(self.config())
     }
 
-    pub(crate) fn web_with_assets(self: &Arc<Self>, folder: std::path::PathBuf) -> Arc<Web> {
+    pub(crate) fn web_with_assets(self: &Arc<Self>, folder: PathBuf) -> Arc<Web> {
         Web::new(WebConfig { assets: Some(folder), ..self.config() })
     }
 
@@ -116,6 +116,7 @@ impl Made {
             bridged_to: None,
             recording: false,
             legs: Vec::new(),
+            transfer: None,
         });
     }
 }
