@@ -133,6 +133,7 @@ fn a_caller_and_a_visitor_are_served_at_two_desks_and_one_goes_from_hand_to_hand
         "document.querySelector('.say textarea').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }))",
     );
     visitor.wait_for(&format!("{root}.querySelector('#log').textContent.includes('I can see your message')"), PATIENCE);
+    visitor.close();
     picture(&mut ben, "chat");
     gateway.wait_for_chat("ark.message.out.v1", 1, PATIENCE);
     ben.eval("[...document.querySelectorAll('.head .btn')].find((one) => one.textContent.includes('Resolve')).click()");

@@ -1,5 +1,6 @@
 //! An Alipay life account, played: notifications signed by RSA2, a gateway that checks the app's signature and signs its answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
@@ -48,10 +49,11 @@ pub(super) async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): 
         return busy();
     }
     let query = query.unwrap_or_default();
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> = form_urlencoded::parse(query.as_bytes())
-        .chain(form_urlencoded::parse(body.as_bytes()))
-        .map(|(name, value)| (name.into_owned().into_bytes(), value.into_owned().into_bytes()))
-        .collect();
+    let asked = form_urlencoded::parse(query.as_bytes()).chain(form_urlencoded::parse(body.as_bytes()));
+    // What stands in both is one field.
+    let fields: BTreeMap<Vec<u8>, Vec<u8>> =
+        asked.map(|(name, value)| (name.into_owned().into_bytes(), value.into_owned().into_bytes())).collect();
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = fields.into_iter().collect();
     let value = |name: &str| {
         let found = pairs.iter().find(|(key, _)| key == name.as_bytes());
         found.map_or_else(String::new, |(_, value)| String::from_utf8_lossy(value).into_owned())

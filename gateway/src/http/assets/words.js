@@ -167,6 +167,11 @@ function describe(lang, type, data) {
       return data.failed ? say(`链接没有发出（${way}）：${data.failed}`, `The link did not go out (${way}): ${data.failed}`, { tone: "late" }) : say(`链接已发出（${way}）`, `The link went out (${way})`, { minor: true });
     }
     case "ark.link.joined.v1": return say("客户的手机已打开收图页面", "The caller's device has opened the page", { tone: "live" });
+    case "ark.transfer.changed.v1": {
+      const stage = { ringing: zh ? "正在呼叫" : "rings", consulting: zh ? "先行商谈" : "is told first", three_way: zh ? "三方通话" : "three-way", recalling: zh ? "回呼转出的坐席" : "the agent is called back" }[data.stage] || data.stage;
+      return say(`转接 ${data.target}：${stage}`, `Transfer to ${data.target}: ${stage}`, { tone: "wait" });
+    }
+    case "ark.note.v1": return say(`内部备注：${data.text}`, `A note of the house: ${data.text}`, { minor: true });
     case "ark.survey.asked.v1": return say("请客户评价", "The customer was asked to rate the service", { minor: true });
     case "ark.survey.answered.v1": return say(`客户评分：${data.score}/${data.scale}`, `The customer rated the service ${data.score} of ${data.scale}`, { tone: data.score * 2 > data.scale ? "live" : "late" });
     case "ark.leg.added.v1": return say("加入了一个渠道", "A channel was added");

@@ -69,9 +69,15 @@ async fn nobody_answers_and_the_agent_has_the_chat_or_the_queue_its_place() {
         let state = rig.state(id).await;
         assert_eq!((state.owner, state.place.unwrap().since), (Some(after), since), "with the place that she had");
         if mode == OfferMode::Cold {
-            let effects: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).map(|one| one.effect).collect();
-            let routes = |one: &machine::Effect| matches!(one, machine::Effect::Route { waiting_since, .. } if *waiting_since == since);
-            assert!(effects.iter().any(routes), "somebody else is looked for: {effects:?}");
+            let routed = async {
+                loop {
+                    let one = heard.recv().await.expect("happenings go on").effect;
+                    if matches!(one, machine::Effect::Route { waiting_since, .. } if waiting_since == since) {
+                        break;
+                    }
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), routed).await.expect("somebody else is looked for");
         }
         assert!(names(&log(&*rig.store, id).await).contains(&"owner.expired"));
         rig.tasks.end().await;
