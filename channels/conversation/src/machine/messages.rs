@@ -48,6 +48,10 @@ impl Conversation {
                 None
             }
             Event::Thread(change) if change.state == ThreadState::Opened => {
+                if self.awaits_score(now, &event.source).is_some() {
+                    self.append(now, self.epoch(), event);
+                    return Ok(Handled::Done);
+                }
                 self.open_for_customer(now, &thread);
                 self.wake(now, &event.source, &thread, None);
                 None

@@ -30,13 +30,20 @@ impl Conversation {
     /// The score that a message is, when the conversation is closed and waits for one. Anything else opens it again.
     pub(super) fn answer_to_survey(&self, now: Timestamp, event: &CloudEvent) -> Option<u8> {
         let Event::MessageIn(message) = &event.event else { return None };
+        let scale_asked = self.awaits_score(now, &event.source)?;
+        let [Part::Text { text }] = &message.parts[..] else { return None };
+        let survey = self.policy.survey.as_ref().filter(|survey| scale(survey) == Some(scale_asked));
+        score(text.reveal(), scale_asked, survey.map_or(&[], |survey| &survey.answers))
+    }
+
+    /// The best score, while the conversation is closed and its customer may say on that thread how content they were. That their page
+    /// is there opens nothing then: what they say does, or is the score.
+    pub(super) fn awaits_score(&self, now: Timestamp, source: &str) -> Option<u8> {
         let state = self.state.as_ref().filter(|state| !state.is_open())?;
         let asked = state.survey.as_ref().filter(|asked| asked.score.is_none())?;
-        let [Part::Text { text }] = &message.parts[..] else { return None };
-        state.leg_of(&event.source)?;
+        state.leg_of(source)?;
         asked.until.filter(|until| now <= *until)?;
-        let survey = self.policy.survey.as_ref().filter(|survey| scale(survey) == Some(asked.scale));
-        score(text.reveal(), asked.scale, survey.map_or(&[], |survey| &survey.answers))
+        Some(asked.scale)
     }
 
     /// The answer is in the log as the customer gave it, and opens nothing.
@@ -204,6 +211,22 @@ mod tests {
         assert_eq!(chat.score(), Some(4));
         chat.settle("ben");
         assert_eq!(chat.count("ark.survey.asked.v1"), 1, "once per conversation");
+    }
+
+    #[test]
+    fn a_page_that_is_there_again_opens_nothing_before_the_score() {
+        let mut chat = Chat::settled();
+        let source = source::thread(&Tenant::MAIN, "web", "shop", "visitor-1");
+        let opened = crate::event::Thread {
+            thread: "visitor-1".to_owned(),
+            state: crate::event::ThreadState::Opened,
+            entry: None,
+            window: None,
+        };
+        chat.does(Input::Inbound(CloudEvent::new("e-2", source, samples::at(chat.at), opened)));
+        assert!(!chat.machine.state().unwrap().is_open());
+        chat.says("5 非常满意");
+        assert_eq!((chat.score(), chat.machine.state().unwrap().is_open()), (Some(5), false));
     }
 
     #[test]

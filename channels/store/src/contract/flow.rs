@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ark_conversation::event::{SurveyAnswered, SurveyAsked, SurveyWay};
 use ark_conversation::samples::{at, ended};
 use ark_conversation::{ConversationId, NewEvent, PersonId, Tenant};
 use serde_json::json;
@@ -19,6 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
     a_message_is_taken_once_and_its_thread_has_one_conversation(&open("a_message_is_taken_once")).await;
     a_thread_joins_an_open_conversation(&open("a_thread_joins_an_open_conversation")).await;
+    who_is_asked_how_it_was_answers_there(&open("who_is_asked_how_it_was_answers_there")).await;
     one_thread_of_many_writers(Arc::new(open("one_thread_of_many_writers"))).await;
     applying_and_appending_is_one_transaction(&open("applying_and_appending_is_one_transaction")).await;
     committed_events_wait_in_the_outbox(&open("committed_events_wait_in_the_outbox")).await;
@@ -87,6 +89,35 @@ async fn a_thread_joins_an_open_conversation(store: &impl Store) {
     let other = store.ingest(message("t4", 2, d, Join::Conversation(a))).await.expect("ingest");
     assert_eq!(other.conversation, d);
     assert_eq!(store.thread(&MAIN, "/ark/main/web/site/t1").await, Ok(Some(c)));
+}
+
+async fn who_is_asked_how_it_was_answers_there(store: &impl Store) {
+    let (a, b, c) = (conversation(1, 1), conversation(2, 2), conversation(3, 3));
+    let first = message("t1", 1, a, Join::Begin);
+    let hour = jiff::SignedDuration::from_hours(1);
+    let until = first.at + hour;
+    store.ingest(first).await.expect("ingest");
+    let (scale, message_key) = (5, Some("ark:survey:1".to_owned()));
+    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: message_key, until: Some(until) };
+    let events = vec![call(a, 1), super::new_event(a, 2, asked.into()), super::new_event(a, 3, ended(L1).into())];
+    store.append(events).await.expect("the end");
+    for n in 2..4 {
+        let soon = store.ingest(message("t1", n, b, Join::Begin)).await.expect("ingest");
+        assert!(soon.conversation == a && !soon.joined, "{soon:?}");
+    }
+    let late = NewInbound { at: until + hour, ..message("t1", 4, b, Join::Begin) };
+    let late = store.ingest(late).await.expect("ingest");
+    assert!(late.conversation == b && late.joined, "{late:?}");
+
+    // Who has answered begins anew.
+    store.ingest(message("t2", 1, c, Join::Begin)).await.expect("ingest");
+    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: None, until: Some(until) };
+    let answered = SurveyAnswered { leg: L1, way: SurveyWay::Buttons, score: 5, scale };
+    let events = [asked.into(), answered.into(), ended(L1).into()];
+    let events = (2..).zip(events).map(|(n, event)| super::new_event(c, n, event));
+    store.append(std::iter::once(call(c, 1)).chain(events).collect()).await.expect("the end");
+    let next = store.ingest(message("t2", 2, conversation(4, 4), Join::Begin)).await.expect("ingest");
+    assert!(next.conversation == conversation(4, 4) && next.joined, "{next:?}");
 }
 
 async fn one_thread_of_many_writers<S: Store>(store: Arc<S>) {

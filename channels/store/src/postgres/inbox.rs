@@ -16,7 +16,10 @@ const DUPLICATES: &str = "select u.n, i.row, i.conversation
     from unnest($1::text[], $2::text[], $3::text[]) with ordinality u (tenant, source, id, n)
     join inbox i on i.tenant = u.tenant and i.id = u.id and i.source = u.source";
 
-const THREADS: &str = "select u.n, t.conversation, c.ended_us is not null
+/// One that has ended keeps its threads for as long as its customer may say how content they were ($3: now).
+const THREADS: &str = "select u.n, t.conversation, case when c.ended_us is null then false
+        else (c.state::jsonb #>> '{survey,score}') is not null
+            or coalesce(c.state::jsonb #>> '{survey,until}', '') collate \"C\" <= $3::text end
     from unnest($1::text[], $2::text[]) with ordinality u (tenant, source, n)
     join thread t on t.tenant = u.tenant and t.source = u.source
     left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation";
@@ -53,12 +56,14 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
     link.prepare(&[DUPLICATES, THREADS, ROWS, BEGIN, MOVE, KNOWN, WAITING]).await?;
     let looked_up: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenants, &sources, &ids];
     let rows_wanted = news.len() as i64;
+    let now = news.first().map(|new| new.at.to_string()).unwrap_or_default();
+    let threads_of: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenants, &sources, &now];
     let count: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&rows_wanted];
     let ((), there, known, numbers) = tokio::try_join!(
         biased;
         link.batch("begin"),
         link.query(DUPLICATES, &looked_up),
-        link.query(THREADS, &looked_up[..2]),
+        link.query(THREADS, &threads_of),
         link.query(ROWS, &count),
     )?;
     let mut numbers = numbers.iter().map(|row| rows::number(row, 0));

@@ -52,16 +52,22 @@ pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<I
         return Ok(Ok(ingested(work, row, conversation, false, true)));
     }
     let tenant = new.tenant.as_str();
-    let known: Option<([u8; 16], bool)> = db
+    // One that has ended keeps its threads for as long as its customer may say how content they were.
+    let known: Option<([u8; 16], bool, bool)> = db
         .prepare_cached(
-            "select t.conversation, c.ended_us is not null from thread t
+            "select t.conversation, c.ended_us is not null, json_extract(c.state, '$.survey.score') is null
+                 and coalesce(json_extract(c.state, '$.survey.until'), '') > ?3
+             from thread t
              left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation
              where t.tenant = ?1 and t.source = ?2",
         )?
-        .query_row(params![tenant, new.event.source], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![tenant, new.event.source, new.at.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?;
+    let ended = known.is_some_and(|(_, ended, _)| ended);
     let (conversation, joins) = match known {
-        Some((conversation, false)) => (ConversationId::from_bytes(conversation), false),
+        Some((conversation, ended, asked)) if !ended || asked => (ConversationId::from_bytes(conversation), false),
         _ => (joined(db, &new.tenant, &new.join)?.unwrap_or(new.begin), true),
     };
     if joins {
@@ -74,7 +80,7 @@ pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<I
     }
     let row = insert_inbound(work, new, conversation)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     // One that was pointed to an ended conversation (by its id) is looked at again with the next message.
-    if !joins {
+    if !joins && !ended {
         work.threads.put(&new.tenant, &new.event.source, conversation);
     }
     Ok(Ok(ingested(work, row, conversation, joins, false)))
