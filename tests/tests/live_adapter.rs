@@ -193,7 +193,7 @@ fn the_page_shows_a_chat_as_what_it_is() {
     let (id, _) = gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
     let token = std::fs::read_to_string(gateway.folder().join("data/ark.token")).expect("the gateway's token");
     let browser = Browser::start(440.0);
-    let mut page = browser.open(&format!("http://{}/?token={}", gateway.web, token.trim()));
+    let mut page = browser.open(&format!("http://{}/operations?token={}", gateway.web, token.trim()));
     let item = format!("document.querySelector('[data-id=\"{id}\"]')");
     page.wait_for(&format!("{item} && {item}.textContent.includes('http · shop')"), PATIENCE);
     page.eval(&format!("{item}.click()"));

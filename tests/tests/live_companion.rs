@@ -120,8 +120,8 @@ fn a_caller_sends_pictures_from_a_phone_while_the_call_goes_on() {
     screenshot(&mut page, "companion-phone-dark.png");
 
     let token = std::fs::read_to_string(gateway.folder().join("data/ark.token")).expect("the gateway's token");
-    browser.open(&format!("http://{}/?token={}", gateway.web, token.trim()));
-    let mut desk = browser.open(&format!("http://{}/?lang=zh&theme=light#{id}", gateway.web));
+    browser.open(&format!("http://{}/operations?token={}", gateway.web, token.trim()));
+    let mut desk = browser.open(&format!("http://{}/operations?lang=zh&theme=light#{id}", gateway.web));
     desk.wait_for("document.querySelectorAll('#timeline .picture img').length === 2", PATIENCE);
     desk.wait_for(
         "[...document.querySelectorAll('#timeline .picture img')].every((one) => one.complete && one.naturalWidth > 0)",
