@@ -581,6 +581,8 @@ fn who_was_served_says_once_whether_they_were_content() {
         assert!(done.status < 300, "{what}: {}", done.body);
     }
     wait_for_text(&mut page, "您对这次服务满意吗");
+    wait_for_text(&mut page, "本次服务已结束");
+    gateway.wait_for_chat("ark.receipt.v1", 3, PATIENCE);
     let answers = buttons(&mut page);
     assert_eq!((answers.len(), answers[0].as_str()), (5, "5 非常满意 very good"));
     picture(&mut page, "survey");
