@@ -192,18 +192,13 @@ fn called_in(language: &str, sentences: &[&str]) {
             found.iter().zip(&truth).map(|(one, (begin, _))| ms(one, "start_ms") - *begin as i64).collect();
         begins.sort_unstable();
         let apart = begins[begins.len() / 2];
-        let mut offs: Vec<i64> = Vec::new();
+        let mut most = 0;
         for (one, (begin, end)) in found.iter().zip(&truth) {
-            offs.extend(
-                [ms(one, "start_ms") - apart - *begin as i64, ms(one, "end_ms") - apart - *end as i64].map(i64::abs),
-            );
+            let off = [ms(one, "start_ms") - apart - *begin as i64, ms(one, "end_ms") - apart - *end as i64];
+            most = off.iter().map(|off| off.abs()).chain([most]).max().unwrap_or(0);
         }
-        offs.sort_unstable();
-        let most = offs.last().copied().unwrap_or(0);
         println!("{language}: times are off by {most} ms at most");
-        // One edge may lie where a busy machine has lost a packet or two of the phone's.
-        let but_one = offs.iter().rev().nth(1).copied().unwrap_or(0);
-        assert!(but_one <= 200 && most <= 300, "times are off by {offs:?} ms: {found:?} against {truth:?}");
+        assert!(most <= 200, "times are off by {most} ms: {found:?} against {truth:?}");
     }
 }
 

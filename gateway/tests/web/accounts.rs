@@ -363,6 +363,7 @@ async fn a_socket_tells_what_is_in_sight_and_ends_with_the_session() {
     // What came before it was hers is in sight since, too: it may have been told first.
     let mut end = socket.next().await;
     while end["type"] == "record" {
+        assert_eq!(end["record"]["conversation"], theirs.to_string(), "nothing else");
         end = socket.next().await;
     }
     assert_eq!(end["type"], "error", "{end}");
