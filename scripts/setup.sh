@@ -21,7 +21,7 @@ needed="cc:build-essential cmake:cmake clang:clang"
 useful=""
 case $want in
   run) useful="espeak-ng:espeak-ng node:nodejs npm:npm" ;;
-  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl go:golang-go node:nodejs npm:npm" ;;
+  test) useful="python3:python3 espeak-ng:espeak-ng sipp:sip-tester baresip:baresip-core git:git rabbitmqctl:rabbitmq-server pg_ctlcluster:postgresql openssl:openssl turnserver:coturn chromium:chromium go:golang-go node:nodejs npm:npm" ;;
 esac
 
 packages=""
@@ -94,7 +94,7 @@ for pair in $useful; do
     go) say "without golang-go, the adapter in Go is not put through the conformance kit" ;;
     node) say "without nodejs, Ark is built without the agents' desk" ;;
     npm) say "without npm, Ark is built without the agents' desk, and for the tests no Node.js 22 can be fetched" ;;
-    sipp | baresip) say "without ${pair%%:*}, the tests that call with it are skipped" ;;
+    sipp | baresip | turnserver | chromium) say "without ${pair%%:*}, the tests with it are skipped" ;;
     *) say "without ${pair%%:*}, some tests are skipped" ;;
   esac
 done

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ark_tests::kit::{
-    Baresip, Browser, Ended, Gateway, Page, Phone, SOON, Setup, conversation_id, dominant_hz, read_wav, tone, tone_site,
+    Baresip, Browser, Ended, Gateway, Page, Phone, SOON, Setup, TurnServer, conversation_id, dominant_hz, read_wav, tone, tone_site,
 };
 use ark_tests::need;
 use serde_json::{Value, json};
@@ -347,6 +347,47 @@ fn ice_lite_connects_and_pages_are_told_of_turn_servers() {
     assert_eq!(page.eval("arkCall.peer.remoteDescription.sdp.includes('a=ice-lite')"), true);
     page.click("#hangup");
     gateway.wait_for_ended(1, SOON);
+}
+
+/// Which kind of road the page's packets take, and by which transport it asked for it.
+const ROAD: &str = "(async () => { const all = [...(await arkCall.peer.getStats()).values()]; \
+    const of = (id) => all.find((one) => one.id === id); \
+    const pair = of(all.find((one) => one.type === 'transport').selectedCandidatePairId); const own = of(pair.localCandidateId); \
+    return own.candidateType + ' ' + own.relayProtocol; })()";
+
+#[test]
+fn a_page_that_may_use_turn_alone_is_heard_by_udp_and_by_tcp() {
+    need!("live_webrtc", "chromium", "turnserver");
+    let _turn = turn();
+    let relay = TurnServer::start("north-star");
+    for transport in ["udp", "tcp"] {
+        let mut setup = site(Vec::new(), false);
+        setup.more.push_str(&relay.setting(transport, "north-star"));
+        let gateway = Gateway::start(&setup);
+        let browser = Browser::start(BROWSER);
+        let mut page = call(&gateway, &browser);
+        assert_eq!(page.eval(ROAD), format!("relay {transport}"));
+        page.wait_for("document.querySelector('#own').value > 0.3 && document.querySelector('#their').value > 0.3", SOON);
+        press(&mut page, '1');
+        page.wait_to_hear(1_000.0, SOON);
+        page.wait_for("arkCall.state === 'ready'", SOON);
+        gateway.wait_for_ended(1, SOON);
+    }
+}
+
+#[test]
+fn a_page_whose_turn_server_does_not_know_the_secret_says_so_and_ends() {
+    need!("live_webrtc", "chromium", "turnserver");
+    let _turn = turn();
+    let relay = TurnServer::start("south-star");
+    let mut setup = site(Vec::new(), false);
+    setup.more.push_str(&relay.setting("udp", "north-star"));
+    let gateway = Gateway::start(&setup);
+    let browser = Browser::start(BROWSER);
+    let mut page = page(&gateway, &browser, &caller());
+    page.click("#call");
+    page.wait_for("arkCall.state === 'ready' && arkCall.cause", SOON * 2);
+    gateway.wait_for_ended(1, SOON * 2);
 }
 
 #[test]

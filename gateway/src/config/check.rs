@@ -297,13 +297,25 @@ impl Checker<'_> {
                 let help = "urls = [\"stun:stun.example:3478\"] or [\"turn:turn.example:3478\"]";
                 self.error(&path, "an ICE server without a stun: or turn: address", help);
             }
-            if let Some(Err(why)) = server.credential.as_ref().map(super::Secret::read) {
-                self.error(&path, why, "write the file, or set the variable, before Ark starts");
+            for secret in [&server.credential, &server.secret].into_iter().flatten() {
+                if let Err(why) = secret.read() {
+                    self.error(&path, why, "write the file, or set the variable, before Ark starts");
+                }
             }
             let turn = server.urls.iter().any(|url| url.starts_with("turn"));
-            if turn && (server.username.is_none() || server.credential.is_none()) {
-                self.error(&path, "a TURN server needs `username` and `credential`", "browsers are told both");
+            let fixed = server.username.is_some() && server.credential.is_some();
+            if turn && !fixed && server.secret.is_none() {
+                let help = "`secret` as of coturn's static-auth-secret, or `username` and `credential`; browsers are told both of these";
+                self.error(&path, "a TURN server needs a `secret`, or `username` and `credential`", help);
             }
+            if server.secret.is_some() && (server.username.is_some() || server.credential.is_some()) {
+                self.error(&path, "a `secret` beside a fixed user or password", "take one of the two");
+            }
+        }
+        let relays = rtc.ice_servers.iter().flat_map(|server| &server.urls).any(|url| url.starts_with("turn"));
+        if rtc.relay_only && !relays {
+            let help = "name one in `ice_servers`, or leave `relay_only` away";
+            self.error(&[Key("webrtc"), Key("relay_only")], "browsers may use TURN only, and there is no TURN server", help);
         }
     }
 

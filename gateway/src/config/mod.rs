@@ -246,9 +246,11 @@ pub struct WebRtc {
     /// Origins of the sites whose pages may call: `"https://shop.example"`. The gateway's own pages always may.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub origins: Vec<String>,
-    /// STUN and TURN servers that browsers are told: `{ urls = ["turn:turn.example:3478"], username = "ark", credential = { file = "..." } }`.
+    /// STUN and TURN servers that browsers are told: `{ urls = ["turn:turn.example:3478"], secret = { file = "..." } }`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ice_servers: Vec<IceServer>,
+    /// Browsers come through the TURN servers alone: for a site whose voice ports are closed to the outside.
+    pub relay_only: bool,
 }
 
 impl Default for WebRtc {
@@ -261,6 +263,7 @@ impl Default for WebRtc {
             codecs: Vec::new(),
             origins: Vec::new(),
             ice_servers: Vec::new(),
+            relay_only: false,
         }
     }
 }
@@ -277,6 +280,13 @@ pub struct IceServer {
     /// Of TURN: the password, `{ file = "..." }` or `{ env = "..." }`. Every browser that may call is told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<Secret>,
+    /// Of TURN, in place of a user and password: the secret that Ark shares with it (coturn: `use-auth-secret` and
+    /// `static-auth-secret`). Every page then gets a user and password of its own, good for `ttl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// How long such a password is good. Missing: 24h; a call that lasts longer is cut off by the TURN server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
 }
 
 /// `[web]`: the page, the API, health and metrics.

@@ -353,7 +353,7 @@ impl fmt::Debug for Url {
 pub(super) const MASKED: &str = "***";
 
 /// The keys of the site's file whose value is a [`Secret`].
-const SECRET_KEYS: [&str; 3] = ["password", "bearer", "secrets"];
+const SECRET_KEYS: [&str; 5] = ["password", "bearer", "secrets", "secret", "credential"];
 
 /// A line of the site's file without its secrets: `user:***@host`, `password=***`, and what stands in plain text where a
 /// [`Secret`] is expected. It rather masks too much.
@@ -549,6 +549,8 @@ mod tests {
             ("{ name = \"c\", password = \"hunter2\", porxy = 1 }", "{ name = \"c\", password = ***, porxy = 1 }"),
             ("password = { env = \"CARRIER\" }", "password = { env = \"CARRIER\" }"),
             ("bearer = \"hunter2\"", "bearer = ***"),
+            ("{ urls = [\"turn:t\"], secret = \"hunter2\" }", "{ urls = [\"turn:t\"], secret = *** }"),
+            ("credential = \"hunter2\"", "credential = ***"),
             ("secrets = [\"hunter2\", \"hunter3\"]", "secrets = ***"),
             ("secrets = [{ file = \"a\" }]", "secrets = [{ file = \"a\" }]"),
             ("    \"whsec_aHVudGVyMg==\",", "    \"***\","),

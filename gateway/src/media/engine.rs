@@ -279,6 +279,7 @@ impl Engine {
                 tracing::warn!(core, %error, "cannot pin a media thread to its core; it runs where the kernel puts it");
             }
             sys::tighten_timer_slack();
+            crate::priority::go_first();
             thread.run();
         })?;
         self.threads.push(handle);

@@ -12,6 +12,7 @@ pub mod limits;
 mod offer;
 mod peer;
 mod runtime;
+mod servers;
 mod session;
 pub mod signal;
 pub(crate) mod token;
@@ -27,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::limits::{NAME_CHARS_MAX, SOCKETS_MAX};
 use self::peer::Ports;
-use self::signal::Server;
+use self::servers::IceServers;
 use self::token::{Purpose, Tokens};
 use crate::call::driver::{SwitchHandle, TellWeb};
 use crate::call::web::{FromWeb, ToWeb, WebKey};
@@ -46,7 +47,9 @@ pub fn is_operator_name(name: &str) -> bool {
 pub struct WebRtc {
     ports: Ports,
     preferred: Vec<String>,
-    servers: Vec<Server>,
+    servers: IceServers,
+    /// Whether pages are to reach Ark through the TURN servers alone.
+    relay_only: bool,
     origins: Vec<String>,
     tokens: Tokens,
     show_numbers: bool,
@@ -88,11 +91,6 @@ impl WebRtc {
     /// A secret that cannot be read, in a sentence.
     pub fn new(config: &Config, secret: &str) -> Result<Arc<Self>, String> {
         let rtc = &config.webrtc;
-        let mut servers = Vec::new();
-        for server in &rtc.ice_servers {
-            let credential = server.credential.as_ref().map(crate::config::Secret::read).transpose()?;
-            servers.push(Server { urls: server.urls.clone(), username: server.username.clone(), credential });
-        }
         let preferred = if rtc.codecs.is_empty() { vec!["PCMA".into(), "PCMU".into()] } else { rtc.codecs.clone() };
         Ok(Arc::new(Self {
             ports: Ports {
@@ -103,7 +101,8 @@ impl WebRtc {
                 kept_out: Arc::default(),
             },
             preferred,
-            servers,
+            servers: IceServers::new(&rtc.ice_servers)?,
+            relay_only: rtc.relay_only,
             origins: rtc.origins.clone(),
             tokens: Tokens::new(secret),
             show_numbers: config.log.numbers,

@@ -10,6 +10,7 @@ use ark_conversation::{LegId, mask_number};
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
 use axum::extract::ws::{Message, WebSocket};
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
@@ -19,7 +20,7 @@ use super::limits::{
 };
 use super::offer::Offer;
 use super::peer::{Peer, Road};
-use super::signal::{Candidate, FromPage, ToPage};
+use super::signal::{Candidate, FromPage, ToPage, TransportPolicy};
 use super::token::Purpose;
 use super::{Mail, WebRtc};
 use crate::call::web::{FromWeb, Joins, ToWeb, WebCall, WebEnd, WebKey, WebListen, WebRing};
@@ -284,7 +285,9 @@ impl Session {
             self.hub.say(FromWeb::Operator(name.clone(), true)).await;
         }
         let session = self.name.clone();
-        self.tell(ToPage::Welcome { session, operator, ice_servers: self.hub.servers.clone() }).await;
+        let ice_servers = self.hub.servers.told(self.number, Timestamp::now());
+        let ice_transport_policy = self.hub.relay_only.then_some(TransportPolicy::Relay);
+        self.tell(ToPage::Welcome { session, operator, ice_servers, ice_transport_policy }).await;
     }
 
     /// Says something to the page. A socket that does not take it is broken.

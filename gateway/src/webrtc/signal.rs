@@ -74,6 +74,9 @@ pub enum ToPage {
         /// For `new RTCPeerConnection({ iceServers })`.
         #[serde(rename = "iceServers")]
         ice_servers: Vec<Server>,
+        /// For the same: `relay` where the site lets browsers come through its TURN servers only.
+        #[serde(rename = "iceTransportPolicy", skip_serializing_if = "Option::is_none")]
+        ice_transport_policy: Option<TransportPolicy>,
     },
     /// To a caller: the call is admitted. To an operator: a call rings; take it with an `offer`.
     Ringing {
@@ -131,6 +134,14 @@ pub struct Server {
     /// Of TURN: the password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+/// Which roads a browser may take (`RTCIceTransportPolicy` of the W3C's WebRTC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportPolicy {
+    /// Through a TURN server alone.
+    Relay,
 }
 
 impl std::fmt::Debug for Server {

@@ -12,6 +12,7 @@ mod phone_media;
 mod process;
 mod sipp;
 mod tail;
+mod turn_server;
 
 pub use audio::{RATE_HZ, dominant_hz, read_wav, tone, write_wav};
 pub use baresip::Baresip;
@@ -22,6 +23,7 @@ pub use phone::{Ended, Phone};
 pub use process::{Process, TempDir, installed};
 pub use sipp::{Counters, Sipp};
 pub use tail::Tail;
+pub use turn_server::TurnServer;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

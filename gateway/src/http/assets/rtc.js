@@ -7,7 +7,7 @@ class ArkCall extends EventTarget {
   constructor({ url, token, audio }) {
     super();
     Object.assign(this, { url, token, audio, state: "offline", session: null, socket: null, peer: null, microphone: null, remote: null });
-    Object.assign(this, { muted: false, held: false, wanted: false, servers: [], tries: 0, cause: null, restarts: 0 });
+    Object.assign(this, { muted: false, held: false, wanted: false, servers: [], policy: "all", tries: 0, cause: null, restarts: 0 });
     addEventListener("online", () => this.restart());
     addEventListener("pagehide", () => this.close());
   }
@@ -45,7 +45,7 @@ class ArkCall extends EventTarget {
       this.microphone = await navigator.mediaDevices.getUserMedia({ audio: this.audio || true });
       if (!this.wanted || !["calling"].includes(this.state)) { this.drop(); return; }
       this.remote = new MediaStream();
-      this.peer = new RTCPeerConnection({ iceServers: this.servers });
+      this.peer = new RTCPeerConnection({ iceServers: this.servers, iceTransportPolicy: this.policy });
       this.peer.ontrack = (event) => { this.remote.addTrack(event.track); this.tell("remote"); };
       this.peer.onicecandidate = (event) => { if (event.candidate) this.say({ type: "candidate", candidate: event.candidate.toJSON() }); };
       this.peer.oniceconnectionstatechange = () => { if (this.peer && ["disconnected", "failed"].includes(this.peer.iceConnectionState)) this.restart(); };
@@ -111,6 +111,7 @@ class ArkCall extends EventTarget {
       this.tries = 0;
       this.session = message.session;
       this.servers = message.iceServers;
+      this.policy = message.iceTransportPolicy || "all";
       this.operator = message.operator || null;
       if (this.peer) this.restart();
       else this.show("ready");

@@ -34,6 +34,7 @@ class Phone {
   private remote: MediaStream | null = null;
   private sound: HTMLAudioElement | null = null;
   private servers: RTCIceServer[] = [];
+  private policy: RTCIceTransportPolicy = "all";
   private session = "";
   private token = "";
   private wanted = false;
@@ -107,7 +108,7 @@ class Phone {
       this.microphone = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
       if (this.state !== "calling") return this.drop();
       this.remote = new MediaStream();
-      const peer = new RTCPeerConnection({ iceServers: this.servers });
+      const peer = new RTCPeerConnection({ iceServers: this.servers, iceTransportPolicy: this.policy });
       this.peer = peer;
       peer.ontrack = (event) => {
         this.remote?.addTrack(event.track);
@@ -175,6 +176,7 @@ class Phone {
         this.tries = 0;
         this.session = message.session;
         this.servers = message.iceServers ?? [];
+        this.policy = message.iceTransportPolicy ?? "all";
         if (this.peer) await this.restart();
         else this.state = "ready";
         break;
