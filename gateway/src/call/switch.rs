@@ -60,6 +60,10 @@ pub struct SwitchConfig {
     pub recordings: PathBuf,
     /// How calls are recorded.
     pub record_as: RecordAs,
+    /// The tone that all hear while a call is recorded whose plan wants it.
+    pub consent_tone: Repeated,
+    /// Whether nothing of a call is kept before its plan's `consent` state was passed.
+    pub require_consent: bool,
     /// Whether those who are recorded are told in words.
     pub announce_recording: bool,
     /// Whoever comes into a call that is recorded hears it, too.
