@@ -398,7 +398,7 @@ fn plan_story() -> [Event; 10] {
     ]
 }
 
-fn person_story() -> [Event; 17] {
+fn person_story() -> [Event; 18] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),

@@ -15,6 +15,7 @@ use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Ten
 use ark_dialplans::{Heard, Now};
 use ark_media::codec::CodecRef;
 use ark_media::sdp::Preference;
+use ark_media::tone::Repeated;
 use ark_sip::ua::{CallEvent, CallKey, Endpoint, Flow, Output as SipOutput};
 use ark_sip::wire::{Message, ParseError};
 use rand_chacha::ChaCha12Rng;
