@@ -10,8 +10,8 @@ const BEFORE_MAX: usize = 32;
 const BEHIND_MAX: usize = 52;
 /// Steps that a voice may have too much at its ends: 100 ms.
 const INSIDE_MAX: usize = 20;
-/// Quiet steps within the sound: the closure of a stop before it is released takes up to 120 ms.
-const GAP_BEFORE: usize = 8;
+/// Quiet steps within the sound, 100 and 120 ms: a stop is closed so long before it is released.
+const GAP_BEFORE: usize = 20;
 const GAP_BEHIND: usize = 24;
 /// A sound is 30 dB below the loudest at least, and 9 dB above the quietest.
 const BELOW_LOUDEST: f64 = 0.03;

@@ -68,9 +68,12 @@ fn it_can_be_said_and_a_yes_must_be_sure() {
         phone.hear(Heard::Said { id: Some(listen.id), text: text.to_owned(), confidence });
         phone
     };
-    assert!(settled(&say("可以，同意", 90), ConsentAnswer::Given, Some(ConsentHow::Speech)) || say("是的", 90).state() == "welcome");
-    assert_eq!(say("是的", 90).state(), "welcome");
-    assert!(settled(&say("不是", 45), ConsentAnswer::Refused, Some(ConsentHow::Speech)));
+    for yes in ["是的", "我同意", "可以，同意", "yes", "I agree"] {
+        assert!(settled(&say(yes, 90), ConsentAnswer::Given, Some(ConsentHow::Speech)), "{yes}");
+    }
+    for no in ["不是", "我不同意", "不愿意", "No.", "I don't agree", "I do not agree"] {
+        assert!(settled(&say(no, 45), ConsentAnswer::Refused, Some(ConsentHow::Speech)), "{no}");
+    }
     assert_eq!(say("是的", 50).state(), "may", "it is asked again");
     assert_eq!(say("转人工", 90).state(), "to_agent");
 }
