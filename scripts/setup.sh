@@ -127,6 +127,26 @@ if [ "$want" = test ] && [ "$(cat target/vendor/installed 2>/dev/null)" != "$ven
   [ $done = no ] || printf '%s' "$vendor_python $vendor_node" >target/vendor/installed
 fi
 
+# whisper.cpp's own models for tests have no weights: they show that files load and run. The source of its binding for Python carries them.
+# pip asks the package for its name before it downloads it, with these two at hand.
+whisper_source="pywhispercpp==1.5.1"
+whisper_hash="sha256:5df897e5dd9d9f16804fc937bd85b9f5880a0b29a55f8843585e0e03d76195e5"
+whisper_tools="setuptools==84.2.1 setuptools-scm==10.3.4 wheel==0.48.0"
+if [ "$want" = test ] && [ "$(cat target/vendor/whisper/installed 2>/dev/null)" != "$whisper_source" ]; then
+  say "fetching whisper.cpp's models for tests into target/vendor/whisper"
+  here=target/vendor/whisper
+  rm -rf $here
+  mkdir -p $here
+  printf '%s --hash=%s\n' "$whisper_source" "$whisper_hash" >$here/wanted
+  # shellcheck disable=SC2086 # the list is meant to be split
+  { python3 -m venv $here/venv && $here/venv/bin/pip install --quiet --disable-pip-version-check $whisper_tools &&
+    $here/venv/bin/pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-binary :all: \
+      --require-hashes --requirement $here/wanted --dest $here >/dev/null &&
+    tar -xzf $here/pywhispercpp-*.tar.gz -C $here --strip-components 3 --wildcards '*/models/for-tests-ggml-*.bin' &&
+    rm -rf $here/venv $here/pywhispercpp-*.tar.gz && printf '%s' "$whisper_source" >$here/installed; } ||
+    say "no models of whisper.cpp for tests; that they load and run is not tried"
+fi
+
 if [ "$want" = lint ] || [ "$want" = test ]; then
   for component in rustfmt clippy; do
     tool=$component

@@ -77,6 +77,11 @@ pub static TABLE: &[Code] = &[
     code("E023", "A phrase of a state means two of its ways.", "状态中的一条说法对应两个去向。"),
     code("E024", "A way can be said and has no key.", "有的去向只能说、不能按。"),
     code(
+        "E025",
+        "The site keeps no call without consent, and a way to a person or a recording has no `consent`.",
+        "站点要求先取得同意才能录音，但有通向人工或录音的路径没有 `consent`。",
+    ),
+    code(
         "E030",
         "A channel of messages names the plan, and a state has no meaning there: a transfer to a telephone, a secret entry.",
         "消息渠道使用了这个方案，但其中有在聊天里没有意义的状态：转接电话、保密输入。",

@@ -262,6 +262,74 @@ impl RecordingAct {
     }
 }
 
+/// How a caller comes to agree that the call is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsentMode {
+    /// They are told.
+    Announce,
+    /// They are asked.
+    Ask,
+}
+
+impl ConsentMode {
+    /// As a plan writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Announce => "announce",
+            Self::Ask => "ask",
+        }
+    }
+
+    /// The one that a plan writes so.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Announce, Self::Ask].into_iter().find(|mode| mode.as_str() == word)
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsentAnswer {
+    /// The caller was told, to the end.
+    Announced,
+    /// They agreed.
+    Given,
+    /// They refused.
+    Refused,
+    /// They were asked and did not agree: silence, or a person instead.
+    Unanswered,
+}
+
+impl ConsentAnswer {
+    /// Whether the call may be recorded and transcribed from now on.
+    #[must_use]
+    pub const fn keeps(self) -> bool {
+        matches!(self, Self::Announced | Self::Given)
+    }
+
+    /// As a trace has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Announced => "announced",
+            Self::Given => "agreed",
+            Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// How they answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsentHow {
+    /// By a key.
+    Key,
+    /// In words.
+    Speech,
+}
+
 /// What the plan asks of the call. To be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Do {
@@ -326,6 +394,14 @@ pub enum Do {
     Recording {
         /// What to do.
         act: RecordingAct,
+    },
+    /// The caller was told that the call is kept, or answered whether it may be; at most once in a call, for the log
+    /// (`ark.consent.settled`). Where [`crate::Plan::consent`] asks, nothing is kept before an answer that [`ConsentAnswer::keeps`].
+    Consent {
+        /// What became of it.
+        answer: ConsentAnswer,
+        /// By what it was answered.
+        how: Option<ConsentHow>,
     },
     /// Put the caller in a queue: music whenever no prompt plays, [`Heard::QueueUpdate`] at once and when it changes.
     Queue {

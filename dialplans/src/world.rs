@@ -126,6 +126,7 @@ impl World {
             Do::Link { ways, .. } => self.link_spoken = ways.first() == Some(&LinkWay::Code),
             Do::Set { name, value } if &**name == "lang" => self.trace.push(format!("lang:{value}")),
             Do::Set { name, value } => self.trace.push(format!("set:{name}={value}")),
+            Do::Consent { answer, .. } => self.trace.push(answer.as_str().to_owned()),
             Do::SurveyAsked { .. } => self.trace.push("survey".to_owned()),
             Do::SurveyAnswered { score, .. } => self.trace.push(format!("scored:{score}")),
             Do::Gathered { name, value } => self.trace.push(format!("gathered:{name}={value}")),

@@ -632,7 +632,9 @@ impl Plans {
         let plan = Arc::new(plan);
         let spoken = self.config.hotline.iter().any(|hotline| hotline.dialplan == dialplan);
         let chat = chat::dialplans(&self.config).contains(dialplan);
-        let site = ark_dialplans::Site { chat, ..plan_site(&self.config) };
+        let mut site = ark_dialplans::Site { chat, ..plan_site(&self.config) };
+        // A chat is not recorded.
+        site.consent &= spoken;
         // What is wrong anyway is said before minutes are spent on prompts; how long they last is known only then.
         let found = ark_dialplans::check(&plan, &EstimateOnly, &site);
         if found.iter().any(|finding| finding.is_error() && finding.code != "E007") {
@@ -696,6 +698,7 @@ pub fn plan_site(config: &Config) -> ark_dialplans::Site {
         queues: Some(config.queue.iter().map(|q| q.name.clone()).collect()),
         today: Some(jiff::ZonedDateTime::now().date()),
         chat: false,
+        consent: config.recording.require_consent,
     }
 }
 

@@ -678,6 +678,8 @@ fn switch_config(
         tcp: Vec::new(),
         recordings,
         record_as: config.recording.record_as(),
+        consent_tone: config.recording.tone(),
+        require_consent: config.recording.require_consent,
         announce_recording: config.recording.announces(),
         announce_to_joiners: config.recording.announces_to_joiners(),
         number: config.hotline.first().map_or_else(|| "ark".to_owned(), |h| h.number.clone()),

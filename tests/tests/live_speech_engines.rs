@@ -4,12 +4,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::Command,
     thread,
     time::Duration,
 };
 
 use ark_media::fuzz::speech;
-use ark_tests::kit::{Gateway, Phone, SOON, Setup, tone_site};
+use ark_tests::kit::{Gateway, Phone, SOON, Setup, ark_binary, tone_site};
 use tungstenite::{Message, WebSocket, accept};
 
 const TEXT: &str = "我要查订单";
@@ -52,6 +53,31 @@ fn is_missing(setup: &Setup) {
     phone.wait_for_packets(packets + 25, SOON);
     assert_eq!(phone.ended(), None, "the call is untouched");
     phone.hang_up();
+}
+
+/// Two hundred callers who never stop, on an eighth of a core: the calls are untouched, what is left out is said, and of the calls that are
+/// recorded it is read afterwards.
+#[test]
+fn two_hundred_who_speak_at_once_disturb_no_call() {
+    let mut bench = Command::new(ark_binary());
+    bench.args(["bench", "speech", "--json", "--few", "1", "--calls", "200", "--seconds", "4", "--cores", "0.12"]);
+    let output = bench.output().expect("ark runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    if told.contains("built without whisper") {
+        return;
+    }
+    assert!(output.status.success(), "{told}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let many = &report["many"];
+    println!("{many:#}");
+    let number = |key: &str| many[key].as_u64().unwrap_or(0);
+    assert_eq!((number("legs"), number("recorded")), (200, 4), "{many}");
+    assert_ne!(many["level"], "all", "{many}");
+    assert!(many["state"].as_str().is_some_and(|state| state.contains("more is said than can be read in time")), "{many}");
+    assert!(number("left") + number("merged") + number("partials_shed") > 0, "{many}");
+    // A packet's time: who listens to the other one hears nothing of it.
+    assert!(number("lateness_us_p99_with") <= number("lateness_us_p99_without").max(20_000), "{many}");
+    assert!(number("deferred") == 0 || number("read_later") > 0, "{many}");
 }
 
 /// A server on loopback that deals with each connection on a thread of its own.

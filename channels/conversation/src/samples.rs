@@ -398,7 +398,7 @@ fn plan_story() -> [Event; 10] {
     ]
 }
 
-fn person_story() -> [Event; 17] {
+fn person_story() -> [Event; 18] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
@@ -449,6 +449,14 @@ fn person_story() -> [Event; 17] {
         .into(),
         RecordingPaused { leg: L1, recording: "r1".to_owned(), at_ms: Some(3_000) }.into(),
         RecordingResumed { leg: L1, recording: "r1".to_owned(), paused_ms: 12_000 }.into(),
+        ConsentSettled {
+            leg: L1,
+            state: "ask".to_owned(),
+            outcome: ConsentOutcome::Agreed,
+            by: Some(ConsentBy::Key),
+            kept: true,
+        }
+        .into(),
         CallSupervised { leg: L2, mode: SupervisionMode::Whisper }.into(),
         LegMuted { leg: L2, muted: true }.into(),
     ]

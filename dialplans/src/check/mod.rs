@@ -1,5 +1,6 @@
 //! The proofs: what `ark dialplan check` knows about a plan before a caller does.
 
+mod consent;
 mod names;
 mod offer;
 mod phrases;
@@ -61,6 +62,8 @@ pub struct Site {
     pub today: Option<Date>,
     /// Whether a channel of messages runs the plan, too.
     pub chat: bool,
+    /// Whether no call is kept of which the caller was not told, or asked.
+    pub consent: bool,
 }
 
 /// What the findings about one plan are collected in.
@@ -96,6 +99,9 @@ pub fn check(plan: &Plan, seconds: &dyn PromptSeconds, site: &Site) -> Vec<Diagn
     }
     if !checker.found.iter().any(Diagnostic::is_error) {
         offer::check(&mut checker);
+    }
+    if site.consent {
+        consent::check(&mut checker);
     }
     checker.found.sort_by_key(|d| (d.severity == crate::Severity::Note, d.span.start, d.span.end, d.code));
     checker.found

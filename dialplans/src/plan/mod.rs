@@ -63,6 +63,15 @@ pub struct Plan {
     pub tests: Vec<TestCase>,
 }
 
+/// How a plan tells its callers, or asks them, that their calls are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Consent {
+    /// They are asked: nothing is kept before they agree.
+    pub asks: bool,
+    /// While a call is recorded all hear a short tone again and again.
+    pub tone: bool,
+}
+
 /// `[rules]`.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -276,6 +285,13 @@ impl Plan {
             digits && !state.node.ear().is_some_and(|ear| ear.overrides.deaf)
         };
         self.speech.on && self.states.values().any(gathers)
+    }
+
+    /// What its `consent` states say, taken together; none: it has no such state.
+    #[must_use]
+    pub fn consent(&self) -> Option<Consent> {
+        let both = |a: Consent, b: Consent| Consent { asks: a.asks || b.asks, tone: a.tone || b.tone };
+        self.states.values().filter_map(|state| state.node.consent()).reduce(both)
     }
 
     /// Every recorded file that a prompt names.

@@ -7,7 +7,7 @@
 //!   whole, or is understood as what a caller says ([`Heard::Said`]); all else costs a strike as in a call.
 //! * `queue`: the conversation waits there. Its place is told once; a key is still taken, everything else is for the person.
 //! * `record`: the next message is the message. `link`: the customer sends the picture right here.
-//! * `set`, `branch`, `hours`, `http`, `direct`: as in a call. `recording`: nothing, a chat is kept anyway.
+//! * `set`, `branch`, `hours`, `http`, `direct`: as in a call. `recording`, `consent`: nothing, a chat is kept anyway.
 //! * `transfer`: nobody can be reached so ([`unfit_for_chat`] refuses such a plan).
 //! * `hangup`: the plan is over. A customer who asked for a person, or left a message, goes to the queue all the same.
 //!
@@ -432,6 +432,7 @@ impl ChatRun {
             | Do::Record { .. }
             | Do::StopRecord { .. }
             | Do::Recording { .. }
+            | Do::Consent { .. }
             | Do::LeaveQueue { .. }
             | Do::CancelTransfer { .. }
             | Do::Hangup { .. } => {}

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 
 pub(crate) use turn::{Turn, text_estimate};
 
-use crate::event::{Do, EndReason, Heard, Sought};
+use crate::event::{ConsentAnswer, Do, EndReason, Heard, Sought};
 use crate::lang::Lang;
 use crate::limits;
 use crate::plan::{Plan, State};
@@ -265,6 +265,8 @@ pub(crate) struct Core {
     timers: Vec<(Timer, Duration)>,
     entered: u32,
     link_code: String,
+    /// What became of the question whether the call may be kept, once it was settled.
+    consent: Option<ConsentAnswer>,
     apologising: bool,
     /// What it says is written.
     pub(crate) writes: bool,
@@ -319,6 +321,7 @@ impl Core {
             timers: Vec::new(),
             entered: 0,
             link_code: String::new(),
+            consent: None,
             apologising: false,
             listening: None,
             writes: false,

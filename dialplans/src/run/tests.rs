@@ -1,5 +1,6 @@
 //! The engine's rules, one sentence each.
 
+mod consent;
 mod speech;
 
 use super::*;

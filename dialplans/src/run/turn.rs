@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Core, Flow, Held, Job, Phase, Place, Tick, Timer};
-use crate::event::{Do, LinkWay, Piece, RecordingAct, Sought, StrikeCause};
+use crate::event::{ConsentAnswer, ConsentHow, Do, LinkWay, Piece, RecordingAct, Sought, StrikeCause};
 use crate::lang::Lang;
 use crate::limits;
 use crate::plan::{Plan, text_piece};
@@ -278,6 +278,23 @@ impl Turn<'_> {
 
     pub(crate) fn recording(&mut self, act: RecordingAct) {
         self.out.push(Do::Recording { act });
+    }
+
+    /// What became of the question whether the call may be kept.
+    pub(crate) fn consent(&self) -> Option<ConsentAnswer> {
+        self.core.consent
+    }
+
+    pub(crate) fn settle_consent(&mut self, answer: ConsentAnswer, how: Option<ConsentHow>) {
+        self.silence_prompt();
+        self.stop(Timer::Silence);
+        self.core.consent = Some(answer);
+        self.out.push(Do::Consent { answer, how });
+    }
+
+    /// Whether what is said is written: a chat.
+    pub(crate) fn writes(&self) -> bool {
+        self.core.writes
     }
 
     pub(crate) fn record(&mut self, max: Duration, silence: Duration) {

@@ -231,6 +231,12 @@ pub(crate) const YES: &[&str] = &[
     "exactly",
     "confirm",
     "it is",
+    "同意",
+    "愿意",
+    "agree",
+    "i agree",
+    "agreed",
+    "i do",
 ];
 
 /// No.
@@ -276,6 +282,20 @@ pub(crate) const NO: &[&str] = &[
     "no it isnt",
     "it isnt",
     "it is not",
+    "不同意",
+    "不愿意",
+    "拒绝",
+    "disagree",
+    "i disagree",
+    "do not agree",
+    "dont agree",
+    "i do not agree",
+    "i dont agree",
+    "not agree",
+    "refuse",
+    "i refuse",
+    "i dont",
+    "i do not",
 ];
 
 /// What carries no meaning: politeness, hesitation, the frame of a wish.

@@ -2,6 +2,7 @@
 //! mention a verb by name.
 
 mod branch;
+mod consent;
 mod direct;
 mod gather;
 mod hangup;
@@ -51,6 +52,7 @@ pub static ALL: &[Verb] = &[
     direct::VERB,
     record::VERB,
     recording::VERB,
+    consent::VERB,
     queue::VERB,
     transfer::VERB,
     http::VERB,
@@ -166,6 +168,14 @@ pub(crate) trait Node: Debug + Send + Sync {
     }
     /// Whether keys pressed here must stay out of the log.
     fn hears_secret(&self) -> bool {
+        false
+    }
+    /// Whether it tells or asks that the call is kept, and how.
+    fn consent(&self) -> Option<crate::plan::Consent> {
+        None
+    }
+    /// Whether the recording of the call begins or goes on here.
+    fn records(&self) -> bool {
         false
     }
     /// Values that it compares with.

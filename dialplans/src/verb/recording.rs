@@ -57,6 +57,10 @@ impl Node for Recording {
         vec![Edge::new("", &self.next, When::Always)]
     }
 
+    fn records(&self) -> bool {
+        matches!(self.act, RecordingAct::Start | RecordingAct::Resume)
+    }
+
     fn object(&self) -> Object {
         Some(self.word.clone())
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::Role;
-use ark_conversation::{ConversationId, LegId as LegNumber, Live, Tenant};
+use ark_conversation::event::{Role, TranscriptTrouble};
+use ark_conversation::{ConversationId, Event as LogEvent, LegId as LegNumber, Live, NewEvent, Tenant};
 use ark_media::prompt;
 use ark_media::{codec, prompt::EncodedPrompt};
 use ark_transcribe::Utterance;
@@ -25,7 +25,7 @@ use crate::config::{Config, SpeechEngine, SpeechLanguage};
 use crate::conversations::LogSink;
 use crate::media::metrics::{LATENESS_EDGES_US, Snapshot};
 use crate::media::sys;
-use crate::media::{Command, Engine, EngineConfig, Event, LegId, MediaPort};
+use crate::media::{Command, Engine, EngineConfig, Event, LegId, MediaPort, RecordAs, RecordOf};
 use crate::speech::engines::{Made, make};
 use crate::speech::{Ask, Heard, Hearers, LegInfo, Order, Speech, models, prepare};
 
@@ -67,12 +67,19 @@ pub struct Latencies {
     first_partial_ms_p95: Option<u64>,
     /// What was still done in time at the end.
     level: String,
-    /// What was left out, in the order in which it is: partials, utterances read with their neighbours, those left for after the call (in the
-    /// bench nothing is recorded, so they are not read at all), and packets that nobody took.
+    /// What `ark doctor`, the desk and metrics say of it at the end.
+    state: String,
+    /// What was left out, in the order in which it is: partials, utterances read with their neighbours, those left for after the call or, of
+    /// calls that are not recorded, not read at all, and packets that nobody took.
     partials_shed: u64,
     merged: u64,
     left: u64,
     packets_dropped: u64,
+    /// Of the calls that are recorded: how many, how many of their utterances were left, and how many of those had been read from the
+    /// recordings when the bench ended, [`LATER`] after the calls at the latest.
+    recorded: usize,
+    deferred: u64,
+    read_later: u64,
     real_time_factor: f64,
     /// 99 of 100 frames were sent at most so late, without anybody listening and with.
     lateness_us_p99_without: u64,
@@ -123,6 +130,12 @@ impl fmt::Display for Report {
                 f,
                 "  left out              {} partials, {} utterances merged, {} for after the call, {} packets",
                 run.partials_shed, run.merged, run.left, run.packets_dropped
+            )?;
+            writeln!(f, "  state                 {}", run.state)?;
+            writeln!(
+                f,
+                "  of {} recorded calls   {} utterances left, {} of them read from the recordings afterwards",
+                run.recorded, run.deferred, run.read_later
             )?;
             writeln!(f, "  final after endpoint  p50 {}, p95 {}", ms(run.final_ms_p50), ms(run.final_ms_p95))?;
             writeln!(f, "  final after voice     p50 {}, p95 {}", ms(run.voice_ms_p50), ms(run.voice_ms_p95))?;
@@ -242,7 +255,7 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
     let _inside = runtime.enter();
     let prepared = prepare(config).ok_or_else(|| BenchError::Failed("nobody reads along".to_owned()))?;
     let orders = prepared.orders.clone();
-    let (sender, _events) = tokio::sync::mpsc::channel::<Event>(8_192);
+    let (sender, mut events) = tokio::sync::mpsc::channel::<Event>(8_192);
     let media = EngineConfig {
         threads: 1,
         ip: Ipv4Addr::LOCALHOST.into(),
@@ -255,6 +268,8 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
     let (log, mut written) = LogSink::to_nowhere(4_096);
     let speech = Speech::start(config, prepared, log, Arc::new(Nobody)).map_err(BenchError::io("starting threads"))?;
     let sources = start_legs(&handle, legs)?;
+    let folder = std::env::temp_dir().join(format!("ark-bench-speech-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(BenchError::io("making a folder for recordings"))?;
     let stop = Arc::new(AtomicBool::new(false));
     let talker = talk(voice, &sources, Arc::clone(&stop))?;
     let metrics = handle.metrics();
@@ -267,27 +282,28 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
         orders.give(Order::Begin(Box::new(info(*leg, number, zero))));
         let _ = handle.command(*leg, Command::Listen { on: true });
     }
+    let recorded = record(&handle, &orders, &sources, &folder);
     // Until the model is loaded and the first utterances have passed.
     std::thread::sleep(Duration::from_secs(3));
     let status = Arc::clone(speech.status());
     for latency in [&status.final_latency, &status.voice_latency, &status.partial_latency] {
         latency.forget();
     }
-    while written.try_recv().is_ok() {}
-    let (before, counted_before) = (metrics.snapshot(), counts(&status));
-    let mut finals = 0;
-    let until = Instant::now() + time;
-    while Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(50));
-        while let Ok(event) = written.try_recv() {
-            finals += u64::from(event.event.event.type_name() == "ark.transcript.final.v1");
-        }
+    let mut deferred = 0;
+    while let Ok(event) = written.try_recv() {
+        deferred += u64::from(is_left(&event.event.event));
     }
+    let (before, counted_before) = (metrics.snapshot(), counts(&status));
+    let finals = finals_within(time, &mut written, &mut deferred);
     let with = late_p99(&before, &metrics.snapshot());
     let view = status.view();
     let counted = counts(&status);
     let since = |name: &str| counted.get(name).copied().unwrap_or(0) - counted_before.get(name).copied().unwrap_or(0);
-    let result = Latencies {
+    let mut result = Latencies {
+        state: view.in_words(),
+        recorded: recorded.len(),
+        deferred: 0,
+        read_later: 0,
         partials_shed: since("ark_speech_partials_shed_total"),
         merged: since("ark_speech_merged_total"),
         left: since("ark_speech_deferred_total") + since("ark_speech_failed_total"),
@@ -307,9 +323,101 @@ fn pipeline(config: &Config, voice: &[i16], legs: usize, time: Duration) -> Resu
     };
     stop.store(true, Ordering::Relaxed);
     let _ = talker.join();
+    let ends = Ends { handle: &handle, orders: &orders, sources: &sources, recorded: &recorded };
+    (result.deferred, result.read_later) = ends.afterwards(&mut events, &mut written, deferred);
     runtime.block_on(speech.end());
     drop(engine);
+    // It is in the folder of temporary files in any case.
+    let _ = std::fs::remove_dir_all(&folder);
     Ok(result)
+}
+
+/// Finals that come within that time; those that are left are added.
+fn finals_within(time: Duration, written: &mut tokio::sync::mpsc::Receiver<NewEvent>, deferred: &mut u64) -> u64 {
+    let (mut finals, until) = (0, Instant::now() + time);
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+        while let Ok(event) = written.try_recv() {
+            finals += u64::from(event.event.event.type_name() == "ark.transcript.final.v1");
+            *deferred += u64::from(is_left(&event.event.event));
+        }
+    }
+    finals
+}
+
+/// How long after the calls the bench waits for what was left to be read.
+const LATER: Duration = Duration::from_secs(60);
+/// Calls of a bench that are recorded.
+const RECORDED: usize = 4;
+
+/// The first calls are recorded, as those of a hotline are.
+fn record(
+    handle: &crate::media::EngineHandle,
+    orders: &crate::speech::Orders,
+    sources: &[(LegId, UdpSocket)],
+    folder: &std::path::Path,
+) -> Vec<(LegId, ConversationId, String)> {
+    let began = Instant::now();
+    let one = |(number, (leg, _)): (usize, &(LegId, UdpSocket))| {
+        let (name, conversation) = (format!("{number}.wav"), conversation(number));
+        let (path, of, how) = (folder.join(&name), RecordOf::Call, RecordAs::default());
+        let start = Command::RecordStart { of, path: path.clone(), how, limit: None, silence: None };
+        handle.command(*leg, start).ok()?;
+        orders.give(Order::Recording { conversation, began, name: name.clone(), path, legs: false });
+        Some((*leg, conversation, name))
+    };
+    sources.iter().enumerate().take(RECORDED).filter_map(one).collect()
+}
+
+/// The end of the calls.
+struct Ends<'a> {
+    handle: &'a crate::media::EngineHandle,
+    orders: &'a crate::speech::Orders,
+    sources: &'a [(LegId, UdpSocket)],
+    recorded: &'a [(LegId, ConversationId, String)],
+}
+
+impl Ends<'_> {
+    /// Ends the calls and waits until what was left is read: how much was left, and how much of it was read.
+    fn afterwards(
+        &self,
+        events: &mut tokio::sync::mpsc::Receiver<Event>,
+        written: &mut tokio::sync::mpsc::Receiver<NewEvent>,
+        mut deferred: u64,
+    ) -> (u64, u64) {
+        for (leg, _) in self.sources {
+            self.orders.give(Order::End { leg: *leg });
+        }
+        for (leg, ..) in self.recorded {
+            let _ = self.handle.command(*leg, Command::RecordStop { of: RecordOf::Call });
+        }
+        let (mut later, mut complete, until) = (0, 0, Instant::now() + LATER);
+        while Instant::now() < until && (complete < self.recorded.len() || later < deferred) {
+            while let Ok(event) = events.try_recv() {
+                let Event::Recorded { leg, .. } = event else { continue };
+                if let Some((_, conversation, name)) = self.recorded.iter().find(|(recorded, ..)| *recorded == leg) {
+                    self.orders.give(Order::Recorded { conversation: *conversation, name: name.clone() });
+                    complete += 1;
+                }
+            }
+            while let Ok(event) = written.try_recv() {
+                deferred += u64::from(is_left(&event.event.event));
+                // Those that are read from a recording have a name that says so.
+                later += u64::from(event.event.id.ends_with("-later"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        (deferred, later)
+    }
+}
+
+fn conversation(number: usize) -> ConversationId {
+    ConversationId::new(1, number as u128 + 1)
+}
+
+/// Whether an utterance was left for after its call.
+fn is_left(event: &LogEvent) -> bool {
+    matches!(event, LogEvent::TranscriptMissing(missing) if missing.trouble == TranscriptTrouble::Deferred)
 }
 
 /// The counters of reading along, by name.
@@ -322,7 +430,7 @@ fn info(leg: LegId, number: usize, zero: Instant) -> LegInfo {
     LegInfo {
         leg,
         tenant: Tenant::default(),
-        conversation: ConversationId::new(1, number as u128 + 1),
+        conversation: conversation(number),
         source: "/ark/main/sip/bench/1".to_owned(),
         number: LegNumber(1),
         speaker: Role::Customer,

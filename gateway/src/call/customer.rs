@@ -16,7 +16,7 @@ use ark_sip::ua::{CallEvent, CallKey, EndCause as SipEnd, Flow, Incoming, MAX_FO
 use super::limits::FORGET_AFTER;
 use super::site::{Hotline, LOCAL_TRUNK, NoWay, Way};
 use super::speech::Listening;
-use super::state::{Call, Ending, Leg, Line, Stage};
+use super::state::{Call, Ending, Keeping, Leg, Line, Stage};
 use super::switch::{Switch, ms};
 use crate::media::{self, Command, MediaPort};
 use crate::telemetry::LegHeard;
@@ -254,6 +254,7 @@ impl<M: MediaPort> Switch<M> {
             recordings_made: 0,
             pause_is_the_plans: false,
             record_call: hotline.record,
+            keeping: Keeping::default(),
             announcing: None,
             prefers: None,
             listening: Listening::default(),
@@ -346,7 +347,8 @@ impl<M: MediaPort> Switch<M> {
         let start = Command::Start { negotiated: agreed, signalled_from, dtmf };
         self.tell_media(call.customer.media, start);
         self.log_answered(now, call, false);
-        if call.record_call && self.config.announce_recording {
+        // A plan's own words stand for the site's.
+        if call.record_call && self.config.announce_recording && call.live.plan.consent().is_none() {
             let leg = call.customer.media;
             call.announcing = self.announce_recording(call, leg, codec);
         }
@@ -357,8 +359,12 @@ impl<M: MediaPort> Switch<M> {
 
     /// The caller has heard what they must hear first.
     pub(super) fn begin_plan(&mut self, now: Now, call: &mut Call) {
-        if call.record_call {
-            self.record_whole_call(now, call, self.config.record_as);
+        let asks = call.live.plan.consent().is_some_and(|consent| consent.asks);
+        if asks || self.config.require_consent {
+            call.keeping = Keeping::NotYet;
+        }
+        if call.record_call && call.keeping == Keeping::Yes {
+            self.record_whole_call(now, call, self.record_how(call));
         }
         let caller = Caller {
             number: call.from.reveal().to_owned(),

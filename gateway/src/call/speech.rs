@@ -6,7 +6,7 @@ use ark_conversation::event::Role;
 use ark_dialplans::{Confidence, Heard as PlanHeard, Listen, Now, Run};
 use ark_transcribe::Language;
 
-use super::state::{Call, Leg, Purpose};
+use super::state::{Call, Keeping, Leg, Purpose};
 use super::switch::{Output, Switch};
 use crate::media::{self, Command, MediaPort};
 use crate::speech::{Ask, Heard, LegInfo, Order};
@@ -41,13 +41,16 @@ impl<M: MediaPort> Switch<M> {
         let mut ask = if anew { ask_of(&call.lang, asked) } else { call.listening.ask.clone() };
         // Also what is said while a plan that does not listen waits for secret keys.
         let secret_keys = call.run.as_ref().is_some_and(|run| !call.is_talking() && run.hears_secret());
-        ask.secret = secret_keys || asked.is_some_and(|listen| listen.secret);
+        // Without the caller's consent what they say is the plan's alone, and nobody else is listened to.
+        let kept = call.keeping == Keeping::Yes;
+        ask.secret = !kept || secret_keys || asked.is_some_and(|listen| listen.secret);
         let listened = |leg: &Leg| leg.is_up() && leg.held_since.is_none();
-        let wanted: Vec<(media::LegId, LegNumber, Role)> = if call.listening.off || call.forget_at.is_some() {
+        let wanted: Vec<(media::LegId, LegNumber, Role)> = if call.listening.off || call.forget_at.is_some() || !(kept || asked.is_some()) {
             Vec::new()
         } else {
             call.legs()
                 .filter(|leg| listened(leg) && !call.is_aside(leg.number))
+                .filter(|leg| kept || leg.number == call.customer.number)
                 .map(|leg| (leg.media, leg.number, role_of(call, leg.number)))
                 .collect()
         };

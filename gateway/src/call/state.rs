@@ -204,6 +204,18 @@ pub(super) struct AfterBeep {
     pub(super) silence: Duration,
 }
 
+/// Whether what is said in a call may be recorded and transcribed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Nobody has to be asked, or they agreed.
+    #[default]
+    Yes,
+    /// They are to be asked, or told, first.
+    NotYet,
+    /// They have not agreed.
+    No,
+}
+
 /// A call: a customer, a plan, perhaps a person.
 pub(super) struct Call {
     pub(super) id: CallerId,
@@ -244,6 +256,8 @@ pub(super) struct Call {
     /// What the plan paused ends with it when a person answers.
     pub(super) pause_is_the_plans: bool,
     pub(super) record_call: bool,
+    /// Whether anything that is said may be kept.
+    pub(super) keeping: Keeping,
     /// What says that the call is recorded; the plan begins when it is over.
     pub(super) announcing: Option<u64>,
     /// The operator who is rung first, and for whom the plan's menus are passed over.

@@ -31,6 +31,7 @@ impl<M: MediaPort> Switch<M> {
             Do::Record { id, max, silence } => self.record_message(call, id, max, silence),
             Do::StopRecord { id } => self.stop_message(call, id),
             Do::Recording { act } => self.record_as_planned(now, call, act),
+            Do::Consent { answer, how } => self.settle_consent(now, call, answer, how),
             Do::Queue { id, name, priority } => self.join_queue(now, call, id, &name, priority),
             Do::LeaveQueue { .. } => {
                 self.leave_queue(now, call, QueueOutcome::Left);

@@ -1,11 +1,11 @@
 //! Supervisors: who listens to a talk, whispers to the agent, joins in, or takes the agent's place.
 
 use ark_conversation::event::{
-    CallSupervised, EndCause, EndedBy, LegBridged, LegMuted, RecordingPaused, RecordingResumed, Role, SupervisionMode,
+    CallSupervised, ConsentBy, ConsentOutcome, ConsentSettled, EndCause, EndedBy, LegBridged, LegMuted, RecordingPaused, RecordingResumed, Role, SupervisionMode,
     TransferMode,
 };
 use ark_conversation::{Content, ConversationId, LegId as LegNumber, Pii};
-use ark_dialplans::{Now, RecordingAct};
+use ark_dialplans::{ConsentAnswer, ConsentHow, Now, RecordingAct};
 use ark_media::record::{Layout, Side};
 use ark_media::sdp::Negotiated;
 use ark_sip::ua::{CallEvent, CallKey, MAX_FORWARDS};
@@ -14,7 +14,7 @@ use super::customer::{CannotPlace, ended, failed};
 use super::limits::{KEYS_AT_ONCE, SUPERVISOR_RING, SUPERVISORS_MAX};
 use super::other::Dialled;
 use super::site::NoWay;
-use super::state::{Call, Ending, Line, Other, Purpose, Stage, Supervisor};
+use super::state::{Call, Ending, Keeping, Line, Other, Purpose, Stage, Supervisor};
 use super::switch::{Switch, ms};
 use super::transfer::TransferTo;
 use super::web::WEB;
@@ -38,6 +38,9 @@ pub enum CannotAct {
     /// There is no second recording of a call at the same time.
     #[error("this call is recorded already")]
     Recorded,
+    /// Who calls has not agreed, or was not asked yet.
+    #[error("the customer has not agreed that this call is recorded")]
+    NoConsent,
     /// Nobody is there to be recorded yet, or any more.
     #[error("the call has not been answered: there is nothing to record")]
     NotAnswered,
@@ -291,6 +294,9 @@ impl<M: MediaPort> Switch<M> {
         if !call.customer.is_up() {
             return Err(CannotAct::NotAnswered);
         }
+        if call.keeping != Keeping::Yes {
+            return Err(CannotAct::NoConsent);
+        }
         // A message that the caller leaves is another recording.
         if call.recordings.iter().any(|recording| recording.request.is_none()) {
             return Err(CannotAct::Recorded);
@@ -357,14 +363,55 @@ impl<M: MediaPort> Switch<M> {
     /// else has begun or ended it.
     pub(super) fn record_as_planned(&mut self, now: Now, call: &mut Call, act: RecordingAct) {
         let done = match act {
-            RecordingAct::Start => self.record_from_now(now, call, self.config.record_as),
+            RecordingAct::Start => self.record_from_now(now, call, self.record_how(call)),
             RecordingAct::Pause => self.keep_nothing(now, call, true),
             RecordingAct::Resume => self.keep_nothing(now, call, false),
             RecordingAct::Stop => self.record_no_more(call),
         };
+        // It begins with the caller's consent, unless the plan ends it before.
+        if call.keeping == Keeping::NotYet && matches!(act, RecordingAct::Start | RecordingAct::Stop) {
+            call.record_call = act == RecordingAct::Start;
+        }
         call.pause_is_the_plans = act == RecordingAct::Pause && done.is_ok();
         if let Err(why) = done {
             tracing::debug!(conversation = %call.conversation, act = act.as_str(), %why, "the plan's recording is as it is");
+        }
+    }
+
+    /// How the plan's calls are recorded: as the site's, and with a tone where the plan wants one.
+    pub(super) fn record_how(&self, call: &Call) -> RecordAs {
+        let site = self.config.record_as;
+        let tone = call.live.plan.consent().is_some_and(|consent| consent.tone);
+        RecordAs { tone: site.tone.or(tone.then_some(self.config.consent_tone)), ..site }
+    }
+
+    /// The caller was told that the call is kept, or has answered whether it may be.
+    pub(super) fn settle_consent(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        answer: ConsentAnswer,
+        how: Option<ConsentHow>,
+    ) {
+        let outcome = match answer {
+            ConsentAnswer::Announced => ConsentOutcome::Announced,
+            ConsentAnswer::Given => ConsentOutcome::Agreed,
+            ConsentAnswer::Refused => ConsentOutcome::Refused,
+            ConsentAnswer::Unanswered => ConsentOutcome::Unanswered,
+        };
+        let by = how.map(|how| match how {
+            ConsentHow::Key => ConsentBy::Key,
+            ConsentHow::Speech => ConsentBy::Speech,
+        });
+        let (leg, state, kept) = (call.customer.number, call.state.to_string(), answer.keeps());
+        self.log(now, call, ConsentSettled { leg, state, outcome, by, kept });
+        if !kept {
+            call.keeping = Keeping::No;
+        } else if call.keeping == Keeping::NotYet {
+            call.keeping = Keeping::Yes;
+            if call.record_call {
+                self.record_whole_call(now, call, self.record_how(call));
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use ark_conversation::{CloudEvent, ConversationId, Event, EventId, NewEvent, Ten
 use ark_dialplans::{Heard, Now};
 use ark_media::codec::CodecRef;
 use ark_media::sdp::Preference;
+use ark_media::tone::Repeated;
 use ark_sip::ua::{CallEvent, CallKey, Endpoint, Flow, Output as SipOutput};
 use ark_sip::wire::{Message, ParseError};
 use rand_chacha::ChaCha12Rng;
@@ -60,6 +61,10 @@ pub struct SwitchConfig {
     pub recordings: PathBuf,
     /// How calls are recorded.
     pub record_as: RecordAs,
+    /// The tone that all hear while a call is recorded whose plan wants it.
+    pub consent_tone: Repeated,
+    /// Whether nothing of a call is kept before its plan's `consent` state was passed.
+    pub require_consent: bool,
     /// Whether those who are recorded are told in words.
     pub announce_recording: bool,
     /// Whoever comes into a call that is recorded hears it, too.

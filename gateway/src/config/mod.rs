@@ -411,6 +411,10 @@ pub struct Recording {
     /// recording is begun during their talk. `"tone"`: all hear a short tone again and again while they are recorded, over prompts and
     /// music too, and not while the recording is paused. `"both"`, or `"none"`. The message that a caller leaves needs neither.
     pub consent: Consent,
+    /// Nothing of a call is recorded or transcribed before its plan's `consent` state told the caller so, or they agreed there; and
+    /// `ark dialplan check` refuses plans with a way to a person past it. A plan that asks (`mode = "ask"`) keeps
+    /// nothing before the answer, also where this is false.
+    pub require_consent: bool,
     /// Who hears the announcement. `"caller"`: as above. `"everyone"`: also an operator, a transfer's target or a supervisor, as they
     /// come into a call that is recorded; they hear the caller when it is over.
     pub announce_to: AnnounceTo,
@@ -438,6 +442,7 @@ impl Default for Recording {
             format: RecordingFormat::default(),
             channels: RecordingChannels::default(),
             consent: Consent::default(),
+            require_consent: false,
             announce_to: AnnounceTo::default(),
             announcement_zh: "为保证服务质量，您的通话将被录音。".into(),
             announcement_en: "This call is recorded to keep our service good.".into(),
@@ -456,14 +461,18 @@ const CONSENT_AMPLITUDE: i16 = 3_277;
 impl Recording {
     /// For the media engine.
     pub fn record_as(&self) -> RecordAs {
-        let tone = Repeated {
+        let tone = matches!(self.consent, Consent::Tone | Consent::Both).then(|| self.tone());
+        RecordAs { format: self.format.into(), layout: self.channels.into(), tone }
+    }
+
+    /// The tone that says that a call is recorded.
+    pub fn tone(&self) -> Repeated {
+        Repeated {
             hz: self.tone_hz,
             amplitude: CONSENT_AMPLITUDE,
             length: self.tone_length.0,
             every: self.tone_every.0,
-        };
-        let tone = matches!(self.consent, Consent::Tone | Consent::Both).then_some(tone);
-        RecordAs { format: self.format.into(), layout: self.channels.into(), tone }
+        }
     }
 
     /// Whether whoever joins hears it, too.

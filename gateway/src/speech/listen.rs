@@ -1,12 +1,14 @@
 //! The thread that listens: packets in, finals to the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{TranscriptFinal, TranscriptMissing, TranscriptSegment, TranscriptTrouble};
-use ark_conversation::{CloudEvent, Content, ConversationId, Event, EventId, Live, LiveTranscript, NewEvent};
+use ark_conversation::{
+    CloudEvent, Content, ConversationId, Event, EventId, LegId as LegNumber, Live, LiveTranscript, NewEvent,
+};
 use ark_transcribe::endpoint::Endpointing;
 use ark_transcribe::lane::{Lane, Packet};
 use ark_transcribe::limits::{FRAME_SAMPLES, RATE_HZ, WORDS_MAX};
@@ -21,7 +23,7 @@ use tokio::sync::mpsc;
 use super::engines::{self, Made, Server};
 use super::later::{Later, Left};
 use super::limits::{
-    ANSWERS, CONNECTIONS_MAX, FEED, LAST_WORDS_MAX, LEGS_MAX, PARTIAL_EVERY, RECORDINGS_MAX, STOP_MAX, TICK,
+    ANSWERS, CONNECTIONS_MAX, COUNTED_MAX, FEED, LAST_WORDS_MAX, LEGS_MAX, PARTIAL_EVERY, RECORDINGS_MAX, STOP_MAX, TICK,
 };
 use super::socket::{self, FromServer, Talk, ToServer};
 use super::status::{Health, Status};
@@ -93,6 +95,8 @@ struct Listener {
     connections: usize,
     engine: String,
     later: Later,
+    /// The last utterance of legs that are not listened to now.
+    counted: VecDeque<((ConversationId, LegNumber), u32)>,
 }
 
 /// Listens until it is told to stop.
@@ -203,6 +207,7 @@ impl Listener {
             connections: 0,
             engine: name,
             later: Later::open(later, Instant::now()),
+            counted: VecDeque::new(),
             settings,
         };
         Some((listener, answers))
@@ -234,11 +239,23 @@ impl Listener {
     }
 
     fn begin(&mut self, info: LegInfo) {
+        let (now, zero, place) = (Instant::now(), info.zero, (info.conversation, info.number));
+        // Held and taken up again: what is still being read of it comes all the same, and its utterances count on.
+        if let Some(leg) = self.legs.get_mut(&info.leg) {
+            leg.lane = Lane::new(zero, now);
+            leg.closing = None;
+            let (id, ask) = (info.leg, info.ask.clone());
+            leg.info = info;
+            return self.ask(id, ask);
+        }
         if self.legs.len() >= LEGS_MAX {
             return self.status.count(&self.status.orders_lost);
         }
-        let Some(stream) = Stream::new(self.stream.clone(), RATE_HZ) else { return };
-        let lane = Lane::new(info.zero, Instant::now());
+        let Some(mut stream) = Stream::new(self.stream.clone(), RATE_HZ) else { return };
+        if let Some((_, last)) = self.counted.iter().find(|(counted, _)| *counted == place) {
+            stream.count_on_from(*last);
+        }
+        let lane = Lane::new(zero, now);
         let (leg, ask) = (info.leg, info.ask.clone());
         let listening = Listening {
             info,
@@ -329,7 +346,7 @@ impl Listener {
         self.settle_level();
         self.spared();
         self.dispatch(now);
-        self.legs.retain(|_, leg| leg.closing.is_none_or(|until| leg.stream.pending() > 0 && now < until));
+        self.forget_closed(now);
         self.status.legs.store(self.legs.len() as u64, Ordering::Relaxed);
         let (finals, partials) = self.scheduler.waiting();
         self.status.set_load(
@@ -339,6 +356,20 @@ impl Listener {
             finals + partials,
         );
         self.read_later(now);
+    }
+
+    /// Legs that have ended and have nothing to wait for; where their utterances ended is remembered, as they may be listened to again.
+    fn forget_closed(&mut self, now: Instant) {
+        let gone = |leg: &Listening| leg.closing.is_some_and(|until| leg.stream.pending() == 0 || now >= until);
+        for leg in self.legs.values().filter(|leg| gone(leg) && leg.stream.counted() > 0) {
+            let place = (leg.info.conversation, leg.info.number);
+            self.counted.retain(|(counted, _)| *counted != place);
+            if self.counted.len() >= COUNTED_MAX {
+                self.counted.pop_front();
+            }
+            self.counted.push_back((place, leg.stream.counted()));
+        }
+        self.legs.retain(|_, leg| !gone(leg));
     }
 
     /// Streams wait longer before they end an utterance while there is more than can be read.
@@ -467,6 +498,10 @@ impl Listener {
                 }
                 Spared::Merged { stream, first, second } => {
                     if let Some(leg) = self.legs.get_mut(&LegId(stream)) {
+                        // What is read with something secret is secret.
+                        if leg.secret.contains(&second) && !leg.secret.contains(&first) {
+                            leg.secret.push(first);
+                        }
                         leg.stream.merged(first, second);
                     }
                 }
@@ -514,16 +549,25 @@ impl Listener {
             SpeechEvent::Failed { utterance, start, end, error } => {
                 self.status.count(&self.status.failed);
                 self.over(id, utterance);
-                self.missing(id, (utterance, start, end), TranscriptTrouble::Failed, error.to_string());
+                if !self.is_secret(id, utterance) {
+                    self.missing(id, (utterance, start, end), TranscriptTrouble::Failed, error.to_string());
+                }
                 self.hearers.switch(id, Heard::NotUnderstood);
             }
             SpeechEvent::Deferred { utterance, start, end } => {
                 self.status.count(&self.status.deferred);
                 self.over(id, utterance);
-                self.deferred(id, utterance, (start, end));
+                // What belongs to a plan alone is read for it, or not at all.
+                if !self.is_secret(id, utterance) {
+                    self.deferred(id, utterance, (start, end));
+                }
                 self.hearers.switch(id, Heard::NotUnderstood);
             }
         }
+    }
+
+    fn is_secret(&self, id: LegId, utterance: u32) -> bool {
+        self.legs.get(&id).is_some_and(|leg| leg.secret.contains(&utterance))
     }
 
     /// There was no room for an utterance: it is read from the recording, if there is one.

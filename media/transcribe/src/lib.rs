@@ -10,6 +10,7 @@
 //! Nothing here waits, opens a socket or reads a clock. The one engine that is more than a protocol is whisper (feature
 //! `whisper`), which computes on the thread that calls it.
 
+mod edges;
 pub mod endpoint;
 pub mod engine;
 pub mod lane;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use ark_media::resample::Resampler;
 
+use crate::edges;
 use crate::endpoint::{Edge, Endpointer, Endpointing, Vad};
 use crate::limits::{EVENTS_MAX, FRAME_SAMPLES, PENDING_MAX, RATE_HZ, VAD_SAMPLES};
 use crate::mask::Masks;
@@ -139,6 +140,8 @@ pub struct Stream {
     numbers: u32,
     /// The utterance that goes on: where it began.
     began: Option<u64>,
+    /// It is the rest of one that was cut.
+    cut: bool,
     /// Samples of the utterance in its last partial, and what that said.
     partial_at: u64,
     asked: Option<Ticket>,
@@ -171,6 +174,7 @@ impl Stream {
             utterances: 0,
             numbers: 0,
             began: None,
+            cut: false,
             partial_at: 0,
             asked: None,
             early: None,
@@ -309,6 +313,7 @@ impl Stream {
             Edge::Cut(at) => {
                 self.end(zero + at, zero + at);
                 self.begin(zero + at);
+                self.cut = true;
             }
         }
     }
@@ -320,6 +325,7 @@ impl Stream {
             self.forget(((from - self.kept_from) as usize).min(self.kept.len()));
         }
         self.began = Some(at);
+        self.cut = false;
         (self.partial_at, self.fed_to) = (0, self.kept_from);
         self.last_partial.clear();
         self.stable = 0;
@@ -331,15 +337,25 @@ impl Stream {
         }
     }
 
+    /// Where the sound of a voice begins and ends; where it was cut, it is the detector's word that counts.
+    fn sound(&self, began: u64, at: u64, heard: u64) -> (u64, u64) {
+        let kept_from = self.kept_from.min(began);
+        let place = |position: u64| (position - kept_from) as usize;
+        let (first, last) = edges::of_sound(&self.kept, place(began), place(at));
+        let first = if self.cut { began } else { kept_from + first as u64 };
+        (first, if heard > at { (kept_from + last as u64).clamp(first, heard) } else { at })
+    }
+
     /// The voice ended at `at`; sound is there up to `heard`.
     fn end(&mut self, at: u64, heard: u64) {
         let Some(began) = self.began.take() else { return };
         let utterance = self.utterances;
-        let (start, end) = (samples_to_time(began as usize), samples_to_time(at.max(began) as usize));
+        let (first, last) = self.sound(began, at.max(began), heard);
+        let (start, end) = (samples_to_time(first as usize), samples_to_time(last as usize));
         self.event(SpeechEvent::Ended { utterance, at: end });
         self.work.retain(|work| !work.ticket.partial);
         self.asked = None;
-        let until = (at + time_to_samples(TAIL) as u64).min(heard.max(at));
+        let until = (at + time_to_samples(TAIL) as u64).max(last).min(heard.max(at));
         let pending = Pending { utterance, start, end, audio_from: samples_to_time(self.kept_from as usize) };
         if self.pending.len() >= PENDING_MAX {
             let error = EngineError::Retry("too many utterances of this leg wait for the engine".to_owned());
@@ -386,6 +402,17 @@ impl Stream {
     /// Other words from the next utterance on.
     pub fn set_words(&mut self, words: Arc<[String]>) {
         self.config.words = words;
+    }
+
+    /// The number of the last utterance; 0: there was none.
+    #[must_use]
+    pub fn counted(&self) -> u32 {
+        self.utterances
+    }
+
+    /// The next utterance is the one behind that, as the leg was listened to before. To be told before the first sample.
+    pub fn count_on_from(&mut self, last: u32) {
+        self.utterances = self.utterances.max(last);
     }
 
     /// What is set.

@@ -5,6 +5,7 @@
 
 mod call;
 mod companion;
+mod consent;
 mod ivr;
 mod message;
 mod ownership;
@@ -15,6 +16,7 @@ mod system;
 
 pub use call::*;
 pub use companion::*;
+pub use consent::*;
 pub use ivr::*;
 pub use message::*;
 pub use ownership::*;
@@ -162,6 +164,7 @@ events! {
     PromptStarted = "ark.prompt.started.v1",
     PromptFinished = "ark.prompt.finished.v1",
     GatherFinished = "ark.gather.finished.v1",
+    ConsentSettled = "ark.consent.settled.v1",
     RecordingStarted = "ark.recording.started.v1",
     RecordingPaused = "ark.recording.paused.v1",
     RecordingResumed = "ark.recording.resumed.v1",
@@ -249,6 +252,7 @@ impl Event {
             Self::PromptStarted(e) => Some(e.leg),
             Self::PromptFinished(e) => Some(e.leg),
             Self::GatherFinished(e) => Some(e.leg),
+            Self::ConsentSettled(e) => Some(e.leg),
             Self::RecordingStarted(e) => Some(e.leg),
             Self::RecordingPaused(e) => Some(e.leg),
             Self::RecordingResumed(e) => Some(e.leg),

@@ -360,6 +360,8 @@ impl Rig {
             udp: vec![ARK.parse().unwrap()],
             tcp: Vec::new(),
             recordings: "recordings".into(),
+            consent_tone: crate::config::Recording::default().tone(),
+            require_consent: false,
             announce_recording: false,
             announce_to_joiners: false,
             record_as: RecordAs { layout: Layout::Legs, ..RecordAs::default() },

@@ -86,3 +86,74 @@ fn a_plan_that_listens_hears_the_caller_and_one_that_does_not_is_left_alone() {
     rig.heard(CHEN, &said("talk to an agent"));
     assert!(waits(&rig).is_empty(), "{}", rig.story());
 }
+
+/// The hotline asks first whether the call may be kept.
+fn asking() -> String {
+    let asks = "[state.may]\ndo = \"consent\"\nmode = \"ask\"\nprompt = \"main\"\nnext = \"main\"\nrefused = \"main\"\n";
+    let speech = "[speech]\n";
+    format!("{}\n{speech}{asks}", PLAN.replace("entry = \"main\"", "entry = \"may\""))
+}
+
+/// Whether what the caller says belongs to the plan alone, at each time that this was told.
+fn secrets(rig: &Rig) -> Vec<bool> {
+    let of = |order: &Order| match order {
+        Order::Begin(info) if info.speaker == Role::Customer => Some(info.ask.secret),
+        Order::Ask { ask, .. } => Some(ask.secret),
+        _ => None,
+    };
+    rig.orders.iter().filter_map(of).collect()
+}
+
+fn asked(plan: &str) -> Rig {
+    let mut rig = Rig::new(plan, &[ANNA]);
+    rig.read_along(&[]);
+    rig.record_calls_and_say_so();
+    rig.call(CHEN);
+    rig.run_until("the question plays", |r| r.logged("prompt.started") == 1);
+    assert_eq!(rig.logged("recording.started"), 0, "{}", rig.story());
+    assert!(secrets(&rig).iter().all(|secret| *secret), "{}", rig.story());
+    let conversation = rig.log[0].conversation;
+    let how = crate::media::RecordAs::default();
+    assert_eq!(rig.switch.start_recording(rig.now, conversation, how), Err(crate::call::CannotAct::NoConsent));
+    rig
+}
+
+#[test]
+fn who_agrees_is_kept_from_then_on() {
+    let mut rig = asked(&asking());
+    rig.heard(CHEN, &Heard::Began);
+    rig.heard(CHEN, &said("yes"));
+    let settled = rig.events(|e| if let Event::ConsentSettled(e) = e { Some((e.kept, e.by.is_some())) } else { None });
+    assert_eq!(settled, [(true, true)], "{}", rig.story());
+    assert_eq!(rig.logged("recording.started"), 1, "{}", rig.story());
+    assert_eq!(secrets(&rig).last(), Some(&false), "{}", rig.story());
+}
+
+#[test]
+fn nothing_is_kept_of_who_refuses_nor_of_the_person_they_talk_to() {
+    let mut rig = asked(&asking());
+    rig.press(CHEN, '2');
+    let settled = rig.events(|e| if let Event::ConsentSettled(e) = e { Some(e.kept) } else { None });
+    assert_eq!(settled, [false], "{}", rig.story());
+    rig.press(CHEN, '0');
+    rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
+    rig.run_for(Duration::from_secs(2));
+    assert_eq!(rig.logged("recording.started"), 0, "{}", rig.story());
+    assert!(secrets(&rig).iter().all(|secret| *secret), "{}", rig.story());
+    assert_eq!(orders(&rig), [Some(Role::Customer), None], "nobody is listened to while they talk: {}", rig.story());
+}
+
+#[test]
+fn where_the_site_wants_it_a_plan_without_a_word_about_it_keeps_nothing() {
+    let mut rig = Rig::new(PLAN, &[ANNA]);
+    rig.read_along(&[]);
+    rig.record_calls_and_say_so();
+    rig.switch.config.announce_recording = false;
+    rig.switch.config.require_consent = true;
+    rig.call(CHEN);
+    rig.run_until("the menu plays", |r| r.logged("prompt.started") == 1);
+    rig.press(CHEN, '0');
+    rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
+    assert_eq!(rig.logged("recording.started"), 0, "{}", rig.story());
+    assert!(orders(&rig).is_empty(), "{}", rig.story());
+}

@@ -172,6 +172,10 @@ function describe(lang, type, data) {
       return say(`转接 ${data.target}：${stage}`, `Transfer to ${data.target}: ${stage}`, { tone: "wait" });
     }
     case "ark.note.v1": return say(`内部备注：${data.text}`, `A note of the house: ${data.text}`, { minor: true });
+    case "ark.consent.settled.v1": {
+      const told = { announced: ["已告知通话会被录音和转写", "They were told that the call is kept"], agreed: ["客户同意录音和转写", "They agreed that the call is kept"], refused: ["客户不同意录音和转写，通话不保存", "They refused: nothing of the call is kept"], unanswered: ["客户没有同意录音和转写，通话不保存", "They did not agree: nothing of the call is kept"] }[data.outcome];
+      return say(told?.[0] ?? data.outcome, told?.[1] ?? data.outcome, data.kept ? { minor: true } : { tone: "wait" });
+    }
     case "ark.survey.asked.v1": return say("请客户评价", "The customer was asked to rate the service", { minor: true });
     case "ark.survey.answered.v1": return say(`客户评分：${data.score}/${data.scale}`, `The customer rated the service ${data.score} of ${data.scale}`, { tone: data.score * 2 > data.scale ? "live" : "late" });
     case "ark.leg.added.v1": return say("加入了一个渠道", "A channel was added");

@@ -347,6 +347,7 @@ const people: Record<string, Handler> = {
   "ark.person.merged.v1": note("e.person.merged"),
   "ark.person.unmerged.v1": note("e.person.unmerged"),
   "ark.number.revealed.v1": line("e.number.revealed", "", (data) => ({ by: bare(data.by) })),
+  "ark.consent.settled.v1": (fold, record, data) => fold.line(record, `e.consent.${data.outcome}`, data.kept ? "" : "wait"),
   "ark.survey.asked.v1": note("e.survey.asked"),
   "ark.survey.answered.v1": line("e.survey.answered", "live", (data) => ({ n: data.score, of: data.scale })),
   "ark.erasure.v1": line("e.erasure", "wait"),
