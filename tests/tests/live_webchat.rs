@@ -439,14 +439,14 @@ fn who_calls_first_writes_into_the_call() {
     page.wait_for("window.arkCall && arkCall.state === 'up'", PATIENCE);
     write(&mut page, "我边打边写");
     // There is one conversation, or this fails.
-    gateway.wait_for_event("ark.message.in.v1", PATIENCE);
+    gateway.wait_for_event("message.in", PATIENCE);
     let up = gateway.ask("GET", "/api/v1/calls", None).json();
     let id = up["calls"][0]["conversation"].as_str().expect("a call is up").to_owned();
     wait_for_text(&mut page, "我边打边写");
     page.wait_for(&format!("{ROOT}.querySelector('.m.you:not(.wait) small')"), PATIENCE);
     page.eval(&format!("{ROOT}.querySelector('#end').click()"));
     gateway.wait_until_idle(PATIENCE);
-    gateway.wait_for_event("ark.call.ended.v1", PATIENCE);
+    gateway.wait_for_event("call.ended", PATIENCE);
     assert!(gateway.reply(&id, "anna", None, "请说").status < 300, "hanging up keeps the words");
     wait_for_text(&mut page, "请说");
     assert_eq!(gateway.conversations().len(), 1);
