@@ -201,3 +201,123 @@ impl ChatWorld {
         waits.ok_or(Impossible::NotHere("person being called"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Plan, test, test_chat};
+
+    const SHOP: &str = r#"
+schema = "ark.dialplan/1"
+name = "shop"
+entry = "main"
+[rules]
+human_target = "people"
+[prompts]
+main = { en = "Press 1 for orders.", zh = "订单请按1。", chat = { en = "What can we do for you?", zh = "请选择：" } }
+wrong = { en = "We did not get that.", zh = "没有看懂。" }
+number = { en = "Your order number?", zh = "订单号？" }
+hold = { en = "One moment.", zh = "请稍候。" }
+nobody = { en = "Leave a message.", zh = "请留言。" }
+bye = { en = "Goodbye.", zh = "再见。" }
+[state.main]
+do = "menu"
+prompt = "main"
+invalid = "wrong"
+keys = { 1 = "orders" }
+on_timeout = "people"
+[state.orders]
+do = "gather"
+label = { en = "My order", zh = "查订单" }
+prompt = "number"
+min = 4
+max = 8
+into = "order"
+next = "people"
+on_timeout = "people"
+[state.people]
+do = "queue"
+queue = "general"
+greeting = "hold"
+on_timeout = "message"
+[state.message]
+do = "record"
+prompt = "nobody"
+next = "bye"
+[state.bye]
+do = "hangup"
+prompt = "bye"
+"#;
+
+    fn tests(text: &str) -> std::sync::Arc<Plan> {
+        let text = format!("{SHOP}{text}");
+        std::sync::Arc::new(Plan::parse(&text, "shop.toml").unwrap_or_else(|found| panic!("{found:?}")))
+    }
+
+    #[test]
+    fn a_test_presses_types_and_reads_buttons() {
+        let plan = tests(
+            r#"
+[[test]]
+name = "by buttons and typed words"
+lang = "en"
+events = [{ type = "hello" }, { press = "My order" }, { type = "2026-1001" }, { place = { position = 2 } }, "no-answer", "recorded"]
+expect = ["play:main", "button:My order", "button:Talk to a person", "play:wrong", "strike:1", "state:orders",
+    "gathered:order=20261001", "person", "queue:general", "no-answer", "record", "recorded", "play:bye", "hangup"]
+[[test]]
+name = "no such button"
+lang = "en"
+events = [{ press = "Refund" }]
+expect = ["hangup"]
+[[test]]
+name = "a call alone"
+chat = false
+events = ["silence"]
+expect = ["play:main", "strike:1"]
+"#,
+        );
+        let report = test(&plan);
+        let failures: Vec<_> = report.results.iter().map(|one| (one.chat, one.failure.as_ref())).collect();
+        assert!(matches!(failures[..], [(true, None), (true, Some(_)), (false, None)]), "{failures:#?}");
+        assert!(failures[1].1.unwrap().message.en.contains("no button of these words"), "{failures:#?}");
+        let chats = test_chat(&plan);
+        assert_eq!((chats.results.len(), chats.left_out.len()), (2, 1));
+        let xml = chats.render_junit();
+        assert!(xml.contains("tests=\"3\" failures=\"1\" skipped=\"1\"") && xml.contains("<skipped"), "{xml}");
+        assert!(chats.render_human(crate::Lang::En).contains("--   a call alone (no chat: chat = false)"));
+    }
+
+    #[test]
+    fn a_call_is_a_chat_where_it_can_be() {
+        let plan = tests(
+            r#"
+[[test]]
+name = "keys are typed, an entry as a whole"
+events = ["1", "20261001", "answered"]
+expect = ["gathered:order=20261001", "queue:general", "answered"]
+[[test]]
+name = "who says nothing"
+events = ["silence"]
+expect = ["strike:1"]
+[[test]]
+name = "who leaves"
+events = ["hangup"]
+expect = ["caller-hangup"]
+never = ["person"]
+"#,
+        );
+        assert_eq!(test(&plan).failed(), 0, "{}", test(&plan).render_human(crate::Lang::En));
+        let chats = test_chat(&plan);
+        assert_eq!(chats.failed(), 0, "{}", chats.render_human(crate::Lang::En));
+        let left_out: Vec<_> = chats.left_out.iter().map(|one| (one.name.as_str(), one.event)).collect();
+        assert_eq!(left_out, [("who says nothing", Some("silence"))]);
+    }
+
+    #[test]
+    fn the_hotlines_plan_passes_as_chats() {
+        let text = include_str!("../plans/hotline-95188.toml");
+        let plan = std::sync::Arc::new(Plan::parse(text, "hotline-95188.toml").unwrap());
+        let report = test_chat(&plan);
+        assert_eq!(report.failed(), 0, "{}", report.render_human(crate::Lang::En));
+        assert!(report.results.len() > 10, "{}", report.results.len());
+    }
+}
