@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::event::{Do, EndReason};
+use crate::event::EndReason;
 use crate::plan::{Plan, TestEvent};
 use crate::run::Caller;
 use crate::run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice};
@@ -78,8 +78,8 @@ impl ChatWorld {
             out.choices.clone_from(&self.choices);
         }
         self.asks.append(&mut out.asks);
-        let ended = match self.run.ended() {
-            _ if self.trace.last().is_some_and(|last| matches!(last.as_str(), "hangup" | "caller-hangup")) => &[][..],
+        let told = self.trace.last().is_some_and(|last| matches!(last.as_str(), "hangup" | "caller-hangup"));
+        let ended: &[&str] = match self.run.ended().filter(|_| !told) {
             None => &[],
             Some(EndReason::Caller) => &["caller-hangup"],
             Some(EndReason::Fault) => &["fault", "hangup"],
@@ -155,9 +155,7 @@ impl ChatWorld {
             TestEvent::Key(key) => self.key(*key),
             TestEvent::Say { text, .. } | TestEvent::Type(text) => self.says(text),
             TestEvent::Press(words) => self.press(words)?,
-            TestEvent::Hangup => {
-                while !self.is_over() && self.next_deadline() {}
-            }
+            TestEvent::Hangup => while !self.is_over() && self.next_deadline() {},
             TestEvent::Answered => {
                 self.queued()?;
                 self.trace.push("answered".to_owned());
@@ -261,7 +259,7 @@ prompt = "bye"
 name = "by buttons and typed words"
 lang = "en"
 events = [{ type = "hello" }, { press = "My order" }, { type = "2026-1001" }, { place = { position = 2 } }, "no-answer", "recorded"]
-expect = ["play:main", "button:My order", "button:Talk to a person", "play:wrong", "strike:1", "state:orders",
+expect = ["play:main", "button:My order", "button:Talk to a person", "strike:1", "play:wrong", "state:orders",
     "gathered:order=20261001", "person", "queue:general", "no-answer", "record", "recorded", "play:bye", "hangup"]
 [[test]]
 name = "no such button"

@@ -151,12 +151,7 @@ fn result(
     TestResult { name: test.name.text.to_string(), line, chat, trace, failure }
 }
 
-fn cannot_happen(
-    state: &str,
-    trace: &[String],
-    span: &Span,
-    impossible: &Impossible,
-) -> (Span, Both, Option<Both>) {
+fn cannot_happen(state: &str, trace: &[String], span: &Span, impossible: &Impossible) -> (Span, Both, Option<Both>) {
     let message = match impossible {
         Impossible::Ended => both!("the call had already ended in `{state}`", "呼叫已在 `{state}` 结束"),
         Impossible::NotHere(what) => {

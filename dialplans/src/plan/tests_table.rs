@@ -59,6 +59,8 @@ impl TestCase {
             TestEvent::Silence => Some("silence"),
             TestEvent::Joined => Some("joined"),
             TestEvent::NotSent => Some("not-sent"),
+            // What is typed is never misheard.
+            TestEvent::Say { confidence, .. } if *confidence != Confidence::FULL => Some("confidence"),
             _ => None,
         })
     }
@@ -117,7 +119,11 @@ pub(crate) const FIELDS: &[Field] = &[
     may("closed", Kind::Flag, "true: the call comes in outside the hours of every calendar; default: within them"),
     may("caller", Kind::Text, "the caller's number"),
     may("lang", Kind::Text, "the language before the plan chooses one"),
-    may("chat", Kind::Flag, "true: a chat, and no call; false: a call, and no chat; default: a call, with --chat a chat"),
+    may(
+        "chat",
+        Kind::Flag,
+        "true: a chat, and no call; false: a call, and no chat; default: a call, with --chat a chat",
+    ),
     must(
         "expect",
         Kind::Texts,
@@ -285,9 +291,9 @@ fn table_event(reader: &mut Reader, table: &DeTable<'_>, span: &Span) -> Option<
         "type" => {
             reader.string(value, "`type`", "{ type = \"找人工\" }").map(|name| TestEvent::Type(name.text.to_string()))
         }
-        "press" => {
-            reader.string(value, "`press`", "{ press = \"转人工\" }").map(|name| TestEvent::Press(name.text.to_string()))
-        }
+        "press" => reader
+            .string(value, "`press`", "{ press = \"转人工\" }")
+            .map(|name| TestEvent::Press(name.text.to_string())),
         "http" => match value.get_ref() {
             DeValue::String(text) if text == "failed" => Some(TestEvent::Http(None)),
             DeValue::Table(values) => {

@@ -47,7 +47,15 @@ impl World {
     fn new(hello: Hello) -> (Self, Vec<Tell>) {
         let (visit, todo) = Visit::begin(now(), site(), "v1".to_owned(), hello, None);
         let conversation = ConversationId::new(1, 1);
-        let world = Self { visit, conversation, log: Vec::new(), older: Vec::new(), ids: HashSet::new(), takes: None, now: now() };
+        let world = Self {
+            visit,
+            conversation,
+            log: Vec::new(),
+            older: Vec::new(),
+            ids: HashSet::new(),
+            takes: None,
+            now: now(),
+        };
         let told = todo.into_iter().map(|todo| match todo {
             Do::Tell(tell) => tell,
             other => panic!("{other:?}"),
@@ -242,12 +250,18 @@ fn the_last_words_of_a_conversation_are_told_before_the_next_one() {
     let told = world.look();
     let (thanks, new) = ("thank you".to_owned(), "and another thing".to_owned());
     assert_eq!(texts(&told), [(6, Author::Agent, thanks), (3, Author::You, new)], "{told:?}");
-    assert!(told.iter().any(|tell| matches!(tell, Tell::Begin { conversation } if *conversation == world.conversation)));
+    assert!(
+        told.iter().any(|tell| matches!(tell, Tell::Begin { conversation } if *conversation == world.conversation))
+    );
     assert!(world.look().is_empty(), "nothing is told again");
     world.moves_on();
     world.visit.belongs(Some(ConversationId::new(3, 3)));
     world.visit.belongs(Some(ConversationId::new(2, 2)));
-    assert_eq!(world.visit.position().map(|(of, _)| of), Some(ConversationId::new(2, 2)), "it came back before the look");
+    assert_eq!(
+        world.visit.position().map(|(of, _)| of),
+        Some(ConversationId::new(2, 2)),
+        "it came back before the look"
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::{Conversation, Delivery, Effect, Handled, OWN_ID_PREFIX, Refused};
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallOp, Event, LegAdded, LegEndReason, LegIdle, LegWoke, Medium, MessageOut, MessageRerouted, Part, Party, PartyRole,
-    Receipt, ReceiptState, Role, SessionOpenReason, ThreadState, Voice,
+    CallOp, Event, LegAdded, LegEndReason, LegIdle, LegWoke, Medium, MessageOut, MessageRerouted, Part, Party,
+    PartyRole, Receipt, ReceiptState, Role, SessionOpenReason, ThreadState, Voice,
 };
 use crate::id::LegId;
 use crate::limits::{
@@ -103,7 +103,9 @@ impl Conversation {
             Event::MessageIn(message) => check_parts(&message.parts)?,
             Event::Edit(edit) if !edit.parts.is_empty() => check_parts(&edit.parts)?,
             Event::Receipt(_) | Event::Edit(_) if self.state.is_none() => return Err(Refused::Unknown),
-            Event::AdapterCall(call) if self.state.is_none() && call.op != CallOp::Offer => return Err(Refused::Unknown),
+            Event::AdapterCall(call) if self.state.is_none() && call.op != CallOp::Offer => {
+                return Err(Refused::Unknown);
+            }
             Event::Thread(change) if self.state.is_none() && change.state != ThreadState::Opened => {
                 return Err(Refused::Unknown);
             }

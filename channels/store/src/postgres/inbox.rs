@@ -18,7 +18,8 @@ const DUPLICATES: &str = "select u.n, i.row, i.conversation
 
 /// One that has ended keeps its threads for as long as its customer may say how content they were ($3: now); what follows something
 /// of it ($4) belongs there for as long as it is there.
-const THREADS: &str = "select u.n, t.conversation, case when c.ended_us is null or u.follows and c.erased_us is null then false
+const THREADS: &str =
+    "select u.n, t.conversation, case when c.ended_us is null or u.follows and c.erased_us is null then false
         else (c.state::jsonb #>> '{survey,score}') is not null
             or coalesce(c.state::jsonb #>> '{survey,until}', '') collate \"C\" <= $3::text end
     from unnest($1::text[], $2::text[], $4::boolean[]) with ordinality u (tenant, source, follows, n)
