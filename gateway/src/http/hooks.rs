@@ -54,7 +54,7 @@ pub(super) async fn sms_receipts(
     body: Body,
 ) -> Response {
     let Some(sms) = web.control.sms() else { return refused(&ReceiptError::None).into_response() };
-    let (body, _place) = match read_body(&headers, "", body).await {
+    let (body, _place) = match read_body(&headers, "", body, BODY_TIMEOUT).await {
         Ok(read) => read,
         Err(refusal) => return refusal.into_response(),
     };
