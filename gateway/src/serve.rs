@@ -623,7 +623,7 @@ async fn begin_log(
 ) -> Result<(LogSink, LogWriter), StartError> {
     // What is in the spool comes first: it may hold the end of calls that would count as lost.
     let started = conversations::start(Arc::clone(store), onward.clone(), writer.clone(), open_spool(config)?).await;
-    site::close_own_calls(&**store, writer, onward, process, config.store.is_postgres()).await?;
+    site::close_own_calls(&**store, writer, onward, process, config).await?;
     conversations::mend_recordings(&**store, writer, onward, &folders.recordings).await?;
     Ok(started)
 }

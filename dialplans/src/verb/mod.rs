@@ -2,6 +2,7 @@
 //! mention a verb by name.
 
 mod branch;
+mod callback;
 mod direct;
 mod gather;
 mod hangup;
@@ -52,6 +53,7 @@ pub static ALL: &[Verb] = &[
     record::VERB,
     recording::VERB,
     queue::VERB,
+    callback::VERB,
     transfer::VERB,
     http::VERB,
     link::VERB,

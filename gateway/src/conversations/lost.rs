@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished, RecordingFormat};
+use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished, RecordingFormat, Role};
 use ark_conversation::{
     CloudEvent, ConversationId, ConversationState, Event, LegId, LegPhase, LegState, NewEvent, Record, source,
 };
@@ -18,7 +18,7 @@ use ark_media::record::{HEADER_BYTES, channels_of, duration_of, ogg, repair};
 use ark_store::{ListFilter, Openness, Store, StoreError};
 use jiff::Timestamp;
 
-use super::{Onward, Writer};
+use super::{Onward, Writer, callback};
 use crate::media::RecordFormat;
 
 /// The CloudEvents attribute that names the process of a call's leg: `gateway/process`.
@@ -42,7 +42,7 @@ pub async fn close_lost_calls(
     writer: &Writer,
     onward: &Onward,
     is_gone: &IsGone<'_>,
-    reason: &str,
+    (reason, uncalled): (&str, &[String]),
 ) -> Result<usize, StoreError> {
     let mut lost = 0;
     let mut before = None;
@@ -52,7 +52,7 @@ pub async fn close_lost_calls(
         let filter = ListFilter { openness: Openness::Open, channel, before, ..ListFilter::default() };
         let page = store.list(&writer.tenant, filter, PAGE).await?;
         for state in &page.conversations {
-            let events = losses(store, writer, state, is_gone, reason).await?;
+            let events = losses(store, writer, state, is_gone, (reason, uncalled)).await?;
             if events.is_empty() {
                 continue;
             }
@@ -82,13 +82,13 @@ async fn losses(
     writer: &Writer,
     state: &ConversationState,
     is_gone: &IsGone<'_>,
-    reason: &str,
+    (reason, uncalled): (&str, &[String]),
 ) -> Result<Vec<NewEvent>, StoreError> {
     let up: Vec<LegId> = state.legs.iter().filter(|leg| is_up(leg)).map(|leg| leg.leg).collect();
     if up.is_empty() {
         return Ok(Vec::new());
     }
-    let processes = processes(store, state, &up).await?;
+    let (processes, place) = processes(store, state, &up).await?;
     let process = |leg: &LegId| processes.get(leg).map_or("", String::as_str);
     let gone: Vec<LegId> = up.into_iter().filter(|leg| is_gone(process(leg))).collect();
     let Some(first) = gone.first() else { return Ok(Vec::new()) };
@@ -100,7 +100,8 @@ async fn losses(
         let gateway = process.split_once('/').map_or(writer.gateway.as_str(), |(gateway, _)| gateway);
         let source = source::gateway(&writer.tenant, gateway, "calls");
         let id = match leg {
-            None => format!("call-lost-{}", state.conversation),
+            // A customer who is called back may be lost a second time.
+            None => format!("call-lost-{}-from-{first}", state.conversation),
             Some(leg) => format!("call-lost-{}-{leg}", state.conversation),
         };
         let lost = CallLost { leg, gateway: gateway.to_owned(), reason: reason.to_owned() };
@@ -112,24 +113,40 @@ async fn losses(
             event: CloudEvent::new(id, source, now, lost),
         }
     };
-    if whole {
-        return Ok(vec![event(None, process(first))]);
+    let mut events: Vec<NewEvent> = match whole {
+        true => vec![event(None, process(first))],
+        false => gone.iter().map(|leg| event(Some(*leg), process(leg))).collect(),
+    };
+    let customer = state.legs.iter().any(|leg| leg.role == Role::Customer && gone.contains(&leg.leg));
+    let lost = place.filter(|(queue, ..)| customer && was_in_line(state) && !uncalled.contains(queue));
+    if let Some(offered) = lost.and_then(|place| callback::after_loss(state, place, now)) {
+        let id = format!("call-lost-{}-{}", state.conversation, offered.leg);
+        let source = source::gateway(&writer.tenant, &writer.gateway, "calls");
+        let event = CloudEvent::new(id, source, now, offered);
+        events.push(NewEvent { tenant: writer.tenant.clone(), conversation: state.conversation, epoch: 1, at: now, event });
     }
-    Ok(gone.iter().map(|leg| event(Some(*leg), process(leg))).collect())
+    Ok(events)
 }
 
-/// Which process each of these legs is of; a leg of an earlier release names none.
+/// Whether the customer of a call waited for a person, talked with one, or was being called back by one.
+fn was_in_line(state: &ConversationState) -> bool {
+    let callback = || state.legs.iter().any(|leg| is_up(leg) && leg.role == Role::Agent);
+    state.waiting_callback().is_none() && (state.queue.is_some() || state.bridged.is_some() || callback())
+}
+
+/// Which process each of these legs is of (a leg of an earlier release names none), and the customer's place in line, now or last.
 async fn processes(
     store: &dyn Store,
     state: &ConversationState,
     legs: &[LegId],
-) -> Result<BTreeMap<LegId, String>, StoreError> {
-    let mut found = BTreeMap::new();
+) -> Result<(BTreeMap<LegId, String>, Option<callback::Place>), StoreError> {
+    let (mut found, mut place) = (BTreeMap::new(), None);
     let mut after = 0;
-    while !legs.iter().all(|leg| found.contains_key(leg)) {
+    while after < state.last_seq && (!legs.iter().all(|leg| found.contains_key(leg)) || state.last_queue.is_some()) {
         let records = store.read(&state.tenant, state.conversation, after, RECORDS).await?;
         let Some(last) = records.last() else { break };
         after = last.seq;
+        place = callback::place_in(place, &records);
         for record in &records {
             if let Event::CallRinging(ringing) = &record.event.event {
                 let process = record.event.extensions.get(PROCESS).and_then(|value| value.as_str());
@@ -137,7 +154,7 @@ async fn processes(
             }
         }
     }
-    Ok(found)
+    Ok((found, place))
 }
 
 /// Makes recordings in this folder whole that a crash cut short, up to their last second, and says so in the log. Those of
@@ -368,7 +385,7 @@ mod tests {
         ];
         store.append(events).await.unwrap();
         let gone = |process: &str| process == "gw1/a";
-        let again = || close_lost_calls(&*store, &writer, &onward, &gone, "it died");
+        let again = || close_lost_calls(&*store, &writer, &onward, &gone, ("it died", &[]));
         assert_eq!(again().await.unwrap(), 2);
         assert_eq!(again().await.unwrap(), 0, "once");
         let of = async |n: u64| {

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
 use crate::event::{
+    CallbackPlace,
     CallMode, EraseReason, Event, LegEndReason, MessageOut, OfferMode, Part, Participant, PersonLinked, PersonMerged,
     PersonUnmerged, SessionCloseReason, Summary, Voice,
 };
@@ -164,6 +165,8 @@ pub enum Input {
         ttl: SignedDuration,
         /// The number of a callback.
         to: Option<Pii>,
+        /// The place in line of a callback.
+        callback: Option<CallbackPlace>,
     },
     /// A leg that is no call is over.
     EndLeg {
