@@ -400,6 +400,35 @@ mod tests {
         assert_eq!(of(2).await, [], "its process lives");
         assert_eq!(of(3).await, [(Some(LegId(1)), "gw1".to_owned())], "the leg of another process lives on");
         assert_eq!(of(4).await, [], "nobody knows whose it is");
+        let offers = async |n: u64| {
+            let records = store.read(&Tenant::MAIN, ConversationId::new(n, 7), 0, 10).await.unwrap();
+            let offered = |record: Record| match record.event.event {
+                Event::LegOffered(offered) => Some((offered.to, offered.callback)),
+                _ => None,
+            };
+            records.into_iter().filter_map(offered).collect::<Vec<_>>()
+        };
+        assert_eq!(offers(1).await.len() + offers(3).await.len(), 0, "they were in no line");
+        // One who waited is called back, with the place; of a queue that does not want it, nobody.
+        let waits = |n: u64, queue: &str| {
+            let joined =
+                ark_conversation::event::QueueJoined { leg: LegId(1), queue: queue.to_owned(), position: 1, priority: 2 };
+            let ringing = rings(n, 1, "gw1/a", None);
+            let at = ringing.at;
+            let event = CloudEvent::new(format!("{n}-joined"), ringing.event.source.clone(), at, joined);
+            vec![ringing.clone(), NewEvent { event, ..ringing }]
+        };
+        store.append(waits(5, "general")).await.unwrap();
+        store.append(waits(6, "night")).await.unwrap();
+        let uncalled = ["night".to_owned()];
+        let lost = || close_lost_calls(&*store, &writer, &onward, &gone, ("it died", &uncalled));
+        assert_eq!((lost().await.unwrap(), lost().await.unwrap()), (2, 0));
+        let [(to, Some(place))] = &offers(5).await[..] else { panic!("one place") };
+        assert_eq!((to.as_ref().unwrap().reveal(), place.queue.as_str(), place.priority), ("1001", "general", 2));
+        assert_eq!(place.waiting_since, Timestamp::from_second(1_700_000_000).unwrap());
+        let state = store.summary(&Tenant::MAIN, ConversationId::new(5, 7)).await.unwrap().unwrap();
+        assert!(state.is_open() && state.waiting_callback().is_some());
+        assert_eq!(offers(6).await, []);
         let state = store.summary(&Tenant::MAIN, ConversationId::new(3, 7)).await.unwrap().unwrap();
         assert_eq!(state.legs.iter().filter(|leg| is_up(leg)).count(), 1);
         drop(store);

@@ -37,7 +37,7 @@ pub(crate) struct Callback {
 
 impl Core {
     /// What a conversation's log says of a callback. `ours`: this gateway makes it.
-    pub(super) fn callback_seen(&mut self, now: Timestamp, state: &ConversationState, ours: bool) {
+    pub(crate) fn callback_seen(&mut self, now: Timestamp, state: &ConversationState, ours: bool) {
         let id = state.conversation;
         let known = self.calls.get(&id).is_some_and(|call| call.callback.is_some());
         let Some(leg) = state.waiting_callback().filter(|_| ours) else {
