@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Hash;
 use crate::event::{
-    CallEnded, CallRinging, CallbackPlace, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium, OfferMode,
-    OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
+    CallEnded, CallRinging, CallbackPlace, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium,
+    OfferMode, OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened,
+    Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
 use crate::limits::{AGENTS_SEEN_MAX, LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};

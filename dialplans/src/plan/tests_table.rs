@@ -97,7 +97,17 @@ pub(crate) const FIELDS: &[Field] = &[
 ];
 
 const EVENT_WORDS: [&str; 12] = [
-    "silence", "answered", "no-answer", "recorded", "joined", "picture", "not-sent", "taken", "refused", "hangup", "star",
+    "silence",
+    "answered",
+    "no-answer",
+    "recorded",
+    "joined",
+    "picture",
+    "not-sent",
+    "taken",
+    "refused",
+    "hangup",
+    "star",
     "hash",
 ];
 

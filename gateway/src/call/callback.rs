@@ -74,7 +74,14 @@ impl<M: MediaPort> Switch<M> {
     // ---- the caller asks
 
     /// The plan wants the caller to be called back: they leave the line, and their place waits.
-    pub(super) fn keep_for_callback(&mut self, now: Now, call: &mut Call, request: u64, queue: &Arc<str>, number: &str) {
+    pub(super) fn keep_for_callback(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        request: u64,
+        queue: &Arc<str>,
+        number: &str,
+    ) {
         let taken = call.callback_asked || self.can_be_called(queue, number);
         if taken && !std::mem::replace(&mut call.callback_asked, taken) {
             let same = |place: &&LastPlace| place.queue == *queue;
@@ -128,7 +135,7 @@ impl<M: MediaPort> Switch<M> {
     // ---- the agent is rung
 
     /// An agent is to call somebody back: they are rung.
-    pub(super) fn call_back(&mut self, now: Now, item: ConversationId, operator: OperatorId) {
+    pub(super) fn call_customer_back(&mut self, now: Now, item: ConversationId, operator: OperatorId) {
         let Some(of) = self.queues.callback(item) else { return };
         let Err(error) = self.begin_callback(now, item, operator, of.clone()) else { return };
         tracing::warn!(conversation = %item, %error, "a customer cannot be called back");
@@ -159,10 +166,8 @@ impl<M: MediaPort> Switch<M> {
         }
         let reserved = self.media.reserve().map_err(|error| CannotPlace::Full(error.to_string()))?;
         let line = Line::NotYet(self.new_id());
-        let leg = Leg {
-            trunk: way.trunk.clone(),
-            ..Leg::new(of.leg, Direction::Outbound, line, reserved.id, now.mono)
-        };
+        let leg =
+            Leg { trunk: way.trunk.clone(), ..Leg::new(of.leg, Direction::Outbound, line, reserved.id, now.mono) };
         let name = format!("callback-{item}-{}", of.leg);
         let names = Names {
             from: Pii::new(of.number.as_str()),

@@ -140,7 +140,7 @@ impl<M: MediaPort> Switch<M> {
             let (caller, operator) = match order {
                 Order::Ring(caller, operator) | Order::Stop(caller, operator) => (caller, operator),
                 Order::CallBack(item, operator) => {
-                    self.call_back(now, item, operator);
+                    self.call_customer_back(now, item, operator);
                     continue;
                 }
             };

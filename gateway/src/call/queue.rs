@@ -386,7 +386,8 @@ impl Queues {
                     return Some(Order::Ring(caller, operator));
                 }
                 CallAct::CallBack { item, agent } => {
-                    let rings = self.desk.with(|core| core.callback_rings(item, &agent).then(|| core.address_of(&agent)));
+                    let rings =
+                        self.desk.with(|core| core.callback_rings(item, &agent).then(|| core.address_of(&agent)));
                     let Some(address) = rings else { continue };
                     return Some(Order::CallBack(item, self.operator(address)));
                 }
@@ -464,7 +465,13 @@ impl Queues {
     }
 
     /// That operator is rung to call them back, in a call of that number.
-    pub(crate) fn callback_dialled(&mut self, now: Instant, item: ConversationId, caller: CallerId, operator: OperatorId) {
+    pub(crate) fn callback_dialled(
+        &mut self,
+        now: Instant,
+        item: ConversationId,
+        caller: CallerId,
+        operator: OperatorId,
+    ) {
         self.meet(now, caller, Caller { conversation: Some(item), ..Caller::default() });
         if let Some(known) = self.known.get_mut(&caller) {
             known.agent = Some(operator);

@@ -409,12 +409,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// The same of a conversation, in the name of that source.
-    pub(super) fn log_of(
-        &mut self,
-        now: Now,
-        (conversation, source): (ConversationId, &str),
-        event: impl Into<Event>,
-    ) {
+    pub(super) fn log_of(&mut self, now: Now, (conversation, source): (ConversationId, &str), event: impl Into<Event>) {
         if !self.config.log {
             return;
         }

@@ -82,11 +82,7 @@ pub fn place_in(before: Option<Place>, records: &[Record]) -> Option<Place> {
 
 /// The event that puts somebody in line who was lost with a gateway, as it is written behind the loss.
 #[must_use]
-pub fn after_loss(
-    state: &ConversationState,
-    (queue, since, priority): Place,
-    now: Timestamp,
-) -> Option<LegOffered> {
+pub fn after_loss(state: &ConversationState, (queue, since, priority): Place, now: Timestamp) -> Option<LegOffered> {
     let number = number_of(state)?;
     let deadline = ark_conversation::cloud_event::whole_microseconds(now.saturating_add(CALLBACK_TTL_MAX).ok()?);
     Some(LegOffered {

@@ -123,7 +123,13 @@ async fn losses(
         let id = format!("call-lost-{}-{}", state.conversation, offered.leg);
         let source = source::gateway(&writer.tenant, &writer.gateway, "calls");
         let event = CloudEvent::new(id, source, now, offered);
-        events.push(NewEvent { tenant: writer.tenant.clone(), conversation: state.conversation, epoch: 1, at: now, event });
+        events.push(NewEvent {
+            tenant: writer.tenant.clone(),
+            conversation: state.conversation,
+            epoch: 1,
+            at: now,
+            event,
+        });
     }
     Ok(events)
 }
@@ -411,8 +417,12 @@ mod tests {
         assert_eq!(offers(1).await.len() + offers(3).await.len(), 0, "they were in no line");
         // One who waited is called back, with the place; of a queue that does not want it, nobody.
         let waits = |n: u64, queue: &str| {
-            let joined =
-                ark_conversation::event::QueueJoined { leg: LegId(1), queue: queue.to_owned(), position: 1, priority: 2 };
+            let joined = ark_conversation::event::QueueJoined {
+                leg: LegId(1),
+                queue: queue.to_owned(),
+                position: 1,
+                priority: 2,
+            };
             let ringing = rings(n, 1, "gw1/a", None);
             let at = ringing.at;
             let event = CloudEvent::new(format!("{n}-joined"), ringing.event.source.clone(), at, joined);

@@ -371,7 +371,8 @@ pub async fn join(
         return Ok((onward, None));
     }
     let place = Place::take(&config.gateway.data)?;
-    let member = Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, (place, uncalled(config))).await?;
+    let member =
+        Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, (place, uncalled(config))).await?;
     let (own, status, stats) = (member.own(), member.status(), Arc::new(RelayStats::default()));
     let (member_stop, stopped) = watch::channel(false);
     let relay = carrier.is_broker().then(|| {

@@ -190,7 +190,13 @@ impl Core {
 
     /// Nothing came of it: the agent was not there, or left before the customer answered. The customer keeps the place; the next leg
     /// has that number.
-    pub(crate) fn callback_back(&mut self, now: Timestamp, id: ConversationId, agent: &str, (leg, next): (LegId, LegId)) {
+    pub(crate) fn callback_back(
+        &mut self,
+        now: Timestamp,
+        id: ConversationId,
+        agent: &str,
+        (leg, next): (LegId, LegId),
+    ) {
         let Some(callback) = self.end_dialling(id, leg, next) else { return };
         match self.offers.get(&id).filter(|offer| offer.agent == agent).cloned() {
             Some(offer) => {

@@ -260,7 +260,9 @@ impl Desk {
         if chat.is_some() {
             match self.command(id, owner.clone(), Wish::Claim { epoch: None }).await {
                 Ok(done) => return Ok((id, done)),
-                Err(error) => tracing::debug!(conversation = %id, %error, "the chat of who is called back is another's"),
+                Err(error) => {
+                    tracing::debug!(conversation = %id, %error, "the chat of who is called back is another's")
+                }
             }
         }
         let (epoch, last_seq) = chat.unwrap_or((1, 0));

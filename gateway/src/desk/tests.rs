@@ -518,8 +518,12 @@ fn who_gives_up_is_counted_and_who_is_resolved_is_not() {
 fn to_be_called(n: u128, more: Vec<Event>) -> ark_conversation::ConversationState {
     use ark_conversation::event::{CallMode, CallbackPlace, LegOffered, Role};
     use ark_conversation::{LegId, Pii};
-    let callback =
-        Some(CallbackPlace { queue: "general".to_owned(), waiting_since: samples::at(-300_000), priority: 0, tries: 0 });
+    let callback = Some(CallbackPlace {
+        queue: "general".to_owned(),
+        waiting_since: samples::at(-300_000),
+        priority: 0,
+        tries: 0,
+    });
     let (mode, to) = (CallMode::PstnCallback, Some(Pii::new("13800001212")));
     let offered = LegOffered { leg: LegId(2), mode, deadline: samples::at(90_000_000), to, callback };
     let mut events: Vec<Event> =

@@ -398,7 +398,11 @@ impl Hub {
 
     /// Puts the visitor of a conversation in line for a call: the number, masked, or why not. None: the conversation is not there yet, or
     /// begins just now.
-    async fn call_back(&self, conversation: ConversationId, phone: Option<String>) -> Option<Result<String, &'static str>> {
+    async fn call_back(
+        &self,
+        conversation: ConversationId,
+        phone: Option<String>,
+    ) -> Option<Result<String, &'static str>> {
         let state = self.store.summary(&self.tenant, conversation).await.ok().flatten()?;
         if state.session.is_none() {
             return None;

@@ -310,7 +310,8 @@ impl Visit {
             return vec![wish];
         }
         let words = if self.trail.language.starts_with("zh") { "请给我回电。" } else { "Please call me back." };
-        let mut todo = self.message(now, format!("cb-{}-{}", self.visit, now.as_millisecond()), vec![Part::text(words)]);
+        let mut todo =
+            self.message(now, format!("cb-{}-{}", self.visit, now.as_millisecond()), vec![Part::text(words)]);
         if let Some(Do::Keep { ack, .. }) = todo.last_mut() {
             // The page has not sent it, and waits for nothing.
             *ack = None;

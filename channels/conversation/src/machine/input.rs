@@ -6,9 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallbackPlace,
-    CallMode, EraseReason, Event, LegEndReason, MessageOut, OfferMode, Part, Participant, PersonLinked, PersonMerged,
-    PersonUnmerged, SessionCloseReason, Summary, Voice,
+    CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, OfferMode, Part, Participant, PersonLinked,
+    PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
 };
 use crate::id::{LegId, OfferId};
 use crate::identity::{Assurance, IdentityKey};

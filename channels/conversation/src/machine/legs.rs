@@ -5,12 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Conversation, Effect, Handled, Policy, Refused};
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallMode, CallbackPlace, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Note, Participant,
-    ParticipantJoined, ParticipantLeft, SessionCloseReason, SessionClosed, SessionOpenReason, SessionOpened, Summary,
-    Voice, WithdrawReason,
+    CallMode, CallbackPlace, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Note,
+    Participant, ParticipantJoined, ParticipantLeft, SessionCloseReason, SessionClosed, SessionOpenReason,
+    SessionOpened, Summary, Voice, WithdrawReason,
 };
 use crate::id::{LegId, SessionId};
-use crate::limits::{CALLBACK_TTL_MAX, MESSAGE_KEY_BYTES_MAX, NOTE_BYTES_MAX, OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX};
+use crate::limits::{
+    CALLBACK_TTL_MAX, MESSAGE_KEY_BYTES_MAX, NOTE_BYTES_MAX, OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX,
+};
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
 use crate::source;

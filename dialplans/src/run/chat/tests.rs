@@ -285,7 +285,10 @@ fn a_callback_is_a_button_and_needs_a_number_that_is_for_sure_theirs() {
     let (mut run, out) = waits("13800138001");
     assert!(out.choices.iter().any(|choice| choice.label == "请给我回电"), "{out:?}");
     let out = run.step(at(2), &said("请给我回电"));
-    assert_eq!(out.callback.as_ref().map(|(queue, number)| (&**queue, number.as_str())), Some(("general", "13800138001")));
+    assert_eq!(
+        out.callback.as_ref().map(|(queue, number)| (&**queue, number.as_str())),
+        Some(("general", "13800138001"))
+    );
     assert!(out.text.contains("打电话") && run.ended() == Some(EndReason::Completed), "{out:?}");
     assert!(run.is_for_a_person() && run.last_queue() == Some("general"), "they wait there until they are called");
 

@@ -138,7 +138,10 @@ fn a_caller_who_hangs_up_keeps_the_place_and_is_called_when_an_agent_answers() {
         offers[0].callback.as_ref().unwrap(),
     );
     assert_eq!((offers.len(), offers[0].to.as_ref().unwrap().reveal()), (1, "13800138000"));
-    assert!(place.waiting_since.duration_since(joined).abs() < jiff::SignedDuration::from_millis(10), "the place is kept");
+    assert!(
+        place.waiting_since.duration_since(joined).abs() < jiff::SignedDuration::from_millis(10),
+        "the place is kept"
+    );
     assert_eq!(rig.states().last().map(String::as_str), Some("call_me"));
 
     // The desk reads it: Anna's telephone rings, and nobody else's.
@@ -155,9 +158,14 @@ fn a_caller_who_hangs_up_keeps_the_place_and_is_called_when_an_agent_answers() {
     rig.run_until("they talk", |r| r.logged("leg.bridged") == 1);
     assert!(rig.bridged(CHEN, ANNA));
     assert_eq!(rig.left(), [QueueOutcome::Callback, QueueOutcome::Answered]);
-    let ringing = rig.events(|e| if let Event::CallRinging(e) = e { Some((e.leg, e.role, e.to.clone())) } else { None });
+    let ringing =
+        rig.events(|e| if let Event::CallRinging(e) = e { Some((e.leg, e.role, e.to.clone())) } else { None });
     let (leg, role, to) = ringing.last().unwrap();
-    assert_eq!((*leg, *role, to.reveal()), (offers[0].leg, Role::Customer, "13800138000"), "by the leg that was offered");
+    assert_eq!(
+        (*leg, *role, to.reveal()),
+        (offers[0].leg, Role::Customer, "13800138000"),
+        "by the leg that was offered"
+    );
 
     // Either end hangs up: it is over for both, and for good.
     rig.hang_up(ANNA, anna);

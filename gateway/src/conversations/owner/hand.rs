@@ -116,8 +116,12 @@ pub(super) fn carry_out(
             }
             let place = state.and_then(|state| state.place.clone()).filter(|place| place.queue == queue);
             let (at, priority) = place.map_or((now, 0), |place| (place.since, place.priority));
-            let callback =
-                Some(CallbackPlace { queue, waiting_since: since.map_or(at, |since| since.min(at)), priority, tries: 0 });
+            let callback = Some(CallbackPlace {
+                queue,
+                waiting_since: since.map_or(at, |since| since.min(at)),
+                priority,
+                tries: 0,
+            });
             let (mode, ttl) = (CallMode::PstnCallback, CALLBACK_TTL_MAX);
             machine.handle(now, Input::OfferLeg { mode, ttl, to: Some(to), callback })
         }
