@@ -114,7 +114,8 @@ impl Rig {
     }
 
     fn rings(&self, phone: &str) -> bool {
-        let phone = self.phones.iter().find(|one| one.address == phone.parse().unwrap()).unwrap();
+        let phone =
+            self.phones.iter().find(|one| one.address == phone.parse::<std::net::SocketAddr>().unwrap()).unwrap();
         phone.heard(|event| matches!(event, CallEvent::Incoming(_)))
     }
 
