@@ -86,6 +86,13 @@ pub enum Heard {
         /// What.
         news: LinkNews,
     },
+    /// Whether the caller will be called back. What was taken is sure: it outlives the call.
+    Callback {
+        /// The id of [`Do::Callback`].
+        id: u64,
+        /// Their place is kept; false: there is no number, or none that can be called.
+        taken: bool,
+    },
     /// The caller hung up, or the call was lost.
     Hangup,
 }
@@ -454,6 +461,16 @@ pub enum Do {
         ways: Vec<LinkWay>,
         /// How long the plan waits for a picture.
         timeout: Duration,
+    },
+    /// Keep the caller's place in that queue, or give them one at its end, until somebody calls them there; they are out of every
+    /// queue from now on. Report [`Heard::Callback`]. In a call they are called once they have hung up.
+    Callback {
+        /// Counts up within the call.
+        id: u64,
+        /// The queue's name.
+        name: Arc<str>,
+        /// The number.
+        number: String,
     },
     /// A variable changed; for the log. `lang` among them.
     Set {

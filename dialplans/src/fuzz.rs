@@ -296,6 +296,7 @@ impl<'m> OneCaller<'m> {
             (_, Some(Job::Record(id))) => Heard::Recorded { id, seconds: u32::try_from(choice % 3).unwrap_or(0) },
             (_, Some(Job::Http(id))) => self.http(id),
             (_, Some(Job::Link(id))) => self.link(id),
+            (_, Some(Job::Callback(id))) => Heard::Callback { id, taken: choice % 3 > 0 },
             _ if role == Role::Asking && choice < 80 => Heard::Key(self.random.pick(&KEYS).unwrap_or('1')),
             _ => {
                 if let Some(at) = self.world.core.deadline() {
@@ -400,6 +401,7 @@ fn shown(heard: &Heard) -> String {
         Heard::Recorded { seconds, .. } => format!("recorded:{seconds}"),
         Heard::HttpResult { result, .. } => if result.is_ok() { "http:ok" } else { "http:failed" }.to_owned(),
         Heard::Link { news, .. } => format!("link:{news:?}"),
+        Heard::Callback { taken, .. } => if *taken { "taken" } else { "refused" }.to_owned(),
         Heard::Hangup => "hangup".to_owned(),
     }
 }

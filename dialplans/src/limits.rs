@@ -26,6 +26,8 @@ pub const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const TEST_EVENTS_MAX: usize = 500;
 /// How long a prompt may take beyond its estimated length (times two) before the plan goes on without its end.
 pub const PLAY_GRACE: Duration = Duration::from_secs(15);
+/// Digits of the shortest number that is called back: `110` is one, a withheld number is none.
+pub const CALLBACK_DIGITS_MIN: usize = 3;
 /// How long the far side (queue, transfer, HTTP, recording) may be late before its named way is taken.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 

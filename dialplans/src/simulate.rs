@@ -16,7 +16,7 @@ use crate::world::{Impossible, World};
 
 /// What can be typed.
 pub const HELP: &str = "type keys (0-9, star or *, hash or #, several digits at once), or: wait (let the prompt end, then \
-silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, place 3 2m, http key=value ..., http failed, hangup, help";
+silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, taken, refused, place 3 2m, http key=value ..., http failed, hangup, help";
 
 /// A call in the terminal.
 pub struct Simulator {
@@ -70,6 +70,8 @@ impl Simulator {
             ("joined", []) => self.happen(&TestEvent::Joined),
             ("picture", []) => self.happen(&TestEvent::Picture),
             ("not-sent", []) => self.happen(&TestEvent::NotSent),
+            ("taken", []) => self.happen(&TestEvent::Taken),
+            ("refused", []) => self.happen(&TestEvent::Refused),
             ("hangup", []) => self.happen(&TestEvent::Hangup),
             _ => self.keys(input.trim()),
         };
@@ -279,6 +281,9 @@ fn shown(one: &Do) -> Option<String> {
         Do::Consent { answer, .. } => format!("   (nothing of the call is kept: {})", answer.as_str()),
         Do::Queue { name, priority, .. } => format!("   (waiting in queue {name}, priority {priority})"),
         Do::LeaveQueue { .. } => "   (left the queue)".to_owned(),
+        Do::Callback { name, number, .. } => {
+            format!("   (to be called at {number} by queue {name}: taken, or refused?)")
+        }
         Do::Transfer { name, to, .. } => format!("   (ringing {name} at {to})"),
         Do::Http { action, vars, .. } => {
             let vars: Vec<String> = vars.iter().map(|(k, v)| format!("{k}={v}")).collect();

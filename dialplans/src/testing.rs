@@ -36,6 +36,8 @@ pub(crate) const HEADS: &[&str] = &[
     "joined",
     "picture",
     "not-sent",
+    "taken",
+    "refused",
     "caller-hangup",
     "fault",
 ];

@@ -180,6 +180,12 @@ impl World {
                 self.trace.push("not-sent".to_owned());
                 self.hear(&Heard::Link { id, news: LinkNews::Failed });
             }
+            TestEvent::Taken | TestEvent::Refused => {
+                let taken = *event == TestEvent::Taken;
+                if !self.answer_callback(taken) {
+                    return Err(Impossible::NotHere("callback"));
+                }
+            }
             TestEvent::Place { position, wait } => {
                 let id = self.until_job("queue", |job| match job {
                     Job::Queue(id) => Some(id),
@@ -234,6 +240,14 @@ impl World {
         let spoken = self.link_spoken;
         let news = if spoken { LinkNews::Code("482913".to_owned()) } else { LinkNews::Sent };
         self.hear(&Heard::Link { id, news });
+        true
+    }
+
+    /// Tells a plan that wants a callback whether there will be one. Whether there was such a plan.
+    fn answer_callback(&mut self, taken: bool) -> bool {
+        let Some(Job::Callback(id)) = self.core.job else { return false };
+        self.trace.push(if taken { "taken" } else { "refused" }.to_owned());
+        self.hear(&Heard::Callback { id, taken });
         true
     }
 
@@ -292,7 +306,7 @@ impl World {
                 self.hear(&Heard::Recorded { id, seconds: 0 });
                 return;
             }
-            if self.send_link() {
+            if self.send_link() || self.answer_callback(true) {
                 continue;
             }
             if !self.next_deadline() {
@@ -305,7 +319,7 @@ impl World {
     pub(crate) fn coast(&mut self) {
         self.end_of_digits();
         for _ in 0..STEPS_PER_EVENT {
-            if self.ended() || self.with_a_person() || !self.prompt_ends() {
+            if self.ended() || self.with_a_person() || !(self.prompt_ends() || self.answer_callback(true)) {
                 return;
             }
         }

@@ -195,7 +195,7 @@ fn what_is_not_in_the_language_is_told_with_what_is() {
         ("max_menu_options = 5", "elder_direct = true", "do = \"direct\""),
         ("do = \"record\"", "do = \"voicemail\"", "there are: menu, say"),
         ("do = \"queue\"", "do = \"wait\"", "did you mean `queue`?"),
-        ("do = \"hangup\"", "do = \"callback\"", "there are: menu, say"),
+        ("do = \"hangup\"", "do = \"ticket\"", "there are: menu, say"),
         ("events = [\"silence\"]", "events = [\"timeout\"]", "did you mean `silence`?"),
         ("events = [\"silence\"]", "events = [{ say = \"人工\" }]", "the plan does not listen"),
         ("closed = true", "closed = true\nat = \"2026-10-01T10:00\"", "`at` or `closed`, not both"),

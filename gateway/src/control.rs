@@ -304,6 +304,10 @@ pub trait Control: Send + Sync + 'static {
     fn conversations(&self) -> Option<Conversations> {
         None
     }
+    /// Who may be called back; none when nobody works on conversations.
+    fn callbacks(&self) -> Option<crate::callbacks::Callbacks> {
+        None
+    }
     /// Who is at work and who waits; none when nobody is asked.
     fn desk(&self) -> Option<Arc<crate::desk::Desk>> {
         None

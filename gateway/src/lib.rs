@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod actions;
 pub mod bench;
 pub mod call;
+pub mod callbacks;
 pub mod channel_host;
 pub mod channel_kit;
 pub mod cli;

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::call::driver::{self, MakeEndpoint, Parts, SwitchHandle};
 use crate::call::{self, CannotAct, CannotPlace, Route, Site, SwitchConfig, TalkAction, Trunk};
+use crate::callbacks::Callbacks;
 use crate::channel_host::{self, ChannelHost, HostConfig};
 use crate::companion::{self, Companion};
 use crate::config::{CodecOrder, Config, SipListen, SipTransport, SpeechEngine};
@@ -490,7 +491,8 @@ fn start_channels(
     let (host, tasks) = ChannelHost::start(host, accounts);
     let (companion, carrying) = companion_of(config, tenant, (store, bus), conversations, host.files())?;
     tokio::spawn(companion::plans::run(links, switch.clone(), Arc::clone(&companion)));
-    let webchat = start_webchat(config, tenant, (store, bus), (&host, webrtc))?;
+    let callbacks = callbacks(config, store, conversations);
+    let webchat = start_webchat(config, tenant, (store, bus), (&host, webrtc, callbacks))?;
     Ok(Channels { host, webchat, companion, tasks: (tasks, carrying) })
 }
 
@@ -524,12 +526,17 @@ fn companion_of(
     Ok((companion, (carrying, stop)))
 }
 
+fn callbacks(config: &Config, store: &Arc<dyn Store>, conversations: &Conversations) -> Callbacks {
+    let queues = config.queue.iter().map(|queue| queue.name.clone()).collect();
+    Callbacks::new(Arc::clone(store), conversations.clone(), sip_site(config, Vec::new()), queues)
+}
+
 /// Chat in web pages.
 fn start_webchat(
     config: &Config,
     tenant: &Tenant,
     (store, bus): (&Arc<dyn Store>, &Arc<dyn Bus>),
-    (channels, webrtc): (&Arc<ChannelHost>, &Arc<WebRtc>),
+    (channels, webrtc, callbacks): (&Arc<ChannelHost>, &Arc<WebRtc>, Callbacks),
 ) -> Result<Arc<webchat::Hub>, StartError> {
     let with = webchat::HubConfig {
         tenant: tenant.clone(),
@@ -537,6 +544,7 @@ fn start_webchat(
         bus: Arc::clone(bus),
         host: Arc::clone(channels),
         webrtc: Arc::clone(webrtc),
+        callbacks,
     };
     webchat::Hub::start(config, with).map_err(StartError::Channel)
 }
@@ -623,7 +631,7 @@ async fn begin_log(
 ) -> Result<(LogSink, LogWriter), StartError> {
     // What is in the spool comes first: it may hold the end of calls that would count as lost.
     let started = conversations::start(Arc::clone(store), onward.clone(), writer.clone(), open_spool(config)?).await;
-    site::close_own_calls(&**store, writer, onward, process, config.store.is_postgres()).await?;
+    site::close_own_calls(&**store, writer, onward, process, config).await?;
     conversations::mend_recordings(&**store, writer, onward, &folders.recordings).await?;
     Ok(started)
 }
@@ -1051,6 +1059,10 @@ impl Control for Running {
 
     fn conversations(&self) -> Option<Conversations> {
         Some(self.conversations.clone())
+    }
+
+    fn callbacks(&self) -> Option<Callbacks> {
+        Some(callbacks(&self.config, &self.store, &self.conversations))
     }
 
     fn desk(&self) -> Option<Arc<Desk>> {

@@ -123,6 +123,9 @@ pub const MISSED_MAX: u32 = 2;
 /// Items that one agent has declined and that are looked past in one class, when the next for that agent is looked for.
 pub const DECLINED_SCAN_MAX: usize = 64;
 
+/// How long a place in line waits for its callback: who was not called by then waits no longer.
+pub const CALLBACK_TTL_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(24 * 3_600);
+
 /// Times that a customer who asked for a callback is called.
 pub const CALLBACKS_MAX: u32 = 3;
 

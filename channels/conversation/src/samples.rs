@@ -243,6 +243,12 @@ fn leg_story() -> [Event; 11] {
             mode: CallMode::PstnCallback,
             deadline: at(60_000),
             to: Some(Pii::new("13800001212")),
+            callback: Some(CallbackPlace {
+                queue: "general".to_owned(),
+                waiting_since: at(-60_000),
+                priority: 0,
+                tries: 1,
+            }),
         }
         .into(),
         LegIdle { leg: LegId(3) }.into(),

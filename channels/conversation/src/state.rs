@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Hash;
 use crate::event::{
-    CallEnded, CallRinging, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium, OfferMode,
-    OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened, Voice,
+    CallEnded, CallRinging, CallbackPlace, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium,
+    OfferMode, OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened,
+    Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId, PersonId, SessionId, Tenant};
 use crate::limits::{AGENTS_SEEN_MAX, LEGS_MAX, LINK_AFTER_CALL, PARTICIPANTS_MAX};
@@ -75,6 +76,9 @@ pub struct LegState {
     /// The codec, once answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
+    /// The place in line of a callback that waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackPlace>,
     /// Until when an offered leg can be taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -96,6 +100,12 @@ pub struct LegState {
 }
 
 impl LegState {
+    /// Whether somebody is to be called back by it, and waits for that.
+    #[must_use]
+    pub fn waits_for_callback(&self) -> bool {
+        self.phase == LegPhase::Offered && self.callback.is_some()
+    }
+
     /// Whether no call is up on it: it is a thread, was offered only, or is over.
     fn is_no_call_up(&self) -> bool {
         self.medium != Medium::Call || matches!(self.phase, LegPhase::Ended | LegPhase::Offered)
@@ -379,6 +389,18 @@ impl ConversationState {
         self.legs.iter().find(|leg| leg.role == Role::Customer)
     }
 
+    /// The leg by which somebody is to be called back, while they wait for that.
+    #[must_use]
+    pub fn waiting_callback(&self) -> Option<&LegState> {
+        self.legs.iter().find(|leg| leg.waits_for_callback())
+    }
+
+    /// Whether a call of the customer's is up: it rings, or they talk.
+    #[must_use]
+    pub fn customer_calls(&self) -> bool {
+        self.legs.iter().any(|leg| leg.role == Role::Customer && !leg.is_no_call_up())
+    }
+
     /// A leg by its id.
     #[must_use]
     pub fn leg(&self, leg: LegId) -> Option<&LegState> {
@@ -564,8 +586,13 @@ impl ConversationState {
             to: offered.to.clone().unwrap_or_default(),
             direction: Direction::Outbound,
             deadline: Some(offered.deadline),
+            callback: offered.callback.clone(),
             ..empty_leg(offered.leg, time)
         });
+        if let Some(CallbackPlace { queue, .. }) = &offered.callback {
+            (self.queue, self.last_queue) = (Some(queue.clone()), Some(queue.clone()));
+            self.ended = None;
+        }
         true
     }
 
@@ -607,6 +634,7 @@ impl ConversationState {
             leg: ringing.leg,
             medium: Medium::Call,
             source: None,
+            callback: None,
             deadline: None,
             role: ringing.role,
             direction: ringing.direction,
@@ -667,7 +695,8 @@ impl ConversationState {
             }
         }
         // With a session open there may be something to wrap up: its end is the conversation's.
-        if self.ended.is_none() && self.session.is_none() && self.legs.iter().all(LegState::is_no_call_up) {
+        let waits = self.waiting_callback().is_some();
+        if self.ended.is_none() && self.session.is_none() && !waits && self.legs.iter().all(LegState::is_no_call_up) {
             self.ended = Some(time);
             self.queue = None;
             changed = true;
@@ -689,6 +718,7 @@ fn empty_leg(leg: LegId, time: Timestamp) -> LegState {
         call_id: String::new(),
         phase: LegPhase::Offered,
         codec: None,
+        callback: None,
         deadline: None,
         rang: time,
         answered: None,

@@ -350,6 +350,8 @@ impl Summariser {
                     QueueOutcome::Timeout => ("等待超时", "nobody in time"),
                     QueueOutcome::Left => ("客户选择其他方式", "the customer chose another way"),
                     QueueOutcome::Failed => ("无人可接", "nobody can answer"),
+                    QueueOutcome::Callback => ("等候回电", "to be called back"),
+                    QueueOutcome::Unreached => ("回电未接通", "called back, and not reached"),
                 };
                 self.did(
                     seq,

@@ -77,6 +77,36 @@ fn a_queue_shows_while_the_caller_waits() {
     assert_eq!(samples::fold(&log).queue, None);
 }
 
+fn to_be_called(leg: u32, tries: u32) -> Event {
+    let place = CallbackPlace { queue: "general".to_owned(), waiting_since: at(0), priority: 0, tries };
+    let to = Some(ark_conversation::Pii::new("13800001212"));
+    LegOffered { leg: LegId(leg), mode: CallMode::PstnCallback, deadline: at(90_000), to, callback: Some(place) }.into()
+}
+
+#[test]
+fn a_conversation_is_open_as_long_as_somebody_waits_to_be_called_back() {
+    let mut log = vec![ringing(L1, Role::Customer).into(), to_be_called(2, 0), ended(L1).into()];
+    let state = samples::fold(&samples::log(log.clone()));
+    assert!(state.is_open() && !state.customer_calls());
+    assert_eq!((state.queue.as_deref(), state.waiting_callback().map(|leg| leg.leg)), (Some("general"), Some(L2)));
+
+    // They are called, and are busy; the next leg waits.
+    log.extend([ringing(L2, Role::Customer).into(), to_be_called(4, 1), ended(L2).into()]);
+    let state = samples::fold(&samples::log(log.clone()));
+    let waits = state.waiting_callback().unwrap();
+    assert!(state.is_open());
+    assert_eq!((waits.leg, waits.callback.as_ref().unwrap().tries), (LegId(4), 1));
+
+    // Nobody calls any more.
+    log.push(LegEnded { leg: LegId(4), reason: LegEndReason::Expired }.into());
+    let state = samples::fold(&samples::log(log.clone()));
+    assert!(!state.is_open() && state.waiting_callback().is_none() && state.queue.is_none());
+
+    // A gateway dies with a call, and its caller is called back.
+    log.push(to_be_called(5, 0));
+    assert!(samples::fold(&samples::log(log)).is_open());
+}
+
 #[test]
 fn a_key_press_changes_nothing_that_a_list_shows() {
     let log = samples::log(vec![

@@ -483,7 +483,7 @@ fn state<'a>(reader: &mut Reader, name: Name, value: &'a Value<'a>) -> Option<St
         let near = match &**word {
             "wait" => Some("queue"),
             // What other verbs are near in letters is not what these mean.
-            "callback" | "ticket" => None,
+            "ticket" => None,
             other => suggest::nearest(other, verbs.iter().copied()),
         };
         let help = near.map_or_else(

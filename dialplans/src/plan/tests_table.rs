@@ -104,6 +104,10 @@ pub enum TestEvent {
     Picture,
     /// No link can be sent.
     NotSent,
+    /// The callback that the plan asked for is taken.
+    Taken,
+    /// It is not.
+    Refused,
     /// The caller's place in the queue.
     Place {
         /// 1 is next.
@@ -132,8 +136,20 @@ pub(crate) const FIELDS: &[Field] = &[
     may("never", Kind::Texts, "what must not happen"),
 ];
 
-const EVENT_WORDS: [&str; 10] =
-    ["silence", "answered", "no-answer", "recorded", "joined", "picture", "not-sent", "hangup", "star", "hash"];
+const EVENT_WORDS: [&str; 12] = [
+    "silence",
+    "answered",
+    "no-answer",
+    "recorded",
+    "joined",
+    "picture",
+    "not-sent",
+    "taken",
+    "refused",
+    "hangup",
+    "star",
+    "hash",
+];
 
 pub(super) fn read<'a>(reader: &mut Reader, value: Option<&'a Value<'a>>) -> Vec<TestCase> {
     let Some(value) = value else { return Vec::new() };
@@ -236,6 +252,8 @@ fn event<'a>(reader: &mut Reader, value: &'a Value<'a>, events: &mut Vec<(TestEv
                 "joined" => TestEvent::Joined,
                 "picture" => TestEvent::Picture,
                 "not-sent" => TestEvent::NotSent,
+                "taken" => TestEvent::Taken,
+                "refused" => TestEvent::Refused,
                 "hangup" => TestEvent::Hangup,
                 _ => {
                     unknown_event(reader, &span, text);
@@ -271,8 +289,8 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
-            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ press = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ press = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"taken\"`, `\"refused\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ press = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"taken\"`、`\"refused\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));

@@ -8,6 +8,7 @@
 //! * `queue`: the conversation waits there. Its place is told once; a key is still taken, everything else is for the person.
 //! * `record`: the next message is the message. `link`: the customer sends the picture right here.
 //! * `set`, `branch`, `hours`, `http`, `direct`: as in a call. `recording`, `consent`: nothing, a chat is kept anyway.
+//! * `callback`: the customer is called at their verified number when their turn comes; without one the plan goes its other way.
 //! * `transfer`: nobody can be reached so ([`unfit_for_chat`] refuses such a plan).
 //! * `hangup`: the plan is over. A customer who asked for a person, or left a message, goes to the queue all the same.
 //!
@@ -99,6 +100,8 @@ pub struct ChatOut {
     pub did: Vec<Do>,
     /// Actions to ask.
     pub asks: Vec<ChatAsk>,
+    /// The customer is to be called: the queue whose agents call, and the number.
+    pub callback: Option<(Arc<str>, String)>,
 }
 
 impl ChatOut {
@@ -118,6 +121,7 @@ impl ChatOut {
         self.choices = later.choices;
         self.did.extend(later.did);
         self.asks.extend(later.asks);
+        self.callback = later.callback.or_else(|| self.callback.take());
     }
 }
 
@@ -425,6 +429,11 @@ impl ChatRun {
                         Lang::En => "Please send the picture here.",
                     });
                 }
+            }
+            Do::Callback { id, name, number } => {
+                self.queue = Some((name.to_string(), self.queue.as_ref().map_or(0, |(_, priority)| *priority)));
+                out.callback = Some((name, number));
+                next.push_back(Heard::Callback { id, taken: true });
             }
             Do::Transfer { id, .. } => next.push_back(Heard::Failed { id, failure: Failure::Unavailable }),
             Do::Http { id, action, vars, timeout } => out.asks.push(ChatAsk { id, action, vars, timeout }),

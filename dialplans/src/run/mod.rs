@@ -198,12 +198,15 @@ pub(crate) enum Job {
     Transfer(u64),
     Http(u64),
     Link(u64),
+    Callback(u64),
 }
 
 impl Job {
     fn id(self) -> u64 {
-        let (Self::Record(id) | Self::Queue(id) | Self::Transfer(id) | Self::Http(id) | Self::Link(id)) = self;
-        id
+        match self {
+            Self::Record(id) | Self::Queue(id) | Self::Transfer(id) => id,
+            Self::Http(id) | Self::Link(id) | Self::Callback(id) => id,
+        }
     }
 }
 
@@ -387,6 +390,7 @@ impl Core {
             | Heard::Failed { id, .. }
             | Heard::Recorded { id, .. }
             | Heard::HttpResult { id, .. }
+            | Heard::Callback { id, .. }
             | Heard::Link { id, .. } => {
                 if self.job.is_some_and(|job| job.id() == *id) {
                     let Some(state) = self.current(&plan) else { return Flow::Fault };
@@ -558,6 +562,6 @@ fn cancel(job: Job) -> Option<Do> {
         Job::Queue(id) => Some(Do::LeaveQueue { id }),
         Job::Transfer(id) => Some(Do::CancelTransfer { id }),
         // A link stays good: its page may be opened while the caller waits for a person.
-        Job::Http(_) | Job::Link(_) => None,
+        Job::Http(_) | Job::Link(_) | Job::Callback(_) => None,
     }
 }

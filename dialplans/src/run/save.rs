@@ -88,6 +88,7 @@ impl Core {
             Job::Transfer(id) => (2, id),
             Job::Http(id) => (3, id),
             Job::Link(id) => (4, id),
+            Job::Callback(id) => (5, id),
         });
         Saved {
             state: self.state.to_string(),
@@ -138,6 +139,7 @@ impl Core {
                 2 => Job::Transfer(id),
                 3 => Job::Http(id),
                 4 => Job::Link(id),
+                5 => Job::Callback(id),
                 _ => return None,
             })
         });

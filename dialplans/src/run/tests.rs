@@ -631,3 +631,48 @@ fn a_survey_takes_one_key_and_never_strikes() {
     person.key('0');
     assert_eq!(person.state(), "to_agent", "a person is in reach here, too");
 }
+
+#[test]
+fn a_caller_who_wants_to_be_called_keeps_the_place_and_is_told_so() {
+    let plan = PLAN.replace("2 = \"hear\"", "2 = \"hear\", 3 = \"call_me\"")
+        + "[state.call_me]\ndo = \"callback\"\nprompt = \"sorry\"\nqueue = \"general\"\nelse = \"mail\"\n";
+    let asks = |number: &str| {
+        let mut phone = Phone::call_plan(&plan, number);
+        phone.key('0');
+        assert_eq!(phone.state(), "to_agent");
+        phone.key('3');
+        phone
+    };
+    let mut phone = asks("13900000000");
+    assert!(phone.did(|one| matches!(one, Do::Callback { number, .. } if number == "13900000000")));
+    assert!(!phone.did(|one| matches!(one, Do::LeaveQueue { .. })), "the place goes with the callback");
+    let id = phone.job();
+    phone.hear(Heard::Callback { id, taken: true });
+    assert_eq!((phone.state(), phone.said().as_str()), ("call_me", "抱歉"));
+    phone.key('0');
+    assert_eq!(phone.state(), "call_me", "they are on the way to a person already");
+    phone.played();
+    assert!(phone.did(|one| matches!(one, Do::Hangup { reason: EndReason::Completed })));
+
+    let mut refused = asks("13900000000");
+    let id = refused.job();
+    refused.hear(Heard::Callback { id, taken: false });
+    assert_eq!(refused.state(), "mail");
+    let withheld = asks("anonymous");
+    assert_eq!(withheld.state(), "mail");
+    let mut late = asks("13900000000");
+    late.wait();
+    assert_eq!(late.state(), "mail", "nobody says whether: as if refused");
+
+    // Keyed in by whoever calls from another telephone.
+    let keyed = plan.replace("queue = \"general\"\nelse", "queue = \"general\"\nnumber = \"order\"\nelse");
+    let mut keyed = Phone::call_plan(&keyed, "anonymous");
+    keyed.played().key('1');
+    for key in "123456".chars() {
+        keyed.key(key);
+    }
+    keyed.key('#').key('1');
+    keyed.key('0');
+    keyed.key('3');
+    assert!(keyed.did(|one| matches!(one, Do::Callback { number, .. } if number == "123456")));
+}

@@ -368,6 +368,30 @@ impl Turn<'_> {
 
     // ---- waiting for a person ----
 
+    /// From here on the caller is on the way to a person.
+    pub(crate) fn on_the_way(&mut self) {
+        if !std::mem::replace(&mut self.core.asked, true) {
+            self.out.push(Do::PersonSought { by: Sought::Plan });
+        }
+    }
+
+    /// Asks for a callback. False: there is no number. What is typed in a chat is nobody's for sure: there the verified one counts.
+    pub(crate) fn call_back(&mut self, queue: &Arc<str>, number: &str) -> bool {
+        let number = self.variable(if self.core.writes { "caller" } else { number });
+        if number.chars().filter(char::is_ascii_digit).count() < limits::CALLBACK_DIGITS_MIN {
+            return false;
+        }
+        let id = self.next_id();
+        self.core.job = Some(Job::Callback(id));
+        self.out.push(Do::Callback { id, name: Arc::clone(queue), number });
+        true
+    }
+
+    /// The place is the callback's from now on.
+    pub(crate) fn to_be_called(&mut self) {
+        (self.core.job, self.core.held) = (None, None);
+    }
+
     /// Joins a queue, or goes back to the place that was kept in it. Returns when the wait began.
     pub(crate) fn join_queue(&mut self, queue: &Arc<str>, priority: i32) -> Duration {
         if let Some(held) = self.core.held.take_if(|held| held.queue == *queue) {

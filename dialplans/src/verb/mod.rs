@@ -2,6 +2,7 @@
 //! mention a verb by name.
 
 mod branch;
+mod callback;
 mod consent;
 mod direct;
 mod gather;
@@ -54,6 +55,7 @@ pub static ALL: &[Verb] = &[
     recording::VERB,
     consent::VERB,
     queue::VERB,
+    callback::VERB,
     transfer::VERB,
     http::VERB,
     link::VERB,

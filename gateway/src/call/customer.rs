@@ -145,6 +145,35 @@ impl<M: MediaPort> Switch<M> {
         first: Option<CodecRef>,
         from: (Option<&str>, u8),
     ) -> Result<Leg, CannotPlace> {
+        let reserved = self.media.reserve().map_err(|error| CannotPlace::Full(error.to_string()))?;
+        self.dial_on(now, way, number, reserved, first, from)
+    }
+
+    /// The same from a media leg that is there; when it does not succeed, that is closed.
+    pub(super) fn dial_on(
+        &mut self,
+        now: Now,
+        way: &Way,
+        number: LegNumber,
+        reserved: media::Leg,
+        first: Option<CodecRef>,
+        from: (Option<&str>, u8),
+    ) -> Result<Leg, CannotPlace> {
+        let dialled = self.invite(now, way, (number, reserved), first, from);
+        if dialled.is_err() {
+            let _ = self.media.command(reserved.id, Command::Close);
+        }
+        dialled
+    }
+
+    fn invite(
+        &mut self,
+        now: Now,
+        way: &Way,
+        (number, reserved): (LegNumber, media::Leg),
+        first: Option<CodecRef>,
+        from: (Option<&str>, u8),
+    ) -> Result<Leg, CannotPlace> {
         let (from, max_forwards) = from;
         let (transport, bound) =
             if way.tcp { (Transport::Tcp, &self.config.tcp) } else { (Transport::Udp, &self.config.udp) };
@@ -152,7 +181,6 @@ impl<M: MediaPort> Switch<M> {
         let local = local.ok_or(CannotPlace::NoSocket(way.remote))?;
         let local = self.local_toward(local, way.remote);
         let flow = Flow { transport, local, remote: way.remote, connection: 0 };
-        let reserved = self.media.reserve().map_err(|error| CannotPlace::Full(error.to_string()))?;
         let mut sdp = self.negotiator(flow, reserved, &way.trunk, first);
         let offer = sdp.offer(SdpDirection::SendRecv);
         // A carrier takes calls from the number that it gave us only.
@@ -175,10 +203,7 @@ impl<M: MediaPort> Switch<M> {
                 sdp: Some(sdp),
                 ..Leg::new(number, Direction::Outbound, Line::Sip(sip), reserved.id, now.mono)
             }),
-            Err(error) => {
-                let _ = self.media.command(reserved.id, Command::Close);
-                Err(CannotPlace::Full(error.to_string()))
-            }
+            Err(error) => Err(CannotPlace::Full(error.to_string())),
         }
     }
 
@@ -216,6 +241,7 @@ impl<M: MediaPort> Switch<M> {
         match line {
             Line::Sip(key) => self.endpoint.call_id(key).unwrap_or_default(),
             Line::Web(key) => format!("web-{:x}", key.0),
+            Line::NotYet(_) => String::new(),
         }
     }
 
@@ -257,6 +283,8 @@ impl<M: MediaPort> Switch<M> {
             keeping: Keeping::default(),
             announcing: None,
             prefers: None,
+            calling_back: None,
+            callback_asked: false,
             listening: Listening::default(),
             heard: VecDeque::new(),
             ring_until: None,
@@ -366,6 +394,10 @@ impl<M: MediaPort> Switch<M> {
         if call.record_call && call.keeping == Keeping::Yes {
             self.record_whole_call(now, call, self.record_how(call));
         }
+        if call.is_calling_back() {
+            // No plan asks them anything: an agent waits for them.
+            return self.callback_talks(now, call);
+        }
         let caller = Caller {
             number: call.from.reveal().to_owned(),
             dialled: call.dialled.reveal().to_owned(),
@@ -474,6 +506,7 @@ impl<M: MediaPort> Switch<M> {
             // What the plan would still like to do (leave a queue, stop a prompt) is done below for every plan.
             let _ = run.step(now, &Heard::Hangup);
         }
+        self.callback_over(now, call, Some(ending.cause));
         self.customer_left_transfer(now, call);
         self.leave_queue(now, call, ark_conversation::event::QueueOutcome::Abandoned);
         self.give_up_transfer(now, call, ark_conversation::event::TransferOutcome::Abandoned);

@@ -3,6 +3,7 @@
 //! `Switch` is a machine: it is told what happened and when, and says what to do. [`driver`] owns the sockets and the
 //! clock and turns its handle. One road: `net` -> [`Switch::receive`] -> call -> `ark_dialplans::Run::step` -> media.
 
+mod callback;
 mod customer;
 pub mod driver;
 pub mod limits;

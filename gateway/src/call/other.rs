@@ -21,7 +21,7 @@ use super::state::{Call, Ending, Leg, Line, Other, Purpose, Stage, Transferring,
 use super::switch::{Switch, ms};
 use super::transfer::LastPlace;
 use super::web::WEB;
-use crate::media::{Command, MediaPort};
+use crate::media::{self, Command, MediaPort};
 
 /// A leg that rings, and how it is told in the log.
 pub(super) struct Dialled {
@@ -137,14 +137,20 @@ impl<M: MediaPort> Switch<M> {
     /// Rings free operators for those who wait.
     pub(super) fn serve_queues(&mut self, now: Now) {
         while let Some(order) = self.queues.next(now.mono) {
-            let (Order::Ring(caller, operator) | Order::Stop(caller, operator)) = order;
+            let (caller, operator) = match order {
+                Order::Ring(caller, operator) | Order::Stop(caller, operator) => (caller, operator),
+                Order::CallBack(item, operator) => {
+                    self.call_customer_back(now, item, operator);
+                    continue;
+                }
+            };
             if !self.calls.contains_key(&caller) {
                 self.queues.leave(now.mono, caller);
                 continue;
             }
             self.with(now, caller, |switch, call| match order {
                 Order::Ring(..) => switch.ring_operator(now, call, operator),
-                Order::Stop(..) => switch.stop_ringing(now, call, operator),
+                _ => switch.stop_ringing(now, call, operator),
             });
         }
     }
@@ -153,8 +159,8 @@ impl<M: MediaPort> Switch<M> {
     fn stop_ringing(&mut self, now: Now, call: &mut Call, operator: OperatorId) {
         let rings = |other: &&Other| other.leg.stage == Stage::Ringing && other.purpose == Purpose::Operator(operator);
         match call.other.as_ref().filter(rings).map(|other| other.ring_until <= now.mono) {
-            Some(true) => self.other_did_not_answer(now, call),
-            Some(false) => self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None),
+            Some(late) if late || call.rings_for_callback() => self.other_did_not_answer(now, call),
+            Some(_) => self.let_other_go(now, call, EndedBy::Ark, EndCause::Cancelled, None),
             None => {}
         }
     }
@@ -197,7 +203,7 @@ impl<M: MediaPort> Switch<M> {
         }
     }
 
-    fn ring(
+    pub(super) fn ring(
         &mut self,
         now: Now,
         call: &mut Call,
@@ -295,21 +301,37 @@ impl<M: MediaPort> Switch<M> {
         self.other_up(now, call, agreed);
     }
 
-    /// The person is there: the two are bridged.
-    pub(super) fn other_up(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
-        let Some(other) = call.other.as_mut().filter(|other| other.leg.stage == Stage::Ringing) else { return };
+    /// The person is there, and hears nobody yet. Gives their media, their leg, and the plan's request.
+    pub(super) fn other_answers(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        agreed: Negotiated,
+    ) -> Option<(media::LegId, LegNumber, u64)> {
+        let other = call.other.as_mut().filter(|other| other.leg.stage == Stage::Ringing)?;
         other.leg.stage = Stage::Up;
         other.leg.answered = Some(now.mono);
         other.leg.agreed = Some(agreed.clone());
-        other.bridged = Some(now.mono);
         let (media, number, request) = (other.leg.media, other.leg.number, other.request);
         let signalled_from = other.leg.signalled_from;
         let dtmf = self.site.dtmf_of(&other.leg.trunk);
         self.counters.answered += 1;
-        let codec = agreed.codec;
         self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         self.log_answered(now, call, true);
         self.record_leg(call, media, Side::Agent);
+        Some((media, number, request))
+    }
+
+    /// The person is there: the two are bridged.
+    pub(super) fn other_up(&mut self, now: Now, call: &mut Call, agreed: Negotiated) {
+        if call.rings_for_callback() {
+            return self.agent_calls_back(now, call, agreed);
+        }
+        let codec = agreed.codec;
+        let Some((media, number, request)) = self.other_answers(now, call, agreed) else { return };
+        if let Some(other) = call.other.as_mut() {
+            other.bridged = Some(now.mono);
+        }
         self.tell_media(call.customer.media, Command::Bridge { other: media });
         self.end_the_plans_pause(now, call);
         self.tell_who_joins(call, media, codec);
@@ -356,6 +378,7 @@ impl<M: MediaPort> Switch<M> {
         self.tell_media(leg.media, Command::Close);
         call.past.push(leg);
         match purpose {
+            Purpose::Operator(_) if call.rings_for_callback() => self.callback_unasked(now, call),
             Purpose::Operator(operator) => {
                 self.queues.declined(now.mono, call.id, operator);
                 self.queues_changed = true;
@@ -390,6 +413,9 @@ impl<M: MediaPort> Switch<M> {
         let Some(request) = call.other.as_ref().map(|o| o.request) else { return };
         self.end_hold(now, call);
         let ending = Ending { by, cause, sip_status: None, reason, at: now.mono };
+        if call.is_calling_back() {
+            return self.caller_back_left(now, call, ending);
+        }
         if self.supervisor_stays(now, call, &ending) {
             return;
         }
@@ -412,7 +438,7 @@ impl<M: MediaPort> Switch<M> {
         self.other_over(now, call, Ending { by, cause, sip_status: None, reason, at: now.mono });
     }
 
-    fn other_over(&mut self, now: Now, call: &mut Call, ending: Ending) {
+    pub(super) fn other_over(&mut self, now: Now, call: &mut Call, ending: Ending) {
         self.end_hold(now, call);
         let Some(other) = call.other.take() else { return };
         if other.bridged.is_some() {

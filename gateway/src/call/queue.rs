@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::ConversationId;
+use ark_conversation::{ConversationId, LegId};
 use ark_dialplans::Now;
 use jiff::{SignedDuration, Timestamp};
 
 use super::limits::{OPERATOR_RING, WAITING_MAX};
-use crate::desk::{CallAct, CallJoin, CannotJoin, Desk, Left, QueueSetup};
+use crate::desk::{CallAct, CallJoin, Callback, CannotJoin, Desk, Left, QueueSetup};
 
 /// A caller, as the switch numbers its calls.
 pub type CallerId = u64;
@@ -126,6 +126,12 @@ impl Queues {
     pub fn of(desk: Arc<Desk>) -> Self {
         let (known, engaged, clock) = (HashMap::new(), HashMap::new(), (Instant::now(), Timestamp::now()));
         Self { desk, operators: Vec::new(), known, engaged, engagements: 0, clock }
+    }
+
+    /// The desk behind them.
+    #[cfg(test)]
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// What the two clocks say at one moment. The time of day may be set: it is told often.
@@ -379,6 +385,12 @@ impl Queues {
                     }
                     return Some(Order::Ring(caller, operator));
                 }
+                CallAct::CallBack { item, agent } => {
+                    let rings =
+                        self.desk.with(|core| core.callback_rings(item, &agent).then(|| core.address_of(&agent)));
+                    let Some(address) = rings else { continue };
+                    return Some(Order::CallBack(item, self.operator(address)));
+                }
                 CallAct::Stop { caller, agent } => {
                     let rings = self.known.get(&caller).filter(|known| !known.talks).and_then(|known| known.agent);
                     let Some(operator) = rings.filter(|operator| self.agent(*operator) == agent) else { continue };
@@ -440,6 +452,66 @@ impl Queues {
         self.desk.with(|core| core.call_finished(at, id, &agent));
     }
 
+    // ---- callbacks
+
+    /// Who is to be called back in that conversation.
+    pub(crate) fn callback(&self, item: ConversationId) -> Option<Callback> {
+        self.desk.with(|core| core.callback(item))
+    }
+
+    /// The moment of a time of day.
+    pub(crate) fn moment(&self, at: Timestamp) -> Instant {
+        self.mono(at)
+    }
+
+    /// That operator is rung to call them back, in a call of that number.
+    pub(crate) fn callback_dialled(
+        &mut self,
+        now: Instant,
+        item: ConversationId,
+        caller: CallerId,
+        operator: OperatorId,
+    ) {
+        self.meet(now, caller, Caller { conversation: Some(item), ..Caller::default() });
+        if let Some(known) = self.known.get_mut(&caller) {
+            known.agent = Some(operator);
+        }
+        self.desk.with(|core| core.callback_dialled(item, caller));
+    }
+
+    /// The customer answered.
+    pub(crate) fn callback_reached(&mut self, now: Instant, caller: CallerId) {
+        let (id, at) = (self.conversation(caller), self.wall(now));
+        self.desk.with(|core| core.callback_reached(at, id));
+    }
+
+    /// The customer did not take the call: how often by now, when they are called again. `legs`: the next leg of theirs, and the first
+    /// number behind it.
+    pub(crate) fn callback_missed(&mut self, now: Instant, caller: CallerId, legs: (LegId, LegId)) -> Option<u32> {
+        let (id, at) = (self.conversation(caller), self.wall(now));
+        self.known.remove(&caller);
+        self.desk.with(|core| core.callback_missed(at, id, legs))
+    }
+
+    /// The operator was not there, or left: the customer keeps the place.
+    pub(crate) fn callback_back(&mut self, now: Instant, caller: CallerId, operator: OperatorId, legs: (LegId, LegId)) {
+        let id = self.conversation(caller);
+        self.known.remove(&caller);
+        self.callback_back_unrung(now, id, operator, legs);
+    }
+
+    /// The same, of one for whom nobody was rung.
+    pub(crate) fn callback_back_unrung(
+        &mut self,
+        now: Instant,
+        item: ConversationId,
+        operator: OperatorId,
+        legs: (LegId, LegId),
+    ) {
+        let (agent, at) = (self.agent(operator), self.wall(now));
+        self.desk.with(|core| core.callback_back(at, item, &agent, legs));
+    }
+
     /// A caller who neither waits nor talks by the line is known no longer.
     fn forget_idle(&mut self, caller: CallerId) {
         if self.known.get(&caller).is_some_and(|known| known.waits_in.is_none() && !known.talks) {
@@ -466,6 +538,8 @@ pub enum Order {
     Ring(CallerId, OperatorId),
     /// Ring them no longer.
     Stop(CallerId, OperatorId),
+    /// Ring that operator, and then the customer of that conversation, who is to be called back.
+    CallBack(ConversationId, OperatorId),
 }
 
 fn signed(span: Duration) -> SignedDuration {

@@ -145,6 +145,11 @@ impl Site {
         self.hotlines.get(&number_key(dialled)).or_else(|| self.hotlines.get("*"))
     }
 
+    /// Whatever hotline there is, the lowest number first: for calls that came by none.
+    pub fn any_hotline(&self) -> Option<&Hotline> {
+        self.hotlines.iter().min_by_key(|(number, _)| number.as_str()).map(|(_, hotline)| hotline)
+    }
+
     /// Where a plan's named target is: as the site says, else as the plan says.
     pub fn target<'a>(&'a self, name: &str, in_plan: &'a str) -> &'a str {
         self.targets.get(name).map_or(in_plan, String::as_str)

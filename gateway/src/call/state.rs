@@ -12,6 +12,7 @@ use ark_dialplans::{Heard, Run};
 use ark_media::sdp::{Negotiated, Negotiator};
 use ark_sip::ua::CallKey;
 
+use super::callback::CallingBack;
 use super::queue::{CallerId, OperatorId};
 use super::site::LivePlan;
 use super::speech::Listening;
@@ -42,6 +43,8 @@ pub(super) enum Line {
     Sip(CallKey),
     /// A browser.
     Web(WebKey),
+    /// None: nobody was dialled yet.
+    NotYet(u64),
 }
 
 /// How a leg ended, for its last record.
@@ -112,6 +115,7 @@ impl Leg {
         match self.line {
             Line::Sip(_) => self.agreed.as_ref().map(|agreed| agreed.remote),
             Line::Web(_) => self.road,
+            Line::NotYet(_) => None,
         }
     }
 
@@ -262,6 +266,10 @@ pub(super) struct Call {
     pub(super) announcing: Option<u64>,
     /// The operator who is rung first, and for whom the plan's menus are passed over.
     pub(super) prefers: Option<String>,
+    /// The customer is being called back, or was.
+    pub(super) calling_back: Option<Box<CallingBack>>,
+    /// They will be called back.
+    pub(super) callback_asked: bool,
     /// How far what is said is read along.
     pub(super) listening: Listening,
     /// What the plan will hear next.

@@ -42,6 +42,7 @@ impl<M: MediaPort> Switch<M> {
                 self.give_up_transfer(now, call, TransferOutcome::NoAnswer);
                 self.stop_own_play(call);
             }
+            Do::Callback { id, name, number } => self.keep_for_callback(now, call, id, &name, &number),
             Do::Http { id, action, vars, timeout } => self.http(now, call, id, &action, vars, timeout),
             Do::Link { id, ways, timeout } => {
                 let (conversation, plan) = (call.conversation, call.live.plan.name.text.to_string());
@@ -112,7 +113,7 @@ impl<M: MediaPort> Switch<M> {
         self.log(now, call, event);
     }
 
-    fn stop_own_play(&self, call: &mut Call) {
+    pub(super) fn stop_own_play(&self, call: &mut Call) {
         if let Some(playing) = call.playing.take_if(|p| !p.logged) {
             self.tell_media(call.customer.media, Command::StopPlay { id: playing.id });
         }

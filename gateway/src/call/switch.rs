@@ -410,18 +410,23 @@ impl<M: MediaPort> Switch<M> {
 
     /// Puts an event of `call` on its way to the log.
     pub(super) fn log(&mut self, now: Now, call: &Call, event: impl Into<Event>) {
+        self.log_of(now, (call.conversation, &call.source), event);
+    }
+
+    /// The same of a conversation, in the name of that source.
+    pub(super) fn log_of(&mut self, now: Now, (conversation, source): (ConversationId, &str), event: impl Into<Event>) {
         if !self.config.log {
             return;
         }
         self.counters.events += 1;
         let id = EventId::new(unix_ms(now), self.random_u128()).to_string();
-        let mut event = CloudEvent::new(id, call.source.clone(), now.wall, event);
+        let mut event = CloudEvent::new(id, source.to_owned(), now.wall, event);
         if matches!(event.event, Event::CallRinging(_)) {
             event.extensions.insert(PROCESS.to_owned(), self.config.process.as_str().into());
         }
         self.out.push_back(Output::Log(Box::new(NewEvent {
             tenant: self.config.tenant.clone(),
-            conversation: call.conversation,
+            conversation,
             epoch: 1,
             at: now.wall,
             event,
@@ -502,6 +507,11 @@ impl<M: MediaPort> Switch<M> {
         while let Some(heard) = call.heard.pop_front() {
             let Some(run) = call.run.as_mut() else {
                 call.heard.clear();
+                // Who was called back has no plan that would go on with them.
+                if call.calling_back.is_some() && matches!(heard, Heard::PersonLeft { .. }) {
+                    let reason = Some("the person hung up".to_owned());
+                    self.end_call(now, call, EndedBy::Ark, EndCause::Hangup, None, reason);
+                }
                 return;
             };
             steps += 1;

@@ -362,6 +362,7 @@ impl<M: MediaPort> Switch<M> {
         match line {
             Line::Sip(key) => self.endpoint.hangup(now.mono, key, None),
             Line::Web(key) => self.out.push_back(Output::Web(ToWeb::End(key))),
+            Line::NotYet(_) => {}
         }
     }
 

@@ -705,6 +705,10 @@ pub struct Queue {
     /// Whether what is said in calls that come by this queue is read along, where `[speech]` reads at all.
     #[serde(default = "yes")]
     pub transcribe: bool,
+    /// Whether callers who are lost with a gateway while they wait here, or talk with an agent whom they had from here, are called back
+    /// with the place that they had, where their number is known.
+    #[serde(default = "yes")]
+    pub callback_lost: bool,
 }
 
 const fn yes() -> bool {

@@ -49,6 +49,7 @@ impl Queue {
             operators: Vec::new(),
             ring: super::queue_ring(),
             transcribe: true,
+            callback_lost: true,
             groups: Vec::new(),
             aging: aging(),
             wrap_up: wrap_up(),

@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished, RecordingFormat};
+use ark_conversation::event::{CallLost, Medium, RecordingCause, RecordingFinished, RecordingFormat, Role};
 use ark_conversation::{
     CloudEvent, ConversationId, ConversationState, Event, LegId, LegPhase, LegState, NewEvent, Record, source,
 };
@@ -18,7 +18,7 @@ use ark_media::record::{HEADER_BYTES, channels_of, duration_of, ogg, repair};
 use ark_store::{ListFilter, Openness, Store, StoreError};
 use jiff::Timestamp;
 
-use super::{Onward, Writer};
+use super::{Onward, Writer, callback};
 use crate::media::RecordFormat;
 
 /// The CloudEvents attribute that names the process of a call's leg: `gateway/process`.
@@ -42,7 +42,7 @@ pub async fn close_lost_calls(
     writer: &Writer,
     onward: &Onward,
     is_gone: &IsGone<'_>,
-    reason: &str,
+    (reason, uncalled): (&str, &[String]),
 ) -> Result<usize, StoreError> {
     let mut lost = 0;
     let mut before = None;
@@ -52,7 +52,7 @@ pub async fn close_lost_calls(
         let filter = ListFilter { openness: Openness::Open, channel, before, ..ListFilter::default() };
         let page = store.list(&writer.tenant, filter, PAGE).await?;
         for state in &page.conversations {
-            let events = losses(store, writer, state, is_gone, reason).await?;
+            let events = losses(store, writer, state, is_gone, (reason, uncalled)).await?;
             if events.is_empty() {
                 continue;
             }
@@ -82,13 +82,13 @@ async fn losses(
     writer: &Writer,
     state: &ConversationState,
     is_gone: &IsGone<'_>,
-    reason: &str,
+    (reason, uncalled): (&str, &[String]),
 ) -> Result<Vec<NewEvent>, StoreError> {
     let up: Vec<LegId> = state.legs.iter().filter(|leg| is_up(leg)).map(|leg| leg.leg).collect();
     if up.is_empty() {
         return Ok(Vec::new());
     }
-    let processes = processes(store, state, &up).await?;
+    let (processes, place) = processes(store, state, &up).await?;
     let process = |leg: &LegId| processes.get(leg).map_or("", String::as_str);
     let gone: Vec<LegId> = up.into_iter().filter(|leg| is_gone(process(leg))).collect();
     let Some(first) = gone.first() else { return Ok(Vec::new()) };
@@ -100,7 +100,8 @@ async fn losses(
         let gateway = process.split_once('/').map_or(writer.gateway.as_str(), |(gateway, _)| gateway);
         let source = source::gateway(&writer.tenant, gateway, "calls");
         let id = match leg {
-            None => format!("call-lost-{}", state.conversation),
+            // A customer who is called back may be lost a second time.
+            None => format!("call-lost-{}-from-{first}", state.conversation),
             Some(leg) => format!("call-lost-{}-{leg}", state.conversation),
         };
         let lost = CallLost { leg, gateway: gateway.to_owned(), reason: reason.to_owned() };
@@ -112,24 +113,46 @@ async fn losses(
             event: CloudEvent::new(id, source, now, lost),
         }
     };
-    if whole {
-        return Ok(vec![event(None, process(first))]);
+    let mut events: Vec<NewEvent> = match whole {
+        true => vec![event(None, process(first))],
+        false => gone.iter().map(|leg| event(Some(*leg), process(leg))).collect(),
+    };
+    let customer = state.legs.iter().any(|leg| leg.role == Role::Customer && gone.contains(&leg.leg));
+    let lost = place.filter(|(queue, ..)| customer && was_in_line(state) && !uncalled.contains(queue));
+    if let Some(offered) = lost.and_then(|place| callback::after_loss(state, place, now)) {
+        let id = format!("call-lost-{}-{}", state.conversation, offered.leg);
+        let source = source::gateway(&writer.tenant, &writer.gateway, "calls");
+        let event = CloudEvent::new(id, source, now, offered);
+        events.push(NewEvent {
+            tenant: writer.tenant.clone(),
+            conversation: state.conversation,
+            epoch: 1,
+            at: now,
+            event,
+        });
     }
-    Ok(gone.iter().map(|leg| event(Some(*leg), process(leg))).collect())
+    Ok(events)
 }
 
-/// Which process each of these legs is of; a leg of an earlier release names none.
+/// Whether the customer of a call waited for a person, talked with one, or was being called back by one.
+fn was_in_line(state: &ConversationState) -> bool {
+    let callback = || state.legs.iter().any(|leg| is_up(leg) && leg.role == Role::Agent);
+    state.waiting_callback().is_none() && (state.queue.is_some() || state.bridged.is_some() || callback())
+}
+
+/// Which process each of these legs is of (a leg of an earlier release names none), and the customer's place in line, now or last.
 async fn processes(
     store: &dyn Store,
     state: &ConversationState,
     legs: &[LegId],
-) -> Result<BTreeMap<LegId, String>, StoreError> {
-    let mut found = BTreeMap::new();
+) -> Result<(BTreeMap<LegId, String>, Option<callback::Place>), StoreError> {
+    let (mut found, mut place) = (BTreeMap::new(), None);
     let mut after = 0;
-    while !legs.iter().all(|leg| found.contains_key(leg)) {
+    while after < state.last_seq && (!legs.iter().all(|leg| found.contains_key(leg)) || state.last_queue.is_some()) {
         let records = store.read(&state.tenant, state.conversation, after, RECORDS).await?;
         let Some(last) = records.last() else { break };
         after = last.seq;
+        place = callback::place_in(place, &records);
         for record in &records {
             if let Event::CallRinging(ringing) = &record.event.event {
                 let process = record.event.extensions.get(PROCESS).and_then(|value| value.as_str());
@@ -137,7 +160,7 @@ async fn processes(
             }
         }
     }
-    Ok(found)
+    Ok((found, place))
 }
 
 /// Makes recordings in this folder whole that a crash cut short, up to their last second, and says so in the log. Those of
@@ -368,7 +391,7 @@ mod tests {
         ];
         store.append(events).await.unwrap();
         let gone = |process: &str| process == "gw1/a";
-        let again = || close_lost_calls(&*store, &writer, &onward, &gone, "it died");
+        let again = || close_lost_calls(&*store, &writer, &onward, &gone, ("it died", &[]));
         assert_eq!(again().await.unwrap(), 2);
         assert_eq!(again().await.unwrap(), 0, "once");
         let of = async |n: u64| {
@@ -383,6 +406,39 @@ mod tests {
         assert_eq!(of(2).await, [], "its process lives");
         assert_eq!(of(3).await, [(Some(LegId(1)), "gw1".to_owned())], "the leg of another process lives on");
         assert_eq!(of(4).await, [], "nobody knows whose it is");
+        let offers = async |n: u64| {
+            let records = store.read(&Tenant::MAIN, ConversationId::new(n, 7), 0, 10).await.unwrap();
+            let offered = |record: Record| match record.event.event {
+                Event::LegOffered(offered) => Some((offered.to, offered.callback)),
+                _ => None,
+            };
+            records.into_iter().filter_map(offered).collect::<Vec<_>>()
+        };
+        assert_eq!(offers(1).await.len() + offers(3).await.len(), 0, "they were in no line");
+        // One who waited is called back, with the place; of a queue that does not want it, nobody.
+        let waits = |n: u64, queue: &str| {
+            let joined = ark_conversation::event::QueueJoined {
+                leg: LegId(1),
+                queue: queue.to_owned(),
+                position: 1,
+                priority: 2,
+            };
+            let ringing = rings(n, 1, "gw1/a", None);
+            let at = ringing.at;
+            let event = CloudEvent::new(format!("{n}-joined"), ringing.event.source.clone(), at, joined);
+            vec![ringing.clone(), NewEvent { event, ..ringing }]
+        };
+        store.append(waits(5, "general")).await.unwrap();
+        store.append(waits(6, "night")).await.unwrap();
+        let uncalled = ["night".to_owned()];
+        let lost = || close_lost_calls(&*store, &writer, &onward, &gone, ("it died", &uncalled));
+        assert_eq!((lost().await.unwrap(), lost().await.unwrap()), (2, 0));
+        let [(to, Some(place))] = &offers(5).await[..] else { panic!("one place") };
+        assert_eq!((to.as_ref().unwrap().reveal(), place.queue.as_str(), place.priority), ("1001", "general", 2));
+        assert_eq!(place.waiting_since, Timestamp::from_second(1_700_000_000).unwrap());
+        let state = store.summary(&Tenant::MAIN, ConversationId::new(5, 7)).await.unwrap().unwrap();
+        assert!(state.is_open() && state.waiting_callback().is_some());
+        assert_eq!(offers(6).await, []);
         let state = store.summary(&Tenant::MAIN, ConversationId::new(3, 7)).await.unwrap().unwrap();
         assert_eq!(state.legs.iter().filter(|leg| is_up(leg)).count(), 1);
         drop(store);

@@ -5,6 +5,7 @@
 //! away events wait on disk ([`spool`]), those behind them too, until the store has taken them all; what fits neither there nor
 //! into the queue is counted, and the log says so (`ark.log.gap.v1`) as soon as it can.
 
+pub mod callback;
 mod lost;
 pub mod owner;
 pub mod relay;

@@ -87,6 +87,8 @@ pub struct Member {
     silent: HashMap<(String, String), Instant>,
     /// Those whose calls were closed.
     buried: HashSet<(String, String)>,
+    /// Queues whose lost callers are not called back.
+    uncalled: Vec<String>,
     status: Arc<Mutex<Status>>,
     _place: Place,
 }
@@ -110,7 +112,7 @@ impl Member {
         writer: Writer,
         onward: Onward,
         process: &str,
-        place: Place,
+        (place, uncalled): (Place, Vec<String>),
     ) -> Result<Self, StartError> {
         let who = Attendance { gateway: writer.gateway.clone(), place: place.id.clone(), process: process.to_owned() };
         let own = Arc::new(OwnShards::new(store.topology()));
@@ -123,6 +125,7 @@ impl Member {
             fences: HashMap::new(),
             silent: HashMap::new(),
             buried: HashSet::new(),
+            uncalled,
             status: Arc::default(),
             _place: place,
         };
@@ -261,7 +264,8 @@ impl Member {
         }
         let processes: HashSet<&str> = dead.iter().map(|(_, process)| process.as_str()).collect();
         let is_gone = |process: &str| processes.contains(process);
-        let lost = close_lost_calls(&*self.store, &self.writer, &self.onward, &is_gone, SILENT).await?;
+        let why = (SILENT, self.uncalled.as_slice());
+        let lost = close_lost_calls(&*self.store, &self.writer, &self.onward, &is_gone, why).await?;
         if lost > 0 {
             let gateways: Vec<&str> = dead.iter().map(|(gateway, _)| gateway.as_str()).collect();
             tracing::warn!(lost, gateways = gateways.join(" "), "a gateway is gone: its calls are closed in the log");
@@ -367,7 +371,8 @@ pub async fn join(
         return Ok((onward, None));
     }
     let place = Place::take(&config.gateway.data)?;
-    let member = Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, place).await?;
+    let member =
+        Member::join(Arc::clone(store), writer.clone(), onward.clone(), process, (place, uncalled(config))).await?;
     let (own, status, stats) = (member.own(), member.status(), Arc::new(RelayStats::default()));
     let (member_stop, stopped) = watch::channel(false);
     let relay = carrier.is_broker().then(|| {
@@ -379,6 +384,11 @@ pub async fn join(
     Ok((onward, Some(SiteTasks { own, status, stats, member, member_stop, relay })))
 }
 
+/// The queues whose lost callers are not called back.
+fn uncalled(config: &Config) -> Vec<String> {
+    config.queue.iter().filter(|queue| !queue.callback_lost).map(|queue| queue.name.clone()).collect()
+}
+
 /// Closes in the log the calls of this gateway's earlier processes.
 ///
 /// # Errors
@@ -388,15 +398,16 @@ pub async fn close_own_calls(
     writer: &Writer,
     onward: &Onward,
     process: &str,
-    shared: bool,
+    config: &Config,
 ) -> Result<(), StartError> {
+    let shared = config.store.is_postgres();
     let is_gone = |of: &str| match of.split_once('/') {
         Some((gateway, _)) => gateway == writer.gateway && of != process,
         // Of a release that wrote no process: in a store of its own they are this gateway's.
         None => !shared,
     };
     let reason = "the gateway stopped while this call was up";
-    let lost = close_lost_calls(store, writer, onward, &is_gone, reason).await?;
+    let lost = close_lost_calls(store, writer, onward, &is_gone, (reason, &uncalled(config))).await?;
     if lost > 0 {
         tracing::warn!(lost, "calls that were up when the gateway stopped last are closed in the log");
     }

@@ -75,8 +75,10 @@ impl Core {
         self.look_at_hours(now);
         let CallJoin { caller, queue, priority, since, prefers, entrance, title, channel } = join;
         let conversation = id;
+        let (talking, callback) = (None, None);
+        let queue_of = queue.clone();
         let call =
-            CallItem { caller, conversation, queue: queue.clone(), since, entrance, title, channel, talking: None };
+            CallItem { caller, conversation, queue: queue_of, since, entrance, title, channel, talking, callback };
         let before = self.calls.insert(id, call);
         let input = Input::Join {
             item: id,
@@ -137,13 +139,15 @@ impl Core {
     pub(crate) fn call_accepted(&mut self, now: Timestamp, id: ConversationId, agent: &str) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let (queue, entrance, since) = (call.queue.clone(), call.entrance.clone(), call.since);
-        if call.talking.replace(now).is_none() {
+        // Who is called back is answered when they answer.
+        if call.callback.is_none() && call.talking.replace(now).is_none() {
             self.counts.answered(now, &queue, &entrance, now.duration_since(since));
         }
+        let has = matches!(self.router.phase(id), Some((Phase::Connected { .. }, Some(has))) if has == agent);
         let offer = self.offers.remove(&id).filter(|offer| offer.agent == agent);
         let accepted =
             offer.is_some_and(|offer| self.router.handle(now, Input::Accepted { offer: offer.number }).is_ok());
-        if !accepted {
+        if !accepted && !has {
             let _ = self.router.handle(now, Input::Serving { item: id, agent: agent.to_owned() });
         }
         self.version += 1;
@@ -201,7 +205,9 @@ impl Core {
             return false;
         }
         let (since, talking) = (now, Some(now));
-        self.calls.insert(item, CallItem { caller, conversation, queue, since, entrance, title, channel, talking });
+        let callback = None;
+        let call = CallItem { caller, conversation, queue, since, entrance, title, channel, talking, callback };
+        self.calls.insert(item, call);
         self.version += 1;
         self.drain(now);
         true
@@ -219,7 +225,7 @@ impl Core {
     }
 
     /// A call in a chat is over: its log says whose the chat is.
-    fn chat_again(&mut self, now: Timestamp, id: ConversationId) {
+    pub(super) fn chat_again(&mut self, now: Timestamp, id: ConversationId) {
         if self.chats.contains_key(&id) {
             self.route_chat(now, id);
         }

@@ -11,6 +11,7 @@ use ark_conversation::state::ConversationState;
 use ark_conversation::{ConversationId, OfferId, Owner, mask_number};
 use jiff::Timestamp;
 
+use super::callbacks::Callback;
 use super::limits::{GRACE, REASON_BYTES_MAX, REST, SOCKETS_OF_AGENT_MAX, START_GRACE, VANISHED_AGAIN};
 use super::stats::Counts;
 use super::tail::Tail;
@@ -157,7 +158,7 @@ pub(super) struct Chat {
     /// The channel's kind: the adapter.
     pub(super) channel: String,
     /// The queue in whose line they are counted as waiting.
-    counted: Option<String>,
+    pub(super) counted: Option<String>,
     /// The queue was closed when they came: they are taken in when it opens.
     pub(super) parked: bool,
 }
@@ -186,6 +187,8 @@ pub(super) struct CallItem {
     pub(super) channel: String,
     /// Since when somebody talks with them.
     pub(super) talking: Option<Timestamp>,
+    /// They have hung up and are to be called.
+    pub(super) callback: Option<Callback>,
 }
 
 /// An offer that the router made and that is open.
@@ -222,6 +225,8 @@ pub(crate) enum CallAct {
     Ring { caller: u64, agent: String },
     /// Stop ringing them.
     Stop { caller: u64, agent: String },
+    /// Ring the agent, and then the customer who is to be called.
+    CallBack { item: ConversationId, agent: String },
 }
 
 /// Everything.
@@ -238,6 +243,8 @@ pub(crate) struct Core {
     pub(super) chats: HashMap<ConversationId, Chat>,
     pub(super) calls: HashMap<ConversationId, CallItem>,
     pub(super) offers: HashMap<ConversationId, Offer>,
+    /// Who is to be called once a call of theirs has ended.
+    pub(super) awaited: BTreeSet<ConversationId>,
     pub(super) acts: VecDeque<(ConversationId, Act)>,
     pub(super) call_acts: VecDeque<CallAct>,
     pub(super) counts: Counts,
@@ -252,7 +259,7 @@ impl Core {
         Self { router: Router::recovering(), recovering: true, ..Self::default() }
     }
 
-    fn tell(&mut self, now: Timestamp, input: Input) -> bool {
+    pub(super) fn tell(&mut self, now: Timestamp, input: Input) -> bool {
         match self.router.handle(now, input) {
             Ok(()) => true,
             Err(refused) => {
@@ -529,7 +536,7 @@ impl Core {
     }
 
     /// A queue that the site does not name is answered by the group of its name.
-    fn know_queue(&mut self, now: Timestamp, queue: &str) {
+    pub(super) fn know_queue(&mut self, now: Timestamp, queue: &str) {
         if self.router.config(queue).is_none() {
             self.tell(now, Input::Queue(QueueConfig::new(queue, queue)));
         }
@@ -792,6 +799,7 @@ impl Core {
                 Output::Overflow { item, queue } => {
                     tracing::info!(conversation = %item, queue, "waits longer than the queue's overflow_after");
                 }
+                // Who called them says so in their log.
                 Output::Unreached { item } => {
                     tracing::info!(conversation = %item, "a customer who asked for a call could not be reached");
                 }
@@ -802,7 +810,14 @@ impl Core {
 
     fn offer(&mut self, item: ConversationId, offer: Offer) {
         if let Some(call) = self.calls.get(&item) {
-            self.call_acts.push_back(CallAct::Ring { caller: call.caller, agent: offer.agent.clone() });
+            let agent = offer.agent.clone();
+            let at_desk = self.agents.get(&agent).is_some_and(AgentRow::at_desk);
+            match call.callback {
+                None => self.call_acts.push_back(CallAct::Ring { caller: call.caller, agent }),
+                // Who has a desk says yes there, before anything rings; a telephone says it by its answer.
+                Some(_) if at_desk => {}
+                Some(_) => self.call_acts.push_back(CallAct::CallBack { item, agent }),
+            }
         } else {
             let Offer { number, agent, queue, epoch, deadline, .. } = offer.clone();
             self.acts.push_back((item, Act::Ask { queue, number, agent, epoch, deadline }));

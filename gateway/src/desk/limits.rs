@@ -38,6 +38,8 @@ pub const LOOK_PAGE: usize = 500;
 pub const LOOK_OVER: Duration = Duration::from_secs(600);
 /// Conversations that have changed and wait to be looked at; when there are more, all are looked over.
 pub const DIRTY_MAX: usize = 20_000;
+/// Customers who are to be called back once a call of theirs has ended; of more, the next look over learns.
+pub const CALLBACKS_AWAITED_MAX: usize = 10_000;
 /// Pause after the store or the bus did not answer.
 pub const AGAIN: Duration = Duration::from_secs(1);
 /// A moment is looked at again at the latest after this: the wall clock may be set.

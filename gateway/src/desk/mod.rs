@@ -14,6 +14,7 @@
 //! with desks at two gateways has one capacity, because both count what the logs say is theirs. The order of a line is that of the logs,
 //! so it is the same everywhere. Calls are routed by the gateway that has their leg.
 
+mod callbacks;
 mod calls;
 mod core;
 pub mod limits;
@@ -32,6 +33,7 @@ use ark_store::{Account, Role, Store};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
+pub(crate) use callbacks::Callback;
 pub(crate) use calls::{CallJoin, CallQueue, CannotJoin, Left};
 pub(crate) use core::CallAct;
 pub use core::{AgentSetup, QueueSetup, SIGNED_ON, group_steps};
@@ -230,6 +232,9 @@ impl Desk {
     /// [`DeskError`].
     pub async fn accept(&self, agent: &str, offer: &str) -> Result<(ConversationId, Done), DeskError> {
         if let Some(id) = self.call_of(agent, offer) {
+            if self.is_callback(id) {
+                return self.call_back(agent, id).await;
+            }
             // Their telephone or browser rings: it is taken there.
             let (epoch, last_seq) = self.lock().chats.get(&id).map_or((1, 0), |c| (c.state.epoch, c.state.last_seq));
             let owner = Owner::Agent(agent.to_owned());
@@ -241,6 +246,29 @@ impl Desk {
         Ok((id, done))
     }
 
+    fn is_callback(&self, id: ConversationId) -> bool {
+        self.lock().calls.get(&id).is_some_and(|call| call.callback.is_some())
+    }
+
+    /// An agent takes a callback: they are rung, then the customer is. A chat of theirs becomes the agent's.
+    async fn call_back(&self, agent: &str, id: ConversationId) -> Result<(ConversationId, Done), DeskError> {
+        if !self.with(|core| core.callback_taken(Timestamp::now(), id, agent)) {
+            return Err(DeskError::OfferOver);
+        }
+        let chat = self.lock().chats.get(&id).map(|chat| (chat.state.epoch, chat.state.last_seq));
+        let owner = Owner::Agent(agent.to_owned());
+        if chat.is_some() {
+            match self.command(id, owner.clone(), Wish::Claim { epoch: None }).await {
+                Ok(done) => return Ok((id, done)),
+                Err(error) => {
+                    tracing::debug!(conversation = %id, %error, "the chat of who is called back is another's")
+                }
+            }
+        }
+        let (epoch, last_seq) = chat.unwrap_or((1, 0));
+        Ok((id, Done { owner, epoch, last_seq, duplicate: false, offer: None }))
+    }
+
     /// An agent does not take it. One that has ended is no error.
     ///
     /// # Errors
@@ -248,7 +276,7 @@ impl Desk {
     pub async fn decline(&self, agent: &str, offer: &str) -> Result<(), DeskError> {
         if let Some(id) = self.call_of(agent, offer) {
             self.with(|core| {
-                if let Some(call) = core.calls.get(&id) {
+                if let Some(call) = core.calls.get(&id).filter(|call| call.caller != 0) {
                     let (caller, agent) = (call.caller, agent.to_owned());
                     core.call_acts.push_back(CallAct::Stop { caller, agent });
                 }

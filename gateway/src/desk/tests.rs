@@ -513,3 +513,69 @@ fn who_gives_up_is_counted_and_who_is_resolved_is_not() {
     assert_eq!((wall.abandoned, wall.waiting, wall.queues[0].abandoned), (2, 0, 2));
     assert_eq!(wall.answered_30s_percent, Some(0.0));
 }
+
+/// A call whose caller waits to be called back, as its log says.
+fn to_be_called(n: u128, more: Vec<Event>) -> ark_conversation::ConversationState {
+    use ark_conversation::event::{CallMode, CallbackPlace, LegOffered, Role};
+    use ark_conversation::{LegId, Pii};
+    let callback = Some(CallbackPlace {
+        queue: "general".to_owned(),
+        waiting_since: samples::at(-300_000),
+        priority: 0,
+        tries: 0,
+    });
+    let (mode, to) = (CallMode::PstnCallback, Some(Pii::new("13800001212")));
+    let offered = LegOffered { leg: LegId(2), mode, deadline: samples::at(90_000_000), to, callback };
+    let mut events: Vec<Event> =
+        vec![samples::ringing(LegId(1), Role::Customer).into(), offered.into(), samples::ended(LegId(1)).into()];
+    events.extend(more);
+    let mut state = samples::fold(&samples::log(events));
+    state.conversation = id(n);
+    state
+}
+
+#[test]
+fn a_callback_is_offered_at_the_desk_with_its_place_and_rings_when_it_is_accepted() {
+    let mut house = House::new(1).ready(&["anna"]);
+    let now = house.now;
+    let desk = &mut house.desks[0];
+    desk.set_rtc(now, "anna", true);
+    desk.callback_seen(now, &to_be_called(7, Vec::new()), true);
+    let view = desk.desk("anna").expect("she has a desk");
+    let [offer] = view.offers.as_slice() else { panic!("{view:?}") };
+    assert!(offer.callback && offer.kind == "call" && !offer.title.contains("0001"), "{offer:?}");
+    assert_eq!(offer.since, samples::at(-300_000).to_string(), "since they came");
+    assert!(desk.call_acts.is_empty(), "nothing rings before she says yes");
+    assert!(desk.callback_taken(now, id(7), "anna") && !desk.callback_taken(now, id(7), "anna"));
+    assert_eq!(desk.call_acts.pop_front(), Some(CallAct::CallBack { item: id(7), agent: "anna".to_owned() }));
+    assert!(desk.callback_rings(id(7), "anna") && !desk.callback_rings(id(7), "ben"));
+
+    // Missed: she is free, and the customer is called again later; then a gateway elsewhere has the conversation.
+    let legs = (ark_conversation::LegId(4), ark_conversation::LegId(5));
+    desk.callback_dialled(id(7), 31);
+    assert_eq!(desk.callback_missed(now, id(7), legs), Some(1));
+    assert_eq!(desk.desk("anna").unwrap().me.state, "ready");
+    assert!(desk.desk("anna").unwrap().offers.is_empty());
+    desk.callback_seen(now, &to_be_called(7, Vec::new()), false);
+    assert!(desk.callback(id(7)).is_none() && desk.router.phase(id(7)).is_none(), "one gateway calls");
+    desk.router.check().unwrap();
+}
+
+#[test]
+fn a_callback_waits_for_the_end_of_the_call_and_is_over_with_its_leg() {
+    use ark_conversation::LegId;
+    use ark_conversation::event::{LegEndReason, LegEnded, Role};
+    let mut house = House::new(1).ready(&["anna"]);
+    let now = house.now;
+    let desk = &mut house.desks[0];
+    desk.set_rtc(now, "anna", true);
+    let up = to_be_called(7, vec![samples::ringing(LegId(3), Role::Customer).into()]);
+    desk.callback_seen(now, &up, true);
+    assert!(desk.awaits_the_end(id(7)) && desk.callback(id(7)).is_none(), "they are still on the line");
+    desk.callback_seen(now, &to_be_called(7, Vec::new()), true);
+    assert!(!desk.awaits_the_end(id(7)) && desk.callback(id(7)).is_some());
+    let ended = LegEnded { leg: LegId(2), reason: LegEndReason::Expired };
+    desk.callback_seen(now, &to_be_called(7, vec![ended.into()]), true);
+    assert!(desk.callback(id(7)).is_none() && desk.desk("anna").unwrap().offers.is_empty());
+    desk.router.check().unwrap();
+}

@@ -78,6 +78,8 @@ pub struct OfferCard {
     pub conversation: String,
     /// `call` or `chat`.
     pub kind: &'static str,
+    /// The customer has hung up: who accepts is rung, and then the customer is called.
+    pub callback: bool,
     /// The queue in whose line the customer is.
     pub queue: String,
     /// Who asks: `queue:orders`, `agent:ben`.
@@ -107,6 +109,8 @@ pub struct Card {
     pub conversation: String,
     /// `call` or `chat`.
     pub kind: &'static str,
+    /// They have hung up and are to be called, or are being called.
+    pub callback: bool,
     /// The channel: `sip`, `web`, `dingtalk`.
     pub channel: String,
     /// Who it is: a masked number, or a name.
@@ -374,6 +378,7 @@ impl Core {
                     offer: offer.offer.to_string(),
                     conversation: id.to_string(),
                     kind: "chat",
+                    callback: false,
                     queue: queue.unwrap_or_default(),
                     by: offer.by.to_string(),
                     channel: chat.channel.clone(),
@@ -392,6 +397,7 @@ impl Core {
                 offer: Self::call_offer(offer.number),
                 conversation: id.to_string(),
                 kind: "call",
+                callback: call.callback.is_some(),
                 queue: offer.queue.clone(),
                 by: format!("queue:{}", offer.queue),
                 channel: call.channel.clone(),
@@ -418,6 +424,7 @@ impl Core {
             return Some(Card {
                 conversation: call.conversation.to_string(),
                 kind: "call",
+                callback: call.callback.is_some(),
                 channel: call.channel.clone(),
                 title: call.title.clone(),
                 queue: Some(call.queue.clone()),
@@ -436,6 +443,7 @@ impl Core {
         Some(Card {
             conversation: id.to_string(),
             kind: "chat",
+            callback: false,
             channel: chat.channel.clone(),
             title: chat.title(),
             queue: chat.state.place.as_ref().map(|place| place.queue.clone()),

@@ -100,7 +100,13 @@ const TYPES: &[&str] = &[
     "ark.owner.withdrawn.v1",
     "ark.owner.released.v1",
     "ark.leg.ended.v1",
+    "ark.leg.offered.v1",
+    "ark.call.ended.v1",
+    "ark.call.lost.v1",
 ];
+
+/// The end of a call concerns the desk when its caller is to be called back.
+const CALL_ENDS: [&str; 2] = ["ark.call.ended.v1", "ark.call.lost.v1"];
 
 pub(super) struct Work {
     desk: Arc<Desk>,
@@ -184,6 +190,9 @@ impl Work {
 
     fn hear(&mut self, record: &Record) {
         let name = record.event.type_name();
+        if CALL_ENDS.contains(&name) && !self.desk.lock().awaits_the_end(record.conversation) {
+            return;
+        }
         let known = tail::TYPES.contains(&name) && self.desk.with(|core| core.heard(record));
         if TYPES.contains(&name) || !known {
             self.mark(record.conversation);
@@ -209,7 +218,7 @@ impl Work {
         let Some(id) = self.dirty.front().copied() else { return Ok(()) };
         // What comes from here on is another look.
         self.known_dirty.remove(&id);
-        look_at(&self.desk, &*self.store, &self.tenant, id).await?;
+        look_at(&self.desk, (&*self.store, &self.conversations), &self.tenant, id).await?;
         self.dirty.pop_front();
         Ok(())
     }
@@ -222,6 +231,11 @@ impl Work {
         loop {
             let filter = ListFilter { openness: Openness::Open, before, ..ListFilter::default() };
             let page = self.store.list(&self.tenant, filter, LOOK_PAGE).await?;
+            for state in &page.conversations {
+                // Also one that has gone to another gateway, or was answered.
+                let ours = self.conversations.holds(state.conversation);
+                self.desk.with(|core| core.callback_seen(Timestamp::now(), state, ours));
+            }
             found.extend(page.conversations.into_iter().filter(|state| state.session.is_some()));
             match page.next {
                 Some(next) => before = Some(next),
@@ -237,7 +251,7 @@ impl Work {
         let closed: Vec<ConversationId> =
             self.desk.lock().chats.keys().filter(|id| !open.contains(id)).copied().collect();
         for id in closed {
-            look_at(&self.desk, &*self.store, &self.tenant, id).await?;
+            look_at(&self.desk, (&*self.store, &self.conversations), &self.tenant, id).await?;
         }
         Ok(())
     }
@@ -303,17 +317,23 @@ async fn carry_out(
                     tracing::debug!(conversation = %id, %error, "the log takes no offer; it is looked at again");
                 }
                 // First what is so, then what is to be done.
-                let _ = look_at(desk, store, tenant, id).await;
+                let _ = look_at(desk, (store, owner), tenant, id).await;
                 desk.with(|core| core.not_asked(Timestamp::now(), id, number));
             }
         }
         return;
     }
-    let _ = look_at(desk, store, tenant, id).await;
+    let _ = look_at(desk, (store, owner), tenant, id).await;
 }
 
-async fn look_at(desk: &Desk, store: &dyn Store, tenant: &Tenant, id: ConversationId) -> Result<(), StoreError> {
+async fn look_at(
+    desk: &Desk,
+    (store, owner): (&dyn Store, &Conversations),
+    tenant: &Tenant,
+    id: ConversationId,
+) -> Result<(), StoreError> {
     let Some(state) = store.summary(tenant, id).await? else { return Ok(()) };
+    desk.with(|core| core.callback_seen(Timestamp::now(), &state, owner.holds(id)));
     let known = desk.lock().chats.contains_key(&id);
     let tail = match known {
         // The bus told of it as it went along.

@@ -371,7 +371,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::talk::mute, super::talk::recording, super::talk::start_recording, super::talk::stop_recording, super::talk::supervise,
         super::talk::supervise_as, super::talk::stop_supervising, conversations, conversation, conversation_events, super::recordings::recording,
         super::desk::messages, super::desk::send, super::desk::claim, super::desk::resolve, super::typing::typing,
-        super::transfer::begin, super::transfer::join, super::transfer::complete, super::transfer::cancel, super::transfer::status,
+        super::callback::ask, super::callback::cancel, super::transfer::begin, super::transfer::join, super::transfer::complete, super::transfer::cancel, super::transfer::status,
         super::transfer::summary, super::transfer::note, super::transfer::hold, super::transfer::keys,
         super::speech::speech, super::speech::transcript, super::speech::correct,
         super::pictures::send_picture, super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,

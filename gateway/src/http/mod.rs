@@ -12,6 +12,7 @@ mod assets;
 mod asyncapi;
 mod auth;
 pub(crate) mod bus;
+mod callback;
 mod channels;
 mod chat;
 mod client;
@@ -234,6 +235,7 @@ fn api_routes() -> Routes {
         ("/api/v1/conversations/{id}/recordings/{name}", get(recordings::recording)),
         ("/api/v1/conversations/{id}/resolve", post(desk::resolve)),
         ("/api/v1/conversations/{id}/transcript", get(speech::transcript).post(speech::correct)),
+        ("/api/v1/conversations/{id}/callback", post(callback::ask).delete(callback::cancel)),
         ("/api/v1/conversations/{id}/notes", post(transfer::note)),
         ("/api/v1/conversations/{id}/summary", get(transfer::summary)),
         ("/api/v1/conversations/{id}/transfer", get(transfer::status).post(transfer::begin)),

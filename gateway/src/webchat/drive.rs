@@ -143,6 +143,10 @@ impl Drive {
                 let paced = self.hub.rate(What::Call, visitor, CALLS_OF_VISITOR);
                 paced.map_err(|_| Some(Tell::Call { token: None }))
             }
+            Said::Callback => {
+                let paced = self.hub.rate(What::Call, visitor, CALLS_OF_VISITOR);
+                paced.map_err(|_| Some(Tell::Callback { number: None, why: Some("busy") }))
+            }
             Said::Hello(_) | Said::Ping => Ok(()),
         }
     }
@@ -172,9 +176,25 @@ impl Drive {
                     let token = self.hub.call_token(&self.admitted.site, self.visit.source(), from, name).await;
                     told.push(Tell::Call { token });
                 }
+                Do::CallBack { phone } => told.push(self.call_back(phone).await),
             }
         }
         told
+    }
+
+    /// Puts the visitor in line for a call. The conversation of a first message begins in a moment.
+    async fn call_back(&mut self, phone: Option<String>) -> Tell {
+        let refused = |why| Tell::Callback { number: None, why: Some(why) };
+        for _ in 0..CALLBACK_LOOKS {
+            self.find().await;
+            if let Some((conversation, _)) = self.visit.position()
+                && let Some(told) = self.hub.call_back(conversation, phone.clone()).await
+            {
+                return told.map_or_else(refused, |number| Tell::Callback { number: Some(number), why: None });
+            }
+            tokio::time::sleep(CALLBACK_LOOK).await;
+        }
+        refused("unavailable")
     }
 
     /// Learns how things stand without reading the log; with `outs`, which of the house's messages there are of late.

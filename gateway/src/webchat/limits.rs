@@ -93,3 +93,8 @@ pub const TYPING_MAX: Duration = Duration::from_secs(8);
 pub const ORIGINS_MAX: usize = 64;
 /// Ready questions of a greeting.
 pub const SUGGESTIONS_MAX: usize = 6;
+
+/// How often it is looked for the conversation that a visitor's wish for a callback begins.
+pub const CALLBACK_LOOKS: u32 = 30;
+/// The pause between two such looks.
+pub const CALLBACK_LOOK: Duration = Duration::from_millis(100);

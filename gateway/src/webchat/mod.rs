@@ -28,7 +28,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ark_conversation::channel::{Channel, FileKind};
-use ark_conversation::{Assurance, ConversationId, ConversationKind, Owner, Tenant};
+use ark_conversation::{Assurance, ConversationId, ConversationKind, Owner, Tenant, mask_number};
 use ark_store::{ListFilter, Openness, Store};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -44,8 +44,10 @@ use self::registry::Registry;
 use self::settings::{Sends, Site};
 use self::view::Place;
 use self::visit::{Do, Visit};
+use crate::callbacks::{Callbacks, CannotCallBack};
 use crate::channel_host::ChannelHost;
 use crate::config::Config;
+use crate::conversations::owner::CommandError;
 use crate::webrtc::WebRtc;
 use crate::webrtc::token::{Into, Purpose};
 
@@ -75,6 +77,8 @@ pub struct HubConfig {
     pub host: Arc<ChannelHost>,
     /// Browsers' calls.
     pub webrtc: Arc<WebRtc>,
+    /// Who may be called back.
+    pub callbacks: Callbacks,
 }
 
 /// The hotline behind a channel's call button, when there is no such one: for the check of a site's file.
@@ -90,6 +94,7 @@ pub struct Hub {
     store: Arc<dyn Store>,
     host: Arc<ChannelHost>,
     webrtc: Arc<WebRtc>,
+    callbacks: Callbacks,
     rates: Mutex<Rates>,
     registry: Arc<Registry>,
     places: Arc<Semaphore>,
@@ -148,7 +153,7 @@ impl Hub {
     /// # Errors
     /// A sentence that names the channel.
     pub fn start(config: &Config, with: HubConfig) -> Result<Arc<Self>, String> {
-        let HubConfig { tenant, store, bus, host, webrtc } = with;
+        let HubConfig { tenant, store, bus, host, webrtc, callbacks } = with;
         let mut sites = BTreeMap::new();
         for channel in config.channel.iter().filter(|channel| channel.enabled && channel.kind == KIND) {
             let site =
@@ -169,6 +174,7 @@ impl Hub {
             store,
             host,
             webrtc,
+            callbacks,
             rates: Mutex::default(),
             registry,
             places: Arc::new(Semaphore::new(SOCKETS_MAX)),
@@ -186,7 +192,10 @@ impl Hub {
 
     /// What every page may know of a channel; none: there is none.
     pub(crate) fn face(&self, channel: &str) -> Option<Value> {
-        serde_json::to_value(self.sites.get(channel)?.face(Timestamp::now())).ok()
+        let mut face = serde_json::to_value(self.sites.get(channel)?.face(Timestamp::now())).ok()?;
+        // Whether a visitor may ask to be called by telephone; whether this one can be is said when they ask.
+        face["callback"] = self.callbacks.can().into();
+        Some(face)
     }
 
     /// Whether a page of that origin may embed a channel that is there; its calls come from there too.
@@ -385,6 +394,49 @@ impl Hub {
         let mine = (std::cmp::Reverse(place.priority), place.since);
         let before = lines.by_queue.get(&place.queue);
         Some(before.map_or(0, |line| line.iter().filter(|(priority, since, _)| (*priority, *since) < mine).count()))
+    }
+
+    /// Puts the visitor of a conversation in line for a call: the number, masked, or why not. None: the conversation is not there yet, or
+    /// begins just now.
+    async fn call_back(
+        &self,
+        conversation: ConversationId,
+        phone: Option<String>,
+    ) -> Option<Result<String, &'static str>> {
+        let state = self.store.summary(&self.tenant, conversation).await.ok().flatten()?;
+        if state.session.is_none() {
+            return None;
+        }
+        let known = match phone {
+            Some(phone) => Some(phone),
+            // Nobody is called at a number that they only say is theirs.
+            None => match self.callbacks.phone_of(&state).await {
+                Ok(Some(phone)) => Some(phone),
+                Ok(None) => return Some(Err("no_phone")),
+                Err(_) => return Some(Err("unavailable")),
+            },
+        };
+        let queue = match &state.owner {
+            Some(Owner::Queue(queue)) => Some(queue.clone()),
+            _ => None,
+        };
+        let by = state.owner.clone().unwrap_or_else(|| Owner::Queue("general".to_owned()));
+        let asked = self.callbacks.ask(conversation, by.clone(), (known.clone(), queue)).await;
+        // A queue that only the channel names has no telephones: another one calls.
+        let asked = match asked {
+            Err(CannotCallBack::NoQueue(_)) => self.callbacks.ask(conversation, by, (known, None)).await,
+            asked => asked,
+        };
+        Some(match asked {
+            Ok(asked) => Ok(mask_number(&asked.number)),
+            Err(CannotCallBack::NoPhone | CannotCallBack::NoWay(_)) => Err("no_phone"),
+            Err(CannotCallBack::CallUp) => Err("busy"),
+            Err(CannotCallBack::Command(CommandError::Closed)) => Err("closed"),
+            Err(error) => {
+                tracing::debug!(%conversation, %error, "a visitor cannot be called back");
+                Err("unavailable")
+            }
+        })
     }
 
     /// A token for a call of a visitor, into the conversation that their thread belongs to. In one that is open the leg's number comes

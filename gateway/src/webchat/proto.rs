@@ -46,6 +46,8 @@ pub(crate) enum Said {
     },
     /// The visitor wants to call: a token for it.
     Call,
+    /// The visitor wants to be called by telephone, when their turn comes.
+    Callback,
     /// It is still there.
     Ping,
 }
@@ -164,6 +166,16 @@ pub(crate) enum Tell {
         /// For `/rtc`; none: it cannot be called now.
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<String>,
+    },
+    /// Whether the visitor will be called: the number, masked, or why not.
+    Callback {
+        /// They will be called there when it is their turn.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<String>,
+        /// `no_phone`: no number of theirs is known for sure, or none that can be called; `busy`: a call of theirs is up, or they ask
+        /// too often; `closed`: nobody is there; `unavailable`: not now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<&'static str>,
     },
     /// The answer to `ping`.
     Pong,

@@ -126,7 +126,7 @@ impl World {
                     }
                     told.extend(self.visit.kept(ack, duplicate));
                 }
-                Do::Pass(_) | Do::Call { .. } => {}
+                Do::Pass(_) | Do::Call { .. } | Do::CallBack { .. } => {}
             }
         }
         told

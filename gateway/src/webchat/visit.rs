@@ -44,6 +44,11 @@ pub(super) enum Do {
         /// What they are called.
         name: Option<String>,
     },
+    /// The visitor is to be called back; the number that the site says is theirs.
+    CallBack {
+        /// Verified; none: the one that is linked to them.
+        phone: Option<String>,
+    },
 }
 
 /// One page's visit.
@@ -135,6 +140,7 @@ impl Visit {
             Said::Read { ids } => self.receive(now, &ids, ReceiptState::Read),
             Said::Identify { token } => self.identify(now, &token),
             Said::Call => self.call(now),
+            Said::Callback => self.call_back(now),
             Said::Ping => vec![Do::Tell(Tell::Pong)],
         }
     }
@@ -288,6 +294,28 @@ impl Visit {
         let id = format!("c-{}-{}", self.visit, now.as_millisecond());
         let events = vec![CloudEvent::new(id, self.source.clone(), now, call)];
         vec![Do::Keep { events, ack: None }, Do::Call { from, name }]
+    }
+
+    /// The visitor wants to be called. One who has said nothing yet says that: it begins the conversation.
+    fn call_back(&mut self, now: Timestamp) -> Vec<Do> {
+        if !self.site.opening(now).0 {
+            return vec![Do::Tell(Tell::Callback { number: None, why: Some("closed") })];
+        }
+        let phone = self.person.as_ref().filter(|_| self.site.assurance.is_verified());
+        let phone = phone.and_then(|person| IdentityKey::phone(person.phone.as_deref()?, "86"));
+        let wish = Do::CallBack { phone: phone.map(|key| key.value.reveal().to_owned()) };
+        if self.view.as_ref().is_some_and(View::is_open) {
+            return vec![wish];
+        }
+        let words = if self.trail.language.starts_with("zh") { "请给我回电。" } else { "Please call me back." };
+        let mut todo =
+            self.message(now, format!("cb-{}-{}", self.visit, now.as_millisecond()), vec![Part::text(words)]);
+        if let Some(Do::Keep { ack, .. }) = todo.last_mut() {
+            // The page has not sent it, and waits for nothing.
+            *ack = None;
+        }
+        todo.push(wish);
+        todo
     }
 
     /// What came of a [`Do::Keep`]: whether its last event was there before; none: nothing was kept.

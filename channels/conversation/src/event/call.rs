@@ -116,6 +116,10 @@ words! {
         Left = "left",
         /// Nobody can answer: no operators, or none could be reached.
         Failed = "failed",
+        /// The caller is to be called back, and keeps the place.
+        Callback = "callback",
+        /// The customer was called back as often as may be, and did not answer.
+        Unreached = "unreached",
     }
 
     /// How a transfer ended.

@@ -174,6 +174,22 @@ data! {
         pub predecessor: Option<LegId>,
     }
 
+    /// The place in line of somebody who is to be called back.
+    #[derive(Eq)]
+    pub struct CallbackPlace {
+        /// Which queue.
+        pub queue: String,
+        /// Since when they wait: from before they hung up.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        pub waiting_since: Timestamp,
+        /// Higher goes first.
+        #[serde(default)]
+        pub priority: u8,
+        /// How often they were called and did not answer.
+        #[serde(default)]
+        pub tries: u32,
+    }
+
     /// The customer was offered a call; the other legs stay as they are.
     pub struct LegOffered {
         /// The new leg.
@@ -186,6 +202,9 @@ data! {
         /// The number, of a callback.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub to: Option<Pii>,
+        /// The place in line, of a callback that an agent makes when it comes up. The conversation is open as long as it waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub callback: Option<CallbackPlace>,
     }
 
     /// A thread fell silent, or the session that it served closed; the next message wakes it.

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallMode, EraseReason, Event, LegEndReason, MessageOut, OfferMode, Part, Participant, PersonLinked, PersonMerged,
-    PersonUnmerged, SessionCloseReason, Summary, Voice,
+    CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, OfferMode, Part, Participant, PersonLinked,
+    PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
 };
 use crate::id::{LegId, OfferId};
 use crate::identity::{Assurance, IdentityKey};
@@ -164,6 +164,8 @@ pub enum Input {
         ttl: SignedDuration,
         /// The number of a callback.
         to: Option<Pii>,
+        /// The place in line of a callback.
+        callback: Option<CallbackPlace>,
     },
     /// A leg that is no call is over.
     EndLeg {

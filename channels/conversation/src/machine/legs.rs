@@ -5,16 +5,18 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Conversation, Effect, Handled, Policy, Refused};
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallMode, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Note, Participant,
-    ParticipantJoined, ParticipantLeft, SessionCloseReason, SessionClosed, SessionOpenReason, SessionOpened, Summary,
-    Voice, WithdrawReason,
+    CallMode, CallbackPlace, EraseReason, Erasure, Event, LegEndReason, LegEnded, LegOffered, Medium, Note,
+    Participant, ParticipantJoined, ParticipantLeft, SessionCloseReason, SessionClosed, SessionOpenReason,
+    SessionOpened, Summary, Voice, WithdrawReason,
 };
 use crate::id::{LegId, SessionId};
-use crate::limits::{MESSAGE_KEY_BYTES_MAX, NOTE_BYTES_MAX, OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX};
+use crate::limits::{
+    CALLBACK_TTL_MAX, MESSAGE_KEY_BYTES_MAX, NOTE_BYTES_MAX, OFFER_TTL_MAX, PARTICIPANTS_MAX, SUMMARY_REFS_MAX,
+};
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
 use crate::source;
-use crate::state::{ConversationState, LegPhase, LegState};
+use crate::state::{ConversationKind, ConversationState, LegPhase, LegState};
 
 /// What a note's event id begins with; its key follows.
 const NOTE_ID_PREFIX: &str = "note:";
@@ -159,15 +161,25 @@ impl Conversation {
         now: Timestamp,
         mode: CallMode,
         ttl: SignedDuration,
-        to: Option<Pii>,
+        (to, callback): (Option<Pii>, Option<CallbackPlace>),
     ) -> Result<Handled, Refused> {
-        let state = self.open()?;
+        // Whose call is over can be called back; a chat that is closed is taken up again first.
+        let over_call = callback.is_some() && self.begun()?.kind == ConversationKind::Call;
+        let state = if over_call { self.begun()? } else { self.open()? };
         if state.legs.iter().any(|leg| leg.medium == Medium::Call && leg.phase == LegPhase::Offered) {
             return Err(Refused::Full); // one callback at a time: a second press is the same wish
         }
-        let leg = state.next_leg();
-        let deadline = now.saturating_add(ttl.clamp(SignedDuration::from_secs(1), OFFER_TTL_MAX)).unwrap_or(now);
-        self.push(now, LegOffered { leg, mode, deadline: crate::cloud_event::whole_microseconds(deadline), to });
+        if callback.is_some() && state.customer_calls() {
+            return Err(Refused::CallUp);
+        }
+        // Behind a callback's leg there is room for those of whoever calls.
+        let (leg, most) = match callback {
+            Some(_) => (state.next_call_leg(), CALLBACK_TTL_MAX),
+            None => (state.next_leg(), OFFER_TTL_MAX),
+        };
+        let deadline = now.saturating_add(ttl.clamp(SignedDuration::from_secs(1), most)).unwrap_or(now);
+        let deadline = crate::cloud_event::whole_microseconds(deadline);
+        self.push(now, LegOffered { leg, mode, deadline, to, callback });
         Ok(Handled::Done)
     }
 

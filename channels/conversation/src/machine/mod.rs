@@ -220,7 +220,7 @@ impl Conversation {
                 self.release(now, &by, expected_epoch, queue, priority)
             }
             Input::Vanished { who } => self.vanished(now, &who),
-            Input::OfferLeg { mode, ttl, to } => self.offer_leg(now, mode, ttl, to),
+            Input::OfferLeg { mode, ttl, to, callback } => self.offer_leg(now, mode, ttl, (to, callback)),
             Input::EndLeg { leg, reason } => self.end_leg(now, leg, reason),
             Input::Join { participant, leg, voice, by } => self.join(now, participant, leg, voice, by),
             Input::Leave { participant, leg } => self.leave(now, participant, leg),

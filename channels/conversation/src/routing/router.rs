@@ -153,7 +153,7 @@ impl Router {
             }
             Input::Leave { item, why } => self.leave(now, item, why),
             Input::Changed { item, kind } => self.changed(now, item, kind),
-            Input::Callback { item } => self.callback(now, item),
+            Input::Callback { item, tries } => self.callback(now, item, tries),
             Input::CallbackMissed { item } => self.callback_missed(now, item),
             Input::Accepted { offer } => self.accepted(now, offer),
             Input::Declined { offer } => self.declined(now, offer),
@@ -467,12 +467,12 @@ impl Router {
         Ok(())
     }
 
-    fn callback(&mut self, now: Timestamp, id: ConversationId) -> Result<(), Refused> {
+    fn callback(&mut self, now: Timestamp, id: ConversationId, tries: u32) -> Result<(), Refused> {
         let item = self.items.get_mut(&id).ok_or(Refused::UnknownItem)?;
         if let Phase::Connected { .. } = item.phase {
             return Err(Refused::NotNow);
         }
-        item.callback.get_or_insert(0);
+        item.callback.get_or_insert(tries);
         self.changed(now, id, Kind::Call)
     }
 

@@ -328,7 +328,7 @@ fn a_place_survives_a_change_of_channel_and_a_callback() {
     site.after(60).joins(2);
     site.does(Input::Changed { item: id(1), kind: Kind::Call });
     assert_eq!(site.router.place(id(1)).unwrap().position, 1);
-    site.does(Input::Callback { item: id(2) });
+    site.does(Input::Callback { item: id(2), tries: 0 });
     site.joins(3);
     assert_eq!(site.router.place(id(2)).unwrap().position, 2);
     site.signs_on("anna", profile("general"));
@@ -351,7 +351,7 @@ fn a_place_survives_a_change_of_channel_and_a_callback() {
     site.does(Input::CallbackMissed { item: id(2) });
     assert_eq!(site.out.first(), Some(&Output::Unreached { item: id(2) }));
     assert_eq!(site.router.phase(id(2)), None);
-    assert_eq!(site.tries(Input::Callback { item: id(2) }), Err(Refused::UnknownItem));
+    assert_eq!(site.tries(Input::Callback { item: id(2), tries: 0 }), Err(Refused::UnknownItem));
 }
 
 #[test]
@@ -540,7 +540,7 @@ fn input(site: &Site, (what, a, b, _): Step) -> Input {
             presence: if a % 3 == 0 { Presence::Gone } else { Presence::Away("x".to_owned()) },
         },
         13 => Input::Presence { agent, presence: Presence::Ready },
-        14 if a % 2 == 0 => Input::Callback { item },
+        14 if a % 2 == 0 => Input::Callback { item, tries: 0 },
         14 => Input::CallbackMissed { item },
         _ if a % 3 == 0 => Input::WrappedUp { agent },
         _ => Input::Changed { item, kind: if b % 2 == 0 { Kind::Call } else { Kind::Chat } },

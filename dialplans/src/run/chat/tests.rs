@@ -273,3 +273,27 @@ fn random_chats_never_get_stuck() {
         }
     }
 }
+
+#[test]
+fn a_callback_is_a_button_and_needs_a_number_that_is_for_sure_theirs() {
+    let waits = |number: &str| {
+        let caller = Caller { number: number.to_owned(), ..chinese() };
+        let (mut run, _) = ChatRun::start(plan(PLAN), &caller, at(0), &ChatHeard::Person);
+        let out = run.step(at(1), &ChatHeard::Place { position: 2, wait: Some(Duration::from_secs(60)) });
+        (run, out)
+    };
+    let (mut run, out) = waits("13800138001");
+    assert!(out.choices.iter().any(|choice| choice.label == "请给我回电"), "{out:?}");
+    let out = run.step(at(2), &said("请给我回电"));
+    assert_eq!(
+        out.callback.as_ref().map(|(queue, number)| (&**queue, number.as_str())),
+        Some(("general", "13800138001"))
+    );
+    assert!(out.text.contains("打电话") && run.ended() == Some(EndReason::Completed), "{out:?}");
+    assert!(run.is_for_a_person() && run.last_queue() == Some("general"), "they wait there until they are called");
+
+    let (mut run, _) = waits("");
+    let out = moved(&run).step(at(2), &said("2"));
+    assert_eq!(out.callback, None);
+    assert_eq!(states(&run.step(at(2), &said("2"))), ["call_back", "leave_message"]);
+}

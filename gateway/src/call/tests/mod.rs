@@ -2,6 +2,7 @@
 //! bridges and records as the real one does, and nothing sleeps.
 
 mod browsers;
+mod callback;
 mod faults;
 mod hotline;
 mod people;

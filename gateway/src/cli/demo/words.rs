@@ -296,6 +296,8 @@ fn of_call(lang: Lang, event: &Event) -> Option<String> {
                 QueueOutcome::Timeout => either(lang, "等待超时", "waited as long as allowed"),
                 QueueOutcome::Left => either(lang, "来电人选择离开", "the caller chose to leave"),
                 QueueOutcome::Failed => either(lang, "失败", "failed"),
+                QueueOutcome::Callback => either(lang, "等候回电", "to be called back"),
+                QueueOutcome::Unreached => either(lang, "回电未接通", "called back, and not reached"),
             };
             let waited = seconds(lang, e.waited_ms);
             either(lang, format!("{how}，等了 {waited}"), format!("{how} after {waited}"))

@@ -1,8 +1,9 @@
 //! From hand to hand, for conversations in which nobody calls: offers, the way to a queue, summaries and notes.
 
-use ark_conversation::event::{OfferMode, Summary};
+use ark_conversation::event::{CallMode, CallbackPlace, LegEndReason, OfferMode, Summary};
+use ark_conversation::limits::CALLBACK_TTL_MAX;
 use ark_conversation::machine::{Conversation, Handled, Input, Refused};
-use ark_conversation::{Content, Hash, OfferId, Owner};
+use ark_conversation::{Content, Hash, OfferId, Owner, Pii};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,17 @@ pub enum Hand {
         /// The words.
         text: Content,
     },
+    /// The customer waits for a call, with the place that they have in that queue, or one at its end.
+    CallBack {
+        /// Which queue.
+        queue: String,
+        /// The number.
+        to: Pii,
+        /// Since when they wait, where that is known better than by the conversation's place.
+        since: Option<Timestamp>,
+    },
+    /// They wait for it no longer.
+    CancelCallback,
     /// A note of the house's own.
     Note {
         /// Its key: the same note again has the same key, and is kept once.
@@ -96,6 +108,27 @@ pub(super) fn carry_out(
         Hand::Summarise { upto, text } => {
             summarise(machine, now, by, Some((upto, text)))?;
             Ok(Handled::Done)
+        }
+        Hand::CallBack { queue, to, since } => {
+            let state = machine.state();
+            if state.is_some_and(|state| state.waiting_callback().is_some()) {
+                return Ok(Handled::Duplicate);
+            }
+            let place = state.and_then(|state| state.place.clone()).filter(|place| place.queue == queue);
+            let (at, priority) = place.map_or((now, 0), |place| (place.since, place.priority));
+            let callback = Some(CallbackPlace {
+                queue,
+                waiting_since: since.map_or(at, |since| since.min(at)),
+                priority,
+                tries: 0,
+            });
+            let (mode, ttl) = (CallMode::PstnCallback, CALLBACK_TTL_MAX);
+            machine.handle(now, Input::OfferLeg { mode, ttl, to: Some(to), callback })
+        }
+        Hand::CancelCallback => {
+            let leg = machine.state().and_then(|state| state.waiting_callback()).map(|leg| leg.leg);
+            let leg = leg.ok_or(Refused::NoLeg)?;
+            machine.handle(now, Input::EndLeg { leg, reason: LegEndReason::House })
         }
         Hand::Note { key, text } => machine.handle(now, Input::Note { by: by.clone(), key, text }),
     }

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_bus::Bus;
+use ark_conversation::ConversationId;
 use ark_conversation::machine::Policy;
 use ark_store::{Store, StoreError};
 use jiff::Timestamp;
@@ -249,6 +250,13 @@ impl Conversations {
         let full = "too much is asked of the conversations here; try again in a moment".to_owned();
         self.asks.try_send(asked).map_err(|_| CommandError::Unavailable(full))?;
         answer.await.unwrap_or_else(|_| Err(CommandError::Unavailable("the gateway ends".to_owned())))
+    }
+
+    /// Whether this gateway works on that conversation.
+    #[must_use]
+    pub fn holds(&self, conversation: ConversationId) -> bool {
+        let own = &self.ingest.own;
+        own.holds(own.topology().shard(conversation))
     }
 
     /// Says that a parked row is to be taken up again.

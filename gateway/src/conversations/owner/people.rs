@@ -96,6 +96,12 @@ impl Owner {
         self.machines.get(key, &right)?.machine.state()?.person
     }
 
+    /// A telephone number that is for sure the customer's.
+    pub(super) async fn verified_phone(&mut self, key: &Key) -> Result<Option<String>, Trouble> {
+        let Some(person) = self.person_of(key) else { return Ok(None) };
+        crate::conversations::callback::verified_phone(&*self.store, &key.0, person).await.map_err(Trouble::Store)
+    }
+
     /// Says it in the conversation's log, in the commit that writes it.
     pub(super) fn link(&mut self, turn: &mut Turn, right: &Right, key: &Key, known: Known) -> Result<(), Trouble> {
         let now = (self.clock)();

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_conversation::event::{
-    Action, GatherFinished, GatherOutcome, HttpFinished, IvrEntered, IvrKept, IvrSet, IvrStrike, Medium, Part,
-    SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, ThreadState,
+    Action, CallMode, CallbackPlace, GatherFinished, GatherOutcome, HttpFinished, IvrEntered, IvrKept, IvrSet,
+    IvrStrike, Medium, Part, SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, ThreadState,
 };
+use ark_conversation::limits::CALLBACK_TTL_MAX;
 use ark_conversation::machine::{Conversation, Input, Policy};
 use ark_conversation::source::{COMPANION, ThreadSource};
 use ark_conversation::{
-    CloudEvent, Content, ConversationKind, Event, Hash, KeyKind, LegId, LegPhase, NewEvent, Owner as Who, Record,
+    CloudEvent, Content, ConversationKind, Event, Hash, KeyKind, LegId, LegPhase, NewEvent, Owner as Who, Pii, Record,
 };
 use ark_dialplans::{Caller, ChatAsk, ChatHeard, ChatOut, ChatRun, Do, EndReason, Lang, Plan, StrikeCause};
 use ark_store::{ListFilter, Openness};
@@ -386,7 +387,29 @@ impl Owner {
         let asks =
             out.asks.into_iter().map(|ask| Asking { key: key.clone(), ask: Ask { plan: Arc::clone(plan), ask } });
         turn.batch().asks.extend(asks);
-        self.hand_on(right, key, now, running, bot())
+        self.hand_on(right, key, now, running, bot())?;
+        match out.callback {
+            Some((queue, number)) => self.call_back(right, key, now, queue.to_string(), number),
+            None => Ok(()),
+        }
+    }
+
+    /// The plan promised the customer a call: they wait for it with the place that they have.
+    fn call_back(
+        &mut self,
+        right: &Right,
+        key: &Key,
+        now: Timestamp,
+        queue: String,
+        number: String,
+    ) -> Result<(), Trouble> {
+        let place = self.machines.get(key, right).and_then(|open| open.machine.state()?.place.clone());
+        let place = place.filter(|place| place.queue == queue);
+        let (waiting_since, priority) = place.map_or((now, 0), |place| (place.since, place.priority));
+        let callback = Some(CallbackPlace { queue, waiting_since, priority, tries: 0 });
+        let (mode, ttl, to) = (CallMode::PstnCallback, CALLBACK_TTL_MAX, Some(Pii::new(number)));
+        self.as_plan(right, key, now, |_| Input::OfferLeg { mode, ttl, to, callback })?;
+        Ok(())
     }
 
     /// To the queue that the plan waits in, to a person when the plan is over and somebody must look, or to the end.
@@ -489,6 +512,9 @@ impl Owner {
         }
         if let (None, ChatHeard::Said { text, .. }) = (caller.lang, heard) {
             caller.lang = written_in(text);
+        }
+        if caller.number.is_empty() {
+            caller.number = self.verified_phone(key).await?.unwrap_or_default();
         }
         caller.lang = caller.lang.filter(|lang| plan.languages.contains(lang));
         Ok(caller)

@@ -32,7 +32,7 @@ const TERMS = {
   zh: {
     hangup: "挂机", cancelled: "未接通前放弃", rejected: "被拒绝", busy: "忙", no_answer: "无人接听", unreachable: "无法接通", no_ack: "对方没有确认接通", timeout: "超时", media_lost: "长时间没有声音",
     transport_lost: "连接断开", no_codec: "没有共同的编码", overload: "网关已满", shutdown: "网关停止", failed: "失败", end: "播完", barge_in: "被按键打断", stopped: "已停止", complete: "收齐", invalid: "无效按键",
-    silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
+    silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", callback: "等候回电", unreached: "回电未接通", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
     remote: "对方", ark: "方舟", voicemail: "留言", call: "通话录音", listen: "监听", whisper: "耳语指导坐席", barge: "插话", take_over: "接管通话",
     receipt_accepted: "渠道已收下", receipt_sent: "已发出", receipt_delivered: "已送达", receipt_read: "已读", receipt_failed: "消息没有送到", receipt_expired: "消息已过期", receipt_recalled: "消息已撤回",
     outcome_unknown: "是否送达未知，重发前请先向客户确认", window_closed: "渠道回复窗口已关闭", blocked: "客户不再接收",
@@ -41,7 +41,7 @@ const TERMS = {
     hangup: "hung up", cancelled: "given up before it was answered", rejected: "refused", busy: "busy", no_answer: "no answer", unreachable: "cannot be reached", no_ack: "the answer was never acknowledged",
     timeout: "timed out", media_lost: "no audio for too long", transport_lost: "connection lost", no_codec: "no codec in common", overload: "the gateway is full", shutdown: "the gateway stopped", failed: "failed",
     end: "to the end", barge_in: "cut by a key", stopped: "stopped", complete: "complete", invalid: "a key without meaning", silence: "silence", human: "asked for a person", answered: "answered",
-    abandoned: "the caller hung up", left: "by choice", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
+    abandoned: "the caller hung up", left: "by choice", callback: "to be called back", unreached: "called back, never reached", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
     remote: "the other side", ark: "Ark", voicemail: "message", call: "call recording", listen: "listens", whisper: "whispers to the agent", barge: "joins in",
     take_over: "takes over",
     receipt_accepted: "taken by the channel", receipt_sent: "sent", receipt_delivered: "delivered", receipt_read: "read", receipt_failed: "The message did not arrive", receipt_expired: "The message expired",
@@ -159,7 +159,7 @@ function describe(lang, type, data) {
     case "ark.owner.released.v1": return say(`回到队列「${data.queue}」`, `Back in the queue “${data.queue}”`, { tone: "wait" });
     case "ark.session.opened.v1": return say("服务开始", "Service began", { tone: "live" });
     case "ark.session.closed.v1": return say("服务结束", "Service ended");
-    case "ark.leg.offered.v1": return say("邀请使用另一渠道", "Another channel was offered", { tone: "wait" });
+    case "ark.leg.offered.v1": if (data.callback) return say(`等候回电（${data.callback.queue}）`, `Waits to be called back (${data.callback.queue})`, { tone: "wait" }); return say("邀请使用另一渠道", "Another channel was offered", { tone: "wait" });
     case "ark.link.made.v1": return say("已生成收图链接", "A link for pictures was made");
     case "ark.link.code.v1": return say("已生成口述验证码", "A code to be spoken was made", { minor: true });
     case "ark.link.sent.v1": {

@@ -312,7 +312,10 @@ const people: Record<string, Handler> = {
     if (data.medium === "companion") return fold.note(record, { word: "e.leg.added", with: { channel: "@ch_companion" } });
     fold.step(record, { word: "e.leg.added", with: { channel: `@ch_${data.medium === "companion" ? "companion" : data.adapter}` } });
   },
-  "ark.leg.offered.v1": line("e.leg.offered", "wait"),
+  "ark.leg.offered.v1": (fold, record, data) => {
+    if (data.callback) fold.line(record, "e.leg.callback", "wait", { queue: data.callback.queue });
+    else fold.line(record, "e.leg.offered", "wait");
+  },
   "ark.leg.idle.v1": note("e.leg.idle"),
   "ark.leg.woke.v1": note("e.leg.woke"),
   "ark.leg.ended.v1": note("e.leg.over", (data) => ({ reason: `@${data.reason}` })),

@@ -119,6 +119,8 @@ export interface Offer {
   offer: string;
   conversation: string;
   kind: "call" | "chat";
+  /** The customer has hung up: who accepts is rung, and then the customer is called. */
+  callback?: boolean;
   queue: string | null;
   by: string;
   channel: string;

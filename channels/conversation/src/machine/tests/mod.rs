@@ -436,7 +436,12 @@ fn a_closed_conversation_is_taken_up_again_by_the_one_who_reopens_it() {
 #[test]
 fn a_call_is_offered_once_and_ends_by_its_deadline_while_the_chat_goes_on() {
     let mut house = House::with_anna();
-    let offer = || Input::OfferLeg { mode: CallMode::PstnCallback, ttl: SignedDuration::from_secs(8), to: None };
+    let offer = || Input::OfferLeg {
+        mode: CallMode::PstnCallback,
+        ttl: SignedDuration::from_secs(8),
+        to: None,
+        callback: None,
+    };
     house.give(offer()).unwrap();
     assert_eq!(house.give(offer()), Err(Refused::Full));
     house.pass(8);

@@ -401,7 +401,7 @@ impl World {
             Some(leg) if self.random.chance(70) => samples::ended(leg).into(),
             _ if self.random.chance(30) => {
                 let (mode, ttl) = (CallMode::Webrtc, SignedDuration::from_secs(8));
-                return self.give(Input::OfferLeg { mode, ttl, to: None }).map(drop);
+                return self.give(Input::OfferLeg { mode, ttl, to: None, callback: None }).map(drop);
             }
             _ => {
                 let next = self.machine.state().map_or(LegId(1), |state| state.next_leg());

@@ -65,6 +65,8 @@ pub enum Input {
     Callback {
         /// Who.
         item: ConversationId,
+        /// How often they were called in vain before this router knew of them.
+        tries: u32,
     },
     /// The customer did not take the call that the agent made.
     CallbackMissed {
