@@ -15,7 +15,7 @@ use crate::world::{Impossible, World};
 
 /// What can be typed.
 pub const HELP: &str = "type keys (0-9, star or *, hash or #, several digits at once), or: wait (let the prompt end, then \
-silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, place 3 2m, http key=value ..., http failed, hangup, help";
+silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, overflow, place 3 2m, http key=value ..., http failed, hangup, help";
 
 /// A call in the terminal.
 pub struct Simulator {
@@ -64,6 +64,7 @@ impl Simulator {
             ("place", [position, wait @ ..]) => self.place(position, wait.first().copied()),
             ("http", values) => self.http(values),
             ("answered", []) => self.happen(&TestEvent::Answered),
+            ("overflow", []) => self.happen(&TestEvent::Overflow),
             ("no-answer", []) => self.happen(&TestEvent::NoAnswer),
             ("recorded", []) => self.happen(&TestEvent::Recorded),
             ("joined", []) => self.happen(&TestEvent::Joined),

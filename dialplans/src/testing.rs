@@ -29,6 +29,7 @@ pub(crate) const HEADS: &[&str] = &[
     "joined",
     "picture",
     "not-sent",
+    "overflow",
     "caller-hangup",
     "fault",
 ];

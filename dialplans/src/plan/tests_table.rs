@@ -57,6 +57,8 @@ pub enum TestEvent {
     Answered,
     /// The person whom the plan calls does not answer.
     NoAnswer,
+    /// The caller waits longer than the queue's `overflow_after`.
+    Overflow,
     /// The caller leaves a message.
     Recorded,
     /// The caller hangs up.
@@ -93,7 +95,7 @@ pub(crate) const FIELDS: &[Field] = &[
 ];
 
 const EVENT_WORDS: [&str; 10] =
-    ["silence", "answered", "no-answer", "recorded", "joined", "picture", "not-sent", "hangup", "star", "hash"];
+    ["silence", "answered", "no-answer", "recorded", "joined", "picture", "not-sent", "overflow", "hangup", "star", "hash"];
 
 pub(super) fn read<'a>(reader: &mut Reader, value: Option<&'a Value<'a>>) -> Vec<TestCase> {
     let Some(value) = value else { return Vec::new() };
@@ -189,6 +191,7 @@ fn event<'a>(reader: &mut Reader, value: &'a Value<'a>, events: &mut Vec<(TestEv
                 "silence" => TestEvent::Silence,
                 "answered" => TestEvent::Answered,
                 "no-answer" => TestEvent::NoAnswer,
+                "overflow" => TestEvent::Overflow,
                 "recorded" => TestEvent::Recorded,
                 "joined" => TestEvent::Joined,
                 "picture" => TestEvent::Picture,
@@ -228,8 +231,8 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
-            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"overflow\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"overflow\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ark_conversation::event::{
-    EndCause, EndedBy, GatherFinished, GatherOutcome, HttpFinished, HttpOutcome, IvrEntered, IvrSet, IvrStrike,
+    EndCause, EndedBy, GatherFinished, GatherOutcome, HttpFinished, HttpOutcome, IvrEntered, IvrSet, IvrStrike, Needed,
     QueueOutcome, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, TransferOutcome,
 };
 use ark_dialplans::{Do, EndReason, Heard, Now, StrikeCause};
@@ -31,7 +31,11 @@ impl<M: MediaPort> Switch<M> {
             Do::Record { id, max, silence } => self.record_message(call, id, max, silence),
             Do::StopRecord { id } => self.stop_message(call, id),
             Do::Recording { act } => self.record_as_planned(now, call, act),
-            Do::Queue { id, name, priority } => self.join_queue(now, call, id, &name, priority),
+            Do::Queue { id, name, priority, skills, lang } => {
+                let skills = skills.iter().map(|(skill, level)| (skill.to_string(), *level)).collect();
+                let needs = Needed { language: lang.map(|lang| lang.as_str().to_owned()), skills };
+                self.join_queue(now, call, id, (&name, priority), needs);
+            }
             Do::LeaveQueue { .. } => {
                 self.leave_queue(now, call, QueueOutcome::Left);
                 self.stop_own_play(call);

@@ -3,9 +3,10 @@
 
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ark_conversation::event::{OfferMode, TransferMode};
+use ark_conversation::event::{Needed, OfferMode, TransferMode};
 use ark_conversation::summary::{Kind, Summariser, Summary};
 use ark_conversation::{Content, ConversationId, ConversationState, Owner, Pii, Tenant};
 use axum::Json;
@@ -21,7 +22,7 @@ use super::desk::command;
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
 use super::limits::{PAGE_MAX, SUMMARY_RECORDS_MAX};
-use crate::call::{TalkAction, TransferTo};
+use crate::call::{TalkAction, TransferTo, Word};
 use crate::control::{CallState, CallView, TransferPhase, TransferStatus};
 use crate::conversations::owner::{CommandError, Hand, Wish};
 
@@ -69,6 +70,30 @@ pub(super) struct NewTransfer {
     /// The epoch in which the agent believes to be.
     #[serde(default)]
     epoch: Option<u64>,
+    /// What an agent of the queue must be able to do, of a `blind` transfer to a queue. Left out: as before.
+    #[serde(default)]
+    needs: Option<NeedsBody>,
+}
+
+/// What an agent must be able to do; what nobody who works there has does not matter for long (`[[queue]] any_after`)
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NeedsBody {
+    /// The customer's language, as accounts name it: `zh`, `en`.
+    #[serde(default)]
+    language: Option<String>,
+    /// Skills with levels from 1 to 5, at most 32.
+    #[serde(default)]
+    skills: BTreeMap<String, u8>,
+}
+
+impl NeedsBody {
+    fn read(self) -> Result<Needed, ApiError> {
+        let Self { language, skills } = self;
+        let needed = Needed { language, skills };
+        let why = "`needs`: at most 32 skills with levels from 1 to 5, names of 1 to 64 bytes";
+        if needed.fits() { Ok(needed) } else { Err(ApiError::bad_request(why)) }
+    }
 }
 
 /// A transfer that began
@@ -123,7 +148,8 @@ async fn hand_call(
     state: &ConversationState,
     request: NewTransfer,
 ) -> Result<Began, ApiError> {
-    let NewTransfer { to, mode, by, note, summary, epoch } = request;
+    let NewTransfer { to, mode, by, note, summary, epoch, needs } = request;
+    let needs = needs.map(NeedsBody::read).transpose()?;
     if let Some(current) = epoch.filter(|epoch| *epoch != state.epoch).map(|_| state.epoch) {
         return Err(CommandError::StaleEpoch { current }.into());
     }
@@ -141,13 +167,14 @@ async fn hand_call(
     let by = by.map(|by| by.strip_prefix("agent:").map(str::to_owned).unwrap_or(by));
     // First the summary: whoever is rung sees it.
     let (upto, text) = summary_for(web, id, summary).await?;
-    let wish = Wish::Hand(Hand::Summarise { upto, text });
+    let wish = Wish::Hand(Hand::Summarise { upto, text: text.clone() });
     if let Err(error) = command(web, &id.to_string(), by.as_deref().unwrap_or("ark"), wish).await {
         // The customer goes on all the same.
         tracing::warn!(conversation = %id, why = error.message(), "a transfer goes without its summary");
     }
     let by = by.map(|by| format!("agent:{by}"));
-    let action = TalkAction::Transfer { to, mode, by, note: note.map(Content::new) };
+    let word = Word { by, note: note.map(Content::new), summary: Some(text), needs };
+    let action = TalkAction::Transfer { to, mode, word };
     let leg = web.control.act(&id.to_string(), action).await?;
     let transfer = leg.map_or_else(|| id.to_string(), |leg| format!("{id}-{leg}"));
     Ok(Began { transfer, offer: None, state: if queued { "queued" } else { "ringing" } })
@@ -160,7 +187,8 @@ async fn hand_chat(
     state: &ConversationState,
     request: NewTransfer,
 ) -> Result<Began, ApiError> {
-    let NewTransfer { to, mode, by, note, summary, epoch } = request;
+    let NewTransfer { to, mode, by, note, summary, epoch, needs } = request;
+    let needs = needs.map(NeedsBody::read).transpose()?;
     let by = by.or_else(|| match &state.owner {
         Some(Owner::Agent(name)) => Some(name.clone()),
         _ => None,
@@ -178,7 +206,7 @@ async fn hand_chat(
             offer(to, if matches!(mode, How::Blind) { OfferMode::Cold } else { OfferMode::Warm })
         }
         (To::Queue(queue), How::Blind) => {
-            Hand::Release { epoch, queue, priority: 0, summary: summary.clone(), note: note.clone() }
+            Hand::Release { epoch, queue, priority: 0, needs, summary: summary.clone(), note: note.clone() }
         }
         (To::Queue(queue), How::Warm) => offer(Owner::Queue(queue), OfferMode::Warm),
         (To::Number(_) | To::Target(_), _) => {
