@@ -79,7 +79,8 @@ pub(super) async fn place(
 #[utoipa::path(
     post, path = "/api/v1/calls/{id}/hangup", tag = "calls",
     params(("id" = String, Path, description = "The call's id")),
-    responses((status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody))
+    responses((status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody))
 )]
 pub(super) async fn hangup(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     web.control.hangup(&id).await?;

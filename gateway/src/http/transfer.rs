@@ -234,7 +234,8 @@ pub(super) struct Asks {
     post, path = "/api/v1/conversations/{id}/transfer/join", tag = "conversations", request_body = Asks,
     params(("id" = String, Path, description = "The conversation's ULID")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Not at this moment", body = ErrorBody),
     )
 )]
@@ -243,8 +244,18 @@ pub(super) async fn join(
     Path(id): Path<String>,
     request: Result<Json<Asks>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
+    in_transfer(&web, &id, request, TalkAction::JoinTransfer).await
+}
+
+/// One thing in a transfer of a call that is under way.
+async fn in_transfer(
+    web: &Web,
+    id: &str,
+    request: Result<Json<Asks>, JsonRejection>,
+    action: TalkAction,
+) -> Result<StatusCode, ApiError> {
     let Json(Asks { .. }) = request?;
-    web.control.act(&id, TalkAction::JoinTransfer).await?;
+    web.control.act(id, action).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -253,7 +264,8 @@ pub(super) async fn join(
     post, path = "/api/v1/conversations/{id}/transfer/complete", tag = "conversations", request_body = Asks,
     params(("id" = String, Path, description = "The conversation's ULID")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Not at this moment", body = ErrorBody),
     )
 )]
@@ -262,9 +274,7 @@ pub(super) async fn complete(
     Path(id): Path<String>,
     request: Result<Json<Asks>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let Json(Asks { .. }) = request?;
-    web.control.act(&id, TalkAction::CompleteTransfer).await?;
-    Ok(StatusCode::NO_CONTENT)
+    in_transfer(&web, &id, request, TalkAction::CompleteTransfer).await
 }
 
 /// Take the customer back; of a chat: take the offer back
@@ -467,7 +477,8 @@ pub(super) struct Hold {
     post, path = "/api/v1/calls/{id}/hold", tag = "calls", request_body = Hold,
     params(("id" = String, Path, description = "The call's id")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Nobody talks, or the customer is being transferred", body = ErrorBody),
     )
 )]
@@ -494,7 +505,8 @@ pub(super) struct Keys {
     post, path = "/api/v1/calls/{id}/dtmf", tag = "calls", request_body = Keys,
     params(("id" = String, Path, description = "The call's id")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Nobody talks, or these are no keys", body = ErrorBody),
     )
 )]

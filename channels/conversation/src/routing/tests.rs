@@ -257,7 +257,7 @@ fn skills_and_languages_decide_and_levels_are_relaxed_in_time() {
     site.accepts(3);
     site.does(Input::Finished { item: id(3) });
     site.does(Input::Finished { item: id(2) });
-    site.does(Input::WrappedUp { agent: "anna".to_owned() });
+    site.does(Input::WrappedUp { agent: "cora".to_owned() });
     site.does(joins(4, needs(1, "en")));
     site.accepts(4);
     site.does(Input::Presence { agent: "cora".to_owned(), presence: Presence::Away("break".to_owned()) });
