@@ -409,7 +409,9 @@ impl Router {
         self.items.get(&joining.item).is_some_and(|item| {
             let waits = !matches!(item.phase, Phase::Connected { .. });
             let (place, since) = (item.queue == joining.queue, joining.since.is_none_or(|since| since == item.since));
-            let what = item.kind == joining.kind && item.needs == joining.needs && item.priority == joining.priority;
+            // What no longer matters may be told as nothing: the log says so, too.
+            let needs = item.needs == joining.needs || (item.waived && joining.needs.is_nothing());
+            let what = item.kind == joining.kind && needs && item.priority == joining.priority;
             waits && place && since && what && item.epoch == joining.epoch && item.last_agent == joining.last_agent
         })
     }
