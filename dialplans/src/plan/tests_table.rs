@@ -94,8 +94,19 @@ pub(crate) const FIELDS: &[Field] = &[
     may("never", Kind::Texts, "what must not happen"),
 ];
 
-const EVENT_WORDS: [&str; 10] =
-    ["silence", "answered", "no-answer", "recorded", "joined", "picture", "not-sent", "overflow", "hangup", "star", "hash"];
+const EVENT_WORDS: [&str; 11] = [
+    "silence",
+    "answered",
+    "no-answer",
+    "recorded",
+    "joined",
+    "picture",
+    "not-sent",
+    "overflow",
+    "hangup",
+    "star",
+    "hash",
+];
 
 pub(super) fn read<'a>(reader: &mut Reader, value: Option<&'a Value<'a>>) -> Vec<TestCase> {
     let Some(value) = value else { return Vec::new() };

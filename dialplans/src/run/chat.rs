@@ -170,7 +170,14 @@ impl ChatRun {
     pub fn start(plan: Arc<Plan>, caller: &Caller, now: Timestamp, first: &ChatHeard) -> (Self, ChatOut) {
         let mut core = Core::fresh(plan, caller);
         core.writes = true;
-        let mut run = Self { core, began: now, heard: Duration::ZERO, queue: None, needs: QueueNeeds::default(), for_person: false };
+        let mut run = Self {
+            core,
+            began: now,
+            heard: Duration::ZERO,
+            queue: None,
+            needs: QueueNeeds::default(),
+            for_person: false,
+        };
         let (tick, mut out) = (run.tick(now), ChatOut::default());
         let todo = run.core.begin(tick);
         run.carry(tick, todo, &mut out);

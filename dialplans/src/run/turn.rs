@@ -343,12 +343,7 @@ impl Turn<'_> {
     // ---- waiting for a person ----
 
     /// Joins a queue, or goes back to the place that was kept in it. Returns when the wait began.
-    pub(crate) fn join_queue(
-        &mut self,
-        queue: &Arc<str>,
-        priority: i32,
-        skills: &BTreeMap<Arc<str>, u8>,
-    ) -> Duration {
+    pub(crate) fn join_queue(&mut self, queue: &Arc<str>, priority: i32, skills: &BTreeMap<Arc<str>, u8>) -> Duration {
         if let Some(held) = self.core.held.take_if(|held| held.queue == *queue) {
             self.core.job = Some(Job::Queue(held.id));
             self.core.held = None;

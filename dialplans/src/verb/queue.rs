@@ -62,8 +62,16 @@ const FIELDS: &[Field] = &[
     may("max_wait", Kind::Duration, "longest wait; default \"5m\""),
     may("answered", Kind::State, "where the caller goes when the person leaves first; default: the call ends"),
     must("on_timeout", Kind::State, "without it a caller whom nobody answers would be lost"),
-    may("skills", Kind::Texts, "what an agent must be able to do, each with a level from 1 to 5 if it matters: [\"billing\", \"refund 3\"]"),
-    may("on_overflow", Kind::State, "where the caller goes after the queue's `overflow_after`; default: as the [[queue]] says"),
+    may(
+        "skills",
+        Kind::Texts,
+        "what an agent must be able to do, each with a level from 1 to 5 if it matters: [\"billing\", \"refund 3\"]",
+    ),
+    may(
+        "on_overflow",
+        Kind::State,
+        "where the caller goes after the queue's `overflow_after`; default: as the [[queue]] says",
+    ),
     may("on_failed", Kind::State, "where the caller goes when nobody can answer at all; default: as `on_timeout`"),
 ];
 

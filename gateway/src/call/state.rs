@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::{Direction, EndCause, EndedBy, Needed, RecordingCause, RecordingPurpose, SupervisionMode};
+use ark_conversation::event::{
+    Direction, EndCause, EndedBy, Needed, RecordingCause, RecordingPurpose, SupervisionMode,
+};
 use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::{Heard, Run};
 use ark_media::sdp::{Negotiated, Negotiator};

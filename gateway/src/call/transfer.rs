@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{
-    EndCause, EndedBy, LegBridged, LegHeld, LegResumed, LegUnbridged, Needed, QueueJoined, Role, TransferChanged, TransferEnd,
-    TransferFinished, TransferMode, TransferOutcome, TransferStage, TransferStarted,
+    EndCause, EndedBy, LegBridged, LegHeld, LegResumed, LegUnbridged, Needed, QueueJoined, Role, TransferChanged,
+    TransferEnd, TransferFinished, TransferMode, TransferOutcome, TransferStage, TransferStarted,
 };
 use ark_conversation::transfer::{Input, Mode, NotTaken, Outcome, Output, Party, Refused, State, Times, Transfer};
 use ark_conversation::{Content, ConversationId, LegId as LegNumber, Owner, Pii};
@@ -21,8 +21,8 @@ use ark_sip::ua::{CallEvent, CallKey};
 use jiff::{SignedDuration, Timestamp};
 
 use super::customer::{ended, failed};
-use super::queue::Asked;
 use super::limits::{KEYS_AT_ONCE, PRESSED_KEY, TRANSFER_CONSULT, TRANSFER_RING};
+use super::queue::Asked;
 use super::state::{Call, Ending, Line, Other, Purpose, Stage, Waiting};
 use super::supervise::CannotAct;
 use super::switch::{Switch, ms};
@@ -827,7 +827,8 @@ impl<M: MediaPort> Switch<M> {
 
     /// An agent says that they do not take the customer whom somebody hands them.
     pub(super) fn decline_beside(&mut self, now: Now, call: &mut Call, operator: super::queue::OperatorId) {
-        let rings = |beside: &&Other| beside.leg.stage == Stage::Ringing && beside.purpose == Purpose::Operator(operator);
+        let rings =
+            |beside: &&Other| beside.leg.stage == Stage::Ringing && beside.purpose == Purpose::Operator(operator);
         let beside = call.handover.as_ref().and_then(|handover| handover.beside.as_ref());
         let Some(line) = beside.filter(rings).map(|beside| beside.leg.line) else { return };
         self.hang_up_line(now, line);

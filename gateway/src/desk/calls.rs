@@ -78,8 +78,17 @@ impl Core {
         self.look_at_hours(now);
         let CallJoin { caller, queue, priority, since, prefers, entrance, title, channel, needs } = join;
         let conversation = id;
-        let call =
-            CallItem { caller, conversation, queue: queue.clone(), since, entrance, title, channel, talking: None, asked: None };
+        let call = CallItem {
+            caller,
+            conversation,
+            queue: queue.clone(),
+            since,
+            entrance,
+            title,
+            channel,
+            talking: None,
+            asked: None,
+        };
         let before = self.calls.insert(id, call);
         let input = Input::Join {
             item: id,

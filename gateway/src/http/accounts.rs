@@ -16,10 +16,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::limits::AUDIT_DETAIL_BYTES_MAX;
-use super::{Web, audit};
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
+use super::limits::AUDIT_DETAIL_BYTES_MAX;
+use super::{Web, audit};
 use crate::accounts::password;
 
 /// Somebody who works here

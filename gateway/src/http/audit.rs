@@ -29,7 +29,8 @@ impl Pace {
     /// Whether one more is written down now.
     fn may(&self, now: Instant) -> bool {
         let mut pace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = pace.filter(|(since, _)| now.duration_since(*since) < Duration::from_secs(60)).unwrap_or((now, 0));
+        let (since, count) =
+            pace.filter(|(since, _)| now.duration_since(*since) < Duration::from_secs(60)).unwrap_or((now, 0));
         *pace = Some((since, count.saturating_add(1)));
         count < AUDIT_WRONG_PER_MINUTE
     }

@@ -13,11 +13,11 @@ use axum::extract::{Extension, Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Web, audit};
 use super::api::parse_id;
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
 use super::scope::Scope;
+use super::{Web, audit};
 use crate::conversations::Writer;
 
 /// Who looks at a number

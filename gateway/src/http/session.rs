@@ -270,7 +270,11 @@ pub(super) async fn first(
     let new = NewAccount { account: account.clone(), credentials, first: true };
     web.control.store().put_account(new).await.map_err(ApiError::of_token)?;
     tracing::info!(account = account.name, "the first account was made");
-    let made = Audited { account: Some(account.name.clone()), by: Some("token".to_owned()), ..audit::of(AuditWhat::AccountMade) };
+    let made = Audited {
+        account: Some(account.name.clone()),
+        by: Some("token".to_owned()),
+        ..audit::of(AuditWhat::AccountMade)
+    };
     audit::write(&web, made).await;
     begin(&web, account, "first").await
 }

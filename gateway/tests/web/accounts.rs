@@ -449,16 +449,19 @@ async fn an_operator_reads_what_was_done_to_accounts_and_who_was_wrong() {
         let word = |name: &str| entry[name].as_str().unwrap_or("-").to_owned();
         format!("{} {} {}", word("what"), word("by"), word("account"))
     };
-    assert_eq!(entries.iter().map(brief).collect::<Vec<_>>(), [
-        "account_removed olga anna",
-        "number_revealed olga -",
-        "sign_in_failed - -",
-        "sign_in_failed - anna",
-        "password_set olga anna",
-        "account_changed olga anna",
-        "account_made token olga",
-        "account_made token anna",
-    ]);
+    assert_eq!(
+        entries.iter().map(brief).collect::<Vec<_>>(),
+        [
+            "account_removed olga anna",
+            "number_revealed olga -",
+            "sign_in_failed - -",
+            "sign_in_failed - anna",
+            "password_set olga anna",
+            "account_changed olga anna",
+            "account_made token olga",
+            "account_made token anna",
+        ]
+    );
     assert_eq!(entries[5]["detail"], "roles: agent, supervisor; groups: care");
     assert_eq!(entries[1]["conversation"], json!(id.to_string()));
     assert!(!page.to_string().contains("secret-password"), "a name that nobody has may be a password");

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
-use crate::event::{CallMode, EraseReason, Event, LegEndReason, MessageOut, Needed, OfferMode, Part, Participant, PersonLinked, PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice};
+use crate::event::{
+    CallMode, EraseReason, Event, LegEndReason, MessageOut, Needed, OfferMode, Part, Participant, PersonLinked,
+    PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
+};
 use crate::id::{LegId, OfferId};
 use crate::identity::{Assurance, IdentityKey};
 use crate::owner::Owner;

@@ -16,7 +16,8 @@ pub use view::{AgentState, AgentView, QueueView, Stats};
 
 use crate::id::ConversationId;
 use crate::limits::{
-    AGENTS_MAX, CALLBACK_AGAIN, CALLBACKS_MAX, CLASSES_MAX, KEEP_FOR_LAST_MAX, NEEDS_LOOK, QUEUES_MAX, ROUTED_MAX, SKILLS_MAX,
+    AGENTS_MAX, CALLBACK_AGAIN, CALLBACKS_MAX, CLASSES_MAX, KEEP_FOR_LAST_MAX, NEEDS_LOOK, QUEUES_MAX, ROUTED_MAX,
+    SKILLS_MAX,
 };
 
 /// What becomes of an item.

@@ -281,10 +281,8 @@ fn waived(site: &mut Site) -> Vec<(ConversationId, Needs)> {
 fn nobody_is_stranded_by_what_nobody_has() {
     let config = QueueConfig { any_after: secs(60), ..QueueConfig::new("general", "general") };
     let mut site = Site::of(config, &[]);
-    let speaks = |language: &str| AgentProfile {
-        languages: BTreeMap::from([(language.to_owned(), 5)]),
-        ..profile("general")
-    };
+    let speaks =
+        |language: &str| AgentProfile { languages: BTreeMap::from([(language.to_owned(), 5)]), ..profile("general") };
     site.signs_on("anna", speaks("zh"));
     let joins = |n: u64, language: &str| {
         let mut join = join(n, "general", Kind::Call);

@@ -276,7 +276,10 @@ fn random_chats_never_get_stuck() {
 
 #[test]
 fn a_chat_that_waits_too_long_goes_the_plans_way_and_says_what_it_needs() {
-    let text = SHOP.replace("max_wait = \"10m\"", "max_wait = \"10m\"\non_overflow = \"message\"\nskills = [\"refund 3\", \"orders\"]");
+    let text = SHOP.replace(
+        "max_wait = \"10m\"",
+        "max_wait = \"10m\"\non_overflow = \"message\"\nskills = [\"refund 3\", \"orders\"]",
+    );
     let english = Caller { lang: Some(Lang::En), ..Caller::default() };
     let (run, _) = ChatRun::start(plan(&text), &english, at(0), &ChatHeard::Person);
     let mut run = moved(&run);

@@ -329,7 +329,9 @@ fn a_bot_speaks_while_it_owns_or_while_the_owner_lets_it() {
     house.dora("web-1", "hello");
     assert_eq!(house.effects.first(), Some(&Effect::Run { plan: "faq".to_owned(), epoch: 1 }));
     assert_eq!(house.say(bot(), 1, "k1"), Ok(Handled::Done));
-    house.give(Input::Release { by: bot(), expected_epoch: 1, queue: "general".to_owned(), priority: 3, needs: None }).unwrap();
+    house
+        .give(Input::Release { by: bot(), expected_epoch: 1, queue: "general".to_owned(), priority: 3, needs: None })
+        .unwrap();
     house.give(Input::Take { by: anna(), expected_epoch: 2 }).unwrap();
     assert_eq!(house.say(bot(), 3, "k2"), Err(Refused::NotOwner));
     let faq = Participant { role: ParticipantRole::Bot, id: Pii::new("faq") };
@@ -416,7 +418,13 @@ fn an_agent_has_time_to_wrap_up_and_the_session_closes_by_itself() {
     let mut house = House::new();
     house.call("c1", samples::ringing(LegId(1), Role::Customer));
     house
-        .give(Input::Release { by: house.owner(), expected_epoch: 1, queue: "general".to_owned(), priority: 0, needs: None })
+        .give(Input::Release {
+            by: house.owner(),
+            expected_epoch: 1,
+            queue: "general".to_owned(),
+            priority: 0,
+            needs: None,
+        })
         .unwrap();
     house.give(Input::Take { by: anna(), expected_epoch: 2 }).unwrap();
     let close = || Input::Close {
