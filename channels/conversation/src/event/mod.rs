@@ -307,12 +307,9 @@ impl Event {
             | Self::PersonUnmerged(_)
             | Self::Erased(_)
             | Self::Erasure(_)
-            | Self::PlanPublished(_)
-            | Self::PlanRolledBack(_)
-            | Self::PlanRefused(_)
-            | Self::Audited(_)
-            | Self::LogGap(_)
             | Self::Other(_) => None,
+            Self::PlanPublished(_) | Self::PlanRolledBack(_) | Self::PlanRefused(_) => None,
+            Self::Audited(_) | Self::LogGap(_) => None,
         }
     }
 }
