@@ -48,10 +48,22 @@ pub enum Heard {
         /// Estimated wait, when there is an estimate.
         wait: Option<Duration>,
     },
+    /// The caller has waited longer than the queue's `overflow_after`, and nobody is being asked for them just now.
+    Overflow {
+        /// The id of [`Do::Queue`].
+        id: u64,
+    },
     /// A person answered (queue or transfer); they talk now.
     Answered {
         /// The id of [`Do::Queue`] or [`Do::Transfer`].
         id: u64,
+    },
+    /// The person is gone, and the caller waits again in a queue, with the place that they had.
+    WaitsAgain {
+        /// The id of [`Do::Queue`].
+        id: u64,
+        /// They have waited nowhere before: all of the longest wait is theirs again. Else what was left of it.
+        anew: bool,
     },
     /// The person left after talking; the caller is still there.
     PersonLeft {
@@ -420,6 +432,10 @@ pub enum Do {
         name: Arc<str>,
         /// Higher is served first.
         priority: i32,
+        /// What an agent must be able to do, with levels from 1 to 5.
+        skills: BTreeMap<Arc<str>, u8>,
+        /// The caller's language, where the plan speaks several: whoever answers had better speak it.
+        lang: Option<Lang>,
     },
     /// Take the caller out of the queue; nothing is reported.
     LeaveQueue {

@@ -328,7 +328,9 @@ impl<'m> OneCaller<'m> {
     }
 
     fn about_a_person(&mut self, id: u64) -> Heard {
-        match self.random.below(6) {
+        match self.random.below(8) {
+            7 => Heard::WaitsAgain { id, anew: false },
+            6 => Heard::Overflow { id },
             0 => Heard::Answered { id },
             1 => Heard::Failed { id, failure: Failure::Busy },
             2 => Heard::Failed { id, failure: Failure::Unavailable },
@@ -395,6 +397,8 @@ fn shown(heard: &Heard) -> String {
         }
         Heard::Clock => "silence".to_owned(),
         Heard::QueueUpdate { position, .. } => format!("place:{position}"),
+        Heard::WaitsAgain { .. } => "waits-again".to_owned(),
+        Heard::Overflow { .. } => "overflow".to_owned(),
         Heard::Answered { .. } => "answered".to_owned(),
         Heard::PersonLeft { .. } => "left".to_owned(),
         Heard::Failed { .. } => "failed".to_owned(),

@@ -46,7 +46,7 @@ pub use event::{ConsentAnswer, ConsentHow, ConsentMode, Do, EndReason, Failure, 
 pub use lang::Lang;
 pub use plan::{Action, Consent, NumberList, Plan, Rules, State, Target, TestCase, TestEvent, Utterance, normalise_number};
 pub use prompt::{Part, Prompt, Spoken};
-pub use run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice, unfit_for_chat};
+pub use run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice, QueueNeeds, unfit_for_chat};
 pub use run::{Caller, Now, Run};
 pub use sarif::render_sarif;
 pub use source::{Name, Span, decode};

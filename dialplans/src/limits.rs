@@ -62,3 +62,8 @@ pub const CHOICES_MAX: usize = 8;
 pub const LABEL_CHARS_MAX: usize = 40;
 
 const _: () = assert!(TRANSITIONS_PER_STEP < STATES_PER_CALL);
+
+/// Skills that one `queue` may ask for.
+pub const SKILLS_MAX: usize = 32;
+/// Bytes of a skill's name.
+pub const SKILL_BYTES_MAX: usize = 64;

@@ -122,7 +122,7 @@ fn prompt() -> Value {
 fn test() -> Value {
     let texts = json!({ "type": "object", "additionalProperties": { "type": "string" } });
     let event = json!({ "anyOf": [
-        { "type": "string", "pattern": "^([0-9]+|star|hash|silence|answered|no-answer|recorded|joined|picture|not-sent|hangup)$" },
+        { "type": "string", "pattern": "^([0-9]+|star|hash|silence|answered|no-answer|recorded|joined|picture|not-sent|overflow|hangup)$" },
         { "type": "object", "properties": { "http": { "anyOf": [texts, { "const": "failed" }] } }, "required": ["http"], "additionalProperties": false },
         { "type": "object", "properties": { "say": { "type": "string" }, "confidence": { "type": "integer", "minimum": 0, "maximum": 100 } },
           "required": ["say"], "additionalProperties": false },

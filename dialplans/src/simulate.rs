@@ -16,7 +16,7 @@ use crate::world::{Impossible, World};
 
 /// What can be typed.
 pub const HELP: &str = "type keys (0-9, star or *, hash or #, several digits at once), or: wait (let the prompt end, then \
-silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, taken, refused, place 3 2m, http key=value ..., http failed, hangup, help";
+silence), wait 10s, say 找人工 (spoken), type 找人工 (in a chat), answered, no-answer, recorded, joined, picture, not-sent, taken, refused, overflow, place 3 2m, http key=value ..., http failed, hangup, help";
 
 /// A call in the terminal.
 pub struct Simulator {
@@ -65,6 +65,7 @@ impl Simulator {
             ("place", [position, wait @ ..]) => told(place(position, wait.first().copied()), |one| self.happen(one)),
             ("http", values) => told(http(values), |one| self.happen(one)),
             ("answered", []) => self.happen(&TestEvent::Answered),
+            ("overflow", []) => self.happen(&TestEvent::Overflow),
             ("no-answer", []) => self.happen(&TestEvent::NoAnswer),
             ("recorded", []) => self.happen(&TestEvent::Recorded),
             ("joined", []) => self.happen(&TestEvent::Joined),

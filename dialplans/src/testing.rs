@@ -38,6 +38,7 @@ pub(crate) const HEADS: &[&str] = &[
     "not-sent",
     "taken",
     "refused",
+    "overflow",
     "caller-hangup",
     "fault",
 ];

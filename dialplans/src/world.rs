@@ -149,6 +149,14 @@ impl World {
                 self.hear(&Heard::PersonLeft { id });
             }
             TestEvent::NoAnswer => self.no_answer()?,
+            TestEvent::Overflow => {
+                let id = self.until_job("queue", |job| match job {
+                    Job::Queue(id) => Some(id),
+                    _ => None,
+                })?;
+                self.trace.push("overflow".to_owned());
+                self.hear(&Heard::Overflow { id });
+            }
             TestEvent::Recorded => {
                 let id = self.until_job("recording", |job| match job {
                     Job::Record(id) => Some(id),

@@ -114,6 +114,9 @@ pub const SKILLS_MAX: usize = 32;
 /// What priority is worth in waiting at most, either way: nobody is overtaken by somebody who comes later than twice this.
 pub const PRIORITY_WORTH_MAX: jiff::SignedDuration = jiff::SignedDuration::from_secs(1_800);
 
+/// How often it is looked again whether anybody works there who has what somebody needs that nobody had.
+pub const NEEDS_LOOK: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
 /// When an agent who declined an item may be asked for it again, if nobody else took it.
 pub const RETRY_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    Direction, Party, RecordingFormat, Role, SupervisionMode, TransferEnd, TransferMode, TransferOutcome,
+    Direction, Needed, Party, RecordingFormat, Role, SupervisionMode, TransferEnd, TransferMode, TransferOutcome,
 };
 use crate::id::{ConversationId, LegId, Tenant};
 use crate::pii::{Content, Pii};
@@ -371,6 +371,12 @@ pub enum LiveAction {
         /// A word to the target.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<Content>,
+        /// What has happened so far, for who is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        summary: Option<Content>,
+        /// What an agent must be able to do, of a transfer to a queue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        needs: Option<Needed>,
     },
     /// Bring the customer into the talk of the agent and the target.
     JoinTransfer,

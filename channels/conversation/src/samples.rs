@@ -301,6 +301,7 @@ fn ownership_story() -> Vec<Event> {
             reason: ReleaseReason::Vanished,
             waiting_since: at(0),
             priority: 1,
+            needs: Some(needed()),
         }
         .into(),
         ParticipantJoined { participant: participant(), leg: None, voice: Voice::Speak, invited_by: Some(ben()) }
@@ -404,11 +405,17 @@ fn plan_story() -> [Event; 10] {
     ]
 }
 
+fn needed() -> Needed {
+    let skills = std::collections::BTreeMap::from([("refund".to_owned(), 2)]);
+    Needed { language: Some("zh".to_owned()), skills }
+}
+
 fn person_story() -> [Event; 18] {
     let queue = || "general".to_owned();
     [
-        QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0 }.into(),
+        QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0, needs: Some(needed()) }.into(),
         QueuePosition { leg: L1, queue: queue(), position: 1, wait_ms: Some(30_000) }.into(),
+        QueueRelaxed { leg: L1, queue: queue(), needs: needed(), waited_ms: 60_000 }.into(),
         ringing(L2, Role::Agent).into(),
         CallAnswered { leg: L2, codec: "PCMA".to_owned(), dtmf: None, ringing_ms: 2_300 }.into(),
         QueueLeft {
@@ -529,7 +536,7 @@ fn quality() -> CallQuality {
     }
 }
 
-fn system_story() -> [Event; 4] {
+fn system_story() -> [Event; 5] {
     let (plan, sha256, by) = (|| "hotline-95188".to_owned(), || SHA256.to_owned(), || "file".to_owned());
     [
         PlanPublished { plan: plan(), version: 4, sha256: sha256(), previous: Some(3), by: by(), note: None }.into(),
@@ -548,6 +555,15 @@ fn system_story() -> [Event; 4] {
             reason: "hotline-95188.toml:12:3: state 'cards' is not reachable".to_owned(),
             findings: 1,
             by: by(),
+        }
+        .into(),
+        Audited {
+            what: AuditWhat::AccountChanged,
+            by: Some("root".to_owned()),
+            account: Some("anna".to_owned()),
+            detail: Some("roles: agent, supervisor".to_owned()),
+            address: Some(Pii::new("192.0.2.7")),
+            conversation: Some(ConversationId::new(1, 1)),
         }
         .into(),
         LogGap { dropped_events: 17, from: at(0), until: at(4_000), reason: "disk full".to_owned() }.into(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Hash;
 use crate::event::{
-    CallEnded, CallRinging, CallbackPlace, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium,
+    CallEnded, CallRinging, CallbackPlace, Direction, EndCause, Event, LegAdded, LegOffered, LinkMade, Medium, Needed,
     OfferMode, OwnerOffered, OwnerReleased, Participant, ParticipantJoined, ParticipantRole, Role, SessionOpened,
     Voice,
 };
@@ -168,6 +168,12 @@ pub struct PlaceState {
     /// Higher goes first.
     #[serde(default)]
     pub priority: u8,
+    /// What an agent must be able to do; none: nothing was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needed>,
+    /// It no longer matters: nobody who worked there had it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relaxed: bool,
 }
 
 /// Whether the customer was asked how content they were, and what they said.
@@ -431,6 +437,10 @@ impl ConversationState {
                 true
             }
             Event::QueueLeft(_) => self.queue.take().is_some(),
+            Event::QueueRelaxed(relaxed) => match self.place.as_mut().filter(|place| place.queue == relaxed.queue) {
+                Some(place) => !std::mem::replace(&mut place.relaxed, true),
+                None => false,
+            },
             Event::RecordingFinished(_) => {
                 self.recordings = self.recordings.saturating_add(1);
                 true
@@ -488,7 +498,8 @@ impl ConversationState {
         self.ended = None;
         self.place = match &opened.owner {
             Owner::Queue(queue) => {
-                Some(PlaceState { queue: queue.clone(), since: opened.waiting_since.unwrap_or(time), priority: 0 })
+                let since = opened.waiting_since.unwrap_or(time);
+                Some(PlaceState { queue: queue.clone(), since, priority: 0, needs: None, relaxed: false })
             }
             _ => None,
         };
@@ -543,7 +554,8 @@ impl ConversationState {
 
     fn release(&mut self, released: &OwnerReleased) {
         let (queue, since, priority) = (released.queue.clone(), released.waiting_since, released.priority);
-        self.place = Some(PlaceState { queue: queue.clone(), since, priority });
+        let (needs, relaxed) = (released.needs.clone(), false);
+        self.place = Some(PlaceState { queue: queue.clone(), since, priority, needs, relaxed });
         self.own(Owner::Queue(queue));
     }
 

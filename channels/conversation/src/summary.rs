@@ -349,6 +349,7 @@ impl Summariser {
                     QueueOutcome::Abandoned => ("客户放弃", "given up by the customer"),
                     QueueOutcome::Timeout => ("等待超时", "nobody in time"),
                     QueueOutcome::Left => ("客户选择其他方式", "the customer chose another way"),
+                    QueueOutcome::Overflow => ("等待太久，转到另一队列", "too long, on to another queue"),
                     QueueOutcome::Failed => ("无人可接", "nobody can answer"),
                     QueueOutcome::Callback => ("等候回电", "to be called back"),
                     QueueOutcome::Unreached => ("回电未接通", "called back, and not reached"),

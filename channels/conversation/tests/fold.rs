@@ -63,7 +63,7 @@ fn a_lost_call_ends_every_leg_that_lived() {
 fn a_queue_shows_while_the_caller_waits() {
     let log = samples::log(vec![
         ringing(L1, Role::Customer).into(),
-        QueueJoined { leg: L1, queue: "general".to_owned(), position: 1, priority: 0 }.into(),
+        QueueJoined { leg: L1, queue: "general".to_owned(), position: 1, priority: 0, needs: None }.into(),
         QueueLeft {
             leg: L1,
             queue: "general".to_owned(),

@@ -92,6 +92,8 @@ pub enum TestEvent {
     Answered,
     /// The person whom the plan calls does not answer.
     NoAnswer,
+    /// The caller waits longer than the queue's `overflow_after`.
+    Overflow,
     /// The caller leaves a message.
     Recorded,
     /// The caller hangs up.
@@ -136,7 +138,7 @@ pub(crate) const FIELDS: &[Field] = &[
     may("never", Kind::Texts, "what must not happen"),
 ];
 
-const EVENT_WORDS: [&str; 12] = [
+const EVENT_WORDS: [&str; 13] = [
     "silence",
     "answered",
     "no-answer",
@@ -146,6 +148,7 @@ const EVENT_WORDS: [&str; 12] = [
     "not-sent",
     "taken",
     "refused",
+    "overflow",
     "hangup",
     "star",
     "hash",
@@ -248,6 +251,7 @@ fn event<'a>(reader: &mut Reader, value: &'a Value<'a>, events: &mut Vec<(TestEv
                 "silence" => TestEvent::Silence,
                 "answered" => TestEvent::Answered,
                 "no-answer" => TestEvent::NoAnswer,
+                "overflow" => TestEvent::Overflow,
                 "recorded" => TestEvent::Recorded,
                 "joined" => TestEvent::Joined,
                 "picture" => TestEvent::Picture,
@@ -289,8 +293,8 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
-            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"taken\"`, `\"refused\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ press = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"taken\"`、`\"refused\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"taken\"`, `\"refused\"`, `\"overflow\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ press = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"taken\"`、`\"refused\"`, `\"overflow\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));

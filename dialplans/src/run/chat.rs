@@ -58,6 +58,8 @@ pub enum ChatHeard {
         /// Estimated wait, when there is an estimate.
         wait: Option<Duration>,
     },
+    /// The chat has waited longer than the queue's `overflow_after`.
+    Overflow,
     /// An action has answered.
     Http {
         /// The id of [`ChatAsk`].
@@ -134,8 +136,21 @@ pub struct ChatRun {
     heard: Duration,
     /// The queue that it joined last, and with which priority.
     queue: Option<(String, i32)>,
+    /// What an agent of that queue must be able to do.
+    needs: QueueNeeds,
     /// A person was asked for, or a message left.
     for_person: bool,
+}
+
+/// What an agent must be able to do for a chat that waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueNeeds {
+    /// Skills, with levels from 1 to 5.
+    #[serde(default)]
+    pub skills: BTreeMap<String, u8>,
+    /// The customer's language, where the plan speaks several: `zh`.
+    #[serde(default)]
+    pub lang: Option<String>,
 }
 
 /// [`ChatRun`], written down.
@@ -147,6 +162,8 @@ struct Kept {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     queue: Option<(String, i32)>,
     #[serde(default)]
+    needs: QueueNeeds,
+    #[serde(default)]
     for_person: bool,
 }
 
@@ -157,7 +174,14 @@ impl ChatRun {
     pub fn start(plan: Arc<Plan>, caller: &Caller, now: Timestamp, first: &ChatHeard) -> (Self, ChatOut) {
         let mut core = Core::fresh(plan, caller);
         core.writes = true;
-        let mut run = Self { core, began: now, heard: Duration::ZERO, queue: None, for_person: false };
+        let mut run = Self {
+            core,
+            began: now,
+            heard: Duration::ZERO,
+            queue: None,
+            needs: QueueNeeds::default(),
+            for_person: false,
+        };
         let (tick, mut out) = (run.tick(now), ChatOut::default());
         let todo = run.core.begin(tick);
         run.carry(tick, todo, &mut out);
@@ -179,11 +203,11 @@ impl ChatRun {
     /// Goes on with what [`ChatRun::save`] wrote. None: it fits neither the plan nor this version of Ark.
     #[must_use]
     pub fn restore(plan: Arc<Plan>, kept: &str) -> Option<Self> {
-        let Kept { core, began_ms, heard_ms, queue, for_person } = serde_json::from_str(kept).ok()?;
+        let Kept { core, began_ms, heard_ms, queue, needs, for_person } = serde_json::from_str(kept).ok()?;
         let mut core = Core::restore(plan, core)?;
         core.writes = true;
         let began = Timestamp::from_millisecond(began_ms).ok()?;
-        Some(Self { core, began, heard: Duration::from_millis(heard_ms), queue, for_person })
+        Some(Self { core, began, heard: Duration::from_millis(heard_ms), queue, needs, for_person })
     }
 
     /// All that it needs to go on, as JSON.
@@ -194,6 +218,7 @@ impl ChatRun {
             began_ms: self.began.as_millisecond(),
             heard_ms: ms(self.heard),
             queue: self.queue.clone(),
+            needs: self.needs.clone(),
             for_person: self.for_person,
         };
         serde_json::to_string(&kept).unwrap_or_default()
@@ -245,6 +270,18 @@ impl ChatRun {
         matches!(self.core.job, Some(Job::Record(_)))
     }
 
+    /// What an agent of the queue that it waits in must be able to do.
+    #[must_use]
+    pub fn needs(&self) -> &QueueNeeds {
+        &self.needs
+    }
+
+    /// Whether the plan has a way of its own for who waits too long ([`ChatHeard::Overflow`]).
+    #[must_use]
+    pub fn takes_overflow(&self) -> bool {
+        self.core.takes_overflow()
+    }
+
     /// Why the plan ended, once it has.
     #[must_use]
     pub fn ended(&self) -> Option<EndReason> {
@@ -290,6 +327,11 @@ impl ChatRun {
             ChatHeard::Place { position, wait } => {
                 if let Some(Job::Queue(id)) = self.core.job {
                     self.feed(tick, &Heard::QueueUpdate { id, position: *position, wait: *wait }, &mut out);
+                }
+            }
+            ChatHeard::Overflow => {
+                if let Some(Job::Queue(id)) = self.core.job {
+                    self.feed(tick, &Heard::Overflow { id }, &mut out);
                 }
             }
             ChatHeard::Http { id, result } => {
@@ -419,7 +461,11 @@ impl ChatRun {
                 next.push_back(Heard::PlayFinished { id });
                 out.did.push(one);
             }
-            Do::Queue { name, priority, .. } => self.queue = Some((name.to_string(), priority)),
+            Do::Queue { name, priority, skills, lang, .. } => {
+                self.queue = Some((name.to_string(), priority));
+                let skills = skills.iter().map(|(skill, level)| (skill.to_string(), *level)).collect();
+                self.needs = QueueNeeds { skills, lang: lang.map(|lang| lang.as_str().to_owned()) };
+            }
             Do::Link { id, .. } => {
                 let before = out.text.len();
                 next.push_back(Heard::Link { id, news: LinkNews::Sent });

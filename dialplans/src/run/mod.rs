@@ -126,6 +126,12 @@ impl Run {
         self.core.ended
     }
 
+    /// Whether the plan has a way of its own for a caller who waits too long where they are now ([`Heard::Overflow`]).
+    #[must_use]
+    pub fn takes_overflow(&self) -> bool {
+        self.core.takes_overflow()
+    }
+
     /// True while the caller talks to a person.
     #[must_use]
     pub fn is_talking(&self) -> bool {
@@ -265,6 +271,8 @@ pub(crate) struct Core {
     held: Option<Held>,
     place: Option<Place>,
     announced: Option<say::WaitRange>,
+    /// What was left of the longest wait when a person answered.
+    wait_left: Option<Duration>,
     timers: Vec<(Timer, Duration)>,
     entered: u32,
     link_code: String,
@@ -321,6 +329,7 @@ impl Core {
             held: None,
             place: None,
             announced: None,
+            wait_left: None,
             timers: Vec::new(),
             entered: 0,
             link_code: String::new(),
@@ -351,6 +360,11 @@ impl Core {
     /// The verb's state in the plan, when there is one.
     fn current<'p>(&self, plan: &'p Plan) -> Option<&'p State> {
         plan.state(&self.state)
+    }
+
+    pub(crate) fn takes_overflow(&self) -> bool {
+        let waits = matches!(self.job, Some(Job::Queue(_))) && self.scratch.phase != Phase::Talking;
+        waits && self.plan.state(&self.state).is_some_and(|state| state.node.takes_overflow())
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -385,7 +399,9 @@ impl Core {
             Heard::Said { id, text, confidence } => self.said(now, *id, text, *confidence, out),
             Heard::PlayFinished { .. } | Heard::Hangup => Flow::Stay,
             Heard::QueueUpdate { id, .. }
+            | Heard::Overflow { id }
             | Heard::Answered { id }
+            | Heard::WaitsAgain { id, .. }
             | Heard::PersonLeft { id }
             | Heard::Failed { id, .. }
             | Heard::Recorded { id, .. }
@@ -408,6 +424,8 @@ impl Core {
             Heard::QueueUpdate { position, wait, .. } => {
                 self.place = Some(Place { position: *position, wait: *wait });
             }
+            // The place is moved, and stays the caller's.
+            Heard::Overflow { .. } => {}
             Heard::Answered { .. } => {
                 self.leave(false, out);
                 self.held = None;

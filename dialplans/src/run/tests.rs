@@ -335,6 +335,25 @@ fn whoever_waits_too_long_goes_the_named_way() {
 }
 
 #[test]
+fn who_waits_again_after_a_talk_waits_for_what_was_left() {
+    let mut phone = Phone::call();
+    phone.key('0');
+    let id = phone.job();
+    phone.now.at = Duration::from_secs(50);
+    phone.hear(Heard::Answered { id });
+    phone.now.at = Duration::from_secs(500);
+    phone.hear(Heard::WaitsAgain { id, anew: false });
+    assert_eq!((phone.core.phase(), phone.core.job), (Phase::Working, Some(Job::Queue(id))));
+    assert!(phone.core.timers.contains(&(Timer::MaxWait, Duration::from_secs(570))), "{:?}", phone.core.timers);
+    phone.hear(Heard::Answered { id });
+    phone.now.at = Duration::from_secs(600);
+    phone.hear(Heard::WaitsAgain { id, anew: true });
+    assert!(phone.core.timers.contains(&(Timer::MaxWait, Duration::from_secs(720))), "all of it in another line");
+    phone.hear(Heard::WaitsAgain { id: id + 1, anew: true });
+    assert_eq!(phone.state(), "to_agent");
+}
+
+#[test]
 fn the_place_in_a_queue_is_kept_while_the_caller_listens_to_something_else() {
     let mut phone = Phone::call();
     phone.key('0');

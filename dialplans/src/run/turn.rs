@@ -393,7 +393,7 @@ impl Turn<'_> {
     }
 
     /// Joins a queue, or goes back to the place that was kept in it. Returns when the wait began.
-    pub(crate) fn join_queue(&mut self, queue: &Arc<str>, priority: i32) -> Duration {
+    pub(crate) fn join_queue(&mut self, queue: &Arc<str>, priority: i32, skills: &BTreeMap<Arc<str>, u8>) -> Duration {
         if let Some(held) = self.core.held.take_if(|held| held.queue == *queue) {
             self.core.job = Some(Job::Queue(held.id));
             self.core.held = None;
@@ -405,7 +405,8 @@ impl Turn<'_> {
         self.core.job = Some(Job::Queue(id));
         self.core.place = None;
         self.core.announced = None;
-        self.out.push(Do::Queue { id, name: Arc::clone(queue), priority });
+        let lang = (self.core.plan.languages.len() > 1).then_some(self.core.lang);
+        self.out.push(Do::Queue { id, name: Arc::clone(queue), priority, skills: skills.clone(), lang });
         self.remember_joining(id, queue, self.now.at);
         self.now.at
     }
@@ -456,8 +457,15 @@ impl Turn<'_> {
     /// A person is there: prompts and clocks are silent.
     pub(crate) fn talk(&mut self) {
         self.silence_prompt();
+        let ends = self.core.timers.iter().find(|(timer, _)| *timer == Timer::MaxWait).map(|(_, at)| *at);
+        self.core.wait_left = ends.map(|at| at.saturating_sub(self.now.at));
         self.core.timers.clear();
         self.core.scratch.phase = Phase::Talking;
+    }
+
+    /// How long they may still wait, who waited before the talk; none: it is not known.
+    pub(crate) fn wait_left(&mut self) -> Option<Duration> {
+        self.core.wait_left.take()
     }
 }
 

@@ -168,6 +168,10 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn finish(&self) -> char {
         '#'
     }
+    /// Whether it has a way of its own for a caller who waits too long.
+    fn takes_overflow(&self) -> bool {
+        false
+    }
     /// Whether keys pressed here must stay out of the log.
     fn hears_secret(&self) -> bool {
         false

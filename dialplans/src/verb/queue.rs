@@ -1,13 +1,15 @@
 //! `queue`: the caller waits for a person.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Edge, Field, Kind, Lint, Node, Object, Ref, RefKind, Role, Verb, When};
 use crate::diagnostic::both;
 use crate::event::{EndReason, Heard};
+use crate::limits::{SKILL_BYTES_MAX, SKILLS_MAX};
 use crate::plan::Plan;
-use crate::read::{may, must};
+use crate::read::{Block, Reader, may, must};
 use crate::run::{Flow, Phase, Timer, Turn};
 use crate::source::{Name, Span};
 use crate::speech::{Ear, Expects, Meaning, Speech, Understood};
@@ -30,6 +32,8 @@ pub(super) const VERB: Verb = Verb {
             answered: block.name(reader, "answered"),
             on_timeout: block.must_name(reader, "on_timeout"),
             on_failed: block.name(reader, "on_failed"),
+            on_overflow: block.name(reader, "on_overflow"),
+            skills: skills(reader, block),
         })
     },
 };
@@ -58,8 +62,43 @@ const FIELDS: &[Field] = &[
     may("max_wait", Kind::Duration, "longest wait; default \"5m\""),
     may("answered", Kind::State, "where the caller goes when the person leaves first; default: the call ends"),
     must("on_timeout", Kind::State, "without it a caller whom nobody answers would be lost"),
+    may(
+        "skills",
+        Kind::Texts,
+        "what an agent must be able to do, each with a level from 1 to 5 if it matters: [\"billing\", \"refund 3\"]",
+    ),
+    may(
+        "on_overflow",
+        Kind::State,
+        "where the caller goes after the queue's `overflow_after`; default: as the [[queue]] says",
+    ),
     may("on_failed", Kind::State, "where the caller goes when nobody can answer at all; default: as `on_timeout`"),
 ];
+
+/// `["billing", "refund 3"]`: names, and how well; a level is at least 1.
+fn skills(reader: &mut Reader, block: &Block<'_>) -> BTreeMap<Arc<str>, u8> {
+    let mut skills = BTreeMap::new();
+    for said in block.texts(reader, "skills") {
+        let (name, level) = match said.text.rsplit_once(' ') {
+            Some((name, level)) => (name.trim(), level.parse().ok()),
+            None => (said.text.trim(), Some(1)),
+        };
+        let named = (1..=SKILL_BYTES_MAX).contains(&name.len());
+        match level.filter(|level| named && (1..=5).contains(level)) {
+            Some(level) if skills.len() < SKILLS_MAX => drop(skills.insert(Arc::from(name), level)),
+            Some(_) => {
+                reader.say("E012", &said.span, both!("at most {SKILLS_MAX} skills", "最多 {SKILLS_MAX} 项技能"), None);
+            }
+            None => reader.say(
+                "E012",
+                &said.span,
+                both!("`{name}` is no skill with a level from 1 to 5", "`{name}` 不是带 1 到 5 级的技能"),
+                Some(both!("write \"billing\", or \"billing 3\"", "请写作 \"billing\" 或 \"billing 3\"")),
+            ),
+        }
+    }
+    skills
+}
 
 #[derive(Debug)]
 struct Queue {
@@ -75,6 +114,8 @@ struct Queue {
     answered: Option<Name>,
     on_timeout: Name,
     on_failed: Option<Name>,
+    on_overflow: Option<Name>,
+    skills: BTreeMap<Arc<str>, u8>,
 }
 
 impl Queue {
@@ -109,7 +150,8 @@ impl Node for Queue {
         let after = self.answered.as_ref().map(|to| Edge::new("after the talk", to, When::After));
         let failed = self.on_failed.as_ref().map(|to| Edge::new("nobody there", to, When::Failed));
         let timeout = Edge::new("waited too long", &self.on_timeout, When::Failed);
-        keys.chain(after).chain([timeout]).chain(failed).collect()
+        let overflow = self.on_overflow.as_ref().map(|to| Edge::new("waited for overflow", to, When::Failed));
+        keys.chain(after).chain([timeout]).chain(failed).chain(overflow).collect()
     }
 
     fn refs(&self) -> Vec<Ref<'_>> {
@@ -123,6 +165,10 @@ impl Node for Queue {
 
     fn keys(&self) -> Option<&BTreeMap<char, (Span, Name)>> {
         Some(&self.keys)
+    }
+
+    fn takes_overflow(&self) -> bool {
+        self.on_overflow.is_some()
     }
 
     fn object(&self) -> Object {
@@ -168,7 +214,7 @@ impl Node for Queue {
 
     fn enter(&self, turn: &mut Turn<'_>) -> Flow {
         turn.phase(Phase::Working);
-        let joined = turn.join_queue(&self.queue.text, self.priority);
+        let joined = turn.join_queue(&self.queue.text, self.priority, &self.skills);
         turn.start_since(Timer::MaxWait, joined, self.max_wait);
         turn.set_announcement_due(true);
         if let Some(greeting) = &self.greeting {
@@ -217,6 +263,17 @@ impl Node for Queue {
                 self.announce(turn);
                 Flow::Stay
             }
+            Heard::WaitsAgain { anew, .. } if turn.is(Phase::Talking) => {
+                turn.phase(Phase::Working);
+                let left = turn.wait_left().filter(|_| !anew).unwrap_or(self.max_wait);
+                turn.start(Timer::MaxWait, left);
+                turn.set_announcement_due(true);
+                Flow::Stay
+            }
+            Heard::Overflow { .. } => match &self.on_overflow {
+                Some(to) if !turn.is(Phase::Talking) => Flow::go(to),
+                _ => Flow::Stay,
+            },
             Heard::Answered { .. } => {
                 turn.talk();
                 Flow::Stay

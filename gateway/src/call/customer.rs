@@ -273,6 +273,7 @@ impl<M: MediaPort> Switch<M> {
             handover: None,
             last_transfer: None,
             last_place: None,
+            needs: Default::default(),
             music_since: None,
             after_beep: None,
             hold_play: None,

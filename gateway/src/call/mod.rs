@@ -29,7 +29,7 @@ pub use site::{Hotline, LivePlan, NoWay, Route, Site, Sounds, Trunk};
 pub(crate) use sound::recording_channels;
 pub use supervise::{CannotAct, TalkAction};
 pub use switch::{Counters, HttpRequest, LinkRequest, Output, Switch, SwitchConfig};
-pub use transfer::{TransferTo, TransferView};
+pub use transfer::{TransferTo, TransferView, Word};
 pub use view::{CallView, LegView};
 
 /// How a named HTTP action ended.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{
-    CallRinging, Direction, EndCause, EndedBy, LegBridged, LegUnbridged, QueueJoined, QueueLeft, QueueOutcome,
-    QueuePosition, Role, TransferFinished, TransferOutcome, TransferStarted,
+    CallRinging, Direction, EndCause, EndedBy, LegBridged, LegUnbridged, Needed, QueueJoined, QueueLeft, QueueOutcome,
+    QueuePosition, QueueRelaxed, Role, TransferFinished, TransferOutcome, TransferStarted,
 };
 use ark_conversation::{LegId as LegNumber, Owner, Pii, mask_number};
 use ark_dialplans::{Failure, Heard, Now};
@@ -33,8 +33,16 @@ pub(super) struct Dialled {
 
 impl<M: MediaPort> Switch<M> {
     /// The plan puts the caller in a queue.
-    pub(super) fn join_queue(&mut self, now: Now, call: &mut Call, request: u64, name: &Arc<str>, priority: i32) {
+    pub(super) fn join_queue(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        request: u64,
+        (name, priority): (&Arc<str>, i32),
+        needs: Needed,
+    ) {
         let leg = call.customer.number;
+        call.needs = needs;
         self.introduce(now, call);
         match self.queues.join(now.mono, name, call.id, priority) {
             Ok(place) => {
@@ -51,6 +59,7 @@ impl<M: MediaPort> Switch<M> {
                     queue: name.to_string(),
                     position: count(place.position),
                     priority: u8::try_from(priority.clamp(0, 255)).unwrap_or(0),
+                    needs: call.needed(),
                 };
                 self.log(now, call, event);
                 self.tell_position(now, call);
@@ -78,6 +87,7 @@ impl<M: MediaPort> Switch<M> {
             entrance: call.dialled.reveal().to_owned(),
             title: mask_number(call.from.reveal()),
             by_web: matches!(call.customer.line, Line::Web(_)),
+            needs: call.needs.clone(),
         };
         self.queues.meet(now.mono, call.id, caller);
         if let Some(uri) = &call.prefers {
@@ -137,22 +147,65 @@ impl<M: MediaPort> Switch<M> {
     /// Rings free operators for those who wait.
     pub(super) fn serve_queues(&mut self, now: Now) {
         while let Some(order) = self.queues.next(now.mono) {
-            let (caller, operator) = match order {
-                Order::Ring(caller, operator) | Order::Stop(caller, operator) => (caller, operator),
-                Order::CallBack(item, operator) => {
-                    self.call_customer_back(now, item, operator);
-                    continue;
-                }
-            };
+            if let Order::CallBack(item, operator) = order {
+                self.call_customer_back(now, item, operator);
+                continue;
+            }
+            let caller = order.caller();
             if !self.calls.contains_key(&caller) {
                 self.queues.leave(now.mono, caller);
                 continue;
             }
             self.with(now, caller, |switch, call| match order {
-                Order::Ring(..) => switch.ring_operator(now, call, operator),
-                _ => switch.stop_ringing(now, call, operator),
+                Order::Ring(_, operator) => switch.ring_operator(now, call, operator),
+                Order::Stop(_, operator) => switch.stop_ringing(now, call, operator),
+                Order::Decline(_, operator) => switch.decline_beside(now, call, operator),
+                Order::Overflow(_, to) => switch.waited_too_long(now, call, to.as_deref()),
+                Order::Relaxed(_, needs) => switch.relaxed(now, call, needs),
+                Order::CallBack(..) => {}
             });
         }
+    }
+
+    /// Who waits too long goes the way that the plan has for it, else on to another queue with their place, else waits on.
+    fn waited_too_long(&mut self, now: Now, call: &mut Call, to: Option<&str>) {
+        let Some(waiting) = call.waiting.as_ref() else { return };
+        let (id, from) = (waiting.request, Arc::clone(&waiting.queue));
+        if call.run.as_ref().is_some_and(ark_dialplans::Run::takes_overflow) {
+            return call.heard.push_back(Heard::Overflow { id });
+        }
+        let Some((to, place)) = to.and_then(|to| Some((to, self.queues.move_to(now.mono, call.id, to)?))) else {
+            return;
+        };
+        let waiting = call.waiting.take();
+        let Some(waiting) = waiting else { return };
+        self.log_queue_left(now, call, &waiting, QueueOutcome::Overflow, None);
+        let queue: Arc<str> = Arc::from(to);
+        call.waiting = Some(Waiting { queue: Arc::clone(&queue), told: None, next_position: now.mono, ..waiting });
+        let priority = match &mut call.last_place {
+            Some(last) if last.queue == from => {
+                last.queue = queue;
+                last.priority
+            }
+            _ => 0,
+        };
+        let event = QueueJoined {
+            leg: call.customer.number,
+            queue: to.to_owned(),
+            position: count(place.position),
+            priority: u8::try_from(priority.clamp(0, 255)).unwrap_or(0),
+            needs: call.needed(),
+        };
+        self.log(now, call, event);
+        self.tell_position(now, call);
+        self.queues_changed = true;
+    }
+
+    /// Nobody who works in the queue has what the caller needs.
+    fn relaxed(&mut self, now: Now, call: &Call, needs: Needed) {
+        let Some(waiting) = call.waiting.as_ref() else { return };
+        let (leg, queue) = (call.customer.number, waiting.queue.to_string());
+        self.log(now, call, QueueRelaxed { leg, queue, needs, waited_ms: ms(waiting.since, now.mono) });
     }
 
     /// The router asks that operator no longer.

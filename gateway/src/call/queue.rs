@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ark_conversation::event::Needed;
+use ark_conversation::routing::Needs;
 use ark_conversation::{ConversationId, LegId};
 use ark_dialplans::Now;
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +43,19 @@ pub enum CannotWait {
     Closed,
     /// [`WAITING_MAX`] callers wait already.
     Full,
+}
+
+/// What an agent is told who is rung past the line for a customer whom somebody hands them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Who hands them over: `agent:anna`.
+    pub by: String,
+    /// A word to them.
+    pub note: Option<String>,
+    /// What has happened so far.
+    pub summary: Option<String>,
+    /// How long they are rung.
+    pub patience: Duration,
 }
 
 /// A place in a queue.
@@ -78,6 +93,8 @@ pub struct Caller {
     pub title: String,
     /// Whether they call from a page.
     pub by_web: bool,
+    /// What an agent must be able to do.
+    pub needs: Needed,
 }
 
 /// One who waits, rings or talks.
@@ -252,6 +269,17 @@ impl Queues {
         Ok(Self::place_of(place))
     }
 
+    /// `caller`, who waits, goes on in another queue with the place. None: they stay where they are.
+    pub fn move_to(&mut self, now: Instant, caller: CallerId, name: &str) -> Option<Place> {
+        let (id, at) = (self.conversation(caller), self.wall(now));
+        let moved = self.desk.with(|core| core.call_moves(at, id, name).then(|| core.call_place(id)));
+        let place = moved??;
+        if let Some(known) = self.known.get_mut(&caller) {
+            known.waits_in = Some(name.to_owned());
+        }
+        Some(Self::place_of(place))
+    }
+
     fn join_of(&self, caller: CallerId, queue: &str, since: Instant, priority: i32) -> CallJoin {
         let known = self.known.get(&caller);
         let who = known.map(|known| known.caller.clone()).unwrap_or_default();
@@ -266,6 +294,7 @@ impl Queues {
             entrance: who.entrance,
             title: who.title,
             channel: if who.by_web { "web" } else { "sip" }.to_owned(),
+            needs: Needs::from(&who.needs),
         }
     }
 
@@ -301,6 +330,17 @@ impl Queues {
     /// One operator is rung for `caller` past the line, and is busy from now on, until [`Queues::finished`] or [`Queues::declined`].
     /// None: they are not free.
     pub fn engage(&mut self, now: Instant, uri: &str, caller: CallerId) -> Option<OperatorId> {
+        self.engage_for(now, uri, caller, Some(Asked::default()))
+    }
+
+    /// The same, with what they are told. Without it they are called back, and what they have for wrapping up is not theirs.
+    pub fn engage_for(
+        &mut self,
+        now: Instant,
+        uri: &str,
+        caller: CallerId,
+        asked: Option<Asked>,
+    ) -> Option<OperatorId> {
         if !self.known.contains_key(&caller) {
             self.meet(now, caller, Caller::default());
         }
@@ -310,13 +350,20 @@ impl Queues {
         let at = self.wall(now);
         let engaged = self.desk.with(|core| {
             let agent = core.agent_at(uri);
-            core.call_engages(at, (item, id), &agent, join)
+            core.call_engages(at, (item, id), (&agent, asked), join)
         });
         let operator = self.operator(uri.to_owned());
         if engaged {
             self.engaged.insert(operator, (caller, item));
         }
         engaged.then_some(operator)
+    }
+
+    /// Who was rung past the line has answered.
+    pub fn took(&self, operator: OperatorId) {
+        if let Some((_, item)) = self.engaged.get(&operator) {
+            self.desk.with(|core| core.call_taken(*item));
+        }
     }
 
     /// The queues, with the addresses at which those ring who serve them now.
@@ -390,6 +437,24 @@ impl Queues {
                         self.desk.with(|core| core.callback_rings(item, &agent).then(|| core.address_of(&agent)));
                     let Some(address) = rings else { continue };
                     return Some(Order::CallBack(item, self.operator(address)));
+                }
+                CallAct::Decline { caller, agent } => {
+                    let engaged = self.engaged.iter().find(|(operator, (of, _))| {
+                        *of == caller && self.operators.get(**operator).is_some_and(|uri| self.agent_of(uri) == agent)
+                    });
+                    if let Some(operator) = engaged.map(|(operator, _)| *operator) {
+                        return Some(Order::Decline(caller, operator));
+                    }
+                }
+                CallAct::Overflow { caller, queue, to } => {
+                    if self.known.get(&caller).is_some_and(|known| known.waits_in.as_ref() == Some(&queue)) {
+                        return Some(Order::Overflow(caller, to));
+                    }
+                }
+                CallAct::Relaxed { caller, queue, needs } => {
+                    if self.known.get(&caller).is_some_and(|known| known.waits_in.as_ref() == Some(&queue)) {
+                        return Some(Order::Relaxed(caller, needs));
+                    }
                 }
                 CallAct::Stop { caller, agent } => {
                     let rings = self.known.get(&caller).filter(|known| !known.talks).and_then(|known| known.agent);
@@ -532,7 +597,7 @@ impl Queues {
 const ENGAGED: u128 = 1 << 79;
 
 /// What the switch is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Ring that operator for that caller.
     Ring(CallerId, OperatorId),
@@ -540,6 +605,26 @@ pub enum Order {
     Stop(CallerId, OperatorId),
     /// Ring that operator, and then the customer of that conversation, who is to be called back.
     CallBack(ConversationId, OperatorId),
+    /// That operator, who is rung past the line, does not take it.
+    Decline(CallerId, OperatorId),
+    /// They waited too long: the plan's way, else on to that queue.
+    Overflow(CallerId, Option<String>),
+    /// Nobody who works there has what they need: it no longer matters.
+    Relaxed(CallerId, Needed),
+}
+
+impl Order {
+    /// For whom; 0: a customer who has no call yet.
+    pub fn caller(&self) -> CallerId {
+        match self {
+            Self::Ring(caller, _)
+            | Self::Stop(caller, _)
+            | Self::Decline(caller, _)
+            | Self::Overflow(caller, _)
+            | Self::Relaxed(caller, _) => *caller,
+            Self::CallBack(..) => 0,
+        }
+    }
 }
 
 fn signed(span: Duration) -> SignedDuration {

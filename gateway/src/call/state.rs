@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::{Direction, EndCause, EndedBy, RecordingCause, RecordingPurpose, SupervisionMode};
+use ark_conversation::event::{
+    Direction, EndCause, EndedBy, Needed, RecordingCause, RecordingPurpose, SupervisionMode,
+};
 use ark_conversation::{ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::{Heard, Run};
 use ark_media::sdp::{Negotiated, Negotiator};
@@ -250,6 +252,8 @@ pub(super) struct Call {
     pub(super) last_transfer: Option<TransferView>,
     /// The place in line that they have, or had last.
     pub(super) last_place: Option<LastPlace>,
+    /// What an agent must be able to do who serves them.
+    pub(super) needs: Needed,
     /// Since when the agent lets the caller hear music.
     pub(super) music_since: Option<Instant>,
     pub(super) after_beep: Option<AfterBeep>,
@@ -283,6 +287,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// What they need, for the log.
+    pub(super) fn needed(&self) -> Option<Needed> {
+        Some(self.needs.clone()).filter(|needs| !needs.is_nothing())
+    }
+
     /// The earliest moment at which something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if self.forget_at.is_some() {

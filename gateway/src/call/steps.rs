@@ -1,17 +1,24 @@
 //! What a plan asks for is done.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ark_conversation::event::{
-    EndCause, EndedBy, GatherFinished, GatherOutcome, HttpFinished, HttpOutcome, IvrEntered, IvrSet, IvrStrike,
+    EndCause, EndedBy, GatherFinished, GatherOutcome, HttpFinished, HttpOutcome, IvrEntered, IvrSet, IvrStrike, Needed,
     QueueOutcome, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, TransferOutcome,
 };
-use ark_dialplans::{Do, EndReason, Heard, Now, StrikeCause};
+use ark_dialplans::{Do, EndReason, Heard, Lang, Now, StrikeCause};
 
 use super::HttpResult;
 use super::state::Call;
 use super::switch::{HttpRequest, LinkRequest, Output, Switch};
 use crate::media::{Command, MediaPort};
+
+/// What a plan's `queue` says that an agent must be able to do.
+fn needed(skills: &BTreeMap<Arc<str>, u8>, lang: Option<Lang>) -> Needed {
+    let skills = skills.iter().map(|(skill, level)| (skill.to_string(), *level)).collect();
+    Needed { language: lang.map(|lang| lang.as_str().to_owned()), skills }
+}
 
 impl<M: MediaPort> Switch<M> {
     /// Does one thing that the plan asked for. A verb's name is never looked at here.
@@ -32,7 +39,9 @@ impl<M: MediaPort> Switch<M> {
             Do::StopRecord { id } => self.stop_message(call, id),
             Do::Recording { act } => self.record_as_planned(now, call, act),
             Do::Consent { answer, how } => self.settle_consent(now, call, answer, how),
-            Do::Queue { id, name, priority } => self.join_queue(now, call, id, &name, priority),
+            Do::Queue { id, name, priority, skills, lang } => {
+                self.join_queue(now, call, id, (&name, priority), needed(&skills, lang));
+            }
             Do::LeaveQueue { .. } => {
                 self.leave_queue(now, call, QueueOutcome::Left);
                 self.stop_own_play(call);

@@ -16,7 +16,7 @@ use super::other::Dialled;
 use super::site::NoWay;
 use super::state::{Call, Ending, Keeping, Line, Other, Purpose, Stage, Supervisor};
 use super::switch::{Switch, ms};
-use super::transfer::TransferTo;
+use super::transfer::{TransferTo, Word};
 use super::web::WEB;
 use crate::media::{Command, MediaPort, RecordAs, RecordFormat, RecordOf, RoomPart};
 
@@ -134,10 +134,8 @@ pub enum TalkAction {
         to: TransferTo,
         /// How.
         mode: TransferMode,
-        /// Who asks for it.
-        by: Option<String>,
-        /// A word to the target.
-        note: Option<Content>,
+        /// What goes with it.
+        word: Word,
     },
     /// [`Switch::join_transfer`].
     JoinTransfer,
@@ -181,9 +179,7 @@ impl<M: MediaPort> Switch<M> {
             }
             TalkAction::StopRecording => self.stop_recording(now, conversation).map(|()| None),
             TalkAction::PauseRecordings { paused } => self.pause_recordings(now, conversation, paused).map(|()| None),
-            TalkAction::Transfer { to, mode, by, note } => {
-                self.transfer_call(now, conversation, (&to, mode), (by, note))
-            }
+            TalkAction::Transfer { to, mode, word } => self.transfer_call(now, conversation, (&to, mode), word),
             TalkAction::JoinTransfer => self.join_transfer(now, conversation).map(|()| None),
             TalkAction::CompleteTransfer => self.complete_transfer(now, conversation).map(|()| None),
             TalkAction::CancelTransfer => self.cancel_transfer(now, conversation).map(|()| None),

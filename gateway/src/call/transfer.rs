@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_conversation::event::{
-    EndCause, EndedBy, LegBridged, LegHeld, LegResumed, LegUnbridged, QueueJoined, Role, TransferChanged, TransferEnd,
-    TransferFinished, TransferMode, TransferOutcome, TransferStage, TransferStarted,
+    EndCause, EndedBy, LegBridged, LegHeld, LegResumed, LegUnbridged, Needed, QueueJoined, Role, TransferChanged,
+    TransferEnd, TransferFinished, TransferMode, TransferOutcome, TransferStage, TransferStarted,
 };
 use ark_conversation::transfer::{Input, Mode, NotTaken, Outcome, Output, Party, Refused, State, Times, Transfer};
 use ark_conversation::{Content, ConversationId, LegId as LegNumber, Owner, Pii};
@@ -22,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::customer::{ended, failed};
 use super::limits::{KEYS_AT_ONCE, PRESSED_KEY, TRANSFER_CONSULT, TRANSFER_RING};
+use super::queue::Asked;
 use super::state::{Call, Ending, Line, Other, Purpose, Stage, Waiting};
 use super::supervise::CannotAct;
 use super::switch::{Switch, ms};
@@ -39,6 +40,19 @@ pub enum TransferTo {
     Number(Pii),
     /// A `[[target]]` of the site, or one of the call's plan.
     Target(String),
+}
+
+/// What goes with a transfer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// Who asks for it.
+    pub by: Option<String>,
+    /// A word to the target.
+    pub note: Option<Content>,
+    /// What has happened so far, for who is asked.
+    pub summary: Option<Content>,
+    /// What an agent must be able to do, of a transfer to a queue; none: as before.
+    pub needs: Option<Needed>,
 }
 
 /// A transfer as others see it: now, or the last one.
@@ -138,7 +152,7 @@ impl<M: MediaPort> Switch<M> {
         now: Now,
         conversation: ConversationId,
         (to, how): (&TransferTo, TransferMode),
-        (by, note): (Option<String>, Option<Content>),
+        word: Word,
     ) -> Result<Option<LegNumber>, CannotAct> {
         self.in_call(now, conversation, |switch, call| {
             if call.handover.is_some() {
@@ -150,7 +164,10 @@ impl<M: MediaPort> Switch<M> {
                 if switch.queues.configs().iter().all(|config| config.name != *queue) {
                     return Err(CannotAct::NoQueue(queue.clone()));
                 }
-                switch.log_started(now, call, from_leg, (queue, "", how), (by, note));
+                if let Some(needs) = word.needs {
+                    call.needs = needs.or(&Needed { skills: Default::default(), ..call.needs.clone() });
+                }
+                switch.log_started(now, call, from_leg, (queue, "", how), (word.by, word.note));
                 switch.hand_to_queue(now, call, queue);
                 return Ok(None);
             }
@@ -158,9 +175,9 @@ impl<M: MediaPort> Switch<M> {
             let machine_mode = if how == TransferMode::Blind { Mode::Blind } else { Mode::Warm };
             // Their leg first: what cannot be rung is refused, and nothing has happened.
             let request = call.other.as_ref().map_or(0, |other| other.request);
-            let beside = switch.ring_beside(now, call, &found, request)?;
+            let beside = switch.ring_beside(now, call, &found, request, Some(&word))?;
             let leg = beside.leg.number;
-            switch.log_started(now, call, from_leg, (&found.target, &found.to, how), (by, note));
+            switch.log_started(now, call, from_leg, (&found.target, &found.to, how), (word.by, word.note));
             switch.begin_handover(now, call, found, machine_mode, beside);
             Ok(Some(leg))
         })
@@ -323,12 +340,20 @@ impl<M: MediaPort> Switch<M> {
             .or_else(|| uris.iter().find(|uri| user(uri)))
             .cloned()
             .or_else(|| self.queues.address_of(name))
+            .or_else(|| self.queues.address_of(&self.queues.agent_of(name)))
     }
 
-    /// Rings somebody beside the customer and whoever is with them.
-    fn ring_beside(&mut self, now: Now, call: &mut Call, found: &Found, request: u64) -> Result<Other, CannotAct> {
+    /// Rings somebody beside the customer and whoever is with them. Without a word it is the agent who is called back.
+    fn ring_beside(
+        &mut self,
+        now: Now,
+        call: &mut Call,
+        found: &Found,
+        request: u64,
+        word: Option<&Word>,
+    ) -> Result<Other, CannotAct> {
         let purpose = if self.operator_called(&found.to).is_some() {
-            let operator = self.engage(now, call, &found.to);
+            let operator = self.engage(now, call, &found.to, word);
             Purpose::Operator(operator.ok_or_else(|| CannotAct::NotFree(found.target.clone()))?)
         } else if found.agent {
             Purpose::Agent
@@ -561,7 +586,7 @@ impl<M: MediaPort> Switch<M> {
         let handover = call.handover.as_ref()?;
         let (request, from) = (handover.request, handover.from.clone());
         let found = Found { target: from.clone(), to: from, agent: handover.operator || handover.agent };
-        match self.ring_beside(now, call, &found, request) {
+        match self.ring_beside(now, call, &found, request, None) {
             Ok(beside) => {
                 call.handover.as_mut()?.beside = Some(beside);
                 None
@@ -689,6 +714,9 @@ impl<M: MediaPort> Switch<M> {
         (leg.stage, leg.answered, leg.agreed) = (Stage::Up, Some(now.mono), Some(agreed.clone()));
         let (media, signalled_from, dtmf) = (leg.media, leg.signalled_from, self.site.dtmf_of(&leg.trunk));
         let event = super::customer::answered_event(now, leg);
+        if let Purpose::Operator(operator) = beside.purpose {
+            self.queues.took(operator);
+        }
         self.counters.answered += 1;
         self.tell_media(media, Command::Start { negotiated: agreed, signalled_from, dtmf });
         if let Some(event) = event {
@@ -785,9 +813,26 @@ impl<M: MediaPort> Switch<M> {
     // ---- queues: the only lines that know them
 
     /// Takes one operator out of the line's reach, for this call. None: they are not free.
-    fn engage(&mut self, now: Now, call: &Call, uri: &str) -> Option<super::queue::OperatorId> {
+    fn engage(&mut self, now: Now, call: &Call, uri: &str, word: Option<&Word>) -> Option<super::queue::OperatorId> {
         self.introduce(now, call);
-        self.queues.engage(now.mono, uri, call.id)
+        let from = call.other.as_ref().map(|other| format!("agent:{}", self.queues.agent_of(&other.to)));
+        let asked = word.map(|word| Asked {
+            by: word.by.clone().or(from).unwrap_or_default(),
+            note: word.note.as_ref().map(|note| note.reveal().to_owned()),
+            summary: word.summary.as_ref().map(|summary| summary.reveal().to_owned()),
+            patience: TRANSFER_RING,
+        });
+        self.queues.engage_for(now.mono, uri, call.id, asked)
+    }
+
+    /// An agent says that they do not take the customer whom somebody hands them.
+    pub(super) fn decline_beside(&mut self, now: Now, call: &mut Call, operator: super::queue::OperatorId) {
+        let rings =
+            |beside: &&Other| beside.leg.stage == Stage::Ringing && beside.purpose == Purpose::Operator(operator);
+        let beside = call.handover.as_ref().and_then(|handover| handover.beside.as_ref());
+        let Some(line) = beside.filter(rings).map(|beside| beside.leg.line) else { return };
+        self.hang_up_line(now, line);
+        self.beside_failed(now, call, EndCause::Rejected);
     }
 
     /// Puts the customer in the queue that the agent named; the agent is free.
@@ -839,13 +884,16 @@ impl<M: MediaPort> Switch<M> {
             call.heard.push_back(Heard::PersonLeft { id: request });
             return false;
         };
+        let anew = since == now.mono;
         call.last_place = Some(place);
+        call.heard.push_back(Heard::WaitsAgain { id: request, anew });
         call.waiting = Some(Waiting { request, queue: Arc::clone(&queue), since, told: None, next_position: now.mono });
         let event = QueueJoined {
             leg: call.customer.number,
             queue: queue.to_string(),
             position: u32::try_from(at.position).unwrap_or(u32::MAX),
             priority: u8::try_from(priority.clamp(0, 255)).unwrap_or(0),
+            needs: call.needed(),
         };
         self.log(now, call, event);
         self.tell_position(now, call);

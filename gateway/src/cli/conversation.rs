@@ -393,6 +393,7 @@ fn in_words(event: &Event) -> String {
         Event::TranscriptMissing(e) => format!("not read at {}: {}", seconds(e.start_ms), e.reason),
         Event::QueueJoined(e) => format!("waits in {}, number {}", e.queue, e.position),
         Event::QueueLeft(e) => format!("left {}: {} after {}", e.queue, e.outcome, seconds(e.waited_ms)),
+        Event::QueueRelaxed(e) => format!("nobody in {} has {}: asks anybody", e.queue, e.needs),
         Event::LegBridged(e) => format!("talks with {}", e.with),
         Event::TransferFinished(e) => format!("transfer to {}: {} after {}", e.target, e.outcome, seconds(e.took_ms)),
         other => plain(other),

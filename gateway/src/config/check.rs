@@ -2,6 +2,7 @@
 
 mod amqp;
 mod companion;
+mod overflow;
 mod speech;
 
 use std::collections::BTreeMap;
@@ -538,6 +539,7 @@ impl Checker<'_> {
                 let help = "write [\"mon-fri 09:00-18:00\"], and in timezone \"Asia/Shanghai\"".to_owned();
                 self.error(&[Key("queue"), At(index), Key("hours")], why, help);
             }
+            self.overflow(config, index, queue);
         }
     }
 

@@ -692,9 +692,16 @@ pub struct Queue {
     /// After this wait levels of skills no longer matter. Left out: they always do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relax_after: Option<Span>,
-    /// After this wait it is said in the program's log and counted, once. Left out: never.
+    /// After this wait, what a customer needs (skills, a language) and nobody has who works there no longer matters. What nobody of the
+    /// queue has at all, at work or not, never does.
+    #[serde(default = "queue::any_after")]
+    pub any_after: Span,
+    /// After this wait a customer goes the way that the plan has for it (`on_overflow`), else on to the queue of `overflow`. Left out: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overflow_after: Option<Span>,
+    /// The queue where who waits too long goes on, with the place that they had. Left out, or while it is closed: they wait on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<String>,
     /// When people are there, as `["mon-fri 09:00-18:00", "sat 10:00-16:00"]`. Outside nobody who calls is put into it (the plan goes its
     /// way), and chats wait until it opens. Left out: always.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -758,6 +765,10 @@ pub struct Channel {
     /// `[[hotline]] dialplan`. What it cannot settle waits in its own queues, or in `queue`. Left out: they wait in `queue` at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// The language of who writes by it, as agents' accounts name it: `"zh"`, `"en"`. What a page says of its visitor goes before it. Left out:
+    /// whoever is free is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
     /// Off: requests are answered 404 and nothing is sent; what is left for it waits.
     #[serde(default = "on")]
     pub enabled: bool,
@@ -782,6 +793,7 @@ impl Channel {
             kind: crate::webchat::KIND.into(),
             queue: None,
             plan: None,
+            language: None,
             enabled: true,
             assurance: None,
             secrets: BTreeMap::new(),

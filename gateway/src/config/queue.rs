@@ -32,6 +32,10 @@ pub(super) fn wrap_up() -> Span {
     Span::from_secs(10)
 }
 
+pub(super) fn any_after() -> Span {
+    Span::from_secs(60)
+}
+
 pub(super) fn keep_for_last() -> Span {
     Span::from_secs(0)
 }
@@ -55,7 +59,9 @@ impl Queue {
             wrap_up: wrap_up(),
             keep_for_last: keep_for_last(),
             relax_after: None,
+            any_after: any_after(),
             overflow_after: None,
+            overflow: None,
             hours: Vec::new(),
             timezone: String::new(),
         }
@@ -75,6 +81,7 @@ impl Queue {
             wrap_up: signed(self.wrap_up),
             keep_for_last: signed(self.keep_for_last),
             relax_after: self.relax_after.map(signed),
+            any_after: signed(self.any_after),
             overflow_after: self.overflow_after.map(signed),
             ..QueueConfig::new(&self.name, &self.name)
         };
@@ -82,6 +89,6 @@ impl Queue {
             [] => Hours::always(),
             lines => Hours::read(lines, &self.timezone)?,
         };
-        Ok(QueueSetup { config, operators: self.operators.clone(), hours })
+        Ok(QueueSetup { config, operators: self.operators.clone(), overflow: self.overflow.clone(), hours })
     }
 }

@@ -247,3 +247,21 @@ fn codecs_are_named_in_order_and_once() {
     let (_, warnings) = Config::parse("[media]\ncodecs = [\"opus\"]\n", "ark.toml").unwrap();
     assert!(warnings.iter().any(|w| w.message.contains("neither PCMA nor PCMU")), "{warnings:?}");
 }
+
+#[test]
+fn customers_who_overflow_never_go_round_in_circles() {
+    let queue = |name: &str, rest: &str| format!("[[queue]]\nname = \"{name}\"\noperators = []\n{rest}\n");
+    let on = |to: &str| format!("overflow_after = \"1m\"\noverflow = \"{to}\"");
+    let round = queue("a", &on("b")) + &queue("b", &on("c")) + &queue("c", &on("a"));
+    assert!(refused(&round).contains("a -> b -> c -> a"), "{}", refused(&round));
+    assert!(refused(&queue("a", &on("a"))).contains("a -> a"));
+    let nowhere = refused(&(queue("a", &on("bb")) + &queue("b", "")));
+    assert!(nowhere.contains("there is no queue `bb`"), "{nowhere}");
+    let never = refused(&(queue("a", "overflow = \"b\"") + &queue("b", "")));
+    assert!(never.contains("overflow_after"), "{never}");
+    // One that joins a circle from outside is not in it; the circle's own queues say so.
+    let tail = queue("a", &on("b")) + &queue("b", &on("c")) + &queue("c", &on("b"));
+    assert!(refused(&tail).contains("b -> c -> b"));
+    let fine = queue("a", &on("b")) + &queue("b", &on("c")) + &queue("c", "");
+    assert!(Config::parse(&fine, "ark.toml").is_ok());
+}

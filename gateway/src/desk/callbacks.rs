@@ -101,6 +101,7 @@ impl Core {
             channel: "sip".to_owned(),
             talking: None,
             callback: Some(callback),
+            asked: None,
         };
         self.calls.insert(id, item);
         self.offers.remove(&id);

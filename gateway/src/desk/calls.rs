@@ -4,7 +4,8 @@ use ark_conversation::ConversationId;
 use ark_conversation::routing::{AgentState, EndReason, Input, Kind, Needs, Phase, Place, Refused, round_up};
 use jiff::{SignedDuration, Timestamp};
 
-use super::core::{CallAct, CallItem, Core};
+use super::core::{Asking, CallAct, CallItem, Core};
+use crate::call::queue::Asked;
 
 /// A caller who is to wait.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct CallJoin {
     pub(crate) title: String,
     /// `sip` or `web`.
     pub(crate) channel: String,
+    /// What an agent must be able to do.
+    pub(crate) needs: Needs,
 }
 
 /// Why a caller cannot wait there.
@@ -73,12 +76,20 @@ impl Core {
             return Err(CannotJoin::Nobody);
         }
         self.look_at_hours(now);
-        let CallJoin { caller, queue, priority, since, prefers, entrance, title, channel } = join;
+        let CallJoin { caller, queue, priority, since, prefers, entrance, title, channel, needs } = join;
         let conversation = id;
-        let (talking, callback) = (None, None);
-        let queue_of = queue.clone();
-        let call =
-            CallItem { caller, conversation, queue: queue_of, since, entrance, title, channel, talking, callback };
+        let call = CallItem {
+            caller,
+            conversation,
+            queue: queue.clone(),
+            since,
+            entrance,
+            title,
+            channel,
+            talking: None,
+            callback: None,
+            asked: None,
+        };
         let before = self.calls.insert(id, call);
         let input = Input::Join {
             item: id,
@@ -86,7 +97,7 @@ impl Core {
             kind: Kind::Call,
             priority,
             since: Some(since),
-            needs: Needs::default(),
+            needs,
             last_agent: prefers,
             epoch: 0,
         };
@@ -192,25 +203,44 @@ impl Core {
         &mut self,
         now: Timestamp,
         (item, conversation): (ConversationId, ConversationId),
-        agent: &str,
+        (agent, asked): (&str, Option<Asked>),
         join: CallJoin,
     ) -> bool {
-        if !self.router.has_room(agent, Kind::Call, Some(conversation)) {
+        // Who is called back is called back while they wrap up, too.
+        let free = match asked {
+            Some(_) => self.router.has_room(agent, Kind::Call, Some(conversation)),
+            None => self.router.has_room_but_wraps_up(agent, Kind::Call, Some(conversation)),
+        };
+        if !free {
             return false;
         }
         let CallJoin { caller, queue, since, entrance, title, channel, .. } = join;
         let queue = if self.router.config(&queue).is_some() { queue } else { self.first_queue_of(agent) };
         let (since, agent, kind, of) = (Some(since), agent.to_owned(), Kind::Call, queue.clone());
-        if self.router.handle(now, Input::Taken { item, queue: of, kind, since, epoch: 0, agent }).is_err() {
+        let taken = Input::Taken { item, queue: of, kind, since, epoch: 0, agent: agent.clone() };
+        if self.router.handle(now, taken).is_err() {
             return false;
         }
+        if asked.is_none() {
+            let _ = self.router.handle(now, Input::WrappedUp { agent });
+        }
         let (since, talking) = (now, Some(now));
-        let callback = None;
-        let call = CallItem { caller, conversation, queue, since, entrance, title, channel, talking, callback };
+        let asked = asked.filter(|asked| !asked.by.is_empty()).map(|what| {
+            let deadline = now.saturating_add(what.patience).unwrap_or(now);
+            Asking { what, deadline }
+        });
+        let call = CallItem { caller, conversation, queue, since, entrance, title, channel, talking, callback: None, asked };
         self.calls.insert(item, call);
         self.version += 1;
         self.drain(now);
         true
+    }
+
+    /// Who was rung past the line has answered.
+    pub(crate) fn call_taken(&mut self, item: ConversationId) {
+        if self.calls.get_mut(&item).is_some_and(|call| call.asked.take().is_some()) {
+            self.version += 1;
+        }
     }
 
     /// Each queue of the site, with where those ring who serve it.

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use ark_conversation::event::Needed;
 use ark_conversation::routing::{
-    AgentProfile, AgentState, EndReason, GroupStep, Input, Kind, Needs, Output, Phase, Presence, QueueConfig, Router,
+    AgentProfile, AgentState, EndReason, GroupStep, Input, Kind, Output, Phase, Presence, QueueConfig, Router,
 };
 use ark_conversation::source::ThreadSource;
 use ark_conversation::state::ConversationState;
@@ -15,6 +16,7 @@ use super::callbacks::Callback;
 use super::limits::{GRACE, REASON_BYTES_MAX, REST, SOCKETS_OF_AGENT_MAX, START_GRACE, VANISHED_AGAIN};
 use super::stats::Counts;
 use super::tail::Tail;
+use crate::call::queue::Asked;
 use crate::webchat::hours::Hours;
 
 /// What stands before an operator's name who answers in a browser.
@@ -31,6 +33,8 @@ pub struct QueueSetup {
     pub config: QueueConfig,
     /// Who answers its calls: SIP addresses, and `web:NAME`. They are in the group of the queue's name.
     pub operators: Vec<String>,
+    /// Where who waits too long goes on, with the place: another queue.
+    pub overflow: Option<String>,
     /// When people are there.
     pub(crate) hours: Hours,
 }
@@ -39,7 +43,7 @@ impl QueueSetup {
     /// A queue with the usual times whose members are its operators.
     #[must_use]
     pub fn new(name: &str, operators: Vec<String>) -> Self {
-        Self { config: QueueConfig::new(name, name), operators, hours: Hours::always() }
+        Self { config: QueueConfig::new(name, name), operators, overflow: None, hours: Hours::always() }
     }
 }
 
@@ -189,6 +193,15 @@ pub(super) struct CallItem {
     pub(super) talking: Option<Timestamp>,
     /// They have hung up and are to be called.
     pub(super) callback: Option<Callback>,
+    /// An agent is rung past the line, who has not answered: what they are told.
+    pub(super) asked: Option<Asking>,
+}
+
+/// What an agent is told who is rung for a customer whom somebody hands them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asking {
+    pub(super) what: Asked,
+    pub(super) deadline: Timestamp,
 }
 
 /// An offer that the router made and that is open.
@@ -216,6 +229,10 @@ pub(super) enum Act {
     TakeBack { queue: String, agent: String },
     /// The agent is gone.
     Vanished { agent: String },
+    /// They waited too long: the plan's way, else on to another queue.
+    Overflow { queue: String, to: Option<String> },
+    /// What they need no longer matters.
+    Relax { queue: String, needs: Needed },
 }
 
 /// What is to be done with a call.
@@ -227,6 +244,12 @@ pub(crate) enum CallAct {
     Stop { caller: u64, agent: String },
     /// Ring the agent, and then the customer who is to be called.
     CallBack { item: ConversationId, agent: String },
+    /// An agent who is rung past the line does not take it.
+    Decline { caller: u64, agent: String },
+    /// They waited too long: the plan's way, else on to another queue.
+    Overflow { caller: u64, queue: String, to: Option<String> },
+    /// What they need no longer matters.
+    Relaxed { caller: u64, queue: String, needs: Needed },
 }
 
 /// Everything.
@@ -235,6 +258,10 @@ pub(crate) struct Core {
     pub(crate) router: Router,
     pub(super) hours: BTreeMap<String, Hours>,
     pub(super) configured: BTreeSet<String>,
+    /// Where who waits too long goes on, by queue.
+    pub(super) overflow: BTreeMap<String, String>,
+    /// The language of who writes, by entrance (`web:shop`), where nothing else says it.
+    pub(super) languages: BTreeMap<String, String>,
     pub(crate) agents: BTreeMap<String, AgentRow>,
     /// As they were told last.
     accounts: Vec<AgentSetup>,
@@ -273,8 +300,9 @@ impl Core {
 
     /// A queue of the site.
     pub(super) fn set_queue(&mut self, now: Timestamp, setup: QueueSetup) {
-        let QueueSetup { config, operators, hours } = setup;
+        let QueueSetup { config, operators, overflow, hours } = setup;
         let name = config.name.clone();
+        self.overflow.extend(overflow.map(|to| (name.clone(), to)));
         self.configured.insert(name.clone());
         self.tell(now, Input::Queue(config));
         self.tell(now, Input::Open { queue: name.clone(), open: hours.open(now) });
@@ -552,7 +580,7 @@ impl Core {
             kind: Kind::Chat,
             priority: i32::from(priority),
             since: Some(since.unwrap_or(chat.state.started)),
-            needs: Needs::default(),
+            needs: self.needs_of(chat),
             last_agent: chat.tail.last_agent.clone(),
             epoch: chat.state.epoch,
         };
@@ -796,9 +824,8 @@ impl Core {
                     self.rests(now, &agent);
                     self.refresh(now, &agent);
                 }
-                Output::Overflow { item, queue } => {
-                    tracing::info!(conversation = %item, queue, "waits longer than the queue's overflow_after");
-                }
+                Output::Overflow { item, queue } => self.overflows(item, queue),
+                Output::Waived { item, queue, needs } => self.waived(item, queue, needs),
                 // Who called them says so in their log.
                 Output::Unreached { item } => {
                     tracing::info!(conversation = %item, "a customer who asked for a call could not be reached");

@@ -18,6 +18,7 @@ mod callbacks;
 mod calls;
 mod core;
 pub mod limits;
+mod needs;
 mod stats;
 mod tail;
 #[cfg(test)]
@@ -25,9 +26,10 @@ mod tests;
 mod view;
 mod work;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use ark_conversation::routing::{AgentProfile, Capacity};
+use ark_conversation::routing::{AgentProfile, Capacity, Phase};
 use ark_conversation::{ConversationId, OfferId, Owner, Tenant};
 use ark_store::{Account, Role, Store};
 use jiff::Timestamp;
@@ -100,6 +102,11 @@ impl Desk {
             owner: Mutex::new(None),
             tenant: Tenant::default(),
         })
+    }
+
+    /// The languages of who writes by these entrances (`web:shop`), where nothing else says them.
+    pub fn set_languages(&self, languages: BTreeMap<String, String>) {
+        self.lock().languages = languages;
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -224,6 +231,14 @@ impl Desk {
         self.lock().wallboard(Timestamp::now())
     }
 
+    /// Whether that agent talks in the call of a conversation that this gateway has.
+    #[must_use]
+    pub fn has_call(&self, agent: &str, conversation: ConversationId) -> bool {
+        let core = self.lock();
+        let has = |id: &ConversationId| matches!(core.router.phase(*id), Some((Phase::Connected { .. }, Some(has))) if has == agent);
+        core.calls.iter().any(|(id, call)| call.conversation == conversation && call.asked.is_none() && has(id))
+    }
+
     // ---- offers ----
 
     /// An agent takes what they are asked to take.
@@ -231,7 +246,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError`].
     pub async fn accept(&self, agent: &str, offer: &str) -> Result<(ConversationId, Done), DeskError> {
-        if let Some(id) = self.call_of(agent, offer) {
+        if let Some(id) = self.call_of(agent, offer).or_else(|| self.handed_of(agent, offer).map(|(id, _)| id)) {
             if self.is_callback(id) {
                 return self.call_back(agent, id).await;
             }
@@ -284,10 +299,23 @@ impl Desk {
             });
             return Ok(());
         }
+        if let Some((_, caller)) = self.handed_of(agent, offer) {
+            self.with(|core| core.call_acts.push_back(CallAct::Decline { caller, agent: agent.to_owned() }));
+            return Ok(());
+        }
         let (id, _) = self.chat_of(offer)?;
         let offer: OfferId = offer.parse().map_err(|_| DeskError::OfferOver)?;
         self.command(id, Owner::Agent(agent.to_owned()), Wish::Decline { offer }).await?;
         Ok(())
+    }
+
+    /// The call that somebody hands that agent by this offer, while it rings: its conversation, and the switch's number of it.
+    fn handed_of(&self, agent: &str, offer: &str) -> Option<(ConversationId, u64)> {
+        let core = self.lock();
+        let item: ConversationId = offer.strip_prefix("transfer-")?.parse().ok()?;
+        let call = core.calls.get(&item).filter(|call| call.asked.is_some())?;
+        let rung = core.router.phase(item)?.1 == Some(agent);
+        rung.then_some((call.conversation, call.caller))
     }
 
     /// The call whose offer that is, while it is open to that agent.

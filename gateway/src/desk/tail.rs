@@ -26,6 +26,7 @@ pub struct Last {
 
 /// The types that a [`Tail`] reads.
 pub(super) const TYPES: &[&str] = &[
+    "ark.thread.v1",
     "ark.message.in.v1",
     "ark.message.out.v1",
     "ark.owner.accepted.v1",
@@ -40,6 +41,8 @@ pub(super) struct Tail {
     pub(super) seq: u64,
     pub(super) last: Option<Last>,
     pub(super) display: Option<String>,
+    /// The language of the customer's page: `zh`.
+    pub(super) language: Option<String>,
     /// The agent who had it last.
     pub(super) last_agent: Option<String>,
     pub(super) note: Option<(OfferId, String)>,
@@ -57,6 +60,10 @@ impl Tail {
         self.seq = record.seq;
         let at = record.event.time;
         match &record.event.event {
+            Event::Thread(thread) => {
+                let said = thread.entry.as_ref().and_then(|entry| entry.get("language")?.as_str());
+                self.language = said.and_then(language).or(self.language.take());
+            }
             Event::MessageIn(message) => {
                 self.last = Some(last(record.seq, at, "customer", &message.parts));
                 let display = message.sender.display.as_ref().map(|name| name.reveal().trim().to_owned());
@@ -87,6 +94,12 @@ impl Tail {
             _ => {}
         }
     }
+}
+
+/// `zh` of `zh-CN`; none of what is no language.
+fn language(said: &str) -> Option<String> {
+    let word = said.split(['-', '_']).next().unwrap_or_default().to_lowercase();
+    ((2..=3).contains(&word.len()) && word.chars().all(|c| c.is_ascii_lowercase())).then_some(word)
 }
 
 /// A name as it is shown: one that is a number is masked.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ark_conversation::event::{ReleaseReason, SessionCloseReason};
 use ark_conversation::machine::{Conversation, Input, Policy};
-use ark_conversation::routing::{AgentProfile, Capacity};
+use ark_conversation::routing::{AgentProfile, Capacity, Needs};
 use ark_conversation::{CloudEvent, ConversationId, Event, Owner, Record, Tenant, samples, source};
 use jiff::{SignedDuration, Timestamp};
 
@@ -125,6 +125,8 @@ impl House {
                 Act::TakeBack { queue, agent } => {
                     _ = self.command(id, Owner::Queue(queue), Wish::TakeBack { to: agent });
                 }
+                Act::Overflow { queue, to } => _ = self.command(id, Owner::Queue(queue), Wish::Overflow { to }),
+                Act::Relax { queue, needs } => _ = self.command(id, Owner::Queue(queue), Wish::Relax { needs }),
                 Act::Vanished { agent } => {
                     _ = self.command(id, Owner::Agent(agent.clone()), Wish::Vanished { who: agent });
                 }
@@ -209,6 +211,7 @@ impl House {
             entrance: "95188".to_owned(),
             title: "138****0001".to_owned(),
             channel: "sip".to_owned(),
+            needs: Needs::default(),
         };
         let place = self.desks[0].call_joins(now, id(n), join).unwrap().0.position;
         self.settle();
@@ -486,6 +489,7 @@ fn a_closed_queue_keeps_chats_until_it_opens_and_takes_no_caller() {
                     entrance: String::new(),
                     title: String::new(),
                     channel: "sip".to_owned(),
+                    needs: Needs::default(),
                 }
             )
             .is_err()
@@ -578,4 +582,61 @@ fn a_callback_waits_for_the_end_of_the_call_and_is_over_with_its_leg() {
     desk.callback_seen(now, &to_be_called(7, vec![ended.into()]), true);
     assert!(desk.callback(id(7)).is_none() && desk.desk("anna").unwrap().offers.is_empty());
     desk.router.check().unwrap();
+}
+
+#[test]
+fn a_chat_that_waits_too_long_goes_on_in_another_queue_with_its_place() {
+    let mut house = House::new(2);
+    for at in 0..2 {
+        let now = house.now;
+        let mut general = QueueSetup::new("general", Vec::new());
+        general.config.overflow_after = Some(secs(60));
+        general.overflow = Some("seniors".to_owned());
+        house.desks[at].set_queue(now, general);
+        house.desks[at].set_queue(now, QueueSetup::new("seniors", Vec::new()));
+        let mut cora = agent("cora");
+        cora.profile.groups = vec!["seniors".to_owned()];
+        house.desks[at].set_accounts(now, vec![agent("anna"), cora]);
+    }
+    house.writes(1);
+    house.after(59);
+    assert_eq!(house.owner(1), "queue:general");
+    house.after(2);
+    assert_eq!(house.owner(1), "queue:seniors");
+    let released = |event: &Event| matches!(event, Event::OwnerReleased(e) if e.reason == ReleaseReason::Overflow);
+    assert_eq!(house.count(1, released), 1, "said once, though two gateways saw it");
+    let place = house.chats[&id(1)].0.state().unwrap().place.clone().unwrap();
+    assert_eq!(place.since, samples::at(0), "since the beginning");
+    house.comes(0, "cora");
+    assert_eq!(house.asked(1).as_deref(), Some("agent:cora"));
+}
+
+#[test]
+fn the_language_of_a_chat_decides_and_strands_nobody() {
+    let mut house = House::new(1);
+    let now = house.now;
+    let speaks = |name: &str, language: &str| {
+        let mut agent = agent(name);
+        agent.profile.languages = BTreeMap::from([(language.to_owned(), 5)]);
+        agent
+    };
+    house.desks[0].set_accounts(now, vec![speaks("anna", "zh"), speaks("ben", "en")]);
+    house.desks[0].languages = BTreeMap::from([("web:shop".to_owned(), "en".to_owned())]);
+    let mut house = house.ready(&["anna"]);
+    house.writes(1);
+    assert_eq!(house.asked(1), None, "Anna speaks no English");
+    assert_eq!(house.desks[0].wallboard(house.now).queues[0].unmet, 1);
+    house.comes(0, "ben");
+    assert_eq!(house.asked(1).as_deref(), Some("agent:ben"));
+    assert!(house.accepts(1, "ben"));
+
+    let now = house.now;
+    house.desks[0].set_presence(now, "ben", false, "break");
+    house.writes(2);
+    house.after(59);
+    assert_eq!(house.asked(2), None);
+    house.after(2);
+    assert_eq!(house.asked(2).as_deref(), Some("agent:anna"), "nobody who works speaks it: anybody is asked");
+    assert_eq!(house.count(2, |event| matches!(event, Event::QueueRelaxed(_))), 1);
+    assert_eq!(house.desks[0].wallboard(house.now).queues[0].relaxed, 1);
 }

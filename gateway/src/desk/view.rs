@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::core::{Chat, Core};
+use super::core::{CallItem, Chat, Core};
 use super::limits::{MINE_SHOWN, WAITING_SHOWN};
 use super::stats::percent;
 use super::tail::Last;
@@ -156,6 +156,8 @@ pub struct DeskQueue {
     pub answered_30s: u64,
     /// Gave up since the gateway's start.
     pub abandoned: u64,
+    /// Who waits for something that nobody has who works there.
+    pub unmet: usize,
     /// What the next who comes would wait, rounded up, in seconds; none: nobody is there.
     pub estimate_s: Option<i64>,
 }
@@ -251,6 +253,10 @@ pub struct WallQueue {
     pub answered_30s: u64,
     /// Gave up.
     pub abandoned: u64,
+    /// Who waits for something that nobody has who works there.
+    pub unmet: usize,
+    /// Were given to whoever was free, because nobody who worked there had what they needed.
+    pub relaxed: u64,
     /// The last 60 minutes, the oldest first.
     pub line: Vec<WallMinute>,
 }
@@ -306,6 +312,11 @@ impl Core {
         format!("call-{number}")
     }
 
+    /// The name of the offer of a call that somebody hands over.
+    pub(super) fn handed_offer(item: ConversationId) -> String {
+        format!("transfer-{item}")
+    }
+
     /// The queues that an agent serves.
     pub(super) fn queues_of(&self, agent: &str) -> Vec<String> {
         let Some(profile) = self.router.profile(agent) else { return Vec::new() };
@@ -355,7 +366,8 @@ impl Core {
         let owner = Owner::Agent(agent.to_owned());
         let chats = self.chats.iter().filter(|(_, chat)| chat.state.owner.as_ref() == Some(&owner)).map(|(id, _)| *id);
         let talks = |id: &ConversationId| matches!(self.router.phase(*id), Some((Phase::Connected { .. }, Some(has))) if has == agent);
-        let mut ids: Vec<ConversationId> = self.calls.keys().copied().filter(talks).chain(chats).collect();
+        let calls = self.calls.iter().filter(|(_, call)| call.asked.is_none()).map(|(id, _)| *id);
+        let mut ids: Vec<ConversationId> = calls.filter(talks).chain(chats).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().take(MINE_SHOWN).filter_map(|id| self.card(id, None)).collect()
@@ -409,8 +421,29 @@ impl Core {
                 note: None,
             });
         }
+        all.extend(self.calls.iter().filter_map(|(item, call)| self.handed(agent, *item, call)));
         all.sort_by(|a, b| (&a.deadline, &a.offer).cmp(&(&b.deadline, &b.offer)));
         all
+    }
+
+    /// A call that somebody hands this agent, while it rings.
+    fn handed(&self, agent: &str, item: ConversationId, call: &CallItem) -> Option<OfferCard> {
+        let asking = call.asked.as_ref()?;
+        let (_, rung) = self.router.phase(item)?;
+        (rung == Some(agent)).then(|| OfferCard {
+            offer: Self::handed_offer(item),
+            conversation: call.conversation.to_string(),
+            kind: "call",
+            queue: call.queue.clone(),
+            by: asking.what.by.clone(),
+            channel: call.channel.clone(),
+            title: call.title.clone(),
+            since: call.since.to_string(),
+            deadline: asking.deadline.to_string(),
+            epoch: 0,
+            summary: asking.what.summary.clone(),
+            note: asking.what.note.clone(),
+        })
     }
 
     fn card(&self, id: ConversationId, position: Option<usize>) -> Option<Card> {
@@ -494,6 +527,7 @@ impl Core {
             away,
             answered: count.answered,
             answered_30s: count.answered_30s,
+            unmet: self.router.unmet(name),
             abandoned: count.abandoned,
         })
     }
@@ -570,6 +604,8 @@ impl Core {
                         answered: count.answered,
                         answered_30s: count.answered_30s,
                         abandoned: count.abandoned,
+                        unmet: self.router.unmet(&queue.name),
+                        relaxed: queue.stats.waived,
                         line: line.collect(),
                     }
                 })

@@ -52,7 +52,12 @@ impl Tasks {
 pub fn of_site(config: &Config) -> Result<Arc<Desk>, String> {
     let queues: Result<Vec<_>, String> = config.queue.iter().map(crate::config::Queue::setup).collect();
     let queues = queues.map_err(|why| format!("[[queue]] hours: {why}"))?;
-    Ok(Desk::new(queues, Timestamp::now(), true))
+    let desk = Desk::new(queues, Timestamp::now(), true);
+    let language = |channel: &crate::config::Channel| {
+        Some((format!("{}:{}", channel.kind, channel.name), channel.language.clone()?))
+    };
+    desk.set_languages(config.channel.iter().filter_map(language).collect());
+    Ok(desk)
 }
 
 /// Starts it: it looks at all open conversations and then decides.
@@ -103,6 +108,7 @@ const TYPES: &[&str] = &[
     "ark.leg.offered.v1",
     "ark.call.ended.v1",
     "ark.call.lost.v1",
+    "ark.queue.relaxed.v1",
 ];
 
 /// The end of a call concerns the desk when its caller is to be called back.
@@ -306,6 +312,8 @@ async fn carry_out(
             command(Owner::Queue(queue), Wish::Ask { to: agent, epoch, deadline })
         }
         Act::TakeBack { queue, agent } => command(Owner::Queue(queue), Wish::TakeBack { to: agent }),
+        Act::Overflow { queue, to } => command(Owner::Queue(queue), Wish::Overflow { to }),
+        Act::Relax { queue, needs } => command(Owner::Queue(queue), Wish::Relax { needs }),
         Act::Vanished { agent } => command(Owner::Agent(agent.clone()), Wish::Vanished { who: agent }),
     };
     let outcome = owner.command(asked).await;

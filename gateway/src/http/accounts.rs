@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ark_conversation::event::{AuditWhat, Audited};
 use ark_conversation::routing::Capacity;
 use ark_store::{Account, AccountChange, Credentials, NewAccount, Role, StoreError};
 use axum::Json;
@@ -15,9 +16,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Web;
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
+use super::limits::AUDIT_DETAIL_BYTES_MAX;
+use super::{Web, audit};
 use crate::accounts::password;
 
 /// Somebody who works here
@@ -239,12 +241,43 @@ pub(super) async fn make(
     }
     let new = NewAccount { account: account.clone(), credentials, first: false };
     web.control.store().put_account(new).await.map_err(ApiError::of_token)?;
-    tracing::info!(account = account.name, by = by(&grant), roles = ?account.roles, "an account was made");
+    let roles: Vec<&str> = account.roles.iter().map(|role| role.as_str()).collect();
+    let detail = format!("roles: {}", roles.join(", "));
+    done(&web, &grant, AuditWhat::AccountMade, &account.name, Some(detail)).await;
     Ok((StatusCode::CREATED, Json(account.into())))
 }
 
-fn by(grant: &Grant) -> &str {
-    grant.account().map_or("the gateway's own token", |account| &account.name)
+/// Writes down what was done to an account, and by whom.
+async fn done(web: &Web, grant: &Grant, what: AuditWhat, name: &str, detail: Option<String>) {
+    let by = grant.account().map_or("token", |account| &account.name).to_owned();
+    tracing::info!(account = name, by, %what, detail, "an account");
+    let (by, account) = (Some(by), Some(name.to_owned()));
+    audit::write(web, Audited { by, account, detail, ..audit::of(what) }).await;
+}
+
+/// What of an account is otherwise: what decides what they may, and the names of the rest.
+fn in_words(change: &AccountChange) -> String {
+    let mut words = Vec::new();
+    if let Some(roles) = &change.roles {
+        words.push(format!("roles: {}", roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(groups) = &change.groups {
+        words.push(format!("groups: {}", groups.join(", ")));
+    }
+    words.extend(change.disabled.map(|disabled| if disabled { "shut out" } else { "let in again" }.to_owned()));
+    let rest = [
+        ("display", change.display.is_some()),
+        ("skills", change.skills.is_some()),
+        ("languages", change.languages.is_some()),
+        ("capacity", change.capacity.is_some()),
+        ("phone", change.phone.is_some()),
+    ];
+    words.extend(rest.into_iter().filter(|(_, said)| *said).map(|(name, _)| name.to_owned()));
+    let mut words = words.join("; ");
+    while words.len() > AUDIT_DETAIL_BYTES_MAX {
+        words.pop();
+    }
+    words
 }
 
 /// Change an account; for operators
@@ -273,11 +306,11 @@ pub(super) async fn change(
     if loses {
         not_the_last_operator(&web, &name).await?;
     }
-    let shown = format!("{:?}", (&change.roles, &change.groups, change.disabled));
+    let shown = in_words(&change);
     let changed = web.control.store().change_account(&name, change).await.map_err(ApiError::of_token)?;
     let changed = changed.ok_or_else(|| no_account(&name))?;
     web.sessions.changed();
-    tracing::info!(account = name, by = by(&grant), change = shown, "an account was changed");
+    done(&web, &grant, AuditWhat::AccountChanged, &name, Some(shown)).await;
     Ok(Json(changed.into()))
 }
 
@@ -316,7 +349,7 @@ pub(super) async fn remove(
         return Err(no_account(&name));
     }
     web.sessions.changed();
-    tracing::info!(account = name, by = by(&grant), "an account was removed");
+    done(&web, &grant, AuditWhat::AccountRemoved, &name, None).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -346,6 +379,6 @@ pub(super) async fn password(
     let changed: Result<_, StoreError> = changed;
     changed?.ok_or_else(|| no_account(&name))?;
     web.sessions.changed();
-    tracing::info!(account = name, by = by(&grant), "a password was set");
+    done(&web, &grant, AuditWhat::PasswordSet, &name, None).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -79,7 +79,8 @@ pub(super) async fn place(
 #[utoipa::path(
     post, path = "/api/v1/calls/{id}/hangup", tag = "calls",
     params(("id" = String, Path, description = "The call's id")),
-    responses((status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody))
+    responses((status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody))
 )]
 pub(super) async fn hangup(State(web): State<Arc<Web>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     web.control.hangup(&id).await?;
@@ -380,7 +381,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json,
         super::tokens::list, super::tokens::make, super::tokens::revoke,
         super::accounts::list, super::accounts::make, super::accounts::one, super::accounts::change, super::accounts::remove,
-        super::accounts::password, super::session::session, super::session::sign_in, super::session::sign_out, super::session::first,
+        super::accounts::password, super::audit::list, super::session::session, super::session::sign_in, super::session::sign_out, super::session::first,
         super::session::password, super::session::ways, super::oidc::begin, super::oidc::callback, super::reveal::reveal,
         super::agents::view, super::agents::presence, super::agents::accept, super::agents::decline, super::agents::agents,
         super::agents::queues, super::agents::wallboard

@@ -12,7 +12,7 @@ use super::Web;
 use super::error::ApiError;
 use super::grant::Grant;
 use super::scope::{self, Need, Scope};
-use super::sight;
+use super::{sight, whose};
 
 /// The page's cookie.
 pub(super) const COOKIE: &str = "ark_session";
@@ -78,7 +78,10 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
         let pass = pass(&web, request.headers()).await?;
         let grant = let_in(&web, &request, pass)?;
         match grant {
-            Some(grant) => sight::let_see(&web, &grant, request).await.map(|request| (request, Some(grant))),
+            Some(grant) => {
+                let seen = sight::let_see(&web, &grant, request).await?;
+                whose::let_act(&web, &grant, seen).await.map(|request| (request, Some(grant)))
+            }
             None => Ok((request, None)),
         }
     };

@@ -60,6 +60,12 @@ pub const SIGHT_PAGES_MAX: usize = 20;
 pub const PAGE_MAX: usize = 500;
 /// The same when the request names no number.
 pub const PAGE_DEFAULT: usize = 50;
+/// Wrong tries to sign in that are written into the audit within a minute; the program's log has all.
+pub const AUDIT_WRONG_PER_MINUTE: u32 = 60;
+/// Bytes of what an entry of the audit says is otherwise.
+pub const AUDIT_DETAIL_BYTES_MAX: usize = 1_000;
+/// Pages of the system's log in which one page of the audit is looked for.
+pub const AUDIT_PAGES_MAX: usize = 20;
 
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 

@@ -90,6 +90,7 @@ pub(super) struct SentWay {
     params(("id" = String, Path, description = "The call's id")),
     responses(
         (status = 201, description = "It is made; `sent` says which way it went", body = LinkAnswer),
+        (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
         (status = 404, description = "No such conversation", body = ErrorBody),
         (status = 422, description = "No call is up, or too many links are alive", body = ErrorBody),
         (status = 503, description = "Not now", body = ErrorBody),

@@ -10,6 +10,7 @@ mod agents;
 mod api;
 mod assets;
 mod asyncapi;
+mod audit;
 mod auth;
 pub(crate) mod bus;
 mod callback;
@@ -48,6 +49,7 @@ pub mod tokens;
 mod transfer;
 mod typing;
 mod webhooks;
+mod whose;
 pub mod workbench;
 
 use std::future::Future;
@@ -97,6 +99,7 @@ pub struct Web {
     tokens: Arc<tokens::Tokens>,
     sessions: Arc<sessions::Sessions>,
     tries: crate::accounts::tries::Tries,
+    audit_pace: audit::Pace,
     queues: Vec<crate::config::Queue>,
     facts: Arc<sight::Facts>,
     assets: Option<PathBuf>,
@@ -168,6 +171,7 @@ impl Web {
             tokens: Arc::default(),
             sessions: Arc::default(),
             tries: Default::default(),
+            audit_pace: Default::default(),
             queues,
             facts: Arc::default(),
             assets,
@@ -207,6 +211,7 @@ fn api_routes() -> Routes {
         ("/api/v1/accounts", get(accounts::list).post(accounts::make)),
         ("/api/v1/accounts/{name}", get(accounts::one).patch(accounts::change).delete(accounts::remove)),
         ("/api/v1/accounts/{name}/password", post(accounts::password)),
+        ("/api/v1/audit", get(audit::list)),
         ("/api/v1/session", get(session::session).post(session::sign_in).delete(session::sign_out)),
         ("/api/v1/session/first", post(session::first)),
         ("/api/v1/session/oidc", get(oidc::begin)),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ark_conversation::Tenant;
-use ark_conversation::event::{Direction, NumberRevealed};
+use ark_conversation::event::{AuditWhat, Audited, Direction, NumberRevealed};
 use ark_store::Role;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -13,11 +13,11 @@ use axum::extract::{Extension, Path, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Web;
 use super::api::parse_id;
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
 use super::scope::Scope;
+use super::{Web, audit};
 use crate::conversations::Writer;
 
 /// Who looks at a number
@@ -76,7 +76,12 @@ pub(super) async fn reveal(
         return Err(nobody());
     }
     let writer = Writer { tenant, gateway: web.about.gateway.clone() };
+    let seen = Audited {
+        by: Some(by.strip_prefix("agent:").unwrap_or("token").to_owned()),
+        conversation: Some(id),
+        ..audit::of(AuditWhat::NumberRevealed)
+    };
     let event = writer.event_of(id, "desk", NumberRevealed { leg: leg.leg, by });
-    store.append(vec![event]).await?;
+    store.append(vec![event, audit::entry(&web, seen)]).await?;
     Ok(Json(Revealed { number }))
 }

@@ -83,7 +83,7 @@ pub(super) fn need(method: &Method, path: &str) -> Need {
         "session" if path == "/api/v1/session/password" => Need::Any,
         "session" if path == "/api/v1/session/first" => Need::Own,
         "session" => Need::Open,
-        "accounts" => Need::Role(Role::Operator),
+        "accounts" | "audit" => Need::Role(Role::Operator),
         "tokens" => Need::Role(Role::Integrator),
         "about" | "openapi.json" | "asyncapi.json" => Need::Any,
         "conversations" if path.ends_with("/reveal") => Need::One(Scope::ConversationsRead),

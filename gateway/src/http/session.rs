@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ark_conversation::event::{AuditWhat, Audited};
 use ark_store::{Account, AccountChange, Credentials, NewAccount, Role, Session};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -21,7 +22,7 @@ use super::accounts::AccountView;
 use super::client::{self, Peer};
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
-use super::{Web, auth, sessions};
+use super::{Web, audit, auth, sessions};
 use crate::accounts::limits::SESSION_LIFE_MAX;
 use crate::accounts::password::{self, PasswordError};
 use crate::accounts::queues_of;
@@ -130,6 +131,7 @@ async fn checked(web: &Web, name: &str, presented: String, address: IpAddr) -> R
     if let Err(wait) = web.tries.take(name, address, Instant::now()) {
         let seconds = wait.as_secs() + 1;
         tracing::warn!(account = name, %address, seconds, "too many wrong tries to sign in");
+        audit::wrong_try(web, AuditWhat::SignInBlocked, None, address).await;
         let mut answer = ApiError::too_many_tries(seconds).into_response();
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         return Ok(Checked::Wait(answer));
@@ -156,8 +158,10 @@ async fn checked(web: &Web, name: &str, presented: String, address: IpAddr) -> R
             Ok(Checked::Right(account))
         }
         found => {
-            let disabled = found.is_some_and(|(account, _)| account.disabled);
-            tracing::warn!(account = name, %address, disabled, "a try to sign in was wrong");
+            let (disabled, found_name) = found.map_or((false, None), |(one, _)| (one.disabled, Some(one.name)));
+            let known = found_name.as_deref();
+            tracing::warn!(account = known, %address, disabled, "a try to sign in was wrong");
+            audit::wrong_try(web, AuditWhat::SignInFailed, known, address).await;
             Err(ApiError::wrong_name_or_password())
         }
     }
@@ -266,6 +270,12 @@ pub(super) async fn first(
     let new = NewAccount { account: account.clone(), credentials, first: true };
     web.control.store().put_account(new).await.map_err(ApiError::of_token)?;
     tracing::info!(account = account.name, "the first account was made");
+    let made = Audited {
+        account: Some(account.name.clone()),
+        by: Some("token".to_owned()),
+        ..audit::of(AuditWhat::AccountMade)
+    };
+    audit::write(&web, made).await;
     begin(&web, account, "first").await
 }
 
@@ -315,6 +325,8 @@ pub(super) async fn password(
     web.control.store().change_account(&account.name, change).await?;
     web.sessions.changed();
     tracing::info!(account = account.name, "a password was changed by its owner");
+    let name = Some(account.name.clone());
+    audit::write(&web, Audited { by: name.clone(), account: name, ..audit::of(AuditWhat::PasswordSet) }).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -109,7 +109,8 @@ pub(super) struct Mute {
 #[utoipa::path(
     post, path = "/api/v1/calls/{id}/legs/{leg}/mute", tag = "calls", request_body = Mute,
     params(("id" = String, Path, description = "The call's id"), ("leg" = u32, Path, description = "The leg")),
-    responses((status = 204, description = "Done"), (status = 404, description = "No such call or leg is up", body = ErrorBody))
+    responses((status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call or leg is up", body = ErrorBody))
 )]
 pub(super) async fn mute(
     State(web): State<Arc<Web>>,
@@ -139,6 +140,7 @@ pub(super) struct Record {
     params(("id" = String, Path, description = "The call's id")),
     responses(
         (status = 204, description = "Done"),
+        (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
         (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "It is recorded already, or not answered yet", body = ErrorBody),
     )
@@ -160,6 +162,7 @@ pub(super) async fn start_recording(
     params(("id" = String, Path, description = "The call's id")),
     responses(
         (status = 204, description = "Done"),
+        (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
         (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "It is not recorded", body = ErrorBody),
     )
@@ -188,6 +191,7 @@ pub(super) struct PauseRecording {
     params(("id" = String, Path, description = "The call's id")),
     responses(
         (status = 204, description = "Done"),
+        (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
         (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Nothing is recorded", body = ErrorBody),
     )

@@ -3,9 +3,10 @@
 
 #![allow(unused_qualifications, reason = "utoipa's macros write them")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ark_conversation::event::{OfferMode, TransferMode};
+use ark_conversation::event::{Needed, OfferMode, TransferMode};
 use ark_conversation::summary::{Kind, Summariser, Summary};
 use ark_conversation::{Content, ConversationId, ConversationState, Owner, Pii, Tenant};
 use axum::Json;
@@ -21,7 +22,7 @@ use super::desk::command;
 use super::error::{ApiError, ErrorBody};
 use super::grant::Grant;
 use super::limits::{PAGE_MAX, SUMMARY_RECORDS_MAX};
-use crate::call::{TalkAction, TransferTo};
+use crate::call::{TalkAction, TransferTo, Word};
 use crate::control::{CallState, CallView, TransferPhase, TransferStatus};
 use crate::conversations::owner::{CommandError, Hand, Wish};
 
@@ -69,6 +70,30 @@ pub(super) struct NewTransfer {
     /// The epoch in which the agent believes to be.
     #[serde(default)]
     epoch: Option<u64>,
+    /// What an agent of the queue must be able to do, of a `blind` transfer to a queue. Left out: as before.
+    #[serde(default)]
+    needs: Option<NeedsBody>,
+}
+
+/// What an agent must be able to do; what nobody who works there has does not matter for long (`[[queue]] any_after`)
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NeedsBody {
+    /// The customer's language, as accounts name it: `zh`, `en`.
+    #[serde(default)]
+    language: Option<String>,
+    /// Skills with levels from 1 to 5, at most 32.
+    #[serde(default)]
+    skills: BTreeMap<String, u8>,
+}
+
+impl NeedsBody {
+    fn read(self) -> Result<Needed, ApiError> {
+        let Self { language, skills } = self;
+        let needed = Needed { language, skills };
+        let why = "`needs`: at most 32 skills with levels from 1 to 5, names of 1 to 64 bytes";
+        if needed.fits() { Ok(needed) } else { Err(ApiError::bad_request(why)) }
+    }
 }
 
 /// A transfer that began
@@ -123,7 +148,8 @@ async fn hand_call(
     state: &ConversationState,
     request: NewTransfer,
 ) -> Result<Began, ApiError> {
-    let NewTransfer { to, mode, by, note, summary, epoch } = request;
+    let NewTransfer { to, mode, by, note, summary, epoch, needs } = request;
+    let needs = needs.map(NeedsBody::read).transpose()?;
     if let Some(current) = epoch.filter(|epoch| *epoch != state.epoch).map(|_| state.epoch) {
         return Err(CommandError::StaleEpoch { current }.into());
     }
@@ -141,13 +167,14 @@ async fn hand_call(
     let by = by.map(|by| by.strip_prefix("agent:").map(str::to_owned).unwrap_or(by));
     // First the summary: whoever is rung sees it.
     let (upto, text) = summary_for(web, id, summary).await?;
-    let wish = Wish::Hand(Hand::Summarise { upto, text });
+    let wish = Wish::Hand(Hand::Summarise { upto, text: text.clone() });
     if let Err(error) = command(web, &id.to_string(), by.as_deref().unwrap_or("ark"), wish).await {
         // The customer goes on all the same.
         tracing::warn!(conversation = %id, why = error.message(), "a transfer goes without its summary");
     }
     let by = by.map(|by| format!("agent:{by}"));
-    let action = TalkAction::Transfer { to, mode, by, note: note.map(Content::new) };
+    let word = Word { by, note: note.map(Content::new), summary: Some(text), needs };
+    let action = TalkAction::Transfer { to, mode, word };
     let leg = web.control.act(&id.to_string(), action).await?;
     let transfer = leg.map_or_else(|| id.to_string(), |leg| format!("{id}-{leg}"));
     Ok(Began { transfer, offer: None, state: if queued { "queued" } else { "ringing" } })
@@ -160,7 +187,8 @@ async fn hand_chat(
     state: &ConversationState,
     request: NewTransfer,
 ) -> Result<Began, ApiError> {
-    let NewTransfer { to, mode, by, note, summary, epoch } = request;
+    let NewTransfer { to, mode, by, note, summary, epoch, needs } = request;
+    let needs = needs.map(NeedsBody::read).transpose()?;
     let by = by.or_else(|| match &state.owner {
         Some(Owner::Agent(name)) => Some(name.clone()),
         _ => None,
@@ -178,7 +206,7 @@ async fn hand_chat(
             offer(to, if matches!(mode, How::Blind) { OfferMode::Cold } else { OfferMode::Warm })
         }
         (To::Queue(queue), How::Blind) => {
-            Hand::Release { epoch, queue, priority: 0, summary: summary.clone(), note: note.clone() }
+            Hand::Release { epoch, queue, priority: 0, needs, summary: summary.clone(), note: note.clone() }
         }
         (To::Queue(queue), How::Warm) => offer(Owner::Queue(queue), OfferMode::Warm),
         (To::Number(_) | To::Target(_), _) => {
@@ -206,7 +234,8 @@ pub(super) struct Asks {
     post, path = "/api/v1/conversations/{id}/transfer/join", tag = "conversations", request_body = Asks,
     params(("id" = String, Path, description = "The conversation's ULID")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Not at this moment", body = ErrorBody),
     )
 )]
@@ -215,8 +244,18 @@ pub(super) async fn join(
     Path(id): Path<String>,
     request: Result<Json<Asks>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
+    in_transfer(&web, &id, request, TalkAction::JoinTransfer).await
+}
+
+/// One thing in a transfer of a call that is under way.
+async fn in_transfer(
+    web: &Web,
+    id: &str,
+    request: Result<Json<Asks>, JsonRejection>,
+    action: TalkAction,
+) -> Result<StatusCode, ApiError> {
     let Json(Asks { .. }) = request?;
-    web.control.act(&id, TalkAction::JoinTransfer).await?;
+    web.control.act(id, action).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -225,7 +264,8 @@ pub(super) async fn join(
     post, path = "/api/v1/conversations/{id}/transfer/complete", tag = "conversations", request_body = Asks,
     params(("id" = String, Path, description = "The conversation's ULID")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Not at this moment", body = ErrorBody),
     )
 )]
@@ -234,9 +274,7 @@ pub(super) async fn complete(
     Path(id): Path<String>,
     request: Result<Json<Asks>, JsonRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let Json(Asks { .. }) = request?;
-    web.control.act(&id, TalkAction::CompleteTransfer).await?;
-    Ok(StatusCode::NO_CONTENT)
+    in_transfer(&web, &id, request, TalkAction::CompleteTransfer).await
 }
 
 /// Take the customer back; of a chat: take the offer back
@@ -439,7 +477,8 @@ pub(super) struct Hold {
     post, path = "/api/v1/calls/{id}/hold", tag = "calls", request_body = Hold,
     params(("id" = String, Path, description = "The call's id")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Nobody talks, or the customer is being transferred", body = ErrorBody),
     )
 )]
@@ -466,7 +505,8 @@ pub(super) struct Keys {
     post, path = "/api/v1/calls/{id}/dtmf", tag = "calls", request_body = Keys,
     params(("id" = String, Path, description = "The call's id")),
     responses(
-        (status = 204, description = "Done"), (status = 404, description = "No such call is up", body = ErrorBody),
+        (status = 204, description = "Done"), (status = 409, description = "`not_owner`: somebody else has the call", body = ErrorBody),
+        (status = 404, description = "No such call is up", body = ErrorBody),
         (status = 422, description = "Nobody talks, or these are no keys", body = ErrorBody),
     )
 )]

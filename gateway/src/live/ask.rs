@@ -13,7 +13,7 @@ use ark_media::record::Layout;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::call::{CannotAct, CannotPlace, TalkAction, TransferTo};
+use crate::call::{CannotAct, CannotPlace, TalkAction, TransferTo, Word};
 use crate::control::ControlError;
 use crate::media::RecordFormat;
 
@@ -52,14 +52,14 @@ impl CallAction {
             },
             TalkAction::StopRecording => LiveAction::StopRecording,
             TalkAction::PauseRecordings { paused } => LiveAction::PauseRecordings { paused },
-            TalkAction::Transfer { to, mode, by, note } => {
+            TalkAction::Transfer { to, mode, word: Word { by, note, summary, needs } } => {
                 let to = match to {
                     TransferTo::Agent(name) => LiveTarget::Agent(name),
                     TransferTo::Queue(name) => LiveTarget::Queue(name),
                     TransferTo::Number(number) => LiveTarget::Number(number),
                     TransferTo::Target(name) => LiveTarget::Target(name),
                 };
-                LiveAction::Transfer { to, mode, by, note }
+                LiveAction::Transfer { to, mode, by, note, summary, needs }
             }
             TalkAction::JoinTransfer => LiveAction::JoinTransfer,
             TalkAction::CompleteTransfer => LiveAction::CompleteTransfer,
@@ -87,14 +87,14 @@ impl From<LiveAction> for CallAction {
             },
             LiveAction::StopRecording => TalkAction::StopRecording,
             LiveAction::PauseRecordings { paused } => TalkAction::PauseRecordings { paused },
-            LiveAction::Transfer { to, mode, by, note } => {
+            LiveAction::Transfer { to, mode, by, note, summary, needs } => {
                 let to = match to {
                     LiveTarget::Agent(name) => TransferTo::Agent(name),
                     LiveTarget::Queue(name) => TransferTo::Queue(name),
                     LiveTarget::Number(number) => TransferTo::Number(number),
                     LiveTarget::Target(name) => TransferTo::Target(name),
                 };
-                TalkAction::Transfer { to, mode, by, note }
+                TalkAction::Transfer { to, mode, word: Word { by, note, summary, needs } }
             }
             LiveAction::JoinTransfer => TalkAction::JoinTransfer,
             LiveAction::CompleteTransfer => TalkAction::CompleteTransfer,

@@ -304,7 +304,7 @@ async fn an_agent_sees_their_queues_conversations_and_the_others_are_not_there()
 }
 
 fn joined(queue: &str) -> Event {
-    QueueJoined { leg: LegId(1), queue: queue.to_owned(), position: 1, priority: 0 }.into()
+    QueueJoined { leg: LegId(1), queue: queue.to_owned(), position: 1, priority: 0, needs: None }.into()
 }
 
 fn accepted(owner: &str) -> Event {
@@ -368,5 +368,117 @@ async fn a_socket_tells_what_is_in_sight_and_ends_with_the_session() {
     }
     assert_eq!(end["type"], "error", "{end}");
     assert!(socket.next().await["closed"].is_number());
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+/// A call that waited in orders and that an agent's browser answered.
+async fn talks_with(made: &Made, random: u128, agent: &str) -> ConversationId {
+    let id = call_in(made, random, "orders").await;
+    let mut ringing = samples::ringing(LegId(2), ark_conversation::event::Role::Agent);
+    ringing.to = ark_conversation::Pii::new(format!("web:{agent}"));
+    made.append(id, 3.0, ringing.into()).await;
+    let answered =
+        ark_conversation::event::CallAnswered { leg: LegId(2), codec: "PCMA".to_owned(), dtmf: None, ringing_ms: 1 };
+    made.append(id, 4.0, answered.into()).await;
+    id
+}
+
+#[tokio::test]
+async fn an_agent_does_nothing_in_the_call_of_somebody_else() {
+    let (made, router) = site("whose");
+    let mut anna = anna(&router).await;
+    make(&router, json!({"name": "sam", "password": "correct horse", "roles": ["supervisor"]})).await;
+    let mut sam = Browser::default();
+    sam.sign_in(&router, "sam", "correct horse").await;
+    let (hers, bens) = (talks_with(&made, 1, "anna").await, talks_with(&made, 2, "ben").await);
+    for id in [hers, bens] {
+        made.call(id, ark::control::CallState::Talking, "agent");
+    }
+    let document = ark::http::openapi();
+    let mut looked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let acts = path.starts_with("/api/v1/calls/{id}/") || path.starts_with("/api/v1/conversations/{id}/transfer");
+        if !acts || path.contains("/supervisors") {
+            continue;
+        }
+        for method in item.as_object().unwrap().keys().filter(|method| *method != "get") {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let of = |id: ConversationId| path.replace("{id}", &id.to_string()).replace("{leg}", "1");
+            let answer = anna.send(&router, method.clone(), &of(bens), Some(json!({}))).await;
+            assert_eq!(answer.status(), StatusCode::CONFLICT, "{method} {path}");
+            let error = json(answer).await["error"].clone();
+            assert_eq!(error["code"], "not_owner", "{method} {path}: {error}");
+            for (who, id) in [(&mut anna, hers), (&mut sam, bens)] {
+                let answer = who.send(&router, method.clone(), &of(id), Some(json!({}))).await;
+                assert_ne!(answer.status(), StatusCode::CONFLICT, "{method} {path}: {}", text(answer).await);
+            }
+            looked += 1;
+        }
+    }
+    assert!(looked >= 11, "{looked}");
+    // While it waits nobody has it: the queue does.
+    let waits = call_in(&made, 3, "orders").await;
+    let end = anna.send(&router, Method::POST, &format!("/api/v1/calls/{waits}/hangup"), None).await;
+    assert_eq!(end.status(), StatusCode::CONFLICT);
+    assert!(text(end).await.contains("queue:orders"));
+    std::fs::remove_dir_all(&made.folder).unwrap();
+}
+
+#[tokio::test]
+async fn an_operator_reads_what_was_done_to_accounts_and_who_was_wrong() {
+    let (made, router) = site("audit");
+    let mut anna = anna(&router).await;
+    make(&router, json!({"name": "olga", "password": "correct horse", "roles": ["operator", "supervisor"]})).await;
+    let mut olga = Browser::default();
+    olga.sign_in(&router, "olga", "correct horse").await;
+    let change = json!({"roles": ["agent", "supervisor"], "groups": ["care"]});
+    olga.send(&router, Method::PATCH, "/api/v1/accounts/anna", Some(change)).await;
+    let password = json!({"password": "another horse"});
+    olga.send(&router, Method::POST, "/api/v1/accounts/anna/password", Some(password)).await;
+    let mut stranger = Browser::default();
+    stranger.sign_in(&router, "anna", "wrong horse").await;
+    stranger.sign_in(&router, "my-secret-password", "x").await;
+    let id = call_in(&made, 1, "orders").await;
+    let seen = olga.send(&router, Method::POST, &format!("/api/v1/conversations/{id}/reveal"), Some(json!({}))).await;
+    assert_eq!(seen.status(), StatusCode::OK, "{}", text(seen).await);
+    olga.send(&router, Method::DELETE, "/api/v1/accounts/anna", None).await;
+
+    let page = json(olga.send(&router, Method::GET, "/api/v1/audit", None).await).await;
+    let entries = page["entries"].as_array().unwrap();
+    let brief = |entry: &Value| {
+        let word = |name: &str| entry[name].as_str().unwrap_or("-").to_owned();
+        format!("{} {} {}", word("what"), word("by"), word("account"))
+    };
+    assert_eq!(
+        entries.iter().map(brief).collect::<Vec<_>>(),
+        [
+            "account_removed olga anna",
+            "number_revealed olga -",
+            "sign_in_failed - -",
+            "sign_in_failed - anna",
+            "password_set olga anna",
+            "account_changed olga anna",
+            "account_made token olga",
+            "account_made token anna",
+        ]
+    );
+    assert_eq!(entries[5]["detail"], "roles: agent, supervisor; groups: care");
+    assert_eq!(entries[1]["conversation"], json!(id.to_string()));
+    assert!(!page.to_string().contains("secret-password"), "a name that nobody has may be a password");
+
+    // Page by page, the newest first, each once.
+    let (mut before, mut all) = (String::new(), Vec::new());
+    loop {
+        let page = json(olga.send(&router, Method::GET, &format!("/api/v1/audit?limit=3{before}"), None).await).await;
+        all.extend(page["entries"].as_array().unwrap().iter().map(brief));
+        let Some(next) = page["next"].as_u64() else { break };
+        before = format!("&before={next}");
+    }
+    assert_eq!(all, entries.iter().map(brief).collect::<Vec<_>>());
+    make(&router, json!({"name": "ben", "password": "correct horse"})).await;
+    let mut ben = Browser::default();
+    ben.sign_in(&router, "ben", "correct horse").await;
+    assert_eq!(ben.send(&router, Method::GET, "/api/v1/audit", None).await.status(), StatusCode::FORBIDDEN);
+    let _ = &mut anna;
     std::fs::remove_dir_all(&made.folder).unwrap();
 }

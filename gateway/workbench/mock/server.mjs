@@ -139,6 +139,7 @@ export async function serve({ port = 0, day = makeDay(), dist = DIST, accounts =
     ["POST", /^offers\/([^/]+)\/accept$/, ({ me, at }) => { const offer = offers.get(at[0]); if (!offer) throw fail(409, "offer_over"); offers.delete(at[0]); return claim(found(offer.conversation), me); }],
     ["POST", /^offers\/([^/]+)\/decline$/, ({ at }) => { offers.delete(at[0]); tellDesks(); return [204]; }],
     ["GET", /^agents$/, agents], ["GET", /^queues$/, queues], ["GET", /^wallboard$/, wallboard],
+    ["GET", /^audit$/, () => [200, { entries: [{ seq: 7, at: new Date().toISOString(), what: "sign_in_failed", by: null, account: "anna", detail: null, address: "192.0.2.7", conversation: null }], next: null }]],
     ["GET", /^accounts$/, () => [200, [...people.values()].map(publicly)]],
     ["POST", /^accounts$/, ({ body }) => { if (people.has(body.name)) throw fail(409, "conflict", "there is such an account"); people.set(body.name, { ...account(body.name, body.display, [], []), ...body, signed_in: null }); return [201, publicly(people.get(body.name))]; }],
     ["PATCH", /^accounts\/([^/]+)$/, ({ at, body }) => { Object.assign(people.get(at[0]), body); return publicly(people.get(at[0])); }],

@@ -79,7 +79,7 @@ impl World {
     fn offers(&mut self, id: ConversationId) -> Input {
         let (by, expected_epoch) = (self.somebody(id), self.belief(id));
         if self.random.chance(30) {
-            return Input::Release { by, expected_epoch, queue: "general".to_owned(), priority: 1 };
+            return Input::Release { by, expected_epoch, queue: "general".to_owned(), priority: 1, needs: None };
         }
         let to = self.random.pick(&[anna(), ben(), faq(), general()]).cloned().unwrap();
         let mode = if self.random.chance(50) { OfferMode::Warm } else { OfferMode::Cold };

@@ -2,7 +2,7 @@
 
 use serde::Serializer;
 
-use crate::event::{data, words};
+use crate::event::{Needed, data, words};
 use crate::id::LegId;
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
@@ -114,6 +114,8 @@ words! {
         Timeout = "timeout",
         /// The caller chose another way by key.
         Left = "left",
+        /// They waited too long and go on in another queue, with their place.
+        Overflow = "overflow",
         /// Nobody can answer: no operators, or none could be reached.
         Failed = "failed",
         /// The caller is to be called back, and keeps the place.
@@ -477,6 +479,21 @@ data! {
         /// Higher goes first.
         #[serde(default)]
         pub priority: u8,
+        /// What an agent must be able to do; none: nothing was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub needs: Option<Needed>,
+    }
+
+    /// Nobody who works in the queue has what the customer needs: it no longer matters, and whoever is free is asked.
+    pub struct QueueRelaxed {
+        /// The leg that waits.
+        pub leg: LegId,
+        /// The queue.
+        pub queue: String,
+        /// What nobody has.
+        pub needs: Needed,
+        /// For how long they had waited, in milliseconds.
+        pub waited_ms: u64,
     }
 
     /// A waiting caller's place was told or has changed.

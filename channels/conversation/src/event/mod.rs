@@ -176,6 +176,7 @@ events! {
     QueueJoined = "ark.queue.joined.v1",
     QueuePosition = "ark.queue.position.v1",
     QueueLeft = "ark.queue.left.v1",
+    QueueRelaxed = "ark.queue.relaxed.v1",
     TransferStarted = "ark.transfer.started.v1",
     TransferChanged = "ark.transfer.changed.v1",
     TransferFinished = "ark.transfer.finished.v1",
@@ -221,6 +222,7 @@ events! {
     PlanPublished = "ark.plan.published.v1",
     PlanRolledBack = "ark.plan.rolled_back.v1",
     PlanRefused = "ark.plan.refused.v1",
+    Audited = "ark.audit.v1",
     LogGap = "ark.log.gap.v1",
 }
 
@@ -278,6 +280,7 @@ impl Event {
             Self::QueueJoined(e) => Some(e.leg),
             Self::QueuePosition(e) => Some(e.leg),
             Self::QueueLeft(e) => Some(e.leg),
+            Self::QueueRelaxed(e) => Some(e.leg),
             Self::TransferStarted(e) => Some(e.leg),
             Self::TransferChanged(e) => Some(e.leg),
             Self::TransferFinished(e) => Some(e.leg),
@@ -320,11 +323,9 @@ impl Event {
             | Self::PersonUnmerged(_)
             | Self::Erased(_)
             | Self::Erasure(_)
-            | Self::PlanPublished(_)
-            | Self::PlanRolledBack(_)
-            | Self::PlanRefused(_)
-            | Self::LogGap(_)
             | Self::Other(_) => None,
+            Self::PlanPublished(_) | Self::PlanRolledBack(_) | Self::PlanRefused(_) => None,
+            Self::Audited(_) | Self::LogGap(_) => None,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Who owns a conversation, its episodes of service, its threads and those who take part.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::digest::Hash;
 use crate::event::{CallMode, Party, Role, data, words};
 use crate::id::{LegId, OfferId, SessionId};
+use crate::limits::SKILLS_MAX;
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
+use crate::routing::Needs;
 
 words! {
     /// Who keeps the customer while an offer is open.
@@ -41,6 +45,8 @@ words! {
         Transfer = "transfer",
         /// Its owner went away: a closed desk, a crash.
         Vanished = "vanished",
+        /// They waited too long in another one, with their place.
+        Overflow = "overflow",
     }
 
     /// Why an episode of service began.
@@ -111,6 +117,17 @@ words! {
 }
 
 data! {
+    /// What an agent must be able to do to serve a customer.
+    #[derive(Default, Eq)]
+    pub struct Needed {
+        /// The language that the customer speaks: `zh`, `en`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub language: Option<String>,
+        /// Skills, with levels from 1 to 5.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub skills: BTreeMap<String, u8>,
+    }
+
     /// Somebody who takes part.
     #[derive(Eq)]
     pub struct Participant {
@@ -334,6 +351,9 @@ data! {
         /// Higher goes first.
         #[serde(default)]
         pub priority: u8,
+        /// What an agent must be able to do; none: nothing was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub needs: Option<Needed>,
     }
 
     /// What has happened so far, for the next one who speaks.
@@ -363,5 +383,61 @@ data! {
         pub by: Owner,
         /// The words.
         pub text: Content,
+    }
+}
+
+impl Needed {
+    /// Of that language and of nothing else; an empty one: of nothing.
+    #[must_use]
+    pub fn of_language(language: &str) -> Self {
+        Self { language: Some(language.to_owned()).filter(|language| !language.is_empty()), ..Self::default() }
+    }
+
+    /// Whether anybody will do.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.language.is_none() && self.skills.is_empty()
+    }
+
+    /// What is said here, and of what is not, what the other says.
+    #[must_use]
+    pub fn or(mut self, other: &Self) -> Self {
+        self.language = self.language.or_else(|| other.language.clone());
+        for (skill, level) in &other.skills {
+            self.skills.entry(skill.clone()).or_insert(*level);
+        }
+        self
+    }
+
+    /// Whether it is of a size that a router takes: at most [`SKILLS_MAX`] skills with levels from 1 to 5, names of at most 64 bytes.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        let name = |name: &String| (1..=64).contains(&name.len()) && !name.chars().any(char::is_control);
+        let skills = self.skills.iter().all(|(skill, level)| name(skill) && (1..=5).contains(level));
+        self.skills.len() <= SKILLS_MAX && skills && self.language.as_ref().is_none_or(name)
+    }
+}
+
+impl std::fmt::Display for Needed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let skills = self.skills.iter().map(|(skill, level)| match level {
+            0 | 1 => skill.clone(),
+            level => format!("{skill} {level}"),
+        });
+        let all: Vec<String> = self.language.iter().cloned().chain(skills).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+impl From<&Needed> for Needs {
+    fn from(needed: &Needed) -> Self {
+        let language = needed.language.as_ref().map(|language| (language.clone(), 1));
+        Self { language, skills: needed.skills.clone() }
+    }
+}
+
+impl From<Needs> for Needed {
+    fn from(needs: Needs) -> Self {
+        Self { language: needs.language.map(|(language, _)| language), skills: needs.skills }
     }
 }

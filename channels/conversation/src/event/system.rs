@@ -2,9 +2,53 @@
 
 use jiff::Timestamp;
 
-use crate::event::data;
+use crate::event::{data, words};
+use crate::id::ConversationId;
+use crate::pii::Pii;
+
+words! {
+    /// What was done that concerns who may do what, or who saw what.
+    pub enum AuditWhat {
+        /// An account was made.
+        AccountMade = "account_made",
+        /// An account was changed: roles, groups, whether it is shut out.
+        AccountChanged = "account_changed",
+        /// An account was removed.
+        AccountRemoved = "account_removed",
+        /// A password was set.
+        PasswordSet = "password_set",
+        /// A try to sign in was wrong.
+        SignInFailed = "sign_in_failed",
+        /// There were too many wrong tries: further ones are not even looked at for a while.
+        SignInBlocked = "sign_in_blocked",
+        /// Somebody looked at a customer's number in full.
+        NumberRevealed = "number_revealed",
+    }
+}
 
 data! {
+    /// Something that an operator may want to know of later: a change of accounts, a wrong try to sign in, a number that somebody looked at.
+    pub struct Audited {
+        /// What.
+        pub what: AuditWhat,
+        /// Who did it: an account's name, or `token` for one who came with a token; none: nobody had signed in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub by: Option<String>,
+        /// The account that it is about; none: no account has the name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub account: Option<String>,
+        /// What is otherwise, in words: `roles: agent, operator`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub detail: Option<String>,
+        /// The network address from which it was tried.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub address: Option<Pii>,
+        /// The conversation that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        pub conversation: Option<ConversationId>,
+    }
+
     /// A version of a plan went live: new calls run it.
     pub struct PlanPublished {
         /// The plan's name.

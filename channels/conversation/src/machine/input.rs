@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, OfferMode, Part, Participant, PersonLinked,
+    CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, Needed, OfferMode, Part, Participant, PersonLinked,
     PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
 };
 use crate::id::{LegId, OfferId};
@@ -150,6 +150,22 @@ pub enum Input {
         queue: String,
         /// Higher goes first.
         priority: u8,
+        /// What an agent must be able to do; none: as it was said before in that queue.
+        needs: Option<Needed>,
+    },
+    /// They waited too long in the queue that owns the conversation, and go on in another one with their place.
+    Overflow {
+        /// The queue that owns it.
+        by: Owner,
+        /// The other one.
+        queue: String,
+    },
+    /// Nobody who works in the queue that owns it has what they need: it no longer matters. Said once in each queue.
+    Relax {
+        /// The queue that owns it.
+        by: Owner,
+        /// What nobody has.
+        needs: Needed,
     },
     /// An agent or a plan is gone: their desk closed, their gateway died.
     Vanished {

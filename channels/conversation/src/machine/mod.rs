@@ -216,9 +216,11 @@ impl Conversation {
             Input::Take { by, expected_epoch } => self.take(now, by, expected_epoch),
             Input::Decline { by, offer } => self.decline(now, by, offer),
             Input::Withdraw { by, offer } => self.withdraw(now, &by, offer),
-            Input::Release { by, expected_epoch, queue, priority } => {
-                self.release(now, &by, expected_epoch, queue, priority)
+            Input::Release { by, expected_epoch, queue, priority, needs } => {
+                self.release(now, &by, expected_epoch, (queue, priority, needs))
             }
+            Input::Overflow { by, queue } => self.overflow(now, &by, queue),
+            Input::Relax { by, needs } => self.relax(now, &by, needs),
             Input::Vanished { who } => self.vanished(now, &who),
             Input::OfferLeg { mode, ttl, to, callback } => self.offer_leg(now, mode, ttl, (to, callback)),
             Input::EndLeg { leg, reason } => self.end_leg(now, leg, reason),

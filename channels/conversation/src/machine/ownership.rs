@@ -5,14 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Conversation, Effect, Handled, Refused, Ring};
 use crate::digest::Hash;
 use crate::event::{
-    DeclineReason, Event, OfferMode, OwnerAccepted, OwnerDeclined, OwnerExpired, OwnerOffered, OwnerReleased,
-    OwnerWithdrawn, ParticipantLeft, ReleaseReason, WithdrawReason,
+    DeclineReason, Event, Needed, OfferMode, OwnerAccepted, OwnerDeclined, OwnerExpired, OwnerOffered, OwnerReleased,
+    OwnerWithdrawn, ParticipantLeft, QueueRelaxed, ReleaseReason, WithdrawReason,
 };
 use crate::id::OfferId;
 use crate::limits::OFFER_TTL_MAX;
 use crate::owner::Owner;
 use crate::pii::Content;
-use crate::state::{ConversationState, OfferState};
+use crate::state::{ConversationState, LegPhase, OfferState};
 
 impl Conversation {
     /// The owner offers. Warm: they keep the customer. Cold: the queue has them at once, in the same commit, so there is
@@ -37,7 +37,7 @@ impl Conversation {
         }
         if mode == OfferMode::Cold {
             if let Owner::Queue(queue) = to {
-                return self.release(now, &by, expected_epoch, queue, 0);
+                return self.release(now, &by, expected_epoch, (queue, 0, None));
             }
             if !matches!(by, Owner::Queue(_)) {
                 self.hand_to_queue(now, None, ReleaseReason::Transfer);
@@ -242,31 +242,76 @@ impl Conversation {
         now: Timestamp,
         by: &Owner,
         expected_epoch: u64,
-        queue: String,
-        priority: u8,
+        (queue, priority, needs): (String, u8, Option<Needed>),
     ) -> Result<Handled, Refused> {
+        if needs.as_ref().is_some_and(|needs| !needs.fits()) {
+            return Err(Refused::Malformed("too many skills, or a level that is not from 1 to 5"));
+        }
         let state = self.owned_by(by, expected_epoch)?;
         if matches!(by, Owner::Queue(own) if *own == queue) || queue.is_empty() {
             return Err(Refused::NoWay);
         }
         // Another queue is another line: the place there begins now, unless they waited in it before.
-        let kept = state.place.as_ref().filter(|place| place.queue == queue).map(|place| place.since);
+        let same = state.place.as_ref().filter(|place| place.queue == queue);
+        let since = same.map_or(now, |place| place.since);
+        let needs = needs.or_else(|| same.and_then(|place| place.needs.clone()));
         self.end_by_withdrawal(now, WithdrawReason::OwnerChanged);
-        self.hand_to_queue(now, Some((queue, kept.unwrap_or(now), priority)), ReleaseReason::Transfer);
+        self.hand_to_queue(now, Some(Place { queue, since, priority, needs }), ReleaseReason::Transfer);
         self.route();
+        Ok(Handled::Done)
+    }
+
+    /// They go on waiting in another line, as if they had waited there all the time.
+    pub(super) fn overflow(&mut self, now: Timestamp, by: &Owner, queue: String) -> Result<Handled, Refused> {
+        let state = self.open()?;
+        if state.owner.as_ref() != Some(by) {
+            return Err(Refused::NotOwner);
+        }
+        let (Owner::Queue(own), Some(place)) = (by, &state.place) else { return Err(Refused::NoWay) };
+        if *own == queue || queue.is_empty() {
+            return Err(Refused::NoWay);
+        }
+        if let Some(offer) = &state.offer {
+            return Err(Refused::Offered(offer.offer));
+        }
+        let place = Place { queue, since: place.since, priority: place.priority, needs: place.needs.clone() };
+        self.hand_to_queue(now, Some(place), ReleaseReason::Overflow);
+        self.route();
+        Ok(Handled::Done)
+    }
+
+    /// What they need no longer matters in the queue where they wait.
+    pub(super) fn relax(&mut self, now: Timestamp, by: &Owner, needs: Needed) -> Result<Handled, Refused> {
+        let state = self.open()?;
+        if state.owner.as_ref() != Some(by) {
+            return Err(Refused::NotOwner);
+        }
+        let (Owner::Queue(queue), Some(place)) = (by, &state.place) else { return Err(Refused::NoWay) };
+        if place.relaxed {
+            return Ok(Handled::Duplicate);
+        }
+        let waited_ms = u64::try_from(now.duration_since(place.since).as_millis()).unwrap_or(0);
+        let legs = state.legs.iter().filter(|leg| leg.phase != LegPhase::Ended);
+        let leg = legs.map(|leg| leg.leg).next_back().ok_or(Refused::NoLeg)?;
+        let queue = queue.clone();
+        self.push(now, QueueRelaxed { leg, queue, needs, waited_ms });
         Ok(Handled::Done)
     }
 
     /// Gives the customer to a queue: the one named, or the one in which they waited, with the place that they had, or
     /// the house's.
-    fn hand_to_queue(&mut self, now: Timestamp, queue: Option<(String, Timestamp, u8)>, reason: ReleaseReason) {
+    fn hand_to_queue(&mut self, now: Timestamp, place: Option<Place>, reason: ReleaseReason) {
         let Some(state) = &self.state else { return };
         let Some(previous) = state.owner.clone() else { return };
-        let (queue, waiting_since, priority) = queue.unwrap_or_else(|| match &state.place {
-            Some(place) => (place.queue.clone(), place.since, place.priority),
-            None => (self.policy.queue.clone(), now, 0),
+        let place = place.unwrap_or_else(|| match &state.place {
+            Some(place) => {
+                let (queue, needs) = (place.queue.clone(), place.needs.clone());
+                Place { queue, since: place.since, priority: place.priority, needs }
+            }
+            None => Place { queue: self.policy.queue.clone(), since: now, priority: 0, needs: None },
         });
-        self.push_raised(now, OwnerReleased { previous, queue, reason, waiting_since, priority });
+        let Place { queue, since: waiting_since, priority, needs } = place;
+        self.push_raised(now, OwnerReleased { previous, queue, reason, waiting_since, priority, needs });
     }
 
     /// Somebody is gone. The owner: the customer goes back to the queue with their place kept, and one who was being
@@ -336,6 +381,14 @@ impl Conversation {
         let random = hash.iter().take(10).fold(0_u128, |value, byte| value << 8 | u128::from(*byte));
         OfferId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random).to_bytes()
     }
+}
+
+/// A place in a line that somebody is given.
+struct Place {
+    queue: String,
+    since: Timestamp,
+    priority: u8,
+    needs: Option<Needed>,
 }
 
 /// Whether an offer was made to `by`: by name, or to a queue whose agent they are.

@@ -56,6 +56,8 @@ pub struct QueueConfig {
     pub keep_for_last: SignedDuration,
     /// From when on levels of skills no longer matter. `None`: they always do.
     pub relax_after: Option<SignedDuration>,
+    /// From when on needs that nobody who works there meets no longer matter: nobody is stranded by what they need.
+    pub any_after: SignedDuration,
     /// After this wait [`crate::routing::Output::Overflow`] is told, once. `None`: never.
     pub overflow_after: Option<SignedDuration>,
     /// The mean handling time until some were measured.
@@ -74,6 +76,7 @@ impl QueueConfig {
             wrap_up: SignedDuration::from_secs(10),
             keep_for_last: SignedDuration::ZERO,
             relax_after: None,
+            any_after: SignedDuration::from_secs(60),
             overflow_after: None,
             handling_assumed: SignedDuration::from_secs(180),
         }
@@ -83,10 +86,18 @@ impl QueueConfig {
 /// What an item needs of an agent. Levels run from 1 to 5.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needs {
-    /// The language, and how well it must be spoken.
+    /// The language, and how well it must be spoken. An agent of whom no language is said is taken to speak it.
     pub language: Option<(String, u8)>,
     /// Skills, and how well.
     pub skills: BTreeMap<String, u8>,
+}
+
+impl Needs {
+    /// Whether anybody will do.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.language.is_none() && self.skills.is_empty()
+    }
 }
 
 /// What an agent can do.
@@ -96,7 +107,7 @@ pub struct AgentProfile {
     pub groups: Vec<String>,
     /// Skills with levels from 1 to 5.
     pub skills: BTreeMap<String, u8>,
-    /// Languages with levels from 1 to 5. An item without a language may go to anybody.
+    /// Languages with levels from 1 to 5; none: whatever is asked for. An item without a language may go to anybody.
     pub languages: BTreeMap<String, u8>,
     /// How much at once.
     pub capacity: Capacity,
@@ -105,7 +116,8 @@ pub struct AgentProfile {
 impl AgentProfile {
     /// Whether the agent meets these needs. `relaxed`: a skill of any level will do.
     pub(super) fn meets(&self, needs: &Needs, relaxed: bool) -> bool {
-        let language = needs.language.as_ref().is_none_or(|(name, level)| self.languages.get(name) >= Some(level));
+        let speaks = |(name, level): &(String, u8)| self.languages.get(name) >= Some(level);
+        let language = self.languages.is_empty() || needs.language.as_ref().is_none_or(speaks);
         let skills =
             needs.skills.iter().all(|(name, level)| self.skills.get(name).is_some_and(|own| relaxed || own >= level));
         language && skills

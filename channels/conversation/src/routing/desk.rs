@@ -53,7 +53,12 @@ impl Agent {
 
     /// The same, with one item of theirs not counted.
     pub(super) fn has_room_beside(&self, kind: Kind, without: Option<Kind>) -> bool {
-        if self.presence != Presence::Ready || self.wrap_up.is_some() {
+        self.wrap_up.is_none() && self.has_room_but_wraps_up(kind, without)
+    }
+
+    /// The same of who may be wrapping up.
+    pub(super) fn has_room_but_wraps_up(&self, kind: Kind, without: Option<Kind>) -> bool {
+        if self.presence != Presence::Ready {
             return false;
         }
         let capacity = self.profile.capacity;
@@ -101,6 +106,16 @@ impl Agent {
 
     pub(super) fn chats(&self) -> u32 {
         self.chats
+    }
+
+    /// Whether they work and take that kind at all, now or when they have room.
+    pub(super) fn works_on(&self, kind: Kind) -> bool {
+        let capacity = self.profile.capacity;
+        let takes = match kind {
+            Kind::Call => capacity.calls,
+            Kind::Chat => capacity.chats.max(capacity.chats_beside_call),
+        };
+        self.works() && takes > 0
     }
 
     /// Whether they work at all: what an estimate counts.

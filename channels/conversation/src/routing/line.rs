@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::config::{Kind, Needs, QueueConfig};
+use super::config::{AgentProfile, Kind, Needs, QueueConfig};
 use super::router::Stats;
 use crate::id::ConversationId;
 use crate::limits::{HANDLED_KEPT, PRIORITY_WORTH_MAX};
@@ -109,6 +109,12 @@ impl Queue {
             Change::Group(at) => self.config.groups.get(*at).map(|step| step.group.as_str()),
             Change::Relax => None,
         })
+    }
+
+    /// Whether an agent could ever serve here who needs that, at work or not.
+    pub(super) fn could_ever(&self, agent: &AgentProfile, needs: &Needs) -> bool {
+        let asked = self.config.groups.iter().any(|step| agent.groups.contains(&step.group));
+        asked && agent.meets(needs, self.config.relax_after.is_some())
     }
 
     pub(super) fn handled(&mut self, took: SignedDuration) {

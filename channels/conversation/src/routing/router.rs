@@ -16,7 +16,8 @@ pub use view::{AgentState, AgentView, QueueView, Stats};
 
 use crate::id::ConversationId;
 use crate::limits::{
-    AGENTS_MAX, CALLBACK_AGAIN, CALLBACKS_MAX, CLASSES_MAX, KEEP_FOR_LAST_MAX, QUEUES_MAX, ROUTED_MAX, SKILLS_MAX,
+    AGENTS_MAX, CALLBACK_AGAIN, CALLBACKS_MAX, CLASSES_MAX, KEEP_FOR_LAST_MAX, NEEDS_LOOK, QUEUES_MAX, ROUTED_MAX,
+    SKILLS_MAX,
 };
 
 /// What becomes of an item.
@@ -62,11 +63,20 @@ struct Item {
     /// Calls that the customer did not take, of who asked for one.
     callback: Option<u32>,
     overflowed: bool,
+    /// What they need does not matter any more: nobody who works there has it.
+    waived: bool,
     /// The estimate on joining.
     told: Option<SignedDuration>,
     /// The moment that the router has noted for it.
     timer: Option<Timestamp>,
     retry: Option<Timestamp>,
+}
+
+impl Item {
+    /// Whether they wait and nobody is being asked for them.
+    fn is_in_line(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Kept { .. })
+    }
 }
 
 /// What happens by itself, and when.
@@ -151,6 +161,10 @@ impl Router {
                 self.queues[queue].open = open;
                 joined.and_then(|()| self.serving(now, item, &agent))
             }
+            Input::Moved { item, queue } => {
+                let queue = *self.queue_names.get(&queue).ok_or(Refused::UnknownQueue)?;
+                self.moved(now, item, queue)
+            }
             Input::Leave { item, why } => self.leave(now, item, why),
             Input::Changed { item, kind } => self.changed(now, item, kind),
             Input::Callback { item, tries } => self.callback(now, item, tries),
@@ -180,6 +194,9 @@ impl Router {
             Input::Begin => {
                 self.recovering = false;
                 self.restless_items = self.items.keys().copied().collect();
+                for id in self.restless_items.clone() {
+                    self.due(now, id);
+                }
                 self.run_timers(now);
                 Ok(())
             }
@@ -230,15 +247,39 @@ impl Router {
             _ => {}
         }
         self.overflow(now, id);
+        self.waive(now, id);
         self.place_in_class(now, id);
         self.set_timer(now, id);
+    }
+
+    /// What somebody needs that nobody who works there has no longer matters, once they have waited long enough.
+    fn waive(&mut self, now: Timestamp, id: ConversationId) {
+        let Some(item) = self.items.get_mut(&id) else { return };
+        let queue = &mut self.queues[item.queue];
+        if !item.is_in_line() || item.waived || item.needs.is_nothing() {
+            return;
+        }
+        let someone = if waited(item, now) < queue.config.any_after {
+            // Whoever has it may come to work, or be asked later; nobody waits for what nobody has at all.
+            self.agents.iter().any(|agent| queue.could_ever(&agent.profile, &item.needs))
+        } else {
+            let mut able = self.classes[item.class as usize].agents.iter().map(|slot| &self.agents[*slot as usize]);
+            able.any(|agent| agent.works_on(item.kind))
+        };
+        if someone {
+            return;
+        }
+        item.waived = true;
+        queue.stats.waived += 1;
+        self.out.push_back(Output::Waived { item: id, queue: queue.config.name.clone(), needs: item.needs.clone() });
     }
 
     fn overflow(&mut self, now: Timestamp, id: ConversationId) {
         let Some(item) = self.items.get_mut(&id) else { return };
         let queue = &self.queues[item.queue];
         let after = queue.config.overflow_after;
-        let waits = !matches!(item.phase, Phase::Connected { .. });
+        // Who is being asked for them may answer yet, and who is to be called back is not moved from call to call.
+        let waits = item.is_in_line() && item.callback.is_none();
         if waits && !item.overflowed && after.is_some_and(|after| waited(item, now) >= after) {
             item.overflowed = true;
             self.out.push_back(Output::Overflow { item: id, queue: queue.config.name.clone() });
@@ -252,13 +293,21 @@ impl Router {
         let waits = !matches!(item.phase, Phase::Connected { .. });
         let after = |after: SignedDuration| item.since.saturating_add(after).unwrap_or(Timestamp::MAX);
         let next_change = queue.changes.iter().map(|(wait, _)| after(*wait)).find(|at| *at > now).filter(|_| waits);
-        let overflow = queue.config.overflow_after.map(after).filter(|_| waits && !item.overflowed);
+        let in_line = item.is_in_line();
+        let overflows = in_line && !item.overflowed && item.callback.is_none();
+        let overflow = queue.config.overflow_after.map(after).filter(|_| overflows);
+        let needs = in_line && !item.waived && !item.needs.is_nothing();
+        let needs = needs.then(|| after(queue.config.any_after)).map(|at| match at > now {
+            true => at,
+            // It was looked at: again in a while, people come and go.
+            false => now.saturating_add(NEEDS_LOOK).unwrap_or(now),
+        });
         let phase = match item.phase {
             Phase::Offered { deadline, .. } => Some(deadline),
             Phase::Kept { until } => Some(until),
             Phase::Waiting | Phase::Connected { .. } => None,
         };
-        let next = [next_change, overflow, phase, item.retry].into_iter().flatten().min();
+        let next = [next_change, overflow, needs, phase, item.retry].into_iter().flatten().min();
         if next == item.timer {
             return;
         }
@@ -288,9 +337,10 @@ impl Router {
         }
         let since = since.or(known.filter(|_| here).map(|item| item.since)).unwrap_or(now).min(now);
         let (callback, overflowed) = known.map_or((None, false), |item| (item.callback, here && item.overflowed));
+        let waived = known.is_some_and(|item| here && item.waived && item.needs == needs);
         let known = known.map(|item| item.order.number);
-        let key =
-            ClassKey { queue, kind, needs: needs.clone(), stage: self.queues[queue].stage(now.duration_since(since)) };
+        let asked = if waived { Needs::default() } else { needs.clone() };
+        let key = ClassKey { queue, kind, needs: asked, stage: self.queues[queue].stage(now.duration_since(since)) };
         let class = self.class(key)?;
         let number = known.unwrap_or_else(|| {
             self.joined += 1;
@@ -321,6 +371,7 @@ impl Router {
                 declined: Vec::new(),
                 callback,
                 overflowed,
+                waived,
                 told: None,
                 timer: None,
                 retry: None,
@@ -334,9 +385,24 @@ impl Router {
             item.told = told;
         }
         self.overflow(now, id);
+        if !self.recovering {
+            self.waive(now, id);
+            self.place_in_class(now, id);
+        }
         self.set_timer(now, id);
         self.restless_items.push_back(id);
         Ok(())
+    }
+
+    /// They wait in another line, as if they had waited there all the time.
+    fn moved(&mut self, now: Timestamp, item: ConversationId, queue: usize) -> Result<(), Refused> {
+        let found = self.items.get(&item).ok_or(Refused::UnknownItem)?;
+        if !found.is_in_line() {
+            return Err(Refused::NotNow);
+        }
+        let (since, needs, last_agent) = (Some(found.since), found.needs.clone(), found.last_agent.clone());
+        let (kind, priority, epoch) = (found.kind, found.priority, found.epoch);
+        self.join(now, Joining { item, queue, kind, priority, since, needs, last_agent, epoch })
     }
 
     /// Whether that is what the router knows of somebody who waits: a conversation may say it more than once.
@@ -344,7 +410,9 @@ impl Router {
         self.items.get(&joining.item).is_some_and(|item| {
             let waits = !matches!(item.phase, Phase::Connected { .. });
             let (place, since) = (item.queue == joining.queue, joining.since.is_none_or(|since| since == item.since));
-            let what = item.kind == joining.kind && item.needs == joining.needs && item.priority == joining.priority;
+            // What no longer matters may be told as nothing: the log says so, too.
+            let needs = item.needs == joining.needs || (item.waived && joining.needs.is_nothing());
+            let what = item.kind == joining.kind && needs && item.priority == joining.priority;
             waits && place && since && what && item.epoch == joining.epoch && item.last_agent == joining.last_agent
         })
     }
@@ -391,10 +459,11 @@ impl Router {
         let Some(item) = self.items.get(&id) else { return };
         let stage = self.queues[item.queue].stage(waited(item, now));
         let old = &self.classes[item.class as usize].key;
-        if old.stage == stage && old.kind == item.kind && old.needs == item.needs && old.queue == item.queue {
+        let needs = if item.waived { Needs::default() } else { item.needs.clone() };
+        if old.stage == stage && old.kind == item.kind && old.needs == needs && old.queue == item.queue {
             return;
         }
-        let key = ClassKey { queue: item.queue, kind: item.kind, needs: item.needs.clone(), stage };
+        let key = ClassKey { queue: item.queue, kind: item.kind, needs, stage };
         // When there are too many classes, it waits on in the one that it has.
         let Ok(class) = self.class(key) else { return };
         let Some(item) = self.items.get_mut(&id) else { return };

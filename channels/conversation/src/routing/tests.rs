@@ -256,9 +256,85 @@ fn skills_and_languages_decide_and_levels_are_relaxed_in_time() {
     assert_eq!(site.offers(), [pair(3, "cora")], "her level will do after a while");
     site.accepts(3);
     site.does(Input::Finished { item: id(3) });
-    site.does(joins(4, needs(1, "fr")));
+    site.does(Input::Finished { item: id(2) });
+    site.does(Input::WrappedUp { agent: "cora".to_owned() });
+    site.does(joins(4, needs(1, "en")));
+    site.accepts(4);
+    site.does(Input::Presence { agent: "cora".to_owned(), presence: Presence::Away("break".to_owned()) });
+    site.does(joins(5, needs(1, "en")));
     site.after(3_000);
-    assert_eq!(site.with(4), None, "a language is never relaxed");
+    assert_eq!(site.with(5), None, "a language is not relaxed while somebody works there who speaks it");
+}
+
+/// What the router said that no longer matters, of whom.
+fn waived(site: &mut Site) -> Vec<(ConversationId, Needs)> {
+    let mut waived = Vec::new();
+    site.out.retain(|output| {
+        let Output::Waived { item, needs, .. } = output else { return true };
+        waived.push((*item, needs.clone()));
+        false
+    });
+    waived
+}
+
+#[test]
+fn nobody_is_stranded_by_what_nobody_has() {
+    let config = QueueConfig { any_after: secs(60), ..QueueConfig::new("general", "general") };
+    let mut site = Site::of(config, &[]);
+    let speaks =
+        |language: &str| AgentProfile { languages: BTreeMap::from([(language.to_owned(), 5)]), ..profile("general") };
+    site.signs_on("anna", speaks("zh"));
+    let joins = |n: u64, language: &str| {
+        let mut join = join(n, "general", Kind::Call);
+        if let Input::Join { needs, .. } = &mut join {
+            needs.language = Some((language.to_owned(), 1));
+        }
+        join
+    };
+    site.does(joins(1, "fr"));
+    assert_eq!(waived(&mut site).len(), 1, "nobody of the queue speaks it, at work or not");
+    assert_eq!(site.offers(), [pair(1, "anna")]);
+    site.accepts(1);
+    site.does(Input::Finished { item: id(1) });
+    site.does(Input::WrappedUp { agent: "anna".to_owned() });
+
+    // Ben has it and is not there: he may come.
+    site.does(Input::Agent { name: "ben".to_owned(), profile: speaks("en") });
+    site.does(joins(2, "en"));
+    site.after(59);
+    assert_eq!((waived(&mut site).len(), site.offers().len()), (0, 0));
+    assert_eq!(site.router.unmet("general"), 1, "as the wallboard shows it");
+    site.after(1);
+    assert_eq!((waived(&mut site).len(), site.offers()), (1, vec![pair(2, "anna")]));
+    assert_eq!((site.router.unmet("general"), site.router.queue("general").unwrap().stats.waived), (0, 2));
+    site.accepts(2);
+
+    // An agent of whom no language is said serves anybody.
+    site.signs_on("cora", profile("general"));
+    site.does(joins(3, "fr"));
+    assert_eq!((waived(&mut site).len(), site.offers()), (0, vec![pair(3, "cora")]));
+    site.router.check().unwrap();
+}
+
+#[test]
+fn who_waits_too_long_goes_on_in_another_queue_with_the_place() {
+    let config = QueueConfig { overflow_after: Some(secs(60)), ..QueueConfig::new("orders", "orders") };
+    let mut site = Site::of(config, &[]);
+    site.does(Input::Queue(QueueConfig::new("general", "general")));
+    site.does(join(1, "orders", Kind::Call));
+    site.after(30);
+    site.does(join(2, "general", Kind::Call));
+    site.after(30);
+    assert!(site.out.iter().any(|output| matches!(output, Output::Overflow { queue, .. } if queue == "orders")));
+    site.does(Input::Moved { item: id(1), queue: "general".to_owned() });
+    let place = site.router.place(id(1)).unwrap();
+    assert_eq!((place.position, place.since), (1, at(0)), "before who came later, wherever");
+    assert_eq!(site.router.queue("orders").unwrap().waiting, 0);
+    site.signs_on("anna", profile("general"));
+    assert_eq!(site.offers(), [pair(1, "anna")]);
+    let moved = site.router.handle(site.now, Input::Moved { item: id(1), queue: "orders".to_owned() });
+    assert_eq!(moved, Err(Refused::NotNow), "somebody is being asked");
+    site.router.check().unwrap();
 }
 
 #[test]

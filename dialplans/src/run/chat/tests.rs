@@ -297,3 +297,23 @@ fn a_callback_is_a_button_and_needs_a_number_that_is_for_sure_theirs() {
     assert_eq!(out.callback, None);
     assert_eq!(states(&run.step(at(2), &said("2"))), ["call_back", "leave_message"]);
 }
+
+#[test]
+fn a_chat_that_waits_too_long_goes_the_plans_way_and_says_what_it_needs() {
+    let text = SHOP.replace(
+        "max_wait = \"10m\"",
+        "max_wait = \"10m\"\non_overflow = \"message\"\nskills = [\"refund 3\", \"orders\"]",
+    );
+    let english = Caller { lang: Some(Lang::En), ..Caller::default() };
+    let (run, _) = ChatRun::start(plan(&text), &english, at(0), &ChatHeard::Person);
+    let mut run = moved(&run);
+    assert_eq!((run.waits_in(), run.takes_overflow()), (Some(("general", 3)), true));
+    let skills: Vec<(&str, u8)> = run.needs().skills.iter().map(|(skill, level)| (skill.as_str(), *level)).collect();
+    assert_eq!((skills, run.needs().lang.as_deref()), (vec![("orders", 1), ("refund", 3)], Some("en")));
+    run.step(at(120), &ChatHeard::Overflow);
+    assert_eq!((run.state(), run.waits_in()), ("message", None));
+    let (mut plain, _) = ChatRun::start(plan(SHOP), &english, at(0), &ChatHeard::Person);
+    assert!(!plain.takes_overflow());
+    plain.step(at(120), &ChatHeard::Overflow);
+    assert_eq!(plain.waits_in(), Some(("general", 3)), "without a way of its own it waits on");
+}

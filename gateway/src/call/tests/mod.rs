@@ -6,6 +6,7 @@ mod callback;
 mod faults;
 mod hotline;
 mod people;
+mod queues;
 mod speech;
 mod supervisors;
 mod transfer;
@@ -337,10 +338,6 @@ const LATENCY: Duration = Duration::from_millis(5);
 impl Rig {
     /// A site with one hotline, 95188, on the plan of this text; `operators` answer the queue `general`.
     pub(super) fn new(plan: &str, operators: &[&str]) -> Self {
-        let plan = Plan::parse(plan, "test.toml").unwrap_or_else(|found| panic!("{found:?}"));
-        let live = Arc::new(LivePlan { plan: Arc::new(plan), version: 1, sounds: Arc::new(Tones) });
-        let mut site = Site::default();
-        site.set_hotlines(vec![("95188".to_owned(), Hotline { live, record: false })]);
         let queue = QueueConfig {
             name: "general".to_owned(),
             operators: operators
@@ -349,6 +346,15 @@ impl Rig {
                 .collect(),
             ring: Duration::from_secs(15),
         };
+        Self::with(plan, Queues::new(&[queue]))
+    }
+
+    /// The same with these queues.
+    pub(super) fn with(plan: &str, queues: Queues) -> Self {
+        let plan = Plan::parse(plan, "test.toml").unwrap_or_else(|found| panic!("{found:?}"));
+        let live = Arc::new(LivePlan { plan: Arc::new(plan), version: 1, sounds: Arc::new(Tones) });
+        let mut site = Site::default();
+        site.set_hotlines(vec![("95188".to_owned(), Hotline { live, record: false })]);
         let config = SwitchConfig {
             tenant: Tenant::default(),
             gateway: "gw1".to_owned(),
@@ -374,7 +380,7 @@ impl Rig {
         };
         let media = Port::default();
         let endpoint = Endpoint::new(Config { secret: [9; 32], ..Config::default() }, 1);
-        let switch = Switch::new(config, site, Queues::new(&[queue]), endpoint, media.clone(), [1; 32]);
+        let switch = Switch::new(config, site, queues, endpoint, media.clone(), [1; 32]);
         let phones = [CHEN, ANNA, BEN].iter().map(|address| Phone::new(address)).collect();
         let now = Now { mono: start(), wall: "2026-11-24T02:00:00Z".parse().unwrap() };
         media.0.borrow_mut().now = Some(now.mono);

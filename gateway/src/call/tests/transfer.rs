@@ -14,7 +14,7 @@ use super::hotline::PLAN;
 use super::{ANNA, BEN, CHEN, Rig};
 use crate::call::limits::{TRANSFER_CONSULT, TRANSFER_RING};
 use crate::call::web::{FromWeb, ToWeb, WebEnd};
-use crate::call::{CannotAct, TalkAction, TransferTo};
+use crate::call::{CannotAct, TalkAction, TransferTo, Word};
 use crate::media::RoomPart;
 
 /// Ben, who answers no queue.
@@ -43,7 +43,13 @@ fn act(rig: &mut Rig, conversation: ConversationId, action: TalkAction) -> Resul
 }
 
 fn to(to: TransferTo, mode: TransferMode) -> TalkAction {
-    TalkAction::Transfer { to, mode, by: Some("agent:anna".to_owned()), note: Some(Content::new("an order")) }
+    let word = Word {
+        by: Some("agent:anna".to_owned()),
+        note: Some(Content::new("an order")),
+        summary: Some(Content::new("asks where it is")),
+        needs: None,
+    };
+    TalkAction::Transfer { to, mode, word }
 }
 
 fn to_ben(mode: TransferMode) -> TalkAction {

@@ -289,12 +289,18 @@ fn of_call(lang: Lang, event: &Event) -> Option<String> {
             format!("在「{}」排队，第 {} 位", e.queue, e.position),
             format!("waits in `{}`, number {} in line", e.queue, e.position),
         ),
+        Event::QueueRelaxed(e) => either(
+            lang,
+            format!("「{}」没有人会 {}，改请任何人接听", e.queue, e.needs),
+            format!("nobody in `{}` has {}: anybody is asked", e.queue, e.needs),
+        ),
         Event::QueueLeft(e) => {
             let how = match e.outcome {
                 QueueOutcome::Answered => either(lang, "有人接听", "a person answered"),
                 QueueOutcome::Abandoned => either(lang, "来电人挂断", "the caller hung up"),
                 QueueOutcome::Timeout => either(lang, "等待超时", "waited as long as allowed"),
                 QueueOutcome::Left => either(lang, "来电人选择离开", "the caller chose to leave"),
+                QueueOutcome::Overflow => either(lang, "等待太久，转到另一队列", "went on to another queue"),
                 QueueOutcome::Failed => either(lang, "失败", "failed"),
                 QueueOutcome::Callback => either(lang, "等候回电", "to be called back"),
                 QueueOutcome::Unreached => either(lang, "回电未接通", "called back, and not reached"),

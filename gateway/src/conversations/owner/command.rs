@@ -1,6 +1,6 @@
 //! What the house asks of a conversation's owner, and what it answers.
 
-use ark_conversation::event::{OfferMode, Part, SessionCloseReason};
+use ark_conversation::event::{Needed, OfferMode, Part, SessionCloseReason};
 use ark_conversation::machine::{Conversation, Handled, Input, Refused};
 use ark_conversation::{Content, ConversationId, LegId, OfferId, Owner, Tenant};
 use jiff::Timestamp;
@@ -70,6 +70,17 @@ pub enum Wish {
     TakeBack {
         /// To whom it was made.
         to: String,
+    },
+    /// They waited too long in the queue that asks, and go on in another one with their place; where the plan that waits with them has a way
+    /// of its own, it goes that way. None: only the plan's way will do.
+    Overflow {
+        /// The other queue.
+        to: Option<String>,
+    },
+    /// Nobody who works in the queue that asks has what they need: it no longer matters.
+    Relax {
+        /// What nobody has.
+        needs: Needed,
     },
     /// That agent is gone from their desk: the customer goes back to their place. Asked by the queue or the agent.
     Vanished {
@@ -188,6 +199,8 @@ pub(crate) fn carry_out(machine: &mut Conversation, now: Timestamp, command: Com
         | Wish::Accept { .. }
         | Wish::Decline { .. }
         | Wish::TakeBack { .. }
+        | Wish::Overflow { .. }
+        | Wish::Relax { .. }
         | Wish::Vanished { .. } => {
             offers(machine, now, by, wish)?;
         }
@@ -232,6 +245,10 @@ fn offers(machine: &mut Conversation, now: Timestamp, by: Owner, wish: Wish) -> 
             let Some(offer) = own.map(|open| open.offer) else { return Ok(()) };
             Input::Withdraw { by, offer }
         }
+        // The plan went its own way with them.
+        Wish::Overflow { .. } if state.is_none_or(|state| state.owner.as_ref() != Some(&by)) => return Ok(()),
+        Wish::Overflow { to: Some(queue) } => Input::Overflow { by, queue },
+        Wish::Relax { needs } => Input::Relax { by, needs },
         Wish::Vanished { who } => Input::Vanished { who: Owner::Agent(who) },
         _ => return Ok(()),
     };
@@ -254,7 +271,7 @@ fn claim(machine: &mut Conversation, now: Timestamp, by: &Owner) -> Result<(), C
         // A person goes before a plan: by way of the queue, as when the plan itself gives up.
         (Some(bot @ Owner::Bot(_)), None) => {
             let queue = machine.policy().queue.clone();
-            let release = Input::Release { by: bot, expected_epoch, queue, priority: 0 };
+            let release = Input::Release { by: bot, expected_epoch, queue, priority: 0, needs: None };
             machine.handle(now, release).and_then(|_| machine.handle(now, input(by, expected_epoch + 1)))
         }
         (Some(owner @ Owner::Agent(_)), None) => return Err(CommandError::NotOwner { owner }),

@@ -1,6 +1,6 @@
 //! From hand to hand, for conversations in which nobody calls: offers, the way to a queue, summaries and notes.
 
-use ark_conversation::event::{CallMode, CallbackPlace, LegEndReason, OfferMode, Summary};
+use ark_conversation::event::{CallMode, CallbackPlace, LegEndReason, Needed, OfferMode, Summary};
 use ark_conversation::limits::CALLBACK_TTL_MAX;
 use ark_conversation::machine::{Conversation, Handled, Input, Refused};
 use ark_conversation::{Content, Hash, OfferId, Owner, Pii};
@@ -39,6 +39,9 @@ pub enum Hand {
         queue: String,
         /// Higher goes first.
         priority: u8,
+        /// What an agent must be able to do; none: as before.
+        #[serde(default)]
+        needs: Option<Needed>,
         /// What goes with it: a summary up to that `seq`.
         summary: Option<(u64, Content)>,
         /// A word to whoever takes it: a note.
@@ -96,14 +99,14 @@ pub(super) fn carry_out(
             let offer = offer.or(open).ok_or(Refused::OfferEnded)?;
             machine.handle(now, Input::Withdraw { by: by.clone(), offer })
         }
-        Hand::Release { epoch, queue, priority, summary, note } => {
+        Hand::Release { epoch, queue, priority, needs, summary, note } => {
             let expected_epoch = epoch.unwrap_or(current);
             summarise(machine, now, by, summary)?;
             if let Some(text) = note {
                 let seq = machine.state().map_or(0, |state| state.last_seq);
                 machine.handle(now, Input::Note { by: by.clone(), key: format!("release-{seq}"), text })?;
             }
-            machine.handle(now, Input::Release { by: by.clone(), expected_epoch, queue, priority })
+            machine.handle(now, Input::Release { by: by.clone(), expected_epoch, queue, priority, needs })
         }
         Hand::Summarise { upto, text } => {
             summarise(machine, now, by, Some((upto, text)))?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ark_conversation::event::{
     Action, CallMode, CallbackPlace, GatherFinished, GatherOutcome, HttpFinished, IvrEntered, IvrKept, IvrSet,
-    IvrStrike, Medium, Part, SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, ThreadState,
+    IvrStrike, Medium, Needed, Part, SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, ThreadState,
 };
 use ark_conversation::limits::CALLBACK_TTL_MAX;
 use ark_conversation::machine::{Conversation, Input, Policy};
@@ -17,7 +17,7 @@ use ark_conversation::source::{COMPANION, ThreadSource};
 use ark_conversation::{
     CloudEvent, Content, ConversationKind, Event, Hash, KeyKind, LegId, LegPhase, NewEvent, Owner as Who, Pii, Record,
 };
-use ark_dialplans::{Caller, ChatAsk, ChatHeard, ChatOut, ChatRun, Do, EndReason, Lang, Plan, StrikeCause};
+use ark_dialplans::{Caller, ChatAsk, ChatHeard, ChatOut, ChatRun, Do, EndReason, Lang, Plan, QueueNeeds, StrikeCause};
 use ark_store::{ListFilter, Openness};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -166,6 +166,8 @@ struct Running {
     run: ChatRun,
     leg: LegId,
     before: Option<IvrKept>,
+    /// The queue that it waited in before.
+    was_in: Option<String>,
 }
 
 impl Owner {
@@ -241,7 +243,7 @@ impl Owner {
         };
         let caller = self.caller(right, key, leg, &plan, heard).await?;
         let begun = unharmed(key, || Some(ChatRun::start(Arc::clone(&plan), &caller, now, heard)));
-        Ok(begun.map(|(run, out)| (Running { plan, version, run, leg, before: None }, out)))
+        Ok(begun.map(|(run, out)| (Running { plan, version, run, leg, before: None, was_in: None }, out)))
     }
 
     /// The plan goes on in the version that it began with. None: it cannot.
@@ -257,10 +259,12 @@ impl Owner {
         let Some(plan) = self.version(key, &kept.plan, version).await? else { return Ok(None) };
         let stepped = unharmed(key, || {
             let mut run = ChatRun::restore(Arc::clone(&plan), kept.run.reveal())?;
+            let was_in = run.waits_in().map(|(queue, _)| queue.to_owned());
             let out = run.step(now, heard);
-            Some((run, out))
+            Some((run, out, was_in))
         });
-        Ok(stepped.map(|(run, out)| (Running { plan, version, run, leg, before: Some(kept) }, out)))
+        let running = |(run, out, was_in)| (Running { plan, version, run, leg, before: Some(kept), was_in }, out);
+        Ok(stepped.map(running))
     }
 
     async fn version(&mut self, key: &Key, name: &str, version: u32) -> Result<Option<Arc<Plan>>, Trouble> {
@@ -294,7 +298,7 @@ impl Owner {
         self.as_plan(right, key, now, |expected_epoch| Input::Plan { by, expected_epoch, event })?;
         if !self.is_in_queue(right, key) {
             let by = Who::Bot(plan.to_owned());
-            let release = |expected_epoch| Input::Release { by, expected_epoch, queue, priority: 0 };
+            let release = |expected_epoch| Input::Release { by, expected_epoch, queue, priority: 0, needs: None };
             self.as_plan(right, key, now, release)?;
         }
         Ok(())
@@ -347,10 +351,11 @@ impl Owner {
         running: &Running,
         out: ChatOut,
     ) -> Result<(), Trouble> {
-        let Running { plan, version, run, leg, before } = running;
+        let Running { plan, version, run, leg, before, was_in } = running;
         let (name, leg) = (plan.name.text.to_string(), *leg);
         let bot = || Who::Bot(name.clone());
-        let speaks = !out.text.is_empty() || run.waits_in().is_none();
+        let elsewhere = was_in.is_some() && was_in.as_deref() != run.waits_in().map(|(queue, _)| queue);
+        let speaks = !out.text.is_empty() || elsewhere || run.waits_in().is_none();
         if speaks && self.is_in_queue(right, key) {
             let by = bot();
             if !self.as_plan(right, key, now, |expected_epoch| Input::Take { by, expected_epoch })? {
@@ -424,7 +429,9 @@ impl Owner {
         let in_queue = self.is_in_queue(right, key);
         let release = |by, queue: String, priority: i32| {
             let priority = u8::try_from(priority.clamp(0, 255)).unwrap_or(0);
-            move |expected_epoch| Input::Release { by, expected_epoch, queue, priority }
+            let QueueNeeds { skills, lang } = run.needs().clone();
+            let needs = Some(Needed { language: lang, skills }).filter(|needs| !needs.is_nothing());
+            move |expected_epoch| Input::Release { by, expected_epoch, queue, priority, needs }
         };
         match (run.ended(), run.waits_in()) {
             (None, Some((queue, priority))) if !in_queue => {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ark_conversation::event::{Event, MessageOut};
 use ark_conversation::machine::{Commit as Decided, Conversation, Effect, Handled, Input, Policy};
 use ark_conversation::{CloudEvent, NewEvent, Record};
+use ark_dialplans::ChatHeard;
 use ark_store::{Committed, Erase, Inbound, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
@@ -748,6 +749,10 @@ impl Owner {
         self.stats.commands.fetch_add(1, Ordering::Relaxed);
         if let Some(why) = self.open_all(std::iter::once(key.clone())).await?.remove(key) {
             return Ok(Err(CommandError::Refused(why)));
+        }
+        if let command::Wish::Overflow { .. } = command.wish {
+            // The plan that waits with them comes first; the time is as when the queue owned it.
+            self.plan_hears(turn, right, key, (ChatHeard::Overflow, String::new())).await?;
         }
         let Some(open) = self.machines.get(key, right) else { return Err(Trouble::Again) };
         let outcome = command::carry_out(&mut open.machine, now, command);

@@ -32,7 +32,7 @@ const TERMS = {
   zh: {
     hangup: "挂机", cancelled: "未接通前放弃", rejected: "被拒绝", busy: "忙", no_answer: "无人接听", unreachable: "无法接通", no_ack: "对方没有确认接通", timeout: "超时", media_lost: "长时间没有声音",
     transport_lost: "连接断开", no_codec: "没有共同的编码", overload: "网关已满", shutdown: "网关停止", failed: "失败", end: "播完", barge_in: "被按键打断", stopped: "已停止", complete: "收齐", invalid: "无效按键",
-    silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", callback: "等候回电", unreached: "回电未接通", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
+    silence: "没有输入", human: "要求人工", answered: "已接听", abandoned: "来电人挂断", left: "来电人选择离开", overflow: "转到另一队列", callback: "等候回电", unreached: "回电未接通", account_made: "新建账号", account_changed: "修改账号", account_removed: "删除账号", password_set: "设置密码", sign_in_failed: "登录失败", sign_in_blocked: "登录尝试过多", number_revealed: "查看完整号码", key: "按键结束", limit: "到达时限", ok: "成功", status: "返回错误", unusable: "返回无法使用",
     remote: "对方", ark: "方舟", voicemail: "留言", call: "通话录音", listen: "监听", whisper: "耳语指导坐席", barge: "插话", take_over: "接管通话",
     receipt_accepted: "渠道已收下", receipt_sent: "已发出", receipt_delivered: "已送达", receipt_read: "已读", receipt_failed: "消息没有送到", receipt_expired: "消息已过期", receipt_recalled: "消息已撤回",
     outcome_unknown: "是否送达未知，重发前请先向客户确认", window_closed: "渠道回复窗口已关闭", blocked: "客户不再接收",
@@ -41,7 +41,7 @@ const TERMS = {
     hangup: "hung up", cancelled: "given up before it was answered", rejected: "refused", busy: "busy", no_answer: "no answer", unreachable: "cannot be reached", no_ack: "the answer was never acknowledged",
     timeout: "timed out", media_lost: "no audio for too long", transport_lost: "connection lost", no_codec: "no codec in common", overload: "the gateway is full", shutdown: "the gateway stopped", failed: "failed",
     end: "to the end", barge_in: "cut by a key", stopped: "stopped", complete: "complete", invalid: "a key without meaning", silence: "silence", human: "asked for a person", answered: "answered",
-    abandoned: "the caller hung up", left: "by choice", callback: "to be called back", unreached: "called back, never reached", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
+    abandoned: "the caller hung up", left: "by choice", overflow: "on to another queue", callback: "to be called back", unreached: "called back, never reached", account_made: "account made", account_changed: "account changed", account_removed: "account removed", password_set: "password set", sign_in_failed: "wrong try to sign in", sign_in_blocked: "too many tries to sign in", number_revealed: "number shown in full", key: "ended by key", limit: "as long as allowed", ok: "done", status: "answered with an error", unusable: "answered with nothing usable",
     remote: "the other side", ark: "Ark", voicemail: "message", call: "call recording", listen: "listens", whisper: "whispers to the agent", barge: "joins in",
     take_over: "takes over",
     receipt_accepted: "taken by the channel", receipt_sent: "sent", receipt_delivered: "delivered", receipt_read: "read", receipt_failed: "The message did not arrive", receipt_expired: "The message expired",
@@ -123,11 +123,16 @@ function describe(lang, type, data) {
       return say(`排队第 ${data.position} 位${wait}`, `Number ${data.position} in line${wait}`, { minor: true });
     }
     case "ark.queue.left.v1": return say(`离开队列：${term(data.outcome)}，等了 ${s(data.waited_ms)}`, `Left the queue: ${term(data.outcome)}, waited ${s(data.waited_ms)}`, { tone: data.outcome === "answered" ? "live" : "wait" });
+    case "ark.queue.relaxed.v1": {
+      const needs = [data.needs?.language, ...Object.keys(data.needs?.skills || {})].filter(Boolean).join(zh ? "、" : ", ");
+      return say(`「${data.queue}」没有人会 ${needs}，改请任何人接听`, `Nobody in “${data.queue}” has ${needs}: anybody is asked`, { tone: "wait" });
+    }
     case "ark.transfer.started.v1": return say(`转接「${data.target}」`, `Transfer to “${data.target}”`);
     case "ark.transfer.finished.v1": return say(`转接结果：${term(data.outcome)}，用时 ${s(data.took_ms)}`, `Transfer: ${term(data.outcome)} after ${s(data.took_ms)}`, { tone: data.outcome === "answered" ? "live" : "wait" });
     case "ark.http.finished.v1": return say(`查询「${data.action}」：${term(data.outcome)}${data.status ? " " + data.status : ""}，${s(data.took_ms)}`, `Action “${data.action}”: ${term(data.outcome)}${data.status ? " " + data.status : ""}, ${s(data.took_ms)}`, { minor: true });
     case "ark.plan.published.v1": return say(`流程 ${data.plan} 第 ${data.version} 版上线`, `Plan ${data.plan} version ${data.version} is live`, { tone: "live" });
     case "ark.plan.rolled_back.v1": return say(`流程 ${data.plan} 回到第 ${data.version} 版`, `Plan ${data.plan} is back at version ${data.version}`, { tone: "wait" });
+    case "ark.audit.v1": return say(`审计：${term(data.what)} ${data.account || ""}`, `Audit: ${term(data.what)} ${data.account || ""}`, { minor: true });
     case "ark.plan.refused.v1": return say(`流程 ${data.plan} 未通过：${data.reason}`, `Plan ${data.plan} was refused: ${data.reason}`, { tone: "late" });
     case "ark.transcript.final.v1": {
       const sure = data.confidence ? `${Math.round(data.confidence * 100)} %` : "";
@@ -156,7 +161,7 @@ function describe(lang, type, data) {
     case "ark.owner.declined.v1": return say("没有接手", "Declined", { tone: "wait" });
     case "ark.owner.expired.v1": return say("到时无人接手", "Nobody took over in time", { tone: "wait" });
     case "ark.owner.withdrawn.v1": return say("转接请求已撤回", "The offer was taken back");
-    case "ark.owner.released.v1": return say(`回到队列「${data.queue}」`, `Back in the queue “${data.queue}”`, { tone: "wait" });
+    case "ark.owner.released.v1": return data.reason === "overflow" ? say(`等待太久，转到队列「${data.queue}」，位置不变`, `Waited too long: on to the queue “${data.queue}” with the place`, { tone: "wait" }) : say(`回到队列「${data.queue}」`, `Back in the queue “${data.queue}”`, { tone: "wait" });
     case "ark.session.opened.v1": return say("服务开始", "Service began", { tone: "live" });
     case "ark.session.closed.v1": return say("服务结束", "Service ended");
     case "ark.leg.offered.v1": if (data.callback) return say(`等候回电（${data.callback.queue}）`, `Waits to be called back (${data.callback.queue})`, { tone: "wait" }); return say("邀请使用另一渠道", "Another channel was offered", { tone: "wait" });

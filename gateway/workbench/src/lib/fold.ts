@@ -225,6 +225,7 @@ const calls: Record<string, Handler> = {
     if (data.outcome === "answered") fold.step(record, { word: "e.queue.answered", with: values });
     else fold.line(record, "e.queue.left", "wait", values);
   },
+  "ark.queue.relaxed.v1": line("e.queue.relaxed", "wait", (data) => ({ queue: data.queue, needs: [data.needs?.language, ...Object.keys(data.needs?.skills ?? {})].filter(Boolean).join(", ") })),
   "ark.transfer.started.v1": line("e.transfer.started", "wait", (data) => ({ target: bare(data.target ?? data.to) })),
   "ark.transfer.changed.v1": note("e.transfer.changed", (data) => ({ target: bare(data.target), stage: `@${data.stage}` })),
   "ark.transfer.finished.v1": (fold, record, data) =>
@@ -344,7 +345,7 @@ const people: Record<string, Handler> = {
   "ark.owner.withdrawn.v1": note("e.owner.withdrawn"),
   "ark.owner.released.v1": (fold, record, data) => {
     fold.owner = `queue:${data.queue}`;
-    fold.line(record, "e.owner.released", "wait", { queue: data.queue });
+    fold.line(record, data.reason === "overflow" ? "e.owner.overflow" : "e.owner.released", "wait", { queue: data.queue });
   },
   "ark.person.linked.v1": note("e.person.linked"),
   "ark.person.merged.v1": note("e.person.merged"),
@@ -359,6 +360,7 @@ const people: Record<string, Handler> = {
   },
   "ark.plan.published.v1": note("e.plan.published", (data) => ({ plan: data.plan, n: data.version })),
   "ark.plan.rolled_back.v1": note("e.plan.rolled_back", (data) => ({ plan: data.plan, n: data.version })),
+  "ark.audit.v1": note("e.audit", (data) => ({ what: `@${data.what}`, account: data.account ?? "" })),
   "ark.plan.refused.v1": line("e.plan.refused", "late", (data) => ({ plan: data.plan, reason: data.reason })),
   "ark.log.gap.v1": line("e.log.gap", "late", (data) => ({ n: data.dropped_events })),
 };

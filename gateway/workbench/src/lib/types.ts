@@ -205,6 +205,16 @@ export interface Wallboard {
 
 export type Role = "agent" | "supervisor" | "operator" | "integrator";
 
+export interface Audited {
+  seq: number;
+  at: string;
+  what: string;
+  by: string | null;
+  account: string | null;
+  detail: string | null;
+  address: string | null;
+  conversation: string | null;
+}
 export interface Account {
   name: string;
   display: string;

@@ -49,6 +49,7 @@ fn a_link_is_offered_until_a_device_takes_it_and_carries_words_then() {
             expected_epoch: 1,
             queue: "q".to_owned(),
             priority: 0,
+            needs: None,
         })
         .unwrap();
     house.give(Input::Take { by: anna(), expected_epoch: 2 }).unwrap();

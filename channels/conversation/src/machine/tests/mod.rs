@@ -329,7 +329,9 @@ fn a_bot_speaks_while_it_owns_or_while_the_owner_lets_it() {
     house.dora("web-1", "hello");
     assert_eq!(house.effects.first(), Some(&Effect::Run { plan: "faq".to_owned(), epoch: 1 }));
     assert_eq!(house.say(bot(), 1, "k1"), Ok(Handled::Done));
-    house.give(Input::Release { by: bot(), expected_epoch: 1, queue: "general".to_owned(), priority: 3 }).unwrap();
+    house
+        .give(Input::Release { by: bot(), expected_epoch: 1, queue: "general".to_owned(), priority: 3, needs: None })
+        .unwrap();
     house.give(Input::Take { by: anna(), expected_epoch: 2 }).unwrap();
     assert_eq!(house.say(bot(), 3, "k2"), Err(Refused::NotOwner));
     let faq = Participant { role: ParticipantRole::Bot, id: Pii::new("faq") };
@@ -340,6 +342,42 @@ fn a_bot_speaks_while_it_owns_or_while_the_owner_lets_it() {
     let offer = house.offer(ben(), OfferMode::Warm);
     house.give(Input::Accept { by: ben(), offer, expected_epoch: 3 }).unwrap();
     assert_eq!(house.say(bot(), 4, "k3"), Err(Refused::NotOwner), "the invitation was Anna's");
+}
+
+#[test]
+fn who_waits_too_long_goes_on_in_another_queue_and_what_nobody_has_is_said_once() {
+    let bot = || Owner::Bot("faq".to_owned());
+    let mut house = House::with(Policy { opening: bot(), ..Policy::default() });
+    house.dora("web-1", "hello");
+    let needs = Needed { language: Some("en".to_owned()), ..Needed::default() };
+    let release = Input::Release {
+        by: bot(),
+        expected_epoch: 1,
+        queue: "orders".to_owned(),
+        priority: 3,
+        needs: Some(needs.clone()),
+    };
+    house.give(release).unwrap();
+    let began = house.now;
+    house.now += SignedDuration::from_secs(60);
+    let orders = || Owner::Queue("orders".to_owned());
+    let relax = |by| Input::Relax { by, needs: needs.clone() };
+    assert_eq!(house.give(relax(anna())), Err(Refused::NotOwner));
+    assert_eq!(house.give(relax(orders())), Ok(Handled::Done));
+    assert!(house.state().place.as_ref().unwrap().relaxed);
+    assert_eq!(house.give(relax(orders())), Ok(Handled::Duplicate), "a second gateway saw it, too");
+    let on = |queue: &str| Input::Overflow { by: orders(), queue: queue.to_owned() };
+    assert_eq!(house.give(on("orders")), Err(Refused::NoWay));
+    assert_eq!(house.give(on("general")), Ok(Handled::Done));
+    let place = house.state().place.clone().unwrap();
+    assert_eq!((place.queue.as_str(), place.since, place.priority), ("general", began, 3), "with the place");
+    assert_eq!((place.needs, place.relaxed), (Some(needs), false), "another queue may have it");
+    assert_eq!(house.give(on("general")), Err(Refused::NotOwner), "it is not there any more");
+    let skills = (0..40).map(|n| (format!("s{n}"), 1)).collect();
+    let many = Some(Needed { language: None, skills });
+    let general = Owner::Queue("general".to_owned());
+    let release = Input::Release { by: general, expected_epoch: 3, queue: "x".to_owned(), priority: 0, needs: many };
+    assert!(matches!(house.give(release), Err(Refused::Malformed(_))));
 }
 
 #[test]
@@ -380,7 +418,13 @@ fn an_agent_has_time_to_wrap_up_and_the_session_closes_by_itself() {
     let mut house = House::new();
     house.call("c1", samples::ringing(LegId(1), Role::Customer));
     house
-        .give(Input::Release { by: house.owner(), expected_epoch: 1, queue: "general".to_owned(), priority: 0 })
+        .give(Input::Release {
+            by: house.owner(),
+            expected_epoch: 1,
+            queue: "general".to_owned(),
+            priority: 0,
+            needs: None,
+        })
         .unwrap();
     house.give(Input::Take { by: anna(), expected_epoch: 2 }).unwrap();
     let close = || Input::Close {

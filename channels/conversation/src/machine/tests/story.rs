@@ -317,7 +317,7 @@ impl World {
         let expected_epoch = self.belief(&by);
         if self.random.chance(25) {
             let queue = if self.random.chance(70) { "general" } else { "refunds" }.to_owned();
-            return self.give(Input::Release { by, expected_epoch, queue, priority: 1 }).map(drop);
+            return self.give(Input::Release { by, expected_epoch, queue, priority: 1, needs: None }).map(drop);
         }
         let to = self.random.pick(&[anna(), ben(), chen(), faq(), general()]).cloned().expect("five");
         let mode = if self.random.chance(50) { OfferMode::Warm } else { OfferMode::Cold };

@@ -47,6 +47,13 @@ pub enum Input {
         /// The agent.
         agent: String,
     },
+    /// They go on waiting in another queue, with their place.
+    Moved {
+        /// Who.
+        item: ConversationId,
+        /// Where.
+        queue: String,
+    },
     /// They are no longer to be served.
     Leave {
         /// Who.
@@ -191,12 +198,21 @@ pub enum Output {
         /// The agent.
         agent: String,
     },
-    /// Somebody has waited longer than the queue's `overflow_after`: the plan decides. Once for each item.
+    /// Somebody has waited longer than the queue's `overflow_after`, and nobody is being asked for them just now. Once in each queue.
     Overflow {
         /// Who.
         item: ConversationId,
         /// The queue.
         queue: String,
+    },
+    /// Nobody who works in the queue has what somebody needs: it does not matter any more. Once in each queue.
+    Waived {
+        /// Who.
+        item: ConversationId,
+        /// The queue.
+        queue: String,
+        /// What they needed.
+        needs: Needs,
     },
     /// A customer who asked for a callback could not be reached [`CALLBACKS_MAX`] times, and waits no longer.
     Unreached {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::config::{AgentProfile, Kind, Presence, QueueConfig};
 use super::super::desk::Agent;
-use super::super::line::{Place, Queue, worth};
+use super::super::line::{Class, Place, Queue, worth};
 use super::{Item, Phase, Router};
 use crate::id::ConversationId;
 #[cfg(doc)]
@@ -23,6 +23,8 @@ pub struct Stats {
     pub abandoned: u64,
     /// Were taken elsewhere.
     pub moved: u64,
+    /// Needed something that nobody who worked there had, and were given to whoever was free.
+    pub waived: u64,
     /// Offers that passed without an answer.
     pub missed: u64,
     /// Offers that were declined.
@@ -163,6 +165,17 @@ impl Router {
         }
     }
 
+    /// How many wait in that queue for something that nobody has who works there.
+    #[must_use]
+    pub fn unmet(&self, queue: &str) -> usize {
+        let Some(at) = self.queue_names.get(queue).copied() else { return 0 };
+        let unmet = |class: &&Class| {
+            let mut able = class.agents.iter().map(|slot| &self.agents[*slot as usize]);
+            class.key.queue == at && !class.key.needs.is_nothing() && !able.any(|agent| agent.works_on(class.key.kind))
+        };
+        self.classes.iter().filter(unmet).map(|class| class.waiting.len()).sum()
+    }
+
     /// Whether a queue is open; none: there is none of that name.
     #[must_use]
     pub fn is_open(&self, queue: &str) -> Option<bool> {
@@ -199,6 +212,15 @@ impl Router {
         let agent = &self.agents[*slot as usize];
         let own = without.and_then(|id| self.items.get(&id)).filter(|item| item.agent == Some(*slot));
         agent.has_room_beside(kind, own.map(|item| item.kind))
+    }
+
+    /// The same of an agent who may be wrapping up.
+    #[must_use]
+    pub fn has_room_but_wraps_up(&self, agent: &str, kind: Kind, without: Option<ConversationId>) -> bool {
+        let Some(slot) = self.agent_names.get(agent) else { return false };
+        let agent = &self.agents[*slot as usize];
+        let own = without.and_then(|id| self.items.get(&id)).filter(|item| item.agent == Some(*slot));
+        agent.has_room_but_wraps_up(kind, own.map(|item| item.kind))
     }
 
     /// What an agent has, and what is offered to them.

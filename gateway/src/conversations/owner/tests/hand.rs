@@ -111,7 +111,7 @@ async fn a_chat_goes_to_a_queue_with_its_place_and_a_note_for_colleagues() {
     let before = sent(&rig).await;
     let release = |queue: &str| {
         let (summary, note) = (Some((3, Content::new("where is it"))), Some(Content::new("in a hurry")));
-        Wish::Hand(Hand::Release { epoch: None, queue: queue.to_owned(), priority: 2, summary, note })
+        Wish::Hand(Hand::Release { epoch: None, queue: queue.to_owned(), priority: 2, needs: None, summary, note })
     };
     let done = rig.command(id, "anna", release("orders")).await.unwrap();
     assert_eq!((done.owner, done.epoch), (queue("orders"), 3));

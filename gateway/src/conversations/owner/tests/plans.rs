@@ -231,6 +231,35 @@ async fn who_waits_in_vain_may_leave_a_message_and_keeps_the_place_for_a_person(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_goes_the_plans_way_else_on_to_another_queue() {
+    for (own_way, to, owner) in [
+        (true, Some("care"), "bot:shop"),
+        (true, None, "bot:shop"),
+        (false, Some("care"), "queue:care"),
+        (false, None, "queue:sales"),
+    ] {
+        let folder = Folder::new(&format!("chat-overflow-{own_way}-{}", to.is_some()));
+        let way = if own_way { "max_wait = \"10m\"\non_overflow = \"message\"" } else { "max_wait = \"10m\"" };
+        let plan = Arc::new(Plan::parse(&SHOP.replace("max_wait = \"10m\"", way), "shop.toml").unwrap());
+        let found = move |name: &str| {
+            if name == "shop" { Found::Live(Arc::clone(&plan), 1) } else { Found::Nothing }
+        };
+        let rig = rig(&folder.store(), ChatPlans { live: Arc::new(found), ..live(1) });
+        let id = rig.hears("m0", "人工").await;
+        let sales = Owner::Queue("sales".to_owned());
+        let before = rig.state(id).await;
+        assert_eq!(before.owner, Some(sales.clone()));
+        rig.passed_ms.store(2 * 60_000, Ordering::Relaxed);
+        let wish = Wish::Overflow { to: to.map(str::to_owned) };
+        rig.conversations.command(Command { tenant: MAIN, conversation: id, by: sales, wish }).await.unwrap();
+        let after = rig.state(id).await;
+        assert_eq!(after.owner.unwrap().to_string(), owner, "{own_way} {to:?}");
+        assert_eq!(after.place.unwrap().since, before.place.unwrap().since, "they waited since the beginning");
+        rig.tasks.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_is_not_there_leaves_its_customers_to_the_channels_queue() {
     let folder = Folder::new("chat-nothing");
     let mut plans = ChatPlans::default();
