@@ -101,6 +101,7 @@ export interface LiveTransfer {
 export type CardState = "ivr" | "queued" | "offered" | "talking" | "open" | "wrap_up" | "closed";
 
 export interface Card {
+  callback?: boolean;
   conversation: string;
   kind: "call" | "chat";
   channel: string;
@@ -116,6 +117,8 @@ export interface Card {
 }
 
 export interface Offer {
+  /** The customer waits to be called back: accepting it rings me first, and then them. */
+  callback?: boolean;
   offer: string;
   conversation: string;
   kind: "call" | "chat";
@@ -221,6 +224,21 @@ export interface SummaryLine {
   kind: "reason" | "asked" | "tried" | "ivr" | "operation" | "last";
   text: { zh: string; en: string };
   seqs: number[];
+}
+
+/** A place where words were found. */
+export interface Hit {
+  conversation: string;
+  seq: number;
+  at: string;
+  type: string;
+  who: string;
+  text: string;
+}
+export interface Places {
+  hits: Hit[];
+  conversations: Conversation[];
+  next?: string;
 }
 
 export interface Person {
