@@ -635,6 +635,8 @@ impl Session {
     async fn sit_down(&mut self, socket: Box<WebSocket>) {
         let now = Instant::now();
         self.wire = Wire::Socket { socket, heard: now, pinged: now };
+        // The one before may have broken when it was told.
+        self.over = false;
         if let Some(call) = self.call.as_mut().filter(|call| call.away) {
             call.road_until = Some(now + RETURN_MAX);
         }

@@ -117,11 +117,11 @@ export interface Card {
 }
 
 export interface Offer {
-  /** The customer waits to be called back: accepting it rings me first, and then them. */
-  callback?: boolean;
   offer: string;
   conversation: string;
   kind: "call" | "chat";
+  /** The customer has hung up: who accepts is rung, and then the customer is called. */
+  callback?: boolean;
   queue: string | null;
   by: string;
   channel: string;
