@@ -324,6 +324,10 @@ pub trait Control: Send + Sync + 'static {
     fn companion(&self) -> Option<Arc<Companion>> {
         None
     }
+    /// Surveys by link; none when nobody is asked so.
+    fn survey(&self) -> Option<Arc<crate::survey::Survey>> {
+        None
+    }
     /// Short messages; none when none can be sent.
     fn sms(&self) -> Option<Arc<Sms>> {
         None

@@ -30,6 +30,7 @@ mod retry;
 pub mod serve;
 pub mod sms;
 pub mod speech;
+pub mod survey;
 pub mod telemetry;
 pub mod webchat;
 pub mod webhooks;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_bus::Bus;
-use ark_conversation::machine::{Policy, Survey};
+use ark_conversation::machine::{Policy, Survey as AskAfterChat};
 use ark_conversation::{LegId, Tenant};
 use ark_media::sdp::Preference;
 use ark_sip::auth::Credentials;
@@ -37,6 +37,7 @@ use crate::plans::Plans;
 use crate::prompts::Preparer;
 use crate::sms::Sms;
 use crate::speech::{self, Speech};
+use crate::survey::Survey;
 use crate::telemetry::{Sample, SampleKind};
 use crate::webhooks::{self, Webhooks};
 use crate::webrtc::WebRtc;
@@ -197,6 +198,7 @@ impl Gateway {
         let control: Arc<dyn Control> = Arc::new(Running {
             desk,
             webchat: channels.webchat,
+            survey: Survey::start(&config, &Tenant::default(), &store, &channels.companion),
             companion: channels.companion,
             webhooks,
             channels: channels.host,
@@ -390,11 +392,12 @@ async fn open_all(config: &Arc<Config>) -> Result<(Folders, Arc<dyn Store>, Carr
 
 /// What the site decides for its conversations.
 fn policy(config: &Config) -> Policy {
-    let survey = config.survey.as_ref().map(|survey| Survey {
+    let survey = config.survey.as_ref().map(|survey| AskAfterChat {
         question: survey.question.clone(),
         answers: survey.answers.clone(),
         thanks: survey.thanks.clone(),
         window: jiff::SignedDuration::try_from(survey.window.0).unwrap_or(jiff::SignedDuration::MAX),
+        link: crate::survey::by_link(config),
     });
     Policy { openings: crate::plans::chat::openings(config), survey, ..Policy::default() }
 }
@@ -863,6 +866,7 @@ struct Running {
     live: Arc<LiveBoard>,
     conversations: Conversations,
     companion: Arc<Companion>,
+    survey: Option<Arc<Survey>>,
     webhooks: Arc<Webhooks>,
     channels: Arc<ChannelHost>,
     webrtc: Arc<WebRtc>,
@@ -1079,6 +1083,10 @@ impl Control for Running {
 
     fn companion(&self) -> Option<Arc<Companion>> {
         Some(Arc::clone(&self.companion))
+    }
+
+    fn survey(&self) -> Option<Arc<Survey>> {
+        self.survey.clone()
     }
 
     fn sms(&self) -> Option<Arc<Sms>> {

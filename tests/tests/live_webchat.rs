@@ -493,6 +493,40 @@ fn what_a_page_read_late_begins_nothing() {
     assert_eq!(hear(&mut two, "item")["parts"][0]["text"], "发票怎么开？");
 }
 
+/// A network that lets no voice through is no dead end: once more, or on in writing; on the page that calls, by telephone or in the chat.
+#[test]
+fn a_call_that_finds_no_road_leaves_the_visitor_other_ways() {
+    need!("live_webchat", "chromium");
+    let folder = TempDir::new("webchat");
+    let mut setup = site(&folder);
+    // What pages are told leads nowhere, and Ark looks for no road of its own.
+    setup.more.push_str("\n[webrtc]\nlisten = [\"127.0.0.1\"]\nlite = true\npublic_address = \"192.0.2.1\"\n");
+    let gateway = Gateway::start(&setup);
+    let browser = Browser::start(440.0);
+    let mut page = visit(&browser, &gateway, "");
+    write(&mut page, "我想打电话说");
+    gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
+    page.eval(&format!("{ROOT}.querySelector('header button[aria-label=语音通话]').click()"));
+    page.wait_for(&format!("{ROOT}.querySelector('.else') !== null"), PATIENCE);
+    let offered = page.eval(&format!("{ROOT}.querySelector('.else').textContent")).as_str().unwrap_or_default().to_owned();
+    assert!(offered.contains("语音没有连通") && offered.contains("再试一次"), "{offered}");
+    picture(&mut page, "no-road");
+    page.eval(&format!("[...{ROOT}.querySelectorAll('.else button')].find((one) => one.textContent === '继续打字').click()"));
+    page.wait_for(&format!("{ROOT}.querySelector('.else') === null && {ROOT}.activeElement.tagName === 'TEXTAREA'"), PATIENCE);
+    write(&mut page, "那就写吧");
+    gateway.wait_for_chat("ark.message.in.v1", 2, PATIENCE);
+
+    let wanted = json!({ "hotline": "95188", "from": "u-77" });
+    let token = gateway.ask("POST", "/api/v1/webrtc/tokens", Some(&wanted)).json()["token"].as_str().unwrap().to_owned();
+    let mut call = browser.open(&format!("http://{}/call#token={token}", gateway.web));
+    call.wait_for("window.arkCall && arkCall.state === 'ready'", PATIENCE);
+    call.click("#call");
+    call.wait_for("!document.querySelector('#else').hidden", PATIENCE);
+    assert_eq!(call.eval("document.querySelector('#dial').getAttribute('href')"), "tel:95188");
+    call.wait_for("!document.querySelector('#write').hidden && !document.querySelector('#call').hidden", PATIENCE);
+    picture(&mut call, "no-road-call");
+}
+
 const PLAN: &str = r#"
 schema = "ark.dialplan/1"
 name = "shop-chat"

@@ -23,6 +23,10 @@ pub struct Hash([u8; 32]);
 pub struct HashError;
 
 impl Hash {
+    pub(crate) const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The hash of some bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

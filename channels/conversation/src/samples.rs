@@ -264,9 +264,10 @@ fn leg_story() -> [Event; 11] {
             scale: 5,
             message: Some("ark:survey:1".to_owned()),
             until: Some(at(86_400_000)),
+            link: None,
         }
         .into(),
-        SurveyAnswered { leg: LegId(3), way: SurveyWay::Buttons, score: 5, scale: 5 }.into(),
+        SurveyAnswered { leg: LegId(3), way: SurveyWay::Buttons, score: 5, scale: 5, comment: None }.into(),
     ]
 }
 

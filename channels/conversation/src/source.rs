@@ -82,6 +82,12 @@ pub fn link(tenant: &Tenant, link: Hash) -> String {
     thread(tenant, COMPANION, "link", &link.to_string())
 }
 
+/// The source of a conversation's survey that is asked by a link, so that the log takes one question and one answer of it.
+#[must_use]
+pub fn survey(tenant: &Tenant, conversation: ConversationId) -> String {
+    format!("/ark/{tenant}/survey/{conversation}")
+}
+
 /// The source of a spoken code; the thread is the hash of the code and of what else must be known with it.
 #[must_use]
 pub fn link_code(tenant: &Tenant, code: Hash) -> String {

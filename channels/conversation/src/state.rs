@@ -185,6 +185,9 @@ pub struct SurveyState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub until: Option<Timestamp>,
+    /// The hash of the token of the link by which it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Hash>,
     /// What they said, from 1 to `scale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u8>,
@@ -480,7 +483,7 @@ impl ConversationState {
             Event::PersonLinked(linked) => self.person = Some(linked.person),
             Event::Summary(_) => self.summary = Some(self.last_seq),
             Event::SurveyAsked(asked) if self.survey.is_none() => {
-                self.survey = Some(SurveyState { scale: asked.scale, until: asked.until, score: None });
+                self.survey = Some(SurveyState { scale: asked.scale, until: asked.until, link: asked.link, score: None });
             }
             Event::SurveyAnswered(answered) => match &mut self.survey {
                 Some(survey) if survey.score.is_none() => survey.score = Some(answered.score),

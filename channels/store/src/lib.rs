@@ -35,6 +35,7 @@ mod pending;
 mod person;
 mod plan;
 mod postgres;
+mod search;
 mod sqlite;
 mod token;
 mod waiting;
@@ -65,6 +66,7 @@ pub use outbox::{Delivery, DeliveryState, LAPSED, NewDelivery, Outcome, Outgoing
 pub use person::{Identified, Identity, Merge, MergeOf, NewIdentity};
 pub use plan::{NewPlanVersion, PlanChange, PlanChangeKind, PlanVersion};
 pub use postgres::{PostgresOptions, PostgresStore};
+pub use search::{Found, says};
 pub use sqlite::{Options, SqliteStore, restore, verify};
 pub use token::ApiToken;
 
@@ -164,6 +166,14 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// As [`Store::append`].
     fn list(&self, tenant: &Tenant, filter: ListFilter, limit: usize) -> Answer<'_, Page>;
+
+    /// Records that say these words, in messages, transcripts and notes, whatever the case of their letters: of a window of
+    /// [`limits::SEARCH_ROWS_MAX`] records of the log, from the newest conversation on or from [`Found::next`] of the window before. A
+    /// page without any is not the end while there is a next.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for no words, or more than [`limits::SEARCH_CHARS_MAX`]; otherwise as [`Store::append`].
+    fn search(&self, tenant: &Tenant, words: &str, before: Option<(ConversationId, u64)>) -> Answer<'_, Found>;
 
     /// One conversation as its log tells it; none when it is not there.
     ///

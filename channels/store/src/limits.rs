@@ -27,6 +27,15 @@ pub const READ_RECORDS_MAX: usize = 1_000;
 /// Data in one read, in bytes: the record that passes it is the last.
 pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Records of the log that one search looks through.
+pub const SEARCH_ROWS_MAX: usize = 20_000;
+
+/// Rows that one search gives.
+pub const SEARCH_FOUND_MAX: usize = 100;
+
+/// Characters that can be looked for.
+pub const SEARCH_CHARS_MAX: usize = 64;
+
 /// Rows in one list.
 pub const LIST_MAX: usize = 1_000;
 

@@ -81,10 +81,11 @@ impl<M: MediaPort> Switch<M> {
             }
             Do::SurveyAsked { scale } => {
                 let (leg, way) = (call.customer.number, SurveyWay::Keys);
-                self.log(now, call, SurveyAsked { leg, way, scale, message: None, until: None });
+                self.log(now, call, SurveyAsked { leg, way, scale, message: None, until: None, link: None });
             }
             Do::SurveyAnswered { score, scale } => {
-                self.log(now, call, SurveyAnswered { leg: call.customer.number, way: SurveyWay::Keys, score, scale });
+                let (leg, way) = (call.customer.number, SurveyWay::Keys);
+                self.log(now, call, SurveyAnswered { leg, way, score, scale, comment: None });
             }
             Do::Strike { count, cause } => {
                 let kind = match cause {

@@ -11,7 +11,7 @@ mod hook;
 pub mod limits;
 mod parts;
 pub mod plans;
-mod tries;
+pub(crate) mod tries;
 mod view;
 mod watch;
 
@@ -49,7 +49,7 @@ pub use watch::{Seen, Watch};
 /// Letters of a token: no two that people confuse, none that a path minds.
 const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Letters of a token of 128 bits.
-const TOKEN_LETTERS: usize = 26;
+pub(crate) const TOKEN_LETTERS: usize = 26;
 /// The id of the event that binds a link to a device: the store takes it once.
 const JOINED: &str = "joined";
 
@@ -784,7 +784,7 @@ fn caller(state: &ConversationState) -> Option<&LegState> {
 }
 
 /// The number of who is at the other end, whoever called.
-fn number_of(leg: &LegState) -> &str {
+pub(crate) fn number_of(leg: &LegState) -> &str {
     let party = if leg.direction == Direction::Inbound { &leg.from } else { &leg.to };
     let text = party.reveal();
     // Of a SIP address the user part.
@@ -804,7 +804,8 @@ fn code_hash(code: &str, number: &str) -> Hash {
 }
 
 /// 128 random bits from the system.
-fn token() -> String {
+/// A token of 128 random bits.
+pub(crate) fn token() -> String {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("the system gives random bytes");
     let mut bits = u128::from_le_bytes(bytes);

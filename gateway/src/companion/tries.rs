@@ -9,7 +9,7 @@ use super::limits::{COUNTED_MAX, TRIES_WINDOW};
 
 /// Counts what went wrong, for each who and for all, within [`TRIES_WINDOW`].
 #[derive(Debug)]
-pub(super) struct Tries<K> {
+pub(crate) struct Tries<K> {
     each_max: u32,
     total_max: u32,
     counts: Mutex<Counts<K>>,
@@ -34,13 +34,13 @@ impl<K: Hash + Eq> Counts<K> {
 }
 
 impl<K: Hash + Eq> Tries<K> {
-    pub(super) fn new(each_max: u32, total_max: u32) -> Self {
+    pub(crate) fn new(each_max: u32, total_max: u32) -> Self {
         let counts = Counts { began: Instant::now(), each: HashMap::new(), total: 0 };
         Self { each_max, total_max, counts: Mutex::new(counts) }
     }
 
     /// How long who tries now is to wait; none: they may.
-    pub(super) fn wait(&self, who: &K, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&self, who: &K, now: Instant) -> Option<Duration> {
         self.spent(&self.fresh(now), who, now)
     }
 
@@ -53,7 +53,7 @@ impl<K: Hash + Eq> Tries<K> {
     ///
     /// # Errors
     /// How long who tries is to wait.
-    pub(super) fn take(&self, who: &K, now: Instant) -> Result<(), Duration>
+    pub(crate) fn take(&self, who: &K, now: Instant) -> Result<(), Duration>
     where
         K: Clone,
     {

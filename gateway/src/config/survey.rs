@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::values::Span;
 
 /// `[survey]`: customers who wrote are asked once, by a message with buttons, when an agent has settled their conversation. Left out: they
-/// are not. Callers are asked by their plan: `do = "survey"`.
+/// are not. Callers are asked by their plan: `do = "survey"`; with `sms`, those whom it did not ask get a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Survey {
@@ -17,8 +17,12 @@ pub struct Survey {
     pub answers: Vec<String>,
     /// What is said to who answered; empty: nothing.
     pub thanks: String,
-    /// For how long a message of the customer is taken for an answer; after that it opens the conversation again.
+    /// For how long a message of the customer is taken for an answer; after that it opens the conversation again. A link is good as long.
     pub window: Span,
+    /// Callers who talked with a person and were not asked by their plan get a link to a page by `[sms]` when the call is over.
+    pub sms: bool,
+    /// The words of that short message; `{url}` becomes the link.
+    pub sms_text: String,
 }
 
 impl Default for Survey {
@@ -29,6 +33,8 @@ impl Default for Survey {
             answers: answers.map(str::to_owned).to_vec(),
             thanks: "谢谢您的评价！Thank you!".to_owned(),
             window: Span::from_secs(24 * 3_600),
+            sms: false,
+            sms_text: "感谢来电，请评价本次服务 / How was our service? {url}".to_owned(),
         }
     }
 }
@@ -44,6 +50,9 @@ impl Survey {
         }
         if self.question.trim().is_empty() || self.answers.iter().any(|answer| answer.trim().is_empty()) {
             return Some(("question", "the question and each answer need words".to_owned()));
+        }
+        if !self.sms_text.contains("{url}") {
+            return Some(("sms_text", "the short message does not hold the link: write {url} where it belongs".to_owned()));
         }
         None
     }

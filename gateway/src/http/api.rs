@@ -376,6 +376,7 @@ fn no_conversation(id: ConversationId) -> ApiError {
         super::transfer::summary, super::transfer::note, super::transfer::hold, super::transfer::keys,
         super::speech::speech, super::speech::transcript, super::speech::correct,
         super::pictures::send_picture, super::persons::find, super::persons::person, super::persons::merge, super::persons::unmerge,
+        super::quick::list, super::quick::put, super::search::search,
         super::links::make, super::erasures::erase, super::events::stream, super::history::history, plans, publish, rollback,
         super::webhooks::list, super::webhooks::deliveries, super::webhooks::enable, super::webhooks::replay_dead,
         super::webhooks::test, super::webhooks::replay, super::rtc::token, asyncapi_json, openapi_json,

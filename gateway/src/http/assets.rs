@@ -25,6 +25,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("u.en.json", "application/json", include_str!("assets/u.en.json")),
     ("u.zh.json", "application/json", include_str!("assets/u.zh.json")),
     ("u.js", "text/javascript; charset=utf-8", include_str!("assets/u.js")),
+    ("s.css", "text/css; charset=utf-8", include_str!("assets/s.css")),
+    ("s.js", "text/javascript; charset=utf-8", include_str!("assets/s.js")),
     ("ark.svg", "image/svg+xml", include_str!("assets/ark.svg")),
 ];
 
@@ -41,6 +43,12 @@ static CALLERS_STYLE: LazyLock<String> = LazyLock::new(|| {
     let (light, dark) = (used(":root {"), used(":root[data-theme=\"dark\"] {"));
     format!(":root{{color-scheme:light dark;{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n{own}")
 });
+
+/// The style of customers' pages.
+#[cfg(test)]
+pub(super) fn callers_style() -> &'static str {
+    CALLERS_STYLE.as_str()
+}
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
@@ -109,6 +117,10 @@ mod tests {
         }
         for name in ["--ink", "--sea", "--surface", "--late-soft"] {
             assert_eq!(CALLERS_STYLE.matches(&format!("{name}:")).count(), 2, "{name} in light and dark");
+        }
+        let shared = include_str!("assets/s.css").split("var(").skip(1).filter_map(|rest| rest.split(')').next());
+        for name in shared {
+            assert!(CALLERS_STYLE.contains(&format!("{name}:")), "the survey's page has no {name}");
         }
         let (zh, en) = (include_str!("assets/u.zh.json"), include_str!("assets/u.en.json"));
         let keys = |text: &str| -> Vec<String> {

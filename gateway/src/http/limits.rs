@@ -69,6 +69,24 @@ pub const AUDIT_PAGES_MAX: usize = 20;
 
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 
+/// Windows of the log that one request for words looks through.
+pub const SEARCH_WINDOWS_MAX: usize = 5;
+/// Places in one conversation that one answer names.
+pub const SEARCH_PER_CONVERSATION_MAX: usize = 5;
+/// Places in one answer, when the request names no number; and the most.
+pub const SEARCH_DEFAULT: usize = 20;
+/// The most places in one answer.
+pub const SEARCH_MAX: usize = 50;
+/// Characters of what was said that are shown of it.
+pub const SEARCH_EXCERPT_CHARS: usize = 160;
+/// Of these, at most so many before the words.
+pub const SEARCH_EXCERPT_BEFORE: usize = 40;
+
+/// Quick replies in one list.
+pub const QUICK_REPLIES_MAX: usize = 50;
+/// Characters of one.
+pub const QUICK_REPLY_CHARS_MAX: usize = 1_000;
+
 /// Records of a log that its automatic summary is made of: the last so many.
 pub const SUMMARY_RECORDS_MAX: u64 = 20_000;
 

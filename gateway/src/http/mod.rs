@@ -34,14 +34,17 @@ mod oidc;
 mod persons;
 mod pictures;
 mod recordings;
+mod quick;
 mod reveal;
 mod rtc;
 pub mod scope;
+mod search;
 mod session;
 mod sessions;
 mod sight;
 mod socket;
 mod speech;
+mod survey;
 mod talk;
 pub mod tls;
 pub mod token;
@@ -262,6 +265,8 @@ fn api_routes() -> Routes {
         ("/api/v1/plans/{name}/rollback", post(api::rollback)),
         ("/api/v1/tokens", get(tokens::list).post(tokens::make)),
         ("/api/v1/tokens/{id}", delete(tokens::revoke)),
+        ("/api/v1/quick-replies", get(quick::list).put(quick::put)),
+        ("/api/v1/search", get(search::search)),
         ("/api/v1/speech", get(speech::speech)),
         ("/api/v1/webhooks", get(webhooks::list)),
         ("/api/v1/webhooks/{name}/deliveries", get(webhooks::deliveries)),
@@ -329,6 +334,7 @@ pub fn router(web: Arc<Web>) -> Router {
         .route("/readyz", get(health::readyz));
     open.merge(guarded)
         .merge(companion::routes())
+        .merge(survey::routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))

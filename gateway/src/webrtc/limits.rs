@@ -22,6 +22,8 @@ pub const PING_EVERY: Duration = Duration::from_secs(15);
 pub const SOCKET_SILENCE_MAX: Duration = Duration::from_secs(40);
 /// How long a call waits for its page to come back whose socket broke without a word.
 pub const COME_BACK_MAX: Duration = Duration::from_millis(4_500);
+/// How long an operator's call waits for its page: one that is loaded anew, or a machine that slept. The other side hears music.
+pub const RETURN_MAX: Duration = Duration::from_secs(15);
 /// How long the road to a browser may take to be found, from the answer on.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a page whose road broke may take to find another while its signalling is up.
@@ -34,6 +36,8 @@ pub const ROAD_SILENCE_MAX: Duration = Duration::from_secs(3);
 pub const ROAD_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long candidates are gathered: with no server to ask, all are known at once.
 pub const GATHER_MAX: Duration = Duration::from_secs(2);
+/// How long a road may take to end in order.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Candidates of a browser that are taken.
 pub const CANDIDATES_MAX: usize = 64;
 /// Ports tried for one leg before it is given up.

@@ -78,6 +78,8 @@ enum Mail {
     Replaced,
     /// The page is back.
     Socket(Box<WebSocket>),
+    /// The same operator's page is another one; whether it takes a call's sound away from this one.
+    Elsewhere(Box<WebSocket>, bool),
     /// WHIP: the resource is deleted.
     Delete,
     /// WHIP: more candidates.

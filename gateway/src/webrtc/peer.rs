@@ -32,7 +32,7 @@ use webrtc::peer_connection::{
 
 use super::gate::{Door, KeptOut};
 use super::limits::{
-    CANDIDATES_MAX, GATHER_MAX, PORT_ATTEMPTS, ROAD_CHECK_EVERY, ROAD_SILENCE_MAX, ROUND_TRIP_PACKETS,
+    CANDIDATES_MAX, CLOSE_TIMEOUT, GATHER_MAX, PORT_ATTEMPTS, ROAD_CHECK_EVERY, ROAD_SILENCE_MAX, ROUND_TRIP_PACKETS,
 };
 use super::offer::{Choice, Offer, OfferError, told};
 use super::runtime::Ground;
@@ -192,6 +192,24 @@ impl Peer {
     /// While muted, silence is heard of the browser, whatever it sends.
     pub(crate) fn mute(&self, muted: bool) {
         self.muted.store(muted, Ordering::Relaxed);
+    }
+
+    /// Whether it is muted.
+    pub(crate) fn is_muted(&self) -> bool {
+        self.muted.load(Ordering::Relaxed)
+    }
+
+    /// The leg's codec.
+    pub(crate) fn codec(&self) -> CodecRef {
+        self.choice.codec
+    }
+
+    /// Lets go of the leg's packets, for another road to carry them; this one ends by itself.
+    pub(crate) fn part(self) -> Arc<Pipe> {
+        self.out.abort();
+        let pipe = Arc::clone(&self.pipe);
+        tokio::spawn(tokio::time::timeout(CLOSE_TIMEOUT, self.close()));
+        pipe
     }
 
     /// Where the browser's voice comes from, once it does.

@@ -9,18 +9,18 @@ use ark_conversation::event::{EndCause, EndedBy};
 use ark_conversation::{LegId, mask_number};
 use ark_media::codec::CodecRef;
 use ark_media::dtmf::Digit;
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use super::limits::{
     CANDIDATES_MAX, COME_BACK_MAX, CONNECT_TIMEOUT, HELLO_TIMEOUT, MAILBOX, MESSAGE_BYTES_MAX, MESSAGES_BURST,
-    MESSAGES_PER_SECOND_MAX, PING_EVERY, PROOF_TIMEOUT, RESTART_TIMEOUT, SEND_TIMEOUT, SOCKET_SILENCE_MAX,
+    MESSAGES_PER_SECOND_MAX, PING_EVERY, PROOF_TIMEOUT, RESTART_TIMEOUT, RETURN_MAX, SEND_TIMEOUT, SOCKET_SILENCE_MAX,
 };
 use super::offer::Offer;
 use super::peer::{Peer, Road};
-use super::signal::{Candidate, FromPage, ToPage, TransportPolicy};
+use super::signal::{Candidate, FromPage, GoesOn, ToPage, TransportPolicy};
 use super::token::Purpose;
 use super::{Mail, WebRtc};
 use crate::call::web::{FromWeb, Joins, ToWeb, WebCall, WebEnd, WebKey, WebListen, WebRing};
@@ -50,8 +50,10 @@ enum Wire {
 enum Heard {
     Text(String),
     Alive,
-    /// The page said that it goes.
+    /// The page said that it goes: the call is over.
     Closed,
+    /// The page is unloaded: closed, or loaded anew.
+    Left,
     /// The socket ended without a word.
     Broken,
 }
@@ -66,15 +68,26 @@ enum Step {
     Answered(Peer),
 }
 
+/// Of a call that rings at an operator: what their page is told.
+#[derive(Clone, Default)]
+struct About {
+    from: String,
+    queue: Option<String>,
+    conversation: String,
+}
+
 struct Call {
     key: WebKey,
     step: Step,
     road: mpsc::Receiver<Road>,
+    about: About,
     /// Candidates that came before the answer.
     early: Vec<Candidate>,
-    /// Audio has flowed.
-    up: bool,
+    /// Since when audio flows.
+    up: Option<Instant>,
     held: bool,
+    /// The operator's page is not there: the other side hears music.
+    away: bool,
     /// Until then the road must be up.
     road_until: Option<Instant>,
     /// Until then the page must show that it is still there.
@@ -85,7 +98,8 @@ impl Call {
     fn new(key: WebKey, step: Step) -> Self {
         // Until there is a road, nothing is heard of one.
         let (_, road) = mpsc::channel(1);
-        Self { key, step, road, early: Vec::new(), up: false, held: false, road_until: None, proof_until: None }
+        let (about, early) = (About::default(), Vec::new());
+        Self { key, step, road, about, early, up: None, held: false, away: false, road_until: None, proof_until: None }
     }
 }
 
@@ -133,7 +147,7 @@ pub(super) async fn page(
     place: OwnedSemaphorePermit,
 ) {
     let hello = timeout(HELLO_TIMEOUT, first_text(&mut socket)).await.ok().flatten();
-    let Some(FromPage::Hello { token, resume }) = hello else {
+    let Some(FromPage::Hello { token, resume, take }) = hello else {
         return refuse(&mut socket, "bad_message", "the first message must be `hello`, within five seconds").await;
     };
     // A call that is up outlives the token that it began with.
@@ -154,6 +168,17 @@ pub(super) async fn page(
         let why = "the token is none, or good no longer: get one from POST /api/v1/webrtc/tokens";
         return refuse(&mut socket, "unauthorized", why).await;
     };
+    // An operator has one session, wherever their page is.
+    let earlier = if let Purpose::Operator { name } = &purpose { hub.table().operators.get(name).cloned() } else { None };
+    if let Some((_, earlier)) = earlier {
+        match earlier.try_send(Mail::Elsewhere(socket, take)) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(mail) | mpsc::error::TrySendError::Closed(mail)) => {
+                let Mail::Elsewhere(back, _) = mail else { return };
+                socket = back;
+            }
+        }
+    }
     let now = Instant::now();
     let session = Session::new(hub, purpose, remote, Wire::Socket { socket, heard: now, pinged: now });
     session.run().await;
@@ -210,6 +235,7 @@ impl Wire {
                     Some(Ok(Message::Text(text))) => Heard::Text(text.as_str().to_owned()),
                     Some(Ok(Message::Binary(_))) => Heard::Text(String::new()),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => Heard::Alive,
+                    Some(Ok(Message::Close(Some(frame)))) if frame.code == close_code::AWAY => Heard::Left,
                     Some(Ok(Message::Close(_))) => Heard::Closed,
                     Some(Err(_)) | None => Heard::Broken,
                 }
@@ -284,10 +310,33 @@ impl Session {
             }
             self.hub.say(FromWeb::Operator(name.clone(), true)).await;
         }
-        let session = self.name.clone();
+        let (session, call) = (self.name.clone(), self.goes_on());
         let ice_servers = self.hub.servers.told(self.number, Timestamp::now());
         let ice_transport_policy = self.hub.relay_only.then_some(TransportPolicy::Relay);
-        self.tell(ToPage::Welcome { session, operator, ice_servers, ice_transport_policy }).await;
+        self.tell(ToPage::Welcome { session, operator, ice_servers, ice_transport_policy, call }).await;
+    }
+
+    /// An operator's call that is up.
+    fn goes_on(&self) -> Option<GoesOn> {
+        let call = self.call.as_ref().filter(|_| self.is_operator())?;
+        let (Step::Answered(peer), Some(since)) = (&call.step, call.up) else { return None };
+        let About { from, queue, conversation } = call.about.clone();
+        let up_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some(GoesOn { call: name_of(call.key), from, queue, conversation, up_ms, held: call.held, muted: peer.is_muted() })
+    }
+
+    fn is_operator(&self) -> bool {
+        matches!(self.purpose, Purpose::Operator { .. })
+    }
+
+    /// Whether a call rings at this operator.
+    fn rings(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| matches!(call.step, Step::Ringing(..)))
+    }
+
+    /// Whether a call is up whose page may be loaded anew.
+    fn is_kept(&self) -> bool {
+        self.is_operator() && self.call.as_ref().is_some_and(|call| call.up.is_some())
     }
 
     /// Says something to the page. A socket that does not take it is broken.
@@ -321,6 +370,14 @@ impl Session {
                 self.hang_up(WebEnd::remote(EndCause::Hangup)).await;
                 self.over = true;
             }
+            Heard::Left if self.is_kept() || self.rings() => {
+                self.wire_broke().await;
+                self.away().await;
+            }
+            Heard::Left => {
+                self.hang_up(WebEnd::remote(EndCause::Hangup)).await;
+                self.over = true;
+            }
             Heard::Broken => self.wire_broke().await,
             Heard::Text(text) => self.read(&text).await,
         }
@@ -329,10 +386,21 @@ impl Session {
     /// The socket ended without a word: a browser that crashed, or one whose network changed. A call waits a little.
     async fn wire_broke(&mut self) {
         if self.call.is_some() && !matches!(self.wire, Wire::Lost(_)) {
-            self.wire = Wire::Lost(Instant::now() + COME_BACK_MAX);
+            let wait = if self.is_kept() { RETURN_MAX } else { COME_BACK_MAX };
+            self.wire = Wire::Lost(Instant::now() + wait);
         } else {
             self.over = true;
         }
+    }
+
+    /// The page of an operator's call is not there, or nothing comes from it: until it is back, the other side hears music.
+    async fn away(&mut self) {
+        let kept = self.is_kept();
+        let Some(call) = self.call.as_mut().filter(|call| kept && !call.away) else { return };
+        let Step::Answered(peer) = &call.step else { return };
+        call.away = true;
+        let said = FromWeb::Changed(call.key, peer.negotiated(true));
+        self.hub.say(said).await;
     }
 
     async fn read(&mut self, text: &str) {
@@ -349,8 +417,8 @@ impl Session {
         };
         match message {
             FromPage::Hello { .. } => self.tell(ToPage::error("bad_message", "`hello` was said")).await,
-            FromPage::Offer { sdp } => match Offer::parse(&sdp) {
-                Ok(offer) => self.offer(offer).await,
+            FromPage::Offer { sdp, anew } => match Offer::parse(&sdp) {
+                Ok(offer) => self.offer(offer, anew).await,
                 Err(error) => self.tell(ToPage::error("bad_offer", error.to_string())).await,
             },
             FromPage::Candidate { candidate } => self.candidate(candidate).await,
@@ -367,7 +435,7 @@ impl Session {
 
     async fn page_hangs_up(&mut self) {
         let Some(call) = &self.call else { return };
-        let cause = match (&call.step, call.up) {
+        let cause = match (&call.step, call.up.is_some()) {
             (Step::Ringing(..), _) => EndCause::Rejected,
             (_, false) => EndCause::Cancelled,
             (_, true) => EndCause::Hangup,
@@ -376,7 +444,7 @@ impl Session {
     }
 
     async fn key(&mut self, digit: char) {
-        let Some(key) = self.call.as_ref().filter(|call| call.up).map(|call| call.key) else {
+        let Some(key) = self.call.as_ref().filter(|call| call.up.is_some()).map(|call| call.key) else {
             return self.tell(ToPage::error("no_call", "no call is up")).await;
         };
         match Digit::from_char(digit.to_ascii_uppercase()) {
@@ -386,19 +454,52 @@ impl Session {
     }
 
     async fn hold(&mut self, on: bool) {
-        let Some(call) = self.call.as_mut().filter(|call| call.up) else { return };
+        let Some(call) = self.call.as_mut().filter(|call| call.up.is_some()) else { return };
         let Step::Answered(peer) = &call.step else { return };
         if call.held != on {
             call.held = on;
-            let said = FromWeb::Changed(call.key, peer.negotiated(on));
+            let said = FromWeb::Changed(call.key, peer.negotiated(on || call.away));
             self.hub.say(said).await;
         }
     }
 
-    async fn offer(&mut self, offer: Offer) {
+    async fn offer(&mut self, offer: Offer, anew: bool) {
         match self.call.take() {
             None => self.call_out(offer).await,
+            Some(Call { step: Step::Answered(peer), up: Some(up), key, about, held, .. })
+                if anew && self.is_operator() =>
+            {
+                // Nothing comes of it until its road is up.
+                let call = Call { up: Some(up), about, held, away: true, ..Call::new(key, Step::Answered(peer)) };
+                self.answer_anew(call, &offer).await;
+            }
             Some(call) => self.offer_in_call(call, offer).await,
+        }
+    }
+
+    /// Another page takes up the sound of the call: the same leg, by another road.
+    async fn answer_anew(&mut self, mut call: Call, offer: &Offer) {
+        let Step::Answered(before) = call.step else { return };
+        let (codec, muted) = (before.codec(), before.is_muted());
+        let (road_in, road) = mpsc::channel(MAILBOX);
+        let answered = Peer::answer(&self.hub.ports, offer, codec, before.part(), road_in).await;
+        match answered {
+            Ok((peer, sdp)) => {
+                peer.mute(muted);
+                let said = FromWeb::Changed(call.key, peer.negotiated(true));
+                call.step = Step::Answered(peer);
+                call.road = road;
+                call.road_until = Some(Instant::now() + CONNECT_TIMEOUT);
+                self.call = Some(call);
+                self.hub.say(said).await;
+                self.tell(ToPage::Answer { sdp }).await;
+            }
+            Err(error) => {
+                self.hub.table().legs.remove(&call.key);
+                self.hub.say(FromWeb::Gone(call.key, WebEnd::failed(EndCause::NoCodec, error.to_string()))).await;
+                self.tell(ToPage::error("bad_offer", error.to_string())).await;
+                self.tell(ToPage::Hangup { call: name_of(call.key), cause: "failed".to_owned() }).await;
+            }
         }
     }
 
@@ -443,11 +544,14 @@ impl Session {
                 let both = offer.codecs(&self.hub.preferred);
                 let codec = both.iter().copied().find(|ours| *ours == codec).or(both.first().copied());
                 self.answer(call.key, pipe, codec, &offer, call.early).await;
+                if let Some(answered) = &mut self.call {
+                    answered.about = call.about;
+                }
             }
             Step::Answered(ref mut peer) => {
                 let answer = peer.reoffer(&offer).await;
-                let said = FromWeb::Changed(call.key, peer.negotiated(call.held));
-                let up = call.up;
+                let said = FromWeb::Changed(call.key, peer.negotiated(call.held || call.away));
+                let up = call.up.is_some();
                 self.call = Some(call);
                 match answer {
                     Ok(sdp) => {
@@ -505,10 +609,18 @@ impl Session {
                 self.hang_up(WebEnd::remote(EndCause::Hangup)).await;
                 self.over = true;
             }
-            Mail::Socket(socket) => {
-                let now = Instant::now();
-                self.wire = Wire::Socket { socket, heard: now, pinged: now };
-                self.welcome().await;
+            Mail::Socket(socket) => self.sit_down(socket).await,
+            Mail::Elsewhere(mut socket, take) => {
+                let talks = matches!(self.wire, Wire::Socket { .. }) && self.call.is_some();
+                if talks && !take {
+                    let why = "the call of this operator has its sound in another page";
+                    return refuse(&mut socket, "elsewhere", why).await;
+                }
+                tracing::info!(session = self.number, talks, "an operator's page is another one now");
+                self.tell(ToPage::error("replaced", "the same operator signed on elsewhere")).await;
+                let _ = self.wire.send(Message::Close(None)).await;
+                self.away().await;
+                self.sit_down(socket).await;
             }
             Mail::Delete => {
                 self.page_hangs_up().await;
@@ -519,6 +631,22 @@ impl Session {
                     self.candidate(candidate).await;
                 }
             }
+        }
+    }
+
+    /// The session's page is that one from now on. A call that is up waits for its offer, one that rings rings there.
+    async fn sit_down(&mut self, socket: Box<WebSocket>) {
+        let now = Instant::now();
+        self.wire = Wire::Socket { socket, heard: now, pinged: now };
+        // The one before may have broken when it was told.
+        self.over = false;
+        if let Some(call) = self.call.as_mut().filter(|call| call.away) {
+            call.road_until = Some(now + RETURN_MAX);
+        }
+        self.welcome().await;
+        let rings = self.call.as_ref().filter(|call| matches!(call.step, Step::Ringing(..)));
+        if let Some(ringing) = rings.map(ringing) {
+            self.tell(ringing).await;
         }
     }
 
@@ -560,51 +688,67 @@ impl Session {
         }
         let from = ring.from.reveal();
         let from = if self.hub.show_numbers { from.to_owned() } else { mask_number(from) };
-        self.call = Some(Call::new(key, Step::Ringing(ring.pipe, ring.codec)));
-        let (queue, conversation) = (ring.queue, Some(ring.conversation));
-        self.tell(ToPage::Ringing { call: name_of(key), from: Some(from), queue, conversation }).await;
+        let about = About { from, queue: ring.queue, conversation: ring.conversation };
+        let call = Call { about, ..Call::new(key, Step::Ringing(ring.pipe, ring.codec)) };
+        let ringing = ringing(&call);
+        self.call = Some(call);
+        self.tell(ringing).await;
     }
 
     // ---- the road
 
     async fn on_road(&mut self, road: Road) {
-        let now = Instant::now();
-        let Some(call) = &mut self.call else { return };
         match road {
-            Road::Up => {
-                call.road_until = None;
-                call.proof_until = None;
-                let remote = match &call.step {
-                    Step::Answered(peer) => peer.remote(),
-                    Step::Asking(_) | Step::Ringing(..) => None,
-                };
-                if let Some(remote) = remote {
-                    self.hub.say(FromWeb::Road(call.key, remote)).await;
+            Road::Up => self.road_up().await,
+            Road::Broken => self.road_broken().await,
+            Road::Over if self.is_kept() => {
+                // Their page may be loaded anew just now; if it is there, it builds another road.
+                self.away().await;
+                if let Some(call) = &mut self.call {
+                    call.road_until.get_or_insert(Instant::now() + RETURN_MAX);
                 }
-                let Some(call) = &mut self.call else { return };
-                if !call.up {
-                    call.up = true;
-                    let (key, said) = match &call.step {
-                        Step::Answered(peer) => (call.key, FromWeb::Up(call.key, peer.negotiated(false))),
-                        _ => return,
-                    };
-                    self.hub.say(said).await;
-                    self.tell(ToPage::Up { call: name_of(key) }).await;
-                }
-            }
-            Road::Broken => {
-                // A page that is still there finds another road; one that is gone does not even answer.
-                call.road_until.get_or_insert(now + RESTART_TIMEOUT);
-                call.proof_until = Some(now + PROOF_TIMEOUT);
-                self.tell(ToPage::Restart {}).await;
-                if !self.wire.send(Message::Ping(bytes::Bytes::new())).await {
-                    self.wire_broke().await;
-                }
+                self.tell(ToPage::Restart { anew: true }).await;
             }
             Road::Over => {
                 let end = WebEnd::failed(EndCause::TransportLost, "the road to the browser is lost");
                 self.hang_up(end).await;
             }
+        }
+    }
+
+    async fn road_up(&mut self) {
+        let Some(call) = &mut self.call else { return };
+        call.road_until = None;
+        call.proof_until = None;
+        let Step::Answered(peer) = &call.step else { return };
+        let (key, first) = (call.key, call.up.is_none());
+        let back = std::mem::take(&mut call.away);
+        call.up.get_or_insert(Instant::now());
+        let road = peer.remote();
+        let said = if first {
+            Some(FromWeb::Up(key, peer.negotiated(false)))
+        } else {
+            back.then(|| FromWeb::Changed(key, peer.negotiated(call.held)))
+        };
+        if let Some(road) = road {
+            self.hub.say(FromWeb::Road(key, road)).await;
+        }
+        if let Some(said) = said {
+            self.hub.say(said).await;
+            self.tell(ToPage::Up { call: name_of(key) }).await;
+        }
+    }
+
+    async fn road_broken(&mut self) {
+        let (now, kept) = (Instant::now(), self.is_kept());
+        let Some(call) = &mut self.call else { return };
+        // A page that is still there finds another road; one that is gone does not even answer. An operator's may sleep.
+        call.road_until.get_or_insert(now + if kept { RETURN_MAX } else { RESTART_TIMEOUT });
+        call.proof_until = (!kept).then_some(now + PROOF_TIMEOUT);
+        self.away().await;
+        self.tell(ToPage::Restart { anew: false }).await;
+        if !self.wire.send(Message::Ping(bytes::Bytes::new())).await {
+            self.wire_broke().await;
         }
     }
 
@@ -614,7 +758,7 @@ impl Session {
         if let Some(call) = &self.call
             && (past(call.road_until) || past(call.proof_until))
         {
-            let reason = if call.up { "nothing comes from the browser" } else { "no road to the browser was found" };
+            let reason = if call.up.is_some() { "nothing comes from the browser" } else { "no road to the browser was found" };
             self.hang_up(WebEnd::failed(EndCause::Timeout, reason)).await;
         }
         match &mut self.wire {
@@ -672,6 +816,12 @@ impl Session {
         table.operators.remove(name);
         Some(name.clone())
     }
+}
+
+/// What an operator's page is told of a call that rings.
+fn ringing(call: &Call) -> ToPage {
+    let About { from, queue, conversation } = call.about.clone();
+    ToPage::Ringing { call: name_of(call.key), from: Some(from), queue, conversation: Some(conversation) }
 }
 
 fn name_of(key: WebKey) -> String {

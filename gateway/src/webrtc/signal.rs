@@ -15,11 +15,17 @@ pub enum FromPage {
         /// The `session` of an earlier `welcome`, when its socket broke while a call was up: the call goes on.
         #[serde(default)]
         resume: Option<String>,
+        /// Of an operator who talks in another page: the call's sound comes to this one. Without it that page keeps it.
+        #[serde(default)]
+        take: bool,
     },
     /// An SDP offer: begins a call; answers one that rings; or, while one is up, restarts ICE or changes what flows.
     Offer {
         /// The SDP.
         sdp: String,
+        /// Of an operator's call that is up: it is of another `RTCPeerConnection` than the one before, whose page is gone.
+        #[serde(default)]
+        anew: bool,
     },
     /// A candidate that was found after the offer, as `RTCIceCandidate.toJSON()` gives it.
     Candidate {
@@ -77,6 +83,9 @@ pub enum ToPage {
         /// For the same: `relay` where the site lets browsers come through its TURN servers only.
         #[serde(rename = "iceTransportPolicy", skip_serializing_if = "Option::is_none")]
         ice_transport_policy: Option<TransportPolicy>,
+        /// The call that goes on: of an operator whose page was loaded anew, or who came here from another one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call: Option<GoesOn>,
     },
     /// To a caller: the call is admitted. To an operator: a call rings; take it with an `offer`.
     Ringing {
@@ -102,8 +111,12 @@ pub enum ToPage {
         /// The call.
         call: String,
     },
-    /// Nothing comes from the browser any more: offer anew, with `iceRestart`.
-    Restart {},
+    /// Nothing comes from the browser any more: offer again, with `iceRestart`.
+    Restart {
+        /// The road is over: offer with another `RTCPeerConnection`, and `anew`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        anew: bool,
+    },
     /// The call is over.
     Hangup {
         /// The call.
@@ -113,7 +126,7 @@ pub enum ToPage {
     },
     /// What was asked was not done.
     Error {
-        /// For programs: `unauthorized`, `bad_message`, `bad_offer`, `refused`, `busy`, `no_call`, `replaced`, `flood`.
+        /// For programs: `unauthorized`, `bad_message`, `bad_offer`, `refused`, `busy`, `no_call`, `replaced`, `elsewhere`, `flood`.
         code: String,
         /// For people.
         message: String,
@@ -121,6 +134,26 @@ pub enum ToPage {
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
     },
+}
+
+/// An operator's call that is up while their page is not the one that answered it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GoesOn {
+    /// The call.
+    pub call: String,
+    /// Who calls, masked.
+    pub from: String,
+    /// The queue that the caller waited in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// The conversation.
+    pub conversation: String,
+    /// For how long it has been up, in milliseconds.
+    pub up_ms: u64,
+    /// The other side hears music, because the operator said so.
+    pub held: bool,
+    /// Nothing of the microphone goes on.
+    pub muted: bool,
 }
 
 /// A STUN or TURN server, as browsers take it.
@@ -165,6 +198,10 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<FromPage>(text);
         assert_eq!(read(r#"{"type":"hangup"}"#).unwrap(), FromPage::Hangup {});
         assert_eq!(read(r#"{"type":"dtmf","digit":"5"}"#).unwrap(), FromPage::Dtmf { digit: '5' });
+        let hello = FromPage::Hello { token: "t".to_owned(), resume: None, take: false };
+        assert_eq!(read(r#"{"type":"hello","token":"t"}"#).unwrap(), hello);
+        let offer = FromPage::Offer { sdp: "v=0".to_owned(), anew: true };
+        assert_eq!(read(r#"{"type":"offer","sdp":"v=0","anew":true}"#).unwrap(), offer);
         let text = r#"{"type":"candidate","candidate":{"candidate":"candidate:1 1 udp 1 127.0.0.1 5 typ host","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"x"}}"#;
         let FromPage::Candidate { candidate } = read(text).unwrap() else { panic!() };
         assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("0"), Some(0)));

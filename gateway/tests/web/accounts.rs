@@ -314,6 +314,71 @@ fn accepted(owner: &str) -> Event {
 }
 
 #[tokio::test]
+async fn words_are_found_in_what_is_in_sight_and_nowhere_else() {
+    let (made, router) = site("search");
+    let mut anna = anna(&router).await;
+    let (hers, theirs) = (call_in(&made, 1, "orders").await, call_in(&made, 2, "care").await);
+    for id in [hers, theirs] {
+        let by = Owner::Agent("ben".to_owned());
+        let text = ark_conversation::Content::new("客户要退货 REFUND");
+        made.append(id, 3.0, ark_conversation::event::Note { by, text }.into()).await;
+    }
+    for words in ["%E9%80%80%E8%B4%A7", "refund"] {
+        let found = json(anna.send(&router, Method::GET, &format!("/api/v1/search?q={words}"), None).await).await;
+        assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
+        assert_eq!(found["hits"][0]["conversation"], hers.to_string());
+        assert_eq!((&found["hits"][0]["who"], &found["hits"][0]["text"]), (&json!("note"), &json!("客户要退货 REFUND")));
+        assert_eq!(found["conversations"].as_array().unwrap().len(), 1);
+        assert!(found["next"].is_null(), "a small log is one window");
+    }
+    let all = json(ask(&router, get("/api/v1/search?q=refund")).await).await;
+    assert_eq!(all["hits"].as_array().unwrap().len(), 2);
+    let first = json(ask(&router, get("/api/v1/search?q=refund&limit=1")).await).await;
+    let next = first["next"].as_str().unwrap();
+    let second = json(ask(&router, get(&format!("/api/v1/search?q=refund&limit=1&before={next}"))).await).await;
+    let of = |found: &Value| found["hits"][0]["conversation"].as_str().unwrap().to_owned();
+    assert_eq!([of(&first), of(&second)], [theirs.to_string(), hers.to_string()], "newest first, page by page");
+    for bad in ["q=", "q=x&before=nowhere", "words=x"] {
+        let refused = ask(&router, get(&format!("/api/v1/search?{bad}"))).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn quick_replies_are_ones_own_and_those_of_a_group_its_supervisors() {
+    let (_made, router) = site("quick");
+    let mut anna = anna(&router).await;
+    let path = "/api/v1/quick-replies";
+    let lists = json(anna.send(&router, Method::GET, path, None).await).await;
+    assert_eq!(lists["lists"], json!([{"version": 0, "replies": [], "editable": true},
+        {"group": "orders", "version": 0, "replies": [], "editable": false}]));
+    let put = |replies: Value, version: u64| json!({"version": version, "replies": replies});
+    let own = anna.send(&router, Method::PUT, path, Some(put(json!(["您好", " 请稍等 "]), 0))).await;
+    assert_eq!(json(own).await, json!({"version": 1, "replies": ["您好", "请稍等"], "editable": true}));
+    let late = anna.send(&router, Method::PUT, path, Some(put(json!(["late"]), 0))).await;
+    assert_eq!(late.status(), StatusCode::CONFLICT);
+    for bad in [json!([""]), json!(["x".repeat(1_001)]), json!(vec!["x"; 51])] {
+        let refused = anna.send(&router, Method::PUT, path, Some(put(bad, 1))).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    }
+    let shared = json!({"group": "orders", "version": 0, "replies": ["工作时间 9:00 到 18:00"]});
+    let hers = anna.send(&router, Method::PUT, path, Some(shared.clone())).await;
+    assert_eq!(hers.status(), StatusCode::FORBIDDEN, "a supervisor's");
+
+    make(&router, json!({"name": "sue", "password": "correct horse", "roles": ["supervisor"]})).await;
+    let mut sue = Browser::default();
+    sue.sign_in(&router, "sue", "correct horse").await;
+    let made = sue.send(&router, Method::PUT, path, Some(shared)).await;
+    assert_eq!(made.status(), StatusCode::OK, "{}", text(made).await);
+    let nowhere = json!({"group": "nowhere", "version": 0, "replies": []});
+    assert_eq!(sue.send(&router, Method::PUT, path, Some(nowhere)).await.status(), StatusCode::NOT_FOUND);
+    let lists = json(anna.send(&router, Method::GET, path, None).await).await;
+    assert_eq!(lists["lists"][1]["replies"], json!(["工作时间 9:00 到 18:00"]));
+    let program = json(ask(&router, get("/api/v1/quick-replies?agent=anna")).await).await;
+    assert_eq!(program["lists"][0]["replies"], json!(["您好", "请稍等"]));
+}
+
+#[tokio::test]
 async fn numbers_are_revealed_one_by_one_to_supervisors_and_it_is_written_down() {
     let (made, router) = site("reveal");
     let mut anna = anna(&router).await;

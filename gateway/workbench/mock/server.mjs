@@ -29,6 +29,7 @@ export async function serve({ port = 0, day = makeDay(), dist = DIST, accounts =
   const offers = new Map();
   const keys = new Map();
   const uploads = new Map();
+  const quick = new Map();
   let all = [...talks.values()].flatMap((one) => one.records).sort((a, b) => (a.at < b.at ? -1 : 1)).map((record, at) => Object.assign(record, { position: at + 1 }));
   let position = all.length;
   const logs = new Set();
@@ -198,6 +199,20 @@ export async function serve({ port = 0, day = makeDay(), dist = DIST, accounts =
       return [202, { transfer: "x", offer: "x", state: "ringing" }];
     }],
     ["POST", /^conversations\/([^/]+)\/transfer\/(join|complete|cancel)$/, ({ at }) => { live("ark.live.transfer.v1", { conversation: at[0], state: at[1] === "join" ? "three_way" : "over", target: "agent:cora", from: "agent:anna" }); return [204]; }],
+    ["GET", /^search$/, ({ query }) => {
+      const words = query.get("q").toLowerCase();
+      const said = (record) => record.event.data.text ?? (record.event.data.parts ?? []).map((part) => part.text ?? part.fallback_text ?? "").join(" ");
+      const hits = [...talks.values()].flatMap((one) => one.records).filter((record) => said(record).toLowerCase().includes(words)).slice(-20).reverse();
+      const who = (type) => (type === "ark.message.in.v1" ? "customer" : type === "ark.note.v1" ? "note" : "agent");
+      return { hits: hits.map((one) => ({ conversation: one.conversation, seq: one.seq, at: one.at, type: one.event.type, who: who(one.event.type), text: said(one) })), conversations: [...new Set(hits.map((one) => one.conversation))].map((id) => summary(found(id))) };
+    }],
+    ["GET", /^quick-replies$/, ({ me }) => ({ lists: [{ ...(quick.get(me) ?? { version: 0, replies: [] }), editable: true }, ...people.get(me).groups.slice(0, 1).map((group) => ({ group, ...(quick.get(`group ${group}`) ?? { version: 1, replies: ["我们的工作时间是 9:00 到 18:00。"] }), editable: people.get(me).roles.includes("supervisor") }))] })],
+    ["PUT", /^quick-replies$/, ({ me, body }) => {
+      const name = body.group ? `group ${body.group}` : me;
+      if (!body.group && (quick.get(name)?.version ?? 0) !== body.version) throw fail(409, "conflict");
+      quick.set(name, { version: body.version + 1, replies: body.replies });
+      return { ...(body.group ? { group: body.group } : {}), ...quick.get(name), editable: true };
+    }],
     ["GET", /^persons\/([^/]+)$/, ({ at }) => ({ person: at[0], keys: [{ kind: "phone_e164", value: "+86 138****1234", assurance: "otp", at: "" }, { kind: "alipay_user", value: "2088****9917", assurance: "channel_verified", at: "" }], conversations: [...talks.values()].filter((one) => one.head.person === at[0]).map(summary).sort((a, b) => (a.conversation < b.conversation ? 1 : -1)) })],
     ["GET", /^persons$/, ({ query }) => { if (!query.get("value")?.endsWith("1234")) throw fail(404, "not_found"); return { person: "p", keys: [], conversations: [...talks.values()].filter((one) => one.head.person).map(summary) }; }],
     ["POST", /^webrtc\/tokens$/, ({ body }) => ({ token: `rtc-${body.operator}`, until: "" })],

@@ -1,6 +1,6 @@
 import { mount } from "svelte";
 import App from "./App.svelte";
-import "./tokens.css";
+import "../../src/http/assets/tokens.css";
 import "./app.css";
 import { prefs } from "./lib/prefs.svelte";
 

@@ -216,9 +216,18 @@ impl Page {
     /// # Panics
     /// When the browser does not.
     pub fn reload(&mut self) {
-        let url = self.eval("location.href");
-        self.ask("Page.navigate", &json!({ "url": url }));
-        self.wait_for("document.readyState === 'complete'", SOON);
+        self.eval("window.before = true");
+        self.ask("Page.reload", &json!({}));
+        self.wait_for("!window.before && document.readyState === 'complete'", SOON);
+    }
+
+    /// Runs a script in the page now, and before the page's own whenever it is loaded anew.
+    ///
+    /// # Panics
+    /// When it throws.
+    pub fn always(&mut self, script: &str) {
+        self.ask("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }));
+        self.eval(script);
     }
 
     /// From now on the page is so many pixels wide and high, as a phone's when it is `phone`, and its system light or dark.

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 
+use crate::digest::Hash;
 use crate::event::{data, words};
 use crate::id::LegId;
+use crate::pii::Content;
 
 words! {
     /// How a customer is asked whether they were content.
@@ -12,6 +14,8 @@ words! {
         Keys = "keys",
         /// By a message with buttons.
         Buttons = "buttons",
+        /// By a link to a page.
+        Link = "link",
     }
 }
 
@@ -32,6 +36,9 @@ data! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Option<String>", extend("format" = "date-time"))]
         pub until: Option<Timestamp>,
+        /// Of a link: the hash of its token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub link: Option<Hash>,
     }
 
     /// The customer said how content they were.
@@ -46,5 +53,8 @@ data! {
         /// The best score.
         #[schemars(range(min = 2, max = 9))]
         pub scale: u8,
+        /// What else they wrote on the page of a link.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub comment: Option<Content>,
     }
 }

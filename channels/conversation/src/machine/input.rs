@@ -1,15 +1,16 @@
 //! What the machine takes and gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud_event::CloudEvent;
+use crate::digest::Hash;
 use crate::event::{
     CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, Needed, OfferMode, Part, Participant, PersonLinked,
     PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
 };
-use crate::id::{LegId, OfferId};
+use crate::id::{ConversationId, LegId, OfferId};
 use crate::identity::{Assurance, IdentityKey};
 use crate::owner::Owner;
 use crate::pii::{Content, Pii};
@@ -46,6 +47,40 @@ pub struct Survey {
     pub thanks: String,
     /// For how long a message is taken for an answer.
     pub window: SignedDuration,
+    /// Where customers of channels without buttons are asked. None: by numbers.
+    pub link: Option<SurveyLink>,
+}
+
+/// A page that asks, for channels without buttons.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SurveyLink {
+    /// What its addresses begin with: `https://ark.example/s/`.
+    pub address: String,
+    /// What tokens are made of, with the conversation. Nobody else knows it; no link that is out needs it any more.
+    pub secret: [u8; 16],
+    /// The accounts without buttons, by adapter and name.
+    pub accounts: BTreeSet<(String, String)>,
+}
+
+impl std::fmt::Debug for SurveyLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SurveyLink").field("address", &self.address).field("accounts", &self.accounts).finish_non_exhaustive()
+    }
+}
+
+impl SurveyLink {
+    /// The secret part of a conversation's token: 26 letters, 128 bits.
+    pub(super) fn token(&self, conversation: ConversationId) -> String {
+        const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let hash = Hash::of(&[&self.secret[..], &conversation.to_bytes()].concat());
+        let mut bits = hash.bytes().iter().take(16).fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
+        let mut token = String::with_capacity(26);
+        for _ in 0..26 {
+            token.push(char::from(LETTERS[(bits & 31) as usize]));
+            bits >>= 5;
+        }
+        token
+    }
 }
 
 impl Default for Policy {

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring, Survey};
+pub use input::{Commit, Delivery, Effect, Handled, Input, Policy, Refused, Ring, Survey, SurveyLink};
 
 use crate::cloud_event::CloudEvent;
 use crate::digest::Hash;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::messages::best_leg;
 use super::{Conversation, Delivery, Effect, OWN_ID_PREFIX, Survey};
 use crate::cloud_event::CloudEvent;
+use crate::digest::Hash;
 use crate::event::{Action, Event, MessageOut, Part, Party, PartyRole, SurveyAnswered, SurveyAsked, SurveyWay};
 use crate::id::LegId;
 use crate::limits::CARD_ACTIONS_MAX;
@@ -23,8 +24,20 @@ impl Conversation {
         let (Some(leg), Some(session)) = (best_leg(state).cloned(), state.session.as_ref()) else { return };
         let key = format!("{OWN_ID_PREFIX}survey:{}", session.session);
         let until = now.saturating_add(survey.window).ok().map(crate::cloud_event::whole_microseconds);
-        self.write(now, &leg, &key, question(&survey));
-        self.push(now, SurveyAsked { leg: leg.leg, way: SurveyWay::Buttons, scale, message: Some(key), until });
+        let source = leg.source.as_deref().and_then(|source| source.parse::<source::ThreadSource>().ok());
+        let page = survey.link.as_ref().zip(source);
+        let page = page.filter(|(link, thread)| link.accounts.contains(&(thread.adapter.clone(), thread.account.clone())));
+        let (way, part, link) = match page {
+            Some((link, _)) => {
+                let secret = link.token(self.id);
+                let address = format!("{}{}{secret}", link.address, self.id.to_string().to_lowercase());
+                let part = Part::text(format!("{}\n{address}", survey.question));
+                (SurveyWay::Link, part, Some(Hash::of(secret.as_bytes())))
+            }
+            None => (SurveyWay::Buttons, question(&survey), None),
+        };
+        self.write(now, &leg, &key, part);
+        self.push(now, SurveyAsked { leg: leg.leg, way, scale, message: Some(key), until, link });
     }
 
     /// The score that a message is, when the conversation is closed and waits for one. Anything else opens it again.
@@ -55,7 +68,7 @@ impl Conversation {
         let key = format!("{OWN_ID_PREFIX}thanks:{}", self.last_seq() + 1);
         self.append(now, self.epoch(), event);
         let Some((leg, scale)) = found else { return };
-        self.push(now, SurveyAnswered { leg: leg.leg, way: SurveyWay::Buttons, score, scale });
+        self.push(now, SurveyAnswered { leg: leg.leg, way: SurveyWay::Buttons, score, scale, comment: None });
         let thanks = self.policy.survey.as_ref().map(|survey| survey.thanks.clone()).unwrap_or_default();
         if !thanks.is_empty() {
             self.write(now, &leg, &key, Part::text(thanks));
@@ -140,7 +153,7 @@ mod tests {
     fn survey() -> Survey {
         let answers = ["很不满意", "不满意", "一般", "满意", "非常满意"].map(str::to_owned).to_vec();
         let (question, thanks) = ("您对这次服务满意吗？".to_owned(), "谢谢！".to_owned());
-        Survey { question, answers, thanks, window: SignedDuration::from_hours(24) }
+        Survey { question, answers, thanks, window: SignedDuration::from_hours(24), link: None }
     }
 
     struct Chat {
@@ -152,7 +165,11 @@ mod tests {
 
     impl Chat {
         fn settled() -> Self {
-            let policy = Policy { survey: Some(survey()), ..Policy::default() };
+            Self::settled_with(survey())
+        }
+
+        fn settled_with(survey: Survey) -> Self {
+            let policy = Policy { survey: Some(survey), ..Policy::default() };
             let machine = Conversation::new(Arc::new(policy), Tenant::MAIN, ConversationId::new(1, 1));
             let mut chat = Self { machine, at: 0, asked: Vec::new(), said: 0 };
             chat.says("你好");
@@ -211,6 +228,29 @@ mod tests {
         assert_eq!(chat.score(), Some(4));
         chat.settle("ben");
         assert_eq!(chat.count("ark.survey.asked.v1"), 1, "once per conversation");
+    }
+
+    #[test]
+    fn a_channel_without_buttons_gets_a_link_and_a_number_will_do_all_the_same() {
+        let accounts = [("web".to_owned(), "shop".to_owned())].into();
+        let link = crate::machine::SurveyLink { address: "https://ark.example/s/".to_owned(), secret: [7; 16], accounts };
+        let mut chat = Chat::settled_with(Survey { link: Some(link.clone()), ..survey() });
+        let events: Vec<_> = chat.asked.iter().flat_map(|commit| &commit.events).map(|one| &one.event.event).collect();
+        let [.., Event::MessageOut(message), Event::SurveyAsked(asked), Event::SessionClosed(_)] = &events[..] else {
+            panic!("{:?}", chat.types());
+        };
+        let [Part::Text { text }] = &message.parts[..] else { panic!("{message:?}") };
+        let token = text.reveal().rsplit('/').next().unwrap();
+        assert_eq!((token.len(), asked.way), (52, SurveyWay::Link));
+        assert_eq!(asked.link, Some(Hash::of(token[26..].as_bytes())), "the log has the hash alone");
+        assert_eq!(chat.machine.state().unwrap().survey.as_ref().unwrap().link, asked.link);
+        assert!(!format!("{link:?}").contains('7'), "secrets are not shown");
+        chat.says("4");
+        assert_eq!(chat.score(), Some(4));
+
+        let elsewhere = crate::machine::SurveyLink { accounts: Default::default(), ..link };
+        let chat = Chat::settled_with(Survey { link: Some(elsewhere), ..survey() });
+        assert_eq!(chat.machine.state().unwrap().survey.as_ref().unwrap().link, None, "it has buttons");
     }
 
     #[test]

@@ -99,7 +99,7 @@ async fn who_is_asked_how_it_was_answers_there(store: &impl Store) {
     let until = first.at + hour;
     store.ingest(first).await.expect("ingest");
     let (scale, message_key) = (5, Some("ark:survey:1".to_owned()));
-    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: message_key, until: Some(until) };
+    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: message_key, until: Some(until), link: None };
     let events = vec![call(a, 1), super::new_event(a, 2, asked.into()), super::new_event(a, 3, ended(L1).into())];
     store.append(events).await.expect("the end");
     for n in 2..4 {
@@ -112,8 +112,8 @@ async fn who_is_asked_how_it_was_answers_there(store: &impl Store) {
 
     // Who has answered begins anew.
     store.ingest(message("t2", 1, c, Join::Begin)).await.expect("ingest");
-    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: None, until: Some(until) };
-    let answered = SurveyAnswered { leg: L1, way: SurveyWay::Buttons, score: 5, scale };
+    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: None, until: Some(until), link: None };
+    let answered = SurveyAnswered { leg: L1, way: SurveyWay::Buttons, score: 5, scale, comment: None };
     let events = [asked.into(), answered.into(), ended(L1).into()];
     let events = (2..).zip(events).map(|(n, event)| super::new_event(c, n, event));
     store.append(std::iter::once(call(c, 1)).chain(events).collect()).await.expect("the end");

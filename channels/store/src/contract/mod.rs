@@ -8,6 +8,7 @@ mod feed;
 pub(crate) mod flow;
 mod notes;
 mod people;
+mod search;
 mod tokens;
 
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub async fn suite<S: Store>(open: impl Fn(&str) -> S) {
     accounts::accounts_that_do_not_fit_are_refused(&open("accounts_that_do_not_fit_are_refused")).await;
     accounts::sessions_last_until_something_ends_them(&open("sessions_last_until_something_ends_them")).await;
     notes::a_note_is_changed_by_who_knew_it(&open("a_note_is_changed_by_who_knew_it")).await;
+    search::words_are_found_newest_first(&open("words_are_found_newest_first")).await;
     a_store_is_well_and_has_an_id(&open("a_store_is_well_and_has_an_id")).await;
     flow::suite(&open).await;
     direct::suite(&open).await;

@@ -59,6 +59,7 @@ use crate::limits::{
 use crate::note::{self, Note};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
+use crate::search::{self, Found};
 use crate::token;
 use crate::{
     Account, AccountChange, Advance, Answer, ApiToken, Appended, Attendance, AuditRow, Backlog, Backup, Check, Commit,
@@ -565,6 +566,14 @@ impl Store for PostgresStore {
     fn list(&self, tenant: &Tenant, filter: ListFilter, limit: usize) -> Answer<'_, Page> {
         let tenant = tenant.clone();
         self.ask(with!(tenant, filter; |link| rows::list(link, &tenant, &filter, limit)))
+    }
+
+    fn search(&self, tenant: &Tenant, words: &str, before: Option<(ConversationId, u64)>) -> Answer<'_, Found> {
+        let (tenant, words) = (tenant.clone(), words.to_owned());
+        if let Err(error) = search::checked(&words) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.ask(with!(tenant, words; |link| rows::search(link, &tenant, &words, before)))
     }
 
     fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>> {

@@ -9,8 +9,9 @@ use tokio_postgres::types::ToSql;
 
 use super::fail::Fault;
 use super::link::{Link, Result};
-use crate::limits::{LIST_MAX, READ_BYTES_MAX, READ_RECORDS_MAX};
+use crate::limits::{LIST_MAX, READ_BYTES_MAX, READ_RECORDS_MAX, SEARCH_FOUND_MAX, SEARCH_ROWS_MAX};
 use crate::plan::{PlanChange, PlanChangeKind, PlanVersion};
+use crate::search::{self, Found};
 use crate::{ListFilter, Openness, Page};
 
 pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp> {
@@ -194,6 +195,32 @@ pub(super) async fn list(link: &Link, tenant: &Tenant, filter: &ListFilter, limi
         page.conversations.push(with_position(link, tenant, id, row, 1).await?);
     }
     Ok(page)
+}
+
+/// Records that say these words, of a window of the log.
+pub(super) async fn search(
+    link: &Link,
+    tenant: &Tenant,
+    words: &str,
+    before: Option<(ConversationId, u64)>,
+) -> Result<Found> {
+    let (conversation_id, seq) = search::begin(before);
+    let (tenant, id, pattern) = (tenant.as_str(), &conversation_id[..], search::pattern(words));
+    let window = "from log where tenant = $1 and (conversation, seq) < ($2, $3) order by conversation desc, seq desc";
+    let (most, last, found) = (SEARCH_ROWS_MAX as i64, SEARCH_ROWS_MAX as i64 - 1, SEARCH_FOUND_MAX as i64);
+    let sql = format!(
+        "select {RECORD} from (select * {window} limit $4) l
+         where l.type in ({}) and l.data ilike $5 escape '!' order by l.conversation desc, l.seq desc limit $6",
+        search::SAYS
+    );
+    let rows = link.query(&sql, &[&tenant, &id, &seq, &most, &pattern, &found]).await?;
+    let rows = rows.iter().map(record).collect::<Result<Vec<_>>>()?;
+    let sql = format!("select conversation, seq {window} limit 1 offset $4");
+    let end = match link.one(&sql, &[&tenant, &id, &seq, &last]).await? {
+        Some(row) => Some((conversation(&row, 0)?, number(&row, 1)?)),
+        None => None,
+    };
+    Ok(search::found(rows, words, end))
 }
 
 /// The persons that are one with a person, themselves first: a table of `id`.

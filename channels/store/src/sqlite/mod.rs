@@ -37,6 +37,7 @@ use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
 use crate::sqlite::fail::Place;
 use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
+use crate::search::{self, Found};
 use crate::token;
 use crate::waiting::Waiting;
 use crate::{
@@ -589,6 +590,14 @@ impl Store for SqliteStore {
     fn list(&self, tenant: &Tenant, filter: ListFilter, limit: usize) -> Answer<'_, Page> {
         let tenant = tenant.clone();
         self.ask(move |db| rows::list(db, &tenant, &filter, limit))
+    }
+
+    fn search(&self, tenant: &Tenant, words: &str, before: Option<(ConversationId, u64)>) -> Answer<'_, Found> {
+        let (tenant, words) = (tenant.clone(), words.to_owned());
+        if let Err(error) = search::checked(&words) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.ask(move |db| rows::search(db, &tenant, &words, before))
     }
 
     fn summary(&self, tenant: &Tenant, conversation: ConversationId) -> Answer<'_, Option<ConversationState>> {

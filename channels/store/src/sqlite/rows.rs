@@ -8,9 +8,10 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::feed::{FeedPage, Positioned};
-use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
+use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX, SEARCH_FOUND_MAX, SEARCH_ROWS_MAX};
 use crate::pending::AdvanceOf;
 use crate::plan::{PlanChange, PlanChangeKind, PlanVersion};
+use crate::search::{self, Found};
 use crate::{ListFilter, Openness, Page};
 
 type Result<T> = rusqlite::Result<T>;
@@ -293,6 +294,35 @@ pub(super) fn list(db: &Connection, tenant: &Tenant, filter: &ListFilter, limit:
         page.conversations.push(with_position(db, tenant, conversation, row.get_ref(1)?.as_str()?)?);
     }
     Ok(page)
+}
+
+/// Records that say these words, of a window of the log.
+pub(super) fn search(
+    db: &Connection,
+    tenant: &Tenant,
+    words: &str,
+    before: Option<(ConversationId, u64)>,
+) -> Result<Found> {
+    let (conversation, seq) = search::begin(before);
+    let window = "from log where tenant = ?1 and (conversation, seq) < (?2, ?3) order by conversation desc, seq desc";
+    let sql = format!(
+        "select tenant, conversation, seq, epoch, at_us, type, source, id, subject, time_us, data, extensions
+         from (select * {window} limit ?4)
+         where type in ({}) and data like ?5 escape '!' order by conversation desc, seq desc limit ?6",
+        search::SAYS
+    );
+    let (most, found) = (SEARCH_ROWS_MAX as i64, SEARCH_FOUND_MAX as i64);
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement
+        .query_map(params![tenant.as_str(), conversation, seq, most, search::pattern(words), found], record)?
+        .collect::<Result<Vec<_>>>()?;
+    let end = db
+        .prepare_cached(&format!("select conversation, seq {window} limit 1 offset ?4"))?
+        .query_row(params![tenant.as_str(), conversation, seq, most - 1], |row| {
+            Ok((ConversationId::from_bytes(row.get(0)?), row.get(1)?))
+        })
+        .optional()?;
+    Ok(search::found(rows, words, end))
 }
 
 const PLAN: &str = "select tenant, name, version, sha256, source, at_us, by, note,

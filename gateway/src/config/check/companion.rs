@@ -8,6 +8,10 @@ impl Checker<'_> {
         if let Some((key, what)) = config.survey.as_ref().and_then(super::super::Survey::wrong) {
             self.error(&[Key("survey"), Key(key)], what, "leave it out for the usual words");
         }
+        if config.survey.as_ref().is_some_and(|survey| survey.sms) && config.sms.is_none() {
+            let what = "no short messages can be sent".to_owned();
+            self.error(&[Key("survey"), Key("sms")], what, "set [sms], or leave `sms` out");
+        }
     }
 
     pub(super) fn companion(&mut self, config: &Config) {

@@ -646,10 +646,11 @@ fn told(one: &Do, plan: &str, version: u32, leg: LegId, run: &ChatRun) -> Option
         }),
         Do::SurveyAsked { scale } => {
             let (way, scale) = (SurveyWay::Buttons, *scale);
-            Event::SurveyAsked(SurveyAsked { leg, way, scale, message: None, until: None })
+            Event::SurveyAsked(SurveyAsked { leg, way, scale, message: None, until: None, link: None })
         }
         Do::SurveyAnswered { score, scale } => {
-            Event::SurveyAnswered(SurveyAnswered { leg, way: SurveyWay::Buttons, score: *score, scale: *scale })
+            let way = SurveyWay::Buttons;
+            Event::SurveyAnswered(SurveyAnswered { leg, way, score: *score, scale: *scale, comment: None })
         }
         Do::Strike { count, cause } => {
             let kind = if *cause == StrikeCause::Silence { StrikeKind::Silence } else { StrikeKind::Invalid };

@@ -2,6 +2,8 @@
 // A call of this page with Ark: signalling over /rtc, voice over WebRTC. For any page: make an ArkCall with a token of
 // POST /api/v1/webrtc/tokens, and listen to its events (`state`, `ringing`, `error`). docs/webrtc.md describes the messages.
 //
+// An `error` with the code `no_road` is a call whose voice found no way, or lost it for good: the page offers something else.
+//
 // state: "offline" -> "ready" -> "calling" or "ringing" -> "up" -> "ready"; "broken" while the road or the socket is being found again.
 class ArkCall extends EventTarget {
   constructor({ url, token, audio }) {
@@ -29,6 +31,7 @@ class ArkCall extends EventTarget {
       } else {
         this.drop();
         this.show("offline");
+        if (inCall && this.wanted) this.tell("error", { code: "no_road", message: "the connection is lost" });
       }
     };
   }
@@ -119,6 +122,8 @@ class ArkCall extends EventTarget {
       if (this.operator) this.show("ringing");
       this.tell("ringing", message);
     } else if (message.type === "answer" && this.peer) {
+      // Of an offer that another one has taken the place of.
+      if (this.peer.signalingState !== "have-local-offer") return;
       await this.peer.setRemoteDescription({ type: "answer", sdp: message.sdp });
       if (this.restarts && this.state === "broken") this.show("up");
     } else if (message.type === "up") {
@@ -130,6 +135,7 @@ class ArkCall extends EventTarget {
       this.cause = message.cause;
       this.drop();
       this.show("ready");
+      if (["timeout", "transport_lost", "media_lost", "failed"].includes(message.cause)) this.tell("error", { code: "no_road", message: message.cause });
     } else if (message.type === "error") {
       if (["refused", "bad_offer", "no_call"].includes(message.code) && this.state !== "up") { this.drop(); this.show("ready"); }
       if (["replaced", "unauthorized", "flood"].includes(message.code)) this.wanted = false;

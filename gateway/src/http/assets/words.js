@@ -182,7 +182,7 @@ function describe(lang, type, data) {
       return say(told?.[0] ?? data.outcome, told?.[1] ?? data.outcome, data.kept ? { minor: true } : { tone: "wait" });
     }
     case "ark.survey.asked.v1": return say("请客户评价", "The customer was asked to rate the service", { minor: true });
-    case "ark.survey.answered.v1": return say(`客户评分：${data.score}/${data.scale}`, `The customer rated the service ${data.score} of ${data.scale}`, { tone: data.score * 2 > data.scale ? "live" : "late" });
+    case "ark.survey.answered.v1": return say(`客户评分：${data.score}/${data.scale}${data.comment ? ` · ${data.comment}` : ""}`, `The customer rated the service ${data.score} of ${data.scale}${data.comment ? `: ${data.comment}` : ""}`, { tone: data.score * 2 > data.scale ? "live" : "late" });
     case "ark.leg.added.v1": return say("加入了一个渠道", "A channel was added");
     case "ark.leg.ended.v1": return say("一个渠道结束", "A channel ended");
     case "ark.leg.idle.v1": return say("渠道暂时安静", "The channel fell quiet", { minor: true });

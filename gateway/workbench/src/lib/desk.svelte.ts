@@ -316,6 +316,8 @@ class Desk {
         if (conversation) await this.select(conversation);
         return;
       }
+      // Who takes a callback is rung here first.
+      if (offer.callback) phone.expect(offer.conversation);
       if (this.live) await api(`offers/${path(offer.offer)}/accept`, { body: {} });
       else await api(`conversations/${path(offer.conversation)}/claim`, { body: { by: session.name } });
       this.declined = [...this.declined, offer.offer].slice(-100);
@@ -340,6 +342,15 @@ class Desk {
       await api(`conversations/${path(conversation)}/claim`, { body: { by: session.name } });
       await this.select(conversation);
       this.tab = "mine";
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+  /** The customer gets a place in the line, and is called when it is their turn. */
+  async callBack(conversation: string): Promise<void> {
+    try {
+      const { number } = await api<{ number?: string }>(`conversations/${path(conversation)}/callback`, { body: { by: session.name } });
+      this.tell(t("callbackSet", { number: number ?? "" }), "live");
     } catch (error) {
       this.failed(error);
     }

@@ -353,7 +353,7 @@ const people: Record<string, Handler> = {
   "ark.number.revealed.v1": line("e.number.revealed", "", (data) => ({ by: bare(data.by) })),
   "ark.consent.settled.v1": (fold, record, data) => fold.line(record, `e.consent.${data.outcome}`, data.kept ? "" : "wait"),
   "ark.survey.asked.v1": note("e.survey.asked"),
-  "ark.survey.answered.v1": line("e.survey.answered", "live", (data) => ({ n: data.score, of: data.scale })),
+  "ark.survey.answered.v1": line("e.survey.answered", "live", (data) => ({ n: data.score, of: data.scale, comment: data.comment ? ` · “${data.comment}”` : "" })),
   "ark.erasure.v1": line("e.erasure", "wait"),
   "ark.erased.v1": (fold, record) => {
     fold.add(record, { kind: "line", side: "none", say: { word: "e.erased" }, erased: true });

@@ -1,5 +1,4 @@
 // Emoji, stickers and scripts: files below /desk/packs, so that a site can bring its own.
-import { prefs } from "./prefs.svelte";
 
 export interface EmojiGroup {
   name: { zh: string; en: string };
@@ -29,9 +28,6 @@ class Packs {
     } catch {
       this.asked = false;
     }
-  }
-  get scripts(): string[] {
-    return prefs.scripts ?? this.index?.scripts[prefs.lang] ?? [];
   }
 }
 export const packs = new Packs();

@@ -7,6 +7,8 @@ import type { Data } from "./types";
 export type PhoneState = "off" | "connecting" | "ready" | "ringing" | "calling" | "up" | "broken" | "elsewhere" | "none";
 const TRIES = 60;
 const LEVEL_EVERY = 120;
+/** By this word a page that was loaded anew finds its session; it lives as long as the tab. */
+const SESSION = "ark.phone";
 
 export interface Ringing {
   call: string;
@@ -25,6 +27,10 @@ class Phone {
   muted = $state(false);
   held = $state(false);
   error = $state("");
+  /** The browser plays nothing before a click. */
+  silent = $state(false);
+  /** Of a phone that is elsewhere: its call goes on there. */
+  talksElsewhere = $state(false);
   level = $state(0);
   quality = $state<{ mos: number; loss: number } | null>(null);
   private name = "";
@@ -39,16 +45,21 @@ class Phone {
   private token = "";
   private wanted = false;
   private tries = 0;
+  private taking = false;
+  /** A call that this page has asked for: it is answered when it rings. */
+  private expected = { conversation: "", until: 0 };
   private watch = 0;
   private before: { lost: number; received: number } | null = null;
   private ears: { analyser: AnalyserNode; wave: Float32Array<ArrayBuffer>; context: AudioContext } | null = null;
 
-  /** Signs on as an operator; again by itself after a break. */
-  async open(name: string): Promise<void> {
+  /** Signs on as an operator; again by itself after a break. `take`: with the sound of a call that another tab has. */
+  async open(name: string, take = false): Promise<void> {
     this.name = name;
     if (this.wanted) return;
     this.wanted = true;
+    this.taking = take;
     this.tries = 0;
+    this.session ||= reloaded() ? (sessionStorage.getItem(SESSION) ?? "") : "";
     addEventListener("online", this.online);
     await this.connect();
   }
@@ -57,6 +68,8 @@ class Phone {
     removeEventListener("online", this.online);
     this.socket?.close(1000);
     this.drop();
+    this.session = "";
+    sessionStorage.removeItem(SESSION);
     this.state = "off";
   }
   private online = (): void => {
@@ -81,9 +94,11 @@ class Phone {
     }
     const socket = new WebSocket(socketUrl("/rtc"));
     this.socket = socket;
-    const say = { type: "hello", token: this.token, ...(this.session && this.peer ? { resume: this.session } : {}) };
+    const say = { type: "hello", token: this.token, ...(this.session ? { resume: this.session } : {}), ...(this.taking ? { take: true } : {}) };
     socket.onopen = () => socket.send(JSON.stringify(say));
-    socket.onmessage = (event) => void this.hear(JSON.parse(event.data as string) as Data);
+    socket.onmessage = (event) => {
+      if (this.socket === socket) void this.hear(JSON.parse(event.data as string) as Data);
+    };
     socket.onclose = () => {
       if (this.socket !== socket || !this.wanted) return;
       if (!this.peer) this.ringing = null;
@@ -97,6 +112,10 @@ class Phone {
     setTimeout(() => void this.connect(), wait);
   }
 
+  /** This page is to be rung for a conversation: whoever asked for that need not answer. */
+  expect(conversation: string): void {
+    this.expected = { conversation, until: Date.now() + 15_000 };
+  }
   /** Takes the call that rings. */
   async answer(): Promise<void> {
     if (!this.ringing) return;
@@ -104,23 +123,9 @@ class Phone {
     this.error = "";
     this.state = "calling";
     try {
-      if (!navigator.mediaDevices) throw Object.assign(new Error("no microphone without https"), { name: "Insecure" });
-      this.microphone = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
+      await this.listenIn();
       if (this.state !== "calling") return this.drop();
-      this.remote = new MediaStream();
-      const peer = new RTCPeerConnection({ iceServers: this.servers, iceTransportPolicy: this.policy });
-      this.peer = peer;
-      peer.ontrack = (event) => {
-        this.remote?.addTrack(event.track);
-        this.listen();
-      };
-      peer.onicecandidate = (event) => {
-        if (event.candidate) this.say({ type: "candidate", candidate: event.candidate.toJSON() });
-      };
-      peer.oniceconnectionstatechange = () => {
-        if (this.peer === peer && ["disconnected", "failed"].includes(peer.iceConnectionState)) void this.restart();
-      };
-      for (const track of this.microphone.getTracks()) peer.addTrack(track, this.microphone);
+      this.build();
       this.conversation = conversation;
       this.mute(false);
       await this.offer({});
@@ -132,11 +137,61 @@ class Phone {
     }
   }
 
-  private async offer(options: RTCOfferOptions): Promise<void> {
+  /** Takes up the call that goes on: this page was loaded anew, or its road is over. */
+  private async resume(call?: Data): Promise<void> {
+    this.error = "";
+    this.ringing = null;
+    if (call) {
+      this.conversation = call.conversation;
+      this.began = Date.now() - Number(call.up_ms ?? 0);
+      this.muted = Boolean(call.muted);
+      this.held = Boolean(call.held);
+    }
+    this.state = "broken";
+    try {
+      if (!this.microphone) await this.listenIn();
+      if (this.state !== "broken") return this.drop();
+      this.build();
+      for (const track of this.microphone?.getAudioTracks() ?? []) track.enabled = !this.muted;
+      await this.offer({}, true);
+    } catch (error) {
+      this.error = error instanceof Error ? error.name : String(error);
+    }
+  }
+  /** The microphone was refused or busy when the call was to go on here: once more. */
+  again(): void {
+    if (this.state === "broken") void this.resume();
+  }
+  private async listenIn(): Promise<void> {
+    if (!navigator.mediaDevices) throw Object.assign(new Error("no microphone without https"), { name: "Insecure" });
+    this.microphone = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true } });
+  }
+  private build(): void {
+    const before = this.peer;
+    this.peer = null;
+    before?.close();
+    const remote = (this.remote = new MediaStream());
+    const peer = new RTCPeerConnection({ iceServers: this.servers, iceTransportPolicy: this.policy });
+    this.peer = peer;
+    peer.ontrack = (event) => {
+      remote.addTrack(event.track);
+      event.track.enabled = !this.held;
+      if (this.remote === remote) this.listen();
+    };
+    peer.onicecandidate = (event) => {
+      if (event.candidate && this.peer === peer) this.say({ type: "candidate", candidate: event.candidate.toJSON() });
+    };
+    peer.oniceconnectionstatechange = () => {
+      if (this.peer === peer && ["disconnected", "failed"].includes(peer.iceConnectionState)) void this.restart();
+    };
+    for (const track of this.microphone?.getTracks() ?? []) peer.addTrack(track, this.microphone!);
+  }
+
+  private async offer(options: RTCOfferOptions, anew = false): Promise<void> {
     const peer = this.peer;
     if (!peer) return;
     await peer.setLocalDescription(await peer.createOffer(options));
-    this.say({ type: "offer", sdp: peer.localDescription?.sdp });
+    this.say({ type: "offer", sdp: peer.localDescription?.sdp, ...(anew ? { anew } : {}) });
   }
   private async restart(): Promise<void> {
     if (!this.peer || this.peer.signalingState !== "stable" || !this.peer.remoteDescription) return;
@@ -174,19 +229,28 @@ class Phone {
     switch (message.type) {
       case "welcome":
         this.tries = 0;
+        this.taking = false;
+        this.talksElsewhere = false;
         this.session = message.session;
+        sessionStorage.setItem(SESSION, this.session);
         this.servers = message.iceServers ?? [];
         this.policy = message.iceTransportPolicy ?? "all";
         if (this.peer) await this.restart();
+        else if (message.call) await this.resume(message.call);
         else this.state = "ready";
         break;
       case "ringing":
         if (!message.conversation && !message.from && !message.queue && this.peer) break;
         this.ringing = { call: message.call, from: message.from ?? "", queue: message.queue ?? "", conversation: message.conversation ?? "", since: Date.now() };
         this.state = "ringing";
+        if (this.ringing.conversation === this.expected.conversation && Date.now() < this.expected.until) {
+          this.expected.conversation = "";
+          await this.answer();
+        }
         break;
       case "answer":
-        await this.peer?.setRemoteDescription({ type: "answer", sdp: message.sdp });
+        if (this.peer?.signalingState !== "have-local-offer") break;
+        await this.peer.setRemoteDescription({ type: "answer", sdp: message.sdp });
         if (this.state === "broken") this.state = "up";
         break;
       case "up":
@@ -196,7 +260,8 @@ class Phone {
         if (this.muted) this.say({ type: "mute", on: true });
         break;
       case "restart":
-        await this.restart();
+        if (message.anew) await this.resume();
+        else await this.restart();
         break;
       case "hangup":
         this.ringing = null;
@@ -209,9 +274,13 @@ class Phone {
           this.drop();
           this.state = "ready";
         }
-        if (message.code === "replaced") {
+        if (message.code === "replaced" || message.code === "elsewhere") {
           this.wanted = false;
+          this.talksElsewhere = message.code === "elsewhere" || this.conversation !== "";
+          this.ringing = null;
           this.drop();
+          this.session = "";
+          sessionStorage.removeItem(SESSION);
           this.state = "elsewhere";
         }
         if (message.code === "unauthorized") this.token = "";
@@ -221,11 +290,16 @@ class Phone {
     }
   }
 
+  /** After a click: a page that was loaded anew may play nothing before one. */
+  hearAgain(): void {
+    void this.sound?.play().then(() => (this.silent = false), () => {});
+    void this.ears?.context.resume();
+  }
   private listen(): void {
     if (!this.remote) return;
     this.sound ??= new Audio();
     this.sound.srcObject = this.remote;
-    void this.sound.play().catch(() => {});
+    void this.sound.play().then(() => (this.silent = false), () => (this.silent = true));
     try {
       const context = new AudioContext();
       const analyser = context.createAnalyser();
@@ -281,7 +355,12 @@ class Phone {
     this.remote = null;
     this.ears = null;
     this.before = null;
-    Object.assign(this, { held: false, muted: false, began: 0, conversation: "", level: 0, quality: null });
+    Object.assign(this, { held: false, muted: false, began: 0, conversation: "", level: 0, quality: null, silent: false });
   }
+}
+/** Whether this page was here before: a copy of a tab has its words, too, and is another page. */
+function reloaded(): boolean {
+  const [entry] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
+  return entry?.type === "reload" || entry?.type === "back_forward";
 }
 export const phone = new Phone();

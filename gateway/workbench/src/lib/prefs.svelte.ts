@@ -75,6 +75,15 @@ class Prefs {
     this.scripts = scripts;
     write("scripts", JSON.stringify(scripts));
   }
+  /** The gateway keeps them from now on. */
+  forgetScripts(): void {
+    this.scripts = null;
+    try {
+      localStorage.removeItem("ark.scripts");
+    } catch {
+      /* Nothing was kept. */
+    }
+  }
   show(): void {
     const root = document.documentElement;
     root.lang = this.lang === "zh" ? "zh-CN" : "en";

@@ -101,6 +101,7 @@ export interface LiveTransfer {
 export type CardState = "ivr" | "queued" | "offered" | "talking" | "open" | "wrap_up" | "closed";
 
 export interface Card {
+  callback?: boolean;
   conversation: string;
   kind: "call" | "chat";
   channel: string;
@@ -233,6 +234,21 @@ export interface SummaryLine {
   kind: "reason" | "asked" | "tried" | "ivr" | "operation" | "last";
   text: { zh: string; en: string };
   seqs: number[];
+}
+
+/** A place where words were found. */
+export interface Hit {
+  conversation: string;
+  seq: number;
+  at: string;
+  type: string;
+  who: string;
+  text: string;
+}
+export interface Places {
+  hits: Hit[];
+  conversations: Conversation[];
+  next?: string;
 }
 
 export interface Person {

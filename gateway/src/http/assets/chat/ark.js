@@ -7,11 +7,11 @@ const zh = (data.lang || document.documentElement.lang || navigator.language || 
 const W = zh ? {
   open: "打开聊天", close: "关闭聊天", write: "输入消息……", send: "发送", emoji: "表情", image: "发送图片", file: "发送文件", call: "语音通话", you: "您", house: "客服", bot: "智能助手",
   on: "我们在线", away: "现在没有人在线", wait: "已排队", ahead: (n) => n ? `已排队 · 前面 ${n} 位` : "已排队 · 下一位就是您", person: (n) => `${n || "客服"} 为您服务`, plan: "智能助手为您服务", joined: (n) => `${n || "客服"} 为您服务`,
-  back: (t) => `${t} 有人`, ended: "本次服务已结束，再次留言会开始新的对话", off: "连接断开，正在重连……您写的内容不会丢失", human: "转人工", sending: "发送中……", sent: "已送达", bad: "没有发出", retry: "重试", drop: "松开即可发送图片", fresh: "有新消息 ↓", types: "对方正在输入", large: "文件太大，最多 20 MB", kind: "这个文件不能发送", long: "太长了，最多 4000 字", calling: "正在接通……", ready: "正在接通……", broken: "网络变化，正在恢复……", up: "通话中", mute: "静音", unmute: "取消静音", end: "挂断", nocall: "现在无法通话，请稍后再试", today: "今天", pic: "图片",
+  back: (t) => `${t} 有人`, ended: "本次服务已结束，再次留言会开始新的对话", off: "连接断开，正在重连……您写的内容不会丢失", human: "转人工", sending: "发送中……", sent: "已送达", bad: "没有发出", retry: "重试", drop: "松开即可发送图片", fresh: "有新消息 ↓", types: "对方正在输入", large: "文件太大，最多 20 MB", kind: "这个文件不能发送", long: "太长了，最多 4000 字", calling: "正在接通……", ready: "正在接通……", broken: "网络变化，正在恢复……", up: "通话中", mute: "静音", unmute: "取消静音", end: "挂断", nocall: "现在无法通话，请稍后再试", noroad: "语音没有连通，您的网络可能不让语音通过", again: "再试一次", recall: "请给我回电", stay: "继续打字", willcall: (n) => `好的，我们会打给您：${n}`, why: { no_phone: "我们还没有您验证过的电话号码，请在这里告诉客服", busy: "现在请求回电的人太多，请稍后再试", closed: "现在不是服务时间" }, today: "今天", pic: "图片",
 } : {
   open: "Open chat", close: "Close chat", write: "Write a message…", send: "Send", emoji: "Emoji", image: "Send a picture", file: "Send a file", call: "Call", you: "You", house: "Support", bot: "Assistant",
   on: "We are online", away: "Nobody is here now", wait: "In line", ahead: (n) => n ? `In line · ${n} before you` : "In line · you are next", person: (n) => `${n || "Support"} is with you`, plan: "The assistant is with you", joined: (n) => `${n || "Support"} has joined`,
-  back: (t) => `back ${t}`, ended: "This conversation is over. Write again to begin a new one.", off: "Connection lost, reconnecting… What you write is kept.", human: "Talk to a person", sending: "Sending…", sent: "Delivered", bad: "Not sent", retry: "Retry", drop: "Drop to send the picture", fresh: "New messages ↓", types: "is typing", large: "Too large: at most 20 MB", kind: "This file cannot be sent", long: "Too long: at most 4,000 characters", calling: "Connecting…", ready: "Connecting…", broken: "Network changed, recovering…", up: "Talking", mute: "Mute", unmute: "Unmute", end: "Hang up", nocall: "We cannot take a call now. Please try again later.", today: "Today", pic: "Picture",
+  back: (t) => `back ${t}`, ended: "This conversation is over. Write again to begin a new one.", off: "Connection lost, reconnecting… What you write is kept.", human: "Talk to a person", sending: "Sending…", sent: "Delivered", bad: "Not sent", retry: "Retry", drop: "Drop to send the picture", fresh: "New messages ↓", types: "is typing", large: "Too large: at most 20 MB", kind: "This file cannot be sent", long: "Too long: at most 4,000 characters", calling: "Connecting…", ready: "Connecting…", broken: "Network changed, recovering…", up: "Talking", mute: "Mute", unmute: "Unmute", end: "Hang up", nocall: "We cannot take a call now. Please try again later.", noroad: "The voice found no way; your network may let none through", again: "Try again", recall: "Call me back", stay: "Go on in writing", willcall: (n) => `We will call you at ${n}`, why: { no_phone: "We have no verified number of yours: tell us here, please", busy: "Too many wait to be called back; please try again later", closed: "We are closed now" }, today: "Today", pic: "Picture",
 };
 const EMOJI = "😀 😄 😂 🤣 😊 😍 😘 😎 🤔 😅 😭 😢 😡 😱 😴 🙄 👍 👎 👏 🙏 💪 👌 ✌️ 🤝 ❤️ 💔 🎉 🔥 ⭐ ✅ ❌ ❓ 🎁 📦 🚚 💳 📷 📞 ⏰ ☕".split(" ");
 const ICON = { chat: "M21 11.5a8.5 8.5 0 0 1-12.3 7.6L3 21l1.9-5.7A8.5 8.5 0 1 1 21 11.5z", down: "M6 9l6 6 6-6", x: "M6 6l12 12M18 6L6 18", image: "M3 5h18v14H3zM3 16l5-5 4 4 3-3 6 6M15.5 9h.01", smile: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M8.5 14.5a4.5 4.5 0 0 0 7 0M9 9.5h.01M15 9.5h.01", send: "M12 19V5M5.5 11.5L12 5l6.5 6.5", phone: "M6.5 3h3l1.5 5-2 1.5a12 12 0 0 0 5.5 5.5L16 13l5 1.5v3a3 3 0 0 1-3.3 3A17 17 0 0 1 3.5 6.3 3 3 0 0 1 6.5 3z", doc: "M14 3H6v18h12V7zM14 3v4h4" };
@@ -374,6 +374,7 @@ function hear(tell) {
   else if (type === "typing") { dots.hidden = !tell.on; if (tell.on && bottom()) log.scrollTop = 1e9; }
   else if (type === "identified") { if (tell.person) known(tell.person); else { identity = null; console.warn(`ark.identify: ${tell.error}`); } }
   else if (type === "call") phone(tell.token);
+  else if (type === "callback") recalled(tell);
   else if (type === "error") {
     if (tell.code === "token") reset();
     else if (!tell.again) { wanted = false; console.warn(`ark: ${tell.message}`); }
@@ -413,16 +414,25 @@ function reset() {
 }
 
 // ---- calls ----
+// A call that did not come about is no dead end: again, be called back where the site does that, or go on in writing.
+let offered = null;
+function others(why) {
+  if (offered) offered.remove();
+  const act = (words, does) => el("button", { click: () => { offered.remove(); does(); } }, words);
+  offered = el("div.s.away.else", {}, why, el("div.chips", {}, act(W.again, () => say({ type: "call" })), ...(face.callback ? [act(W.recall, () => say({ type: "callback" }))] : []), act(W.stay, () => text.focus())));
+  insert(offered, true);
+}
+function recalled({ number, why }) { insert(el("div.s", {}, number ? W.willcall(number) : W.why[why] || W.nocall), true); }
 async function phone(token) {
-  if (!token) { insert(el("div.s", {}, W.nocall)); return; }
+  if (!token) { others(W.nocall); return; }
   if (!window.arkCallLoaded) window.arkCallLoaded = new Promise((done, fail) => document.head.append(el("script", { src: `${new URL(at).origin}/assets/rtc.js`, load: done, error: fail })));
-  try { await window.arkCallLoaded; } catch { insert(el("div.s", {}, W.nocall)); return; }
+  try { await window.arkCallLoaded; } catch { window.arkCallLoaded = null; others(W.nocall); return; }
   /* global ArkCall */
   const call = line = new ArkCall({ url: `${new URL(at).origin.replace(/^http/, "ws")}/rtc`, token });
   window.arkCall = call;
   let used = false;
   call.addEventListener("remote", () => { voice.srcObject = call.remote; voice.play().catch(() => {}); });
-  call.addEventListener("error", () => { if (call.state !== "up") insert(el("div.s", {}, W.nocall)); });
+  call.addEventListener("error", ({ detail: { code } }) => { if (call.state !== "up") others(code === "no_road" ? W.noroad : W.nocall); });
   call.addEventListener("state", () => {
     if (call.state === "ready" && !used) { used = true; call.call(); return; }
     if (call.state === "up") began = began || Date.now();
