@@ -30,6 +30,8 @@ pub(crate) struct ChatWorld {
     typed: String,
     /// A person has it, so that the plan is silent.
     taken: bool,
+    /// They were promised a call.
+    promised: bool,
     /// What was written since the last [`ChatWorld::take`].
     recent: Vec<ChatOut>,
 }
@@ -47,6 +49,7 @@ impl ChatWorld {
             asks: Vec::new(),
             typed: String::new(),
             taken: false,
+            promised: false,
             recent: Vec::new(),
         };
         world.note(out);
@@ -78,6 +81,7 @@ impl ChatWorld {
             out.choices.clone_from(&self.choices);
         }
         self.asks.append(&mut out.asks);
+        self.promised |= out.callback.is_some();
         let told = self.trace.last().is_some_and(|last| matches!(last.as_str(), "hangup" | "caller-hangup"));
         let ended: &[&str] = match self.run.ended().filter(|_| !told) {
             None => &[],
@@ -148,6 +152,11 @@ impl ChatWorld {
         if !matches!(event, TestEvent::Key(_)) {
             self.end_of_digits();
         }
+        // A chat knows at once whether there is a number: the event only says what must be so.
+        if let TestEvent::Taken | TestEvent::Refused = event {
+            let right = self.promised == (*event == TestEvent::Taken);
+            return if right { Ok(()) } else { Err(Impossible::NotHere("callback that ends so")) };
+        }
         if self.is_over() {
             return if *event == TestEvent::Hangup { Ok(()) } else { Err(Impossible::Ended) };
         }
@@ -187,7 +196,12 @@ impl ChatWorld {
                 self.queued()?;
                 self.hear(&ChatHeard::Place { position: *position, wait: *wait });
             }
-            TestEvent::Silence | TestEvent::Joined | TestEvent::NotSent => {
+            TestEvent::Overflow => {
+                self.queued()?;
+                self.trace.push("overflow".to_owned());
+                self.hear(&ChatHeard::Overflow);
+            }
+            TestEvent::Silence | TestEvent::Joined | TestEvent::NotSent | TestEvent::Taken | TestEvent::Refused => {
                 return Err(Impossible::NotHere("such thing in a chat"));
             }
         }

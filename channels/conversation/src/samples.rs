@@ -411,7 +411,7 @@ fn needed() -> Needed {
     Needed { language: Some("zh".to_owned()), skills }
 }
 
-fn person_story() -> [Event; 18] {
+fn person_story() -> [Event; 19] {
     let queue = || "general".to_owned();
     [
         QueueJoined { leg: L1, queue: queue(), position: 2, priority: 0, needs: Some(needed()) }.into(),

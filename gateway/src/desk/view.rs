@@ -443,6 +443,7 @@ impl Core {
             epoch: 0,
             summary: asking.what.summary.clone(),
             note: asking.what.note.clone(),
+            callback: false,
         })
     }
 
