@@ -21,7 +21,8 @@ pub struct NewInbound {
     pub join: Join,
 }
 
-/// Where a thread that belongs to no open conversation goes.
+/// Where a thread that belongs to no open conversation goes. What follows something ([`Event::follows`]) leaves its thread where it is,
+/// though its conversation has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Join {
     /// To a conversation of its own.

@@ -168,8 +168,8 @@ impl Drive {
                     told.extend(self.visit.kept(ack, duplicate));
                 }
                 Do::Pass(event) => self.hub.host.pass_on(&self.admitted.site.name, *event),
-                Do::Call { from, name, joins } => {
-                    let token = self.hub.call_token(&self.admitted.site, from, name, joins).await;
+                Do::Call { from, name } => {
+                    let token = self.hub.call_token(&self.admitted.site, self.visit.source(), from, name).await;
                     told.push(Tell::Call { token });
                 }
             }
@@ -207,7 +207,7 @@ impl Drive {
     async fn find(&mut self) {
         let found = self.hub.store.thread(&self.hub.tenant, self.visit.source()).await.ok().flatten();
         if let Some(conversation) = found {
-            // First the place, then the look: nothing falls between.
+            // First the place, then the look: nothing falls between. Of the one before nothing more comes: its thread has gone on.
             self.registered.follow(conversation);
             self.visit.belongs(Some(conversation));
         }
@@ -215,13 +215,16 @@ impl Drive {
 
     /// The next part of the log, and whether it is the last for now.
     async fn page(&mut self) -> Result<(Vec<Tell>, bool), ark_store::StoreError> {
-        let records = match self.visit.position() {
+        let position = self.visit.position();
+        let records = match position {
             None => Vec::new(),
             Some((conversation, seq)) => self.hub.store.read(&self.hub.tenant, conversation, seq, LOOK_RECORDS).await?,
         };
         let end = records.is_empty();
         let ahead = if end { self.ahead().await } else { None };
-        Ok((self.visit.records(Timestamp::now(), &records, end, ahead), end))
+        let told = self.visit.records(Timestamp::now(), &records, end, ahead);
+        let stays = self.visit.position().map(|(conversation, _)| conversation);
+        Ok((told, end && stays == position.map(|(conversation, _)| conversation)))
     }
 
     async fn ahead(&self) -> Option<usize> {

@@ -387,22 +387,22 @@ impl Hub {
         Some(before.map_or(0, |line| line.iter().filter(|(priority, since, _)| (*priority, *since) < mine).count()))
     }
 
-    /// A token for a call of a visitor. One who has a conversation open calls into it: the leg's number comes after those that are
-    /// there, and the agent who has it is asked first.
-    async fn call_token(
-        &self,
-        site: &Site,
-        from: String,
-        name: Option<String>,
-        joins: Option<ConversationId>,
-    ) -> Option<String> {
+    /// A token for a call of a visitor, into the conversation that their thread belongs to. In one that is open the leg's number comes
+    /// after those that are there, and the agent who has it is asked first; one that has not begun begins with the call, or with what
+    /// the visitor writes before it.
+    async fn call_token(&self, site: &Site, source: &str, from: String, name: Option<String>) -> Option<String> {
         let hotline = site.call.clone()?;
-        let mut into = None;
-        if let Some(conversation) = joins {
+        let into = self.call_into(source).await.unwrap_or_else(|error| {
             // Without the store there is a call all the same, of its own.
-            let state = self.store.summary(&self.tenant, conversation).await.ok().flatten();
-            into = state.as_ref().and_then(Into::of);
-        }
+            tracing::warn!(channel = %site.name, %error, "a visitor's call goes into no conversation");
+            None
+        });
         Some(self.webrtc.mint(Purpose::Call { hotline, from, name, into }, Timestamp::now() + CALL_TOKEN))
+    }
+
+    async fn call_into(&self, source: &str) -> Result<Option<Into>, ark_store::StoreError> {
+        let Some(conversation) = self.store.thread(&self.tenant, source).await? else { return Ok(None) };
+        let state = self.store.summary(&self.tenant, conversation).await?;
+        Ok(state.as_ref().map_or_else(|| Some(Into::begins(conversation)), Into::of))
     }
 }

@@ -35,6 +35,8 @@ struct World {
     visit: Visit,
     conversation: ConversationId,
     log: Vec<Record>,
+    /// The logs of the conversations before.
+    older: Vec<Record>,
     ids: HashSet<(String, String)>,
     /// How many events the store still takes; none: as many as come.
     takes: Option<usize>,
@@ -45,7 +47,15 @@ impl World {
     fn new(hello: Hello) -> (Self, Vec<Tell>) {
         let (visit, todo) = Visit::begin(now(), site(), "v1".to_owned(), hello, None);
         let conversation = ConversationId::new(1, 1);
-        let world = Self { visit, conversation, log: Vec::new(), ids: HashSet::new(), takes: None, now: now() };
+        let world = Self {
+            visit,
+            conversation,
+            log: Vec::new(),
+            older: Vec::new(),
+            ids: HashSet::new(),
+            takes: None,
+            now: now(),
+        };
         let told = todo.into_iter().map(|todo| match todo {
             Do::Tell(tell) => tell,
             other => panic!("{other:?}"),
@@ -130,11 +140,24 @@ impl World {
         if !self.log.is_empty() {
             self.visit.belongs(Some(self.conversation));
         }
-        let after = self.visit.position().map_or(0, |(_, seq)| seq);
-        let records: Vec<Record> = self.log.iter().filter(|record| record.seq > after).cloned().collect();
-        let mut told = self.visit.records(self.now, &records, false, None);
-        told.extend(self.visit.records(self.now, &[], true, Some(0)));
-        told
+        let mut told = Vec::new();
+        loop {
+            let at = self.visit.position();
+            let logs = self.older.iter().chain(&self.log);
+            let news = logs.filter(|record| at.is_some_and(|(of, seq)| record.conversation == of && record.seq > seq));
+            let records: Vec<Record> = news.cloned().collect();
+            told.extend(self.visit.records(self.now, &records, false, None));
+            told.extend(self.visit.records(self.now, &[], true, Some(0)));
+            if self.visit.position().map(|(of, _)| of) == at.map(|(of, _)| of) {
+                return told;
+            }
+        }
+    }
+
+    /// The next message begins another conversation.
+    fn moves_on(&mut self) {
+        self.conversation = ConversationId::new(2, 2);
+        self.older.append(&mut self.log);
     }
 
     fn kinds(&self) -> Vec<&str> {
@@ -210,6 +233,35 @@ fn the_page_gets_what_it_misses_and_nothing_twice() {
     assert!(!told.iter().any(|tell| matches!(tell, Tell::Begin { .. })));
     let told = world.again(hello("b"));
     assert_eq!(texts(&told).len(), 3, "a page that has nothing gets all");
+}
+
+#[test]
+fn the_last_words_of_a_conversation_are_told_before_the_next_one() {
+    let (mut world, _) = World::new(hello("a"));
+    world.send("m1", "one");
+    world.taken("anna");
+    world.look();
+    // While nobody looks it ends, is thanked for, and the thread goes on.
+    let (session, reason, by) = (SessionId::new(1, 1), SessionCloseReason::Resolved, Owner::Agent("anna".to_owned()));
+    world.house("ark:c", SessionClosed { session, reason, by, disposition: None, note: None });
+    world.answer("ark:thanks:1", "anna", "v1", "thank you");
+    world.moves_on();
+    world.send("m2", "and another thing");
+    let told = world.look();
+    let (thanks, new) = ("thank you".to_owned(), "and another thing".to_owned());
+    assert_eq!(texts(&told), [(6, Author::Agent, thanks), (3, Author::You, new)], "{told:?}");
+    assert!(
+        told.iter().any(|tell| matches!(tell, Tell::Begin { conversation } if *conversation == world.conversation))
+    );
+    assert!(world.look().is_empty(), "nothing is told again");
+    world.moves_on();
+    world.visit.belongs(Some(ConversationId::new(3, 3)));
+    world.visit.belongs(Some(ConversationId::new(2, 2)));
+    assert_eq!(
+        world.visit.position().map(|(of, _)| of),
+        Some(ConversationId::new(2, 2)),
+        "it came back before the look"
+    );
 }
 
 #[test]
@@ -291,8 +343,7 @@ fn each_conversation_of_a_visit_is_told_the_way_here_and_who_it_is() {
     let (session, reason, by) = (SessionId::new(1, 1), SessionCloseReason::Resolved, Owner::Agent("anna".to_owned()));
     world.house("ark:c", SessionClosed { session, reason, by, disposition: None, note: None });
     world.look();
-    world.conversation = ConversationId::new(2, 2);
-    world.log.clear();
+    world.moves_on();
     world.send("m3", "again");
     assert_eq!(world.kinds()[1..], ["ark.thread.v1", "ark.identity.v1", "ark.message.in.v1"]);
     let told = world.look();

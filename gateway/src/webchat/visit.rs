@@ -37,14 +37,12 @@ pub(super) enum Do {
     },
     /// Pass on what is never kept.
     Pass(Box<CloudEvent>),
-    /// Make a token for a call of this visitor.
+    /// Make a token for a call of this visitor, into the conversation that the thread belongs to.
     Call {
         /// Who calls.
         from: String,
         /// What they are called.
         name: Option<String>,
-        /// The conversation that is open: the call belongs there.
-        joins: Option<ConversationId>,
     },
 }
 
@@ -61,6 +59,8 @@ pub(super) struct Visit {
     /// The conversation before this one, when it ended in this visit.
     ended: Option<ConversationId>,
     view: Option<View>,
+    /// The one that the thread belongs to by now: it is shown when the log of the one before was told to its end.
+    next: Option<ConversationId>,
     after: Option<After>,
     standing: Option<Standing>,
     caught_up: bool,
@@ -98,6 +98,7 @@ impl Visit {
             told: None,
             ended: None,
             view: None,
+            next: None,
             after,
             standing: None,
             caught_up: false,
@@ -267,29 +268,26 @@ impl Visit {
         todo
     }
 
-    /// The visitor calls: a token is made, and the conversation that is open says so.
+    /// The visitor calls. The thread says so first: it belongs to the call's conversation from now on, whether that is open, or begins
+    /// with the call or with what is written before it.
     fn call(&self, now: Timestamp) -> Vec<Do> {
         if self.site.call.is_none() {
             return vec![Do::Tell(Tell::Call { token: None })];
         }
+        let from = format!("web:{}", self.thread);
         let name = self.person.as_ref().and_then(|person| person.name.clone());
-        let joins = self.view.as_ref().filter(|view| view.is_open()).map(|view| view.conversation);
-        let mut todo = vec![Do::Call { from: format!("web:{}", self.thread), name, joins }];
-        if self.view.as_ref().is_some_and(View::is_open) {
-            let call = AdapterCall {
-                thread: self.thread.clone(),
-                op: CallOp::Offer,
-                leg: None,
-                mode: Some(CallMode::Webrtc),
-                sdp: None,
-                address: Some(Pii::new(format!("web:{}", self.thread))),
-                reason: None,
-            };
-            let id = format!("c-{}-{}", self.visit, now.as_millisecond());
-            let events = vec![CloudEvent::new(id, self.source.clone(), now, call)];
-            todo.push(Do::Keep { events, ack: None });
-        }
-        todo
+        let call = AdapterCall {
+            thread: self.thread.clone(),
+            op: CallOp::Offer,
+            leg: None,
+            mode: Some(CallMode::Webrtc),
+            sdp: None,
+            address: Some(Pii::new(from.as_str())),
+            reason: None,
+        };
+        let id = format!("c-{}-{}", self.visit, now.as_millisecond());
+        let events = vec![CloudEvent::new(id, self.source.clone(), now, call)];
+        vec![Do::Keep { events, ack: None }, Do::Call { from, name }]
     }
 
     /// What came of a [`Do::Keep`]: whether its last event was there before; none: nothing was kept.
@@ -308,20 +306,30 @@ impl Visit {
     /// The conversation that the thread belongs to now; none: it has none yet.
     pub(super) fn belongs(&mut self, conversation: Option<ConversationId>) {
         let Some(conversation) = conversation else { return };
-        if self.view.as_ref().is_some_and(|view| view.conversation == conversation) {
-            return;
+        match &self.view {
+            Some(view) if view.conversation == conversation => self.next = None,
+            // Its last words may have been written in the same moment: they are told first.
+            Some(_) => self.next = Some(conversation),
+            None => self.view = Some(View::new(conversation)),
         }
+    }
+
+    /// Goes on to the thread's next conversation, when there is one.
+    fn go_on(&mut self) -> bool {
+        let Some(next) = self.next.take() else { return false };
         self.ended = self.view.as_ref().map(|view| view.conversation).or(self.ended);
-        self.view = Some(View::new(conversation));
+        self.view = Some(View::new(next));
         self.caught_up = false;
+        true
     }
 
     /// What the store knows of the conversation; nothing of it is told.
     pub(super) fn knows(&mut self, view: View) {
-        (self.view, self.caught_up) = (Some(view), false);
+        (self.view, self.next, self.caught_up) = (Some(view), None, false);
     }
 
-    /// The next records of the conversation's log, in order. `end`: there is nothing more now.
+    /// The next records of the conversation's log, in order. `end`: there is nothing more now, unless [`Visit::position`] is another
+    /// conversation's after it.
     pub(super) fn records(&mut self, now: Timestamp, records: &[Record], end: bool, ahead: Option<usize>) -> Vec<Tell> {
         let mut told = Vec::new();
         if let Some(view) = &mut self.view {
@@ -339,7 +347,7 @@ impl Visit {
             }
             told.extend(items.into_iter().map(|item| Tell::Item(Box::new(item))));
         }
-        if end {
+        if end && !self.go_on() {
             if !std::mem::replace(&mut self.caught_up, true) {
                 told.push(Tell::Live);
             }

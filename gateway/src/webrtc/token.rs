@@ -3,7 +3,8 @@
 //! `v1.CLAIMS.MAC`: the claims as JSON in base64url, and HMAC-SHA-256 over them under a key that is made from the
 //! gateway's own token. A new `ark.token` makes every one of them worthless.
 
-use ark_conversation::{ConversationState, Owner};
+use ark_conversation::limits::CALL_LEGS;
+use ark_conversation::{ConversationId, ConversationState, Owner};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -63,6 +64,11 @@ impl Into {
         let agent = if let Some(Owner::Agent(agent)) = &state.owner { Some(agent.clone()) } else { None };
         let (conversation, leg) = (state.conversation.to_string(), state.next_call_leg().0);
         state.is_open().then_some(Self { conversation, leg, agent })
+    }
+
+    /// For a call that begins a conversation in which words may be written before it comes: there is room for their legs.
+    pub(crate) fn begins(conversation: ConversationId) -> Self {
+        Self { conversation: conversation.to_string(), leg: CALL_LEGS + 1, agent: None }
     }
 }
 

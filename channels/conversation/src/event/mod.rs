@@ -228,6 +228,18 @@ impl Event {
         matches!(self, Self::Typing(_))
     }
 
+    /// Whether it is about something that was there before it, so that it begins no conversation and opens none: a receipt, an edit, what
+    /// became of a channel's call, the end of a thread.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        match self {
+            Self::Receipt(_) | Self::Edit(_) => true,
+            Self::AdapterCall(call) => call.op != CallOp::Offer,
+            Self::Thread(change) => change.state != ThreadState::Opened,
+            _ => false,
+        }
+    }
+
     /// The leg that it names, where it names one. Messages name their thread: the leg is the one with that source.
     #[must_use]
     pub fn leg(&self) -> Option<LegId> {

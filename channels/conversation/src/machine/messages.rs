@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::{Conversation, Delivery, Effect, Handled, OWN_ID_PREFIX, Refused};
 use crate::cloud_event::CloudEvent;
 use crate::event::{
-    Event, LegAdded, LegEndReason, LegIdle, LegWoke, Medium, MessageOut, MessageRerouted, Part, Party, PartyRole,
-    Receipt, ReceiptState, Role, SessionOpenReason, ThreadState, Voice,
+    CallOp, Event, LegAdded, LegEndReason, LegIdle, LegWoke, Medium, MessageOut, MessageRerouted, Part, Party,
+    PartyRole, Receipt, ReceiptState, Role, SessionOpenReason, ThreadState, Voice,
 };
 use crate::id::LegId;
 use crate::limits::{
@@ -32,6 +32,10 @@ impl Conversation {
     fn take_in(&mut self, now: Timestamp, mut event: CloudEvent) -> Result<Handled, Refused> {
         let thread = self.check_inbound(&event)?;
         if self.ledger.has(&event.source, &event.id) && !self.skips_dedupe() {
+            return Ok(Handled::Duplicate);
+        }
+        // A call that is offered before anything was said: its thread is pointed here, where the call will come, and is all there is.
+        if self.state.is_none() && matches!(&event.event, Event::AdapterCall(call) if call.op == CallOp::Offer) {
             return Ok(Handled::Duplicate);
         }
         if thread.adapter == source::COMPANION {
@@ -98,7 +102,8 @@ impl Conversation {
         match &event.event {
             Event::MessageIn(message) => check_parts(&message.parts)?,
             Event::Edit(edit) if !edit.parts.is_empty() => check_parts(&edit.parts)?,
-            Event::Receipt(_) | Event::Edit(_) | Event::AdapterCall(_) if self.state.is_none() => {
+            Event::Receipt(_) | Event::Edit(_) if self.state.is_none() => return Err(Refused::Unknown),
+            Event::AdapterCall(call) if self.state.is_none() && call.op != CallOp::Offer => {
                 return Err(Refused::Unknown);
             }
             Event::Thread(change) if self.state.is_none() && change.state != ThreadState::Opened => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_conversation::event::{SurveyAnswered, SurveyAsked, SurveyWay};
+use ark_conversation::event::{Receipt, ReceiptState, SurveyAnswered, SurveyAsked, SurveyWay};
 use ark_conversation::samples::{at, ended};
 use ark_conversation::{ConversationId, NewEvent, PersonId, Tenant};
 use serde_json::json;
@@ -21,6 +21,7 @@ pub(super) async fn suite<S: Store>(open: &impl Fn(&str) -> S) {
     a_message_is_taken_once_and_its_thread_has_one_conversation(&open("a_message_is_taken_once")).await;
     a_thread_joins_an_open_conversation(&open("a_thread_joins_an_open_conversation")).await;
     who_is_asked_how_it_was_answers_there(&open("who_is_asked_how_it_was_answers_there")).await;
+    what_follows_stays_with_its_conversation(&open("what_follows_stays_with_its_conversation")).await;
     one_thread_of_many_writers(Arc::new(open("one_thread_of_many_writers"))).await;
     applying_and_appending_is_one_transaction(&open("applying_and_appending_is_one_transaction")).await;
     committed_events_wait_in_the_outbox(&open("committed_events_wait_in_the_outbox")).await;
@@ -118,6 +119,29 @@ async fn who_is_asked_how_it_was_answers_there(store: &impl Store) {
     store.append(std::iter::once(call(c, 1)).chain(events).collect()).await.expect("the end");
     let next = store.ingest(message("t2", 2, conversation(4, 4), Join::Begin)).await.expect("ingest");
     assert!(next.conversation == conversation(4, 4) && next.joined, "{next:?}");
+}
+
+/// A receipt that comes when all is over begins nothing.
+async fn what_follows_stays_with_its_conversation(store: &impl Store) {
+    let (a, b) = (conversation(1, 1), conversation(2, 2));
+    store.ingest(message("t1", 1, a, Join::Begin)).await.expect("ingest");
+    store.append(vec![call(a, 1), super::new_event(a, 2, ended(L1).into())]).await.expect("the end");
+    let read = Receipt {
+        thread: "t1".to_owned(),
+        message: "k1".to_owned(),
+        state: ReceiptState::Read,
+        native_id: None,
+        reason: None,
+    };
+    let mut late = message("t1", 2, b, Join::Begin);
+    late.event.event = read.into();
+    for new in [late.clone(), late] {
+        let taken = store.ingest(new).await.expect("ingest");
+        assert!(taken.conversation == a && !taken.joined, "{taken:?}");
+    }
+    assert_eq!(store.thread(&MAIN, "/ark/main/web/site/t1").await, Ok(Some(a)));
+    let next = store.ingest(message("t1", 3, b, Join::Begin)).await.expect("ingest");
+    assert!(next.conversation == b && next.joined, "a message begins anew: {next:?}");
 }
 
 async fn one_thread_of_many_writers<S: Store>(store: Arc<S>) {

@@ -16,11 +16,13 @@ const DUPLICATES: &str = "select u.n, i.row, i.conversation
     from unnest($1::text[], $2::text[], $3::text[]) with ordinality u (tenant, source, id, n)
     join inbox i on i.tenant = u.tenant and i.id = u.id and i.source = u.source";
 
-/// One that has ended keeps its threads for as long as its customer may say how content they were ($3: now).
-const THREADS: &str = "select u.n, t.conversation, case when c.ended_us is null then false
+/// One that has ended keeps its threads for as long as its customer may say how content they were ($3: now); what follows something
+/// of it ($4) belongs there for as long as it is there.
+const THREADS: &str =
+    "select u.n, t.conversation, case when c.ended_us is null or u.follows and c.erased_us is null then false
         else (c.state::jsonb #>> '{survey,score}') is not null
             or coalesce(c.state::jsonb #>> '{survey,until}', '') collate \"C\" <= $3::text end
-    from unnest($1::text[], $2::text[]) with ordinality u (tenant, source, n)
+    from unnest($1::text[], $2::text[], $4::boolean[]) with ordinality u (tenant, source, follows, n)
     join thread t on t.tenant = u.tenant and t.source = u.source
     left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation";
 
@@ -57,7 +59,8 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
     let looked_up: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenants, &sources, &ids];
     let rows_wanted = news.len() as i64;
     let now = news.first().map(|new| new.at.to_string()).unwrap_or_default();
-    let threads_of: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&tenants, &sources, &now];
+    let follows: Vec<bool> = news.iter().map(|new| new.event.event.follows()).collect();
+    let threads_of: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&tenants, &sources, &now, &follows];
     let count: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&rows_wanted];
     let ((), there, known, numbers) = tokio::try_join!(
         biased;
@@ -72,12 +75,10 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
     for row in &there {
         duplicates.insert(at(row)?, (rows::number(row, 1)?, rows::conversation(row, 2)?));
     }
-    let mut threads: HashMap<(&str, &str), (ConversationId, bool)> = HashMap::new();
+    // Whether it goes elsewhere depends on what comes, too.
+    let mut threads: HashMap<usize, (ConversationId, bool)> = HashMap::new();
     for row in &known {
-        let n = at(row)?;
-        if let (Some(tenant), Some(source)) = (tenants.get(n), sources.get(n)) {
-            threads.insert((tenant, source), (rows::conversation(row, 1)?, row.try_get(2)?));
-        }
+        threads.insert(at(row)?, (rows::conversation(row, 1)?, row.try_get(2)?));
     }
     // In the order of the keys, so that gateways wait for each other in one direction.
     let mut pointed: BTreeMap<(&str, &str), Pointed> = BTreeMap::new();
@@ -96,7 +97,7 @@ pub(super) async fn ingest(link: &Link, topology: Topology, news: &[PendingInbou
             answers.push(Ingested { joined: false, duplicate: true, ..*first });
             continue;
         }
-        let (conversation, joined) = match (pointed.get(&thread), threads.get(&thread)) {
+        let (conversation, joined) = match (pointed.get(&thread), threads.get(&n)) {
             (Some(pointed), _) => (pointed.to, false),
             (None, Some((conversation, false))) => (*conversation, false),
             (None, known) => {

@@ -52,22 +52,24 @@ pub(super) fn ingest(work: &mut Work<'_>, new: &PendingInbound) -> Result<Said<I
         return Ok(Ok(ingested(work, row, conversation, false, true)));
     }
     let tenant = new.tenant.as_str();
-    // One that has ended keeps its threads for as long as its customer may say how content they were.
+    // One that has ended keeps its threads for as long as its customer may say how content they were; what follows something of it
+    // belongs there for as long as it is there.
     let known: Option<([u8; 16], bool, bool)> = db
         .prepare_cached(
-            "select t.conversation, c.ended_us is not null, json_extract(c.state, '$.survey.score') is null
+            "select t.conversation, c.ended_us is not null, (?4 and c.erased_us is null)
+                 or json_extract(c.state, '$.survey.score') is null
                  and coalesce(json_extract(c.state, '$.survey.until'), '') > ?3
              from thread t
              left join conversation c on c.tenant = t.tenant and c.conversation = t.conversation
              where t.tenant = ?1 and t.source = ?2",
         )?
-        .query_row(params![tenant, new.event.source, new.at.to_string()], |row| {
+        .query_row(params![tenant, new.event.source, new.at.to_string(), new.event.event.follows()], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
         .optional()?;
     let ended = known.is_some_and(|(_, ended, _)| ended);
     let (conversation, joins) = match known {
-        Some((conversation, ended, asked)) if !ended || asked => (ConversationId::from_bytes(conversation), false),
+        Some((conversation, ended, stays)) if !ended || stays => (ConversationId::from_bytes(conversation), false),
         _ => (joined(db, &new.tenant, &new.join)?.unwrap_or(new.begin), true),
     };
     if joins {

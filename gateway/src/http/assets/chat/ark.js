@@ -299,8 +299,13 @@ function lost() {
   off.hidden = false;
   setTimeout(connect, Math.min(15000, 400 * 2 ** tries++) * (0.7 + Math.random() * 0.6));
 }
+let wish = 0; // when a call was asked for before the connection was there
 function say(message) {
-  if (state !== "live") { if (!message.text) connect(); return; }
+  if (state !== "live") {
+    if (message.type === "call") wish = Date.now();
+    if (!message.text) connect();
+    return;
+  }
   if (!sse) { socket.send(JSON.stringify(message)); return; }
   fetch(`${at}/say`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ hello: hello(), say: message }) })
     .then((answer) => answer.ok ? answer.json() : Promise.reject(answer))
@@ -358,6 +363,8 @@ function hear(tell) {
     tries = failed = 0;
     off.hidden = true;
     introduce();
+    if (Date.now() - wish < 1e4) say({ type: "call" });
+    wish = 0;
     flush();
     next();
     reads();
