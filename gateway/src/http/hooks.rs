@@ -1,6 +1,7 @@
 //! `/hooks/{account}`: where providers call. Who may is each channel's own business: it checks the provider's signature.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ark_conversation::channel::{HttpReply, HttpRequest, Method};
 use axum::body::Body;
@@ -53,7 +54,7 @@ pub(super) async fn sms_receipts(
     body: Body,
 ) -> Response {
     let Some(sms) = web.control.sms() else { return refused(&ReceiptError::None).into_response() };
-    let (body, _place) = match read_body(&headers, "", body).await {
+    let (body, _place) = match read_body(&headers, "", body, BODY_TIMEOUT).await {
         Ok(read) => read,
         Err(refusal) => return refusal.into_response(),
     };
@@ -87,7 +88,7 @@ async fn ask(
     if host.manifest(&account).is_none() {
         return no_account().into_response();
     }
-    let (body, _place) = match read_body(headers, &path, body).await {
+    let (body, _place) = match read_body(headers, &path, body, BODY_TIMEOUT).await {
         Ok(read) => read,
         Err(refusal) => return refusal.into_response(),
     };
@@ -111,13 +112,14 @@ async fn read_body(
     headers: &HeaderMap,
     path: &str,
     body: Body,
+    within: Duration,
 ) -> Result<(Vec<u8>, Option<SemaphorePermit<'static>>), ApiError> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let small = length.is_some_and(|length| length <= REQUEST_BYTES_MAX) || path != MEDIA_PATH;
     let most = if small { REQUEST_BYTES_MAX } else { usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX) };
     let place = if small { None } else { LARGE.acquire().await.ok() };
     let slow = || ApiError::bad_request("the body did not come in time");
-    let read = timeout(BODY_TIMEOUT, axum::body::to_bytes(body, most)).await.map_err(|_| slow())?;
+    let read = timeout(within, axum::body::to_bytes(body, most)).await.map_err(|_| slow())?;
     read.map(|bytes| (bytes.to_vec(), place)).map_err(|_| ApiError::too_large(format!("at most {most} bytes are read")))
 }
 
@@ -139,7 +141,45 @@ fn read_query(query: &str) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use tokio_stream::StreamExt as _;
+    use tokio_stream::wrappers::IntervalStream;
+
     use super::*;
+
+    /// A provider, or somebody who says to be one, whose request never ends: neither it nor many of its kind keep others out.
+    #[tokio::test]
+    async fn a_body_that_drips_is_given_up_in_time_and_its_place_is_free_again() {
+        const SOON: Duration = Duration::from_millis(60);
+        async fn drips(path: &'static str) -> Option<StatusCode> {
+            let drops = IntervalStream::new(tokio::time::interval(SOON / 12));
+            let body = Body::from_stream(drops.map(|_| Ok::<_, Infallible>("x")));
+            let read = read_body(&HeaderMap::new(), path, body, SOON).await;
+            read.err().map(|error| error.into_response().status())
+        }
+        assert_eq!(drips("").await, Some(StatusCode::BAD_REQUEST));
+        // More of them than there are places.
+        let many: Vec<_> = (0..2 * LARGE_BODIES_MAX).map(|_| tokio::spawn(drips(MEDIA_PATH))).collect();
+        for one in many {
+            assert_eq!(one.await.unwrap(), Some(StatusCode::BAD_REQUEST));
+        }
+        let whole = read_body(&HeaderMap::new(), MEDIA_PATH, Body::from("a file"), BODY_TIMEOUT).await;
+        assert!(whole.is_ok_and(|(bytes, place)| bytes == b"a file" && place.is_some()));
+        assert_eq!(LARGE.available_permits(), LARGE_BODIES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_refused() {
+        let length = REQUEST_BYTES_MAX + 1;
+        let mut says_so = HeaderMap::new();
+        says_so.insert(header::CONTENT_LENGTH, length.into());
+        for headers in [HeaderMap::new(), says_so] {
+            let read = read_body(&headers, "", Body::from(vec![b'x'; length]), BODY_TIMEOUT).await;
+            let Err(error) = read else { panic!("it is too long") };
+            assert_eq!(error.into_response().status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    }
 
     #[test]
     fn a_query_is_decoded_pair_by_pair() {
