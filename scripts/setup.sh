@@ -109,7 +109,7 @@ fi
 # The vendors' own SDKs, beside which the channels of China are tried (tests/tests/live_vendor_sdks.rs): in these versions, for the tests
 # alone. wechatpy 1.8.18 and dingtalk-stream 0.24.3 run with Python 3.9 to 3.11.
 vendor_python="dingtalk-stream==0.24.3 wechatpy==1.8.18 cryptography==50.0.2"
-vendor_node="alipay-sdk@4.14.0 @wecom/crypto@1.0.1"
+vendor_node="alipay-sdk@4.14.0 @wecom/crypto@1.0.1 dingtalk-stream@2.1.5"
 if [ "$want" = test ] && [ "$(cat target/vendor/installed 2>/dev/null)" != "$vendor_python $vendor_node" ]; then
   say "fetching the vendors' SDKs for the tests into target/vendor"
   mkdir -p target/vendor

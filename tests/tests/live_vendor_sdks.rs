@@ -112,6 +112,26 @@ async fn dingtalks_own_sdk_serves_a_customer_of_the_played_stream() {
     drop(robot);
 }
 
+/// DingTalk's SDK for Node.js does the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dingtalks_sdk_for_node_serves_a_customer_of_the_played_stream() {
+    if !package("dingtalk-stream") {
+        return;
+    }
+    let folder = TempDir::new("vendor");
+    let (providers, mut shown, channel) = play(Provider::Stream, folder.path()).await;
+    let mut command = node(&folder, "dingtalk.mjs");
+    command.arg(setting(&channel, "client_id")).arg(secret(folder.path(), Provider::Stream, "client_secret"));
+    command.arg(setting(&channel, "api"));
+    let robot = Process::start("dingtalk.mjs", &mut command);
+    for text in ["你好，发票怎么开？", "and \"quoted\" <b>&amp;</b> 🙂"] {
+        let code = providers.push(&providers.delivery(Provider::Stream, text)).await;
+        assert_eq!(code, Ok(200), "{text}");
+        assert_eq!(sees(&mut shown).await, format!("echo: {text}"));
+    }
+    drop(robot);
+}
+
 /// Two SDKs open the body that Ark's official account seals, and Ark takes what they seal, through a whole gateway.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wechats_safe_mode_is_opened_and_sealed_by_others_sdks() {
@@ -241,4 +261,59 @@ async fn ants_own_sdk_and_the_played_alipay_believe_each_other() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["code"], "10000", "{answer}");
     assert_eq!(sees(&mut shown).await, "退款已受理。");
+}
+
+/// The same by version 3: Ant's SDK takes the signature of a notification, its signed request is taken, and it takes that of the answer. A
+/// gateway that speaks version 3 does what the SDK does: the customer's notification comes in, and the answer goes out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ants_own_sdk_and_the_played_alipay_believe_each_other_by_version_3() {
+    if !package("alipay-sdk") {
+        return;
+    }
+    let folder = TempDir::new("vendor");
+    let (providers, mut shown, channel) = play(Provider::Alipay, folder.path()).await;
+    let keys = json!({
+        "app": secret(folder.path(), Provider::Alipay, "private_key"), "alipay": setting(&channel, "alipay_public_key"),
+    });
+    let posted = providers.notification_v3("退款 100% & more?");
+    let headers: serde_json::Map<String, Value> =
+        posted.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let signed = json!({ "headers": headers, "body": String::from_utf8(posted.body.clone()).unwrap() });
+    let mut notify = node(&folder, "alipay.mjs");
+    notify.arg("notify3").arg(keys.to_string()).arg(signed.to_string());
+    let verified = tokio::task::spawn_blocking(move || says(&mut notify, "")).await.unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&verified).unwrap(), json!([true, false]));
+    let mut send = node(&folder, "alipay.mjs");
+    send.arg("send3").arg(keys.to_string()).arg(setting(&channel, "api")).arg(setting(&channel, "app_id"));
+    send.args(["2088000000000001", "退款已受理。"]);
+    let answer = tokio::task::spawn_blocking(move || says(&mut send, "")).await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((&answer["responseHttpStatus"], &answer["data"]["msg_id"]), (&json!(200), &json!("demo")), "{answer}");
+    assert_eq!(sees(&mut shown).await, "退款已受理。");
+
+    let mut setup = tone_site();
+    setup.more = format!(
+        "[[channel]]\nname = \"alipay\"\nkind = \"alipay\"\nqueue = \"general\"\nsecrets = {{ private_key = {{ file = {0:?} }} }}\n\
+         settings = {{ version = \"v3\", app_id = \"{1}\", alipay_public_key = \"{2}\", api = \"{3}\", gateway = \"{3}\", files = \"{3}\", \
+         hosts = [\"{3}\"] }}\n",
+        folder.path().join("alipay-private_key"),
+        setting(&channel, "app_id"),
+        setting(&channel, "alipay_public_key"),
+        setting(&channel, "api"),
+    );
+    let gateway = Gateway::start(&setup);
+    let bring = |change: &str| {
+        let url = format!("http://{}/hooks/alipay", gateway.web);
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let call = posted.headers.iter().fold(agent.post(&url), |call, (name, value)| call.header(name, value));
+        let body = [posted.body.as_slice(), change.as_bytes()].concat();
+        let mut answer = call.send(&body[..]).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    assert_eq!(bring(" ").0, 401, "changed on its way");
+    assert_eq!(bring(""), (200, "success".to_owned()));
+    let (id, messages) = gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
+    assert_eq!(texts(&messages), ["退款 100% & more?"]);
+    assert!(gateway.reply(&id, "wang", None, "三天内到账。").status < 300);
+    assert_eq!(sees(&mut shown).await, "三天内到账。");
 }

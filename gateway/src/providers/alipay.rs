@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ pub(super) const ALIPAY_KEY: &str = include_str!("keys/alipay.pem");
 const APP: &str = "2021000000000001";
 const FOLLOWER: &str = "2088000000000001";
 const SEND: &str = "alipay.open.public.message.custom.send";
+/// The same by version 3.
+pub(super) const SEND_V3: &str = "/v3/alipay/open/public/message/custom/send";
 
 pub(super) fn account(base: &str, alipay_public_key: &str) -> Needs {
     let gateway = format!("{base}/alipay/gateway.do");
@@ -64,18 +67,77 @@ pub(super) async fn gateway(State(shared): State<Arc<Shared>>, RawQuery(query): 
         json!({ "code": "40002", "sub_code": "isv.invalid-signature", "msg": "Invalid Arguments" })
     } else {
         let said: Value = serde_json::from_str(&value("biz_content")).unwrap_or_default();
-        let who = said["to_user_id"].as_str().unwrap_or_default();
-        match shared.answered(Provider::Alipay, who).filter(|_| fault != Some(Fault::Refused)) {
-            None => json!({ "code": "40004", "sub_code": "MSG_SD_OVER_TIME", "msg": "Business Failed" }),
-            Some(_) => {
-                let kind = said["msg_type"].as_str().unwrap_or_default();
-                shared.show(Provider::Alipay, who, &words(kind, said["text"]["content"].as_str()));
-                json!({ "code": "10000", "msg": "Success", "msg_id": "demo" })
-            }
+        if shown(&shared, fault, &said) {
+            json!({ "code": "10000", "msg": "Success", "msg_id": "demo" })
+        } else {
+            json!({ "code": "40004", "sub_code": "MSG_SD_OVER_TIME", "msg": "Business Failed" })
         }
     };
     silence(fault).await;
     let answer = answer.to_string();
     let sign = shared.alipay.sign(answer.as_bytes());
     format!("{{\"alipay_open_public_message_custom_send_response\":{answer},\"sign\":\"{sign}\"}}").into_response()
+}
+
+/// Whether the follower is shown it: they wrote before, and nothing goes wrong.
+fn shown(shared: &Shared, fault: Option<Fault>, said: &Value) -> bool {
+    let who = said["to_user_id"].as_str().unwrap_or_default();
+    let answered = shared.answered(Provider::Alipay, who).is_some() && fault != Some(Fault::Refused);
+    if answered {
+        let kind = said["msg_type"].as_str().unwrap_or_default();
+        shared.show(Provider::Alipay, who, &words(kind, said["text"]["content"].as_str()));
+    }
+    answered
+}
+
+/// A notification of version 3: the body is JSON, and what signs it stands in the headers.
+pub(super) fn notified(shared: &Shared, text: &str) -> Posted {
+    let (number, now) = (shared.wrote(Provider::Alipay, FOLLOWER), Timestamp::now().as_millisecond());
+    let content = json!({ "from_user_id": FOLLOWER, "msg_type": "text", "text": { "content": text } });
+    let body = json!({
+        "notify_id": format!("v3-{number}"), "msg_method": "alipay.open.public.message.notify", "app_id": APP,
+        "utc_timestamp": now.to_string(), "biz_content": content,
+    });
+    let body = body.to_string();
+    (String::new(), signed_v3(shared, now, &body), body, "application/json")
+}
+
+/// The headers that sign a body of version 3.
+fn signed_v3(shared: &Shared, now: i64, body: &str) -> Vec<(String, String)> {
+    let (time, nonce) = (now.to_string(), format!("{:032x}", rand::random::<u128>()));
+    let sign = shared.alipay.sign(format!("{time}\n{nonce}\n{body}\n").as_bytes());
+    let headers = [("alipay-timestamp", time), ("alipay-nonce", nonce), ("alipay-signature", sign)];
+    headers.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// The gateway of version 3: the app signs its request in `authorization`, Alipay its answer in its headers.
+pub(super) async fn gateway_v3(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: String) -> Response {
+    let fault = shared.fault(Provider::Alipay);
+    if fault == Some(Fault::Busy) {
+        return busy();
+    }
+    let refused = |code: &str, message: &str| json!({ "code": code, "message": message });
+    let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok()).unwrap_or_default();
+    let auth = given.strip_prefix("ALIPAY-SHA256withRSA ").and_then(|given| given.split_once(",sign="));
+    let signed = auth.is_some_and(|(auth, sign)| {
+        auth.contains(&format!("app_id={APP},"))
+            && shared.app.verify(format!("{auth}\nPOST\n{SEND_V3}\n{body}\n").as_bytes(), sign)
+    });
+    let said: Value = serde_json::from_str(&body).unwrap_or_default();
+    let (status, answer) = if !signed {
+        (StatusCode::UNAUTHORIZED, refused("invalid-signature", "the signature does not match"))
+    } else if shown(&shared, fault, &said) {
+        (StatusCode::OK, json!({ "msg_id": "demo" }))
+    } else {
+        (StatusCode::BAD_REQUEST, refused("MSG_SD_OVER_TIME", "Business Failed"))
+    };
+    silence(fault).await;
+    let answer = answer.to_string();
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], answer.clone()).into_response();
+    for (name, value) in signed_v3(&shared, Timestamp::now().as_millisecond(), &answer) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }

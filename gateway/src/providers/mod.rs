@@ -239,6 +239,7 @@ impl Providers {
             .nest("/wechat-oa", wechat::routes(Provider::OfficialAccount))
             .nest("/wecom", wecom::routes())
             .route("/alipay/gateway.do", post(alipay::gateway))
+            .route(alipay::SEND_V3, post(alipay::gateway_v3))
             .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
             .with_state(Arc::clone(&shared));
         let serving = tokio::spawn(async move {
@@ -289,11 +290,13 @@ impl Providers {
     /// What a customer writes, as the provider brings it to `/hooks/{account}`.
     #[must_use]
     pub fn delivery(&self, provider: Provider, text: &str) -> HttpRequest {
-        let (query, headers, body, mime) = self.posted(provider, text);
-        let pairs = form_urlencoded::parse(query.trim_start_matches('?').as_bytes());
-        let query = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        let headers = headers.into_iter().chain([("content-type".to_owned(), mime.to_owned())]).collect();
-        HttpRequest { method: Method::Post, path: String::new(), query, headers, body: body.into_bytes() }
+        request(self.posted(provider, text))
+    }
+
+    /// What a customer writes, as Alipay's notifications of version 3 bring it to `/hooks/{account}`.
+    #[must_use]
+    pub fn notification_v3(&self, text: &str) -> HttpRequest {
+        request(alipay::notified(&self.shared, text))
     }
 
     /// Sends what a customer wrote over the socket that the gateway has opened: the code of its answer.
@@ -344,6 +347,14 @@ impl Providers {
 type Needs = (&'static str, Value, Vec<(&'static str, String)>);
 /// What a provider posts: query, headers, body, content type.
 type Posted = (String, Vec<(String, String)>, String, &'static str);
+
+/// As it comes to a hook.
+fn request((query, headers, body, mime): Posted) -> HttpRequest {
+    let pairs = form_urlencoded::parse(query.trim_start_matches('?').as_bytes());
+    let query = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    let headers = headers.into_iter().chain([("content-type".to_owned(), mime.to_owned())]).collect();
+    HttpRequest { method: Method::Post, path: String::new(), query, headers, body: body.into_bytes() }
+}
 
 fn account(
     provider: Provider,
