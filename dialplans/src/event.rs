@@ -292,6 +292,8 @@ pub enum Do {
         id: u64,
         /// The text.
         text: String,
+        /// The prompts that it was made of, by their names; what Ark says by itself is none.
+        prompts: Vec<Arc<str>>,
     },
     /// Stop that prompt if it still plays.
     StopPlay {

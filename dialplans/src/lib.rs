@@ -14,6 +14,7 @@
 //! language and, when somebody measured it, a length.
 
 mod calendar;
+mod chat_world;
 pub mod check;
 pub mod codes;
 mod diagnostic;
@@ -50,4 +51,4 @@ pub use run::{Caller, Now, Run};
 pub use sarif::render_sarif;
 pub use source::{Name, Span, decode};
 pub use speech::{Confidence, Endpointing, Expects, Listen, SpeechSettings};
-pub use testing::test;
+pub use testing::{test, test_chat};

@@ -127,6 +127,7 @@ fn test() -> Value {
         { "type": "object", "properties": { "say": { "type": "string" }, "confidence": { "type": "integer", "minimum": 0, "maximum": 100 } },
           "required": ["say"], "additionalProperties": false },
         { "type": "object", "properties": { "type": { "type": "string" } }, "required": ["type"], "additionalProperties": false },
+        { "type": "object", "properties": { "press": { "type": "string" } }, "required": ["press"], "additionalProperties": false },
         { "type": "object", "properties": { "place": { "type": "object", "properties": {
             "position": { "type": "integer", "minimum": 1 },
             "wait": { "type": "string", "pattern": DURATION },

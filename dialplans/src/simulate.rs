@@ -1,4 +1,4 @@
-//! `ark dialplan simulate`: a call in the terminal. Pure: a line in, lines out; the clock is virtual.
+//! `ark dialplan simulate`: a call, or a chat, in the terminal. Pure: a line in, lines out; the clock is virtual.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::chat_world::ChatWorld;
 use crate::event::{Do, EndReason, Piece};
 use crate::plan::{Plan, TestEvent};
 use crate::read::{key_name, parse_duration, parse_key};
@@ -61,8 +62,8 @@ impl Simulator {
             },
             ("say", [_, ..]) => self.happen(&TestEvent::Say { text: rest.join(" "), confidence: Confidence::FULL }),
             ("type", [_, ..]) => self.happen(&TestEvent::Type(rest.join(" "))),
-            ("place", [position, wait @ ..]) => self.place(position, wait.first().copied()),
-            ("http", values) => self.http(values),
+            ("place", [position, wait @ ..]) => told(place(position, wait.first().copied()), |one| self.happen(one)),
+            ("http", values) => told(http(values), |one| self.happen(one)),
             ("answered", []) => self.happen(&TestEvent::Answered),
             ("no-answer", []) => self.happen(&TestEvent::NoAnswer),
             ("recorded", []) => self.happen(&TestEvent::Recorded),
@@ -78,11 +79,7 @@ impl Simulator {
     }
 
     fn happen(&mut self, event: &TestEvent) -> Option<String> {
-        match self.world.event(event) {
-            Ok(()) => None,
-            Err(Impossible::Ended) => Some("the call is over".to_owned()),
-            Err(Impossible::NotHere(what)) => Some(format!("there is no {what} here")),
-        }
+        self.world.event(event).err().map(|why| said_no(&why))
     }
 
     fn keys(&mut self, text: &str) -> Option<String> {
@@ -130,30 +127,6 @@ impl Simulator {
         self.world.advance_to(until);
     }
 
-    fn place(&mut self, position: &str, wait: Option<&str>) -> Option<String> {
-        let Some(position) = position.parse().ok().filter(|n: &u32| *n > 0) else {
-            return Some("write `place 3 2m`".to_owned());
-        };
-        let wait = match wait.map(parse_duration) {
-            None => None,
-            Some(Ok(wait)) => Some(wait),
-            Some(Err(_)) => return Some("write `place 3 2m`".to_owned()),
-        };
-        self.happen(&TestEvent::Place { position, wait })
-    }
-
-    fn http(&mut self, values: &[&str]) -> Option<String> {
-        if values == ["failed"] {
-            return self.happen(&TestEvent::Http(None));
-        }
-        let pairs: Option<BTreeMap<String, String>> =
-            values.iter().map(|pair| pair.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()))).collect();
-        match pairs {
-            Some(pairs) => self.happen(&TestEvent::Http(Some(pairs))),
-            None => Some("write `http status=shipped` or `http failed`".to_owned()),
-        }
-    }
-
     fn show(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.world.now.at > self.shown_at {
@@ -176,6 +149,123 @@ impl Simulator {
         }
         lines
     }
+}
+
+/// What can be typed into a chat.
+pub const CHAT_HELP: &str = "write what the customer writes: words, a button's words, its key. Or: /picture (a picture comes), \
+/wait 30m, /place 3 2m, /answered (a person takes it), /no-answer (the queue is waited out), /http key=value ..., /http failed, /leave, /help";
+
+/// A chat in the terminal.
+pub struct ChatSimulator {
+    world: ChatWorld,
+    began: Timestamp,
+    shown_at: Timestamp,
+}
+
+impl ChatSimulator {
+    /// Begins a chat at that wall time, before the customer has said anything. The lines are what they read first.
+    #[must_use]
+    pub fn begin(plan: &Arc<Plan>, caller: &Caller, at: Timestamp) -> (Self, Vec<String>) {
+        let mut simulator = Self { world: ChatWorld::begin(plan, caller, at), began: at, shown_at: at };
+        let lines = simulator.show();
+        (simulator, lines)
+    }
+
+    /// True when the plan has no more to say: it ended, or a person has the chat.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.world.is_over()
+    }
+
+    /// One line of input; what happens then, line by line.
+    pub fn line(&mut self, input: &str) -> Vec<String> {
+        if self.world.is_over() {
+            return vec!["the plan has nothing more to say".to_owned()];
+        }
+        let Some(command) = input.trim().strip_prefix('/') else {
+            self.world.says(input.trim());
+            return self.show();
+        };
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let problem = match words.as_slice() {
+            ["wait", length] => match parse_duration(length) {
+                Ok(length) => {
+                    self.world.wait(length);
+                    None
+                }
+                Err(_) => Some(format!("`{length}` is not a duration: 10s, 2m, 1m30s")),
+            },
+            ["place", position, wait @ ..] => told(place(position, wait.first().copied()), |one| self.happen(one)),
+            ["http", values @ ..] => told(http(values), |one| self.happen(one)),
+            ["picture"] => self.happen(&TestEvent::Picture),
+            ["answered"] => self.happen(&TestEvent::Answered),
+            ["no-answer"] => self.happen(&TestEvent::NoAnswer),
+            ["leave"] => self.happen(&TestEvent::Hangup),
+            _ => Some(CHAT_HELP.to_owned()),
+        };
+        let mut lines = self.show();
+        lines.extend(problem);
+        lines
+    }
+
+    fn happen(&mut self, event: &TestEvent) -> Option<String> {
+        self.world.event(event).err().map(|why| said_no(&why))
+    }
+
+    fn show(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.world.now > self.shown_at {
+            self.shown_at = self.world.now;
+            lines.push(format!("-- {} s into the chat", self.shown_at.duration_since(self.began).as_secs()));
+        }
+        for out in self.world.take() {
+            lines.extend(out.did.iter().filter(|one| !matches!(one, Do::Write { .. })).filter_map(shown));
+            lines.extend(out.text.lines().map(str::to_owned));
+            lines.extend(out.choices.iter().map(|choice| format!("   [{}] {}", key_name(choice.key), choice.label)));
+        }
+        match (self.world.run.waits_in(), self.world.run.ended()) {
+            _ if self.world.trace.last().is_some_and(|last| last == "answered") => {
+                lines.push("-- a person has the chat".to_owned());
+            }
+            (_, Some(_)) if self.world.run.is_for_a_person() => {
+                lines.push("-- the plan is done, and the chat waits for a person".to_owned());
+            }
+            (_, Some(_)) => lines.push("-- the chat ends".to_owned()),
+            (Some((queue, _)), None) => lines.push(format!("   (waits in the queue {queue})")),
+            (None, None) => {}
+        }
+        lines
+    }
+}
+
+fn told(event: Result<TestEvent, &'static str>, happen: impl FnOnce(&TestEvent) -> Option<String>) -> Option<String> {
+    match event {
+        Ok(event) => happen(&event),
+        Err(problem) => Some(problem.to_owned()),
+    }
+}
+
+fn said_no(why: &Impossible) -> String {
+    match why {
+        Impossible::Ended => "the call is over".to_owned(),
+        Impossible::NotHere(what) => format!("there is no {what} here"),
+    }
+}
+
+fn place(position: &str, wait: Option<&str>) -> Result<TestEvent, &'static str> {
+    const HOW: &str = "write `place 3 2m`";
+    let position = position.parse().ok().filter(|n: &u32| *n > 0).ok_or(HOW)?;
+    let wait = wait.map(parse_duration).transpose().map_err(|_| HOW)?;
+    Ok(TestEvent::Place { position, wait })
+}
+
+fn http(values: &[&str]) -> Result<TestEvent, &'static str> {
+    if values == ["failed"] {
+        return Ok(TestEvent::Http(None));
+    }
+    let pairs: Option<BTreeMap<String, String>> =
+        values.iter().map(|pair| pair.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()))).collect();
+    pairs.map(|pairs| TestEvent::Http(Some(pairs))).ok_or("write `http status=shipped` or `http failed`")
 }
 
 fn shown(one: &Do) -> Option<String> {

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::chat_world::ChatWorld;
 use crate::diagnostic::{Both, Diagnostic, both};
 use crate::lang::Lang;
 use crate::plan::{Plan, TestCase};
@@ -16,6 +18,7 @@ use crate::world::{Impossible, World, closed_moment, open_moment, wall};
 pub(crate) const HEADS: &[&str] = &[
     "state",
     "play",
+    "button",
     "lang",
     "gathered",
     "survey",
@@ -40,6 +43,8 @@ pub struct TestResult {
     pub name: String,
     /// Its line in the file.
     pub line: usize,
+    /// Whether it was a chat.
+    pub chat: bool,
     /// What happened, in order.
     pub trace: Vec<String>,
     /// Why it failed.
@@ -53,45 +58,107 @@ pub struct TestReport {
     pub file: String,
     /// In the order of the file.
     pub results: Vec<TestResult>,
+    /// Tests that are no chat, where chats were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
 }
 
-/// Runs every `[[test]]` of a plan in virtual time.
+/// A test that did not run.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOut {
+    /// Its sentence.
+    pub name: String,
+    /// Its line in the file.
+    pub line: usize,
+    /// Its event that means nothing in a chat; none: it says `chat = false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<&'static str>,
+}
+
+/// Runs every `[[test]]` of a plan in virtual time, as a call or, where it says so, as a chat.
 #[must_use]
 pub fn test(plan: &Arc<Plan>) -> TestReport {
-    TestReport { file: plan.file_name().to_owned(), results: plan.tests.iter().map(|test| run(plan, test)).collect() }
+    let one = |test: &TestCase| if test.is_chat(false) { chat(plan, test) } else { call(plan, test) };
+    let results = plan.tests.iter().map(one).collect();
+    TestReport { file: plan.file_name().to_owned(), results, left_out: Vec::new() }
 }
 
-fn run(plan: &Arc<Plan>, test: &TestCase) -> TestResult {
+/// Runs the tests of a plan as chats: menus are buttons, keys and words are typed. What cannot be a chat is left out, and named.
+#[must_use]
+pub fn test_chat(plan: &Arc<Plan>) -> TestReport {
+    let (mut results, mut left_out) = (Vec::new(), Vec::new());
+    for test in &plan.tests {
+        let event = if test.chat.is_some() { None } else { test.unlike_a_chat() };
+        if test.is_chat(true) && event.is_none() {
+            results.push(chat(plan, test));
+        } else {
+            let line = plan.source.place(&test.name.span).line;
+            left_out.push(LeftOut { name: test.name.text.to_string(), line, event });
+        }
+    }
+    TestReport { file: plan.file_name().to_owned(), results, left_out }
+}
+
+/// Who comes, and when.
+fn begin(plan: &Arc<Plan>, test: &TestCase) -> (Caller, Timestamp) {
     let at = match (test.at, &test.closed) {
         (Some(at), _) => wall(plan, at),
         (None, Some(_)) => closed_moment(plan).unwrap_or_else(|| open_moment(plan)),
         (None, None) => open_moment(plan),
     };
-    let caller = Caller { number: test.caller.clone(), dialled: plan.name.text.to_string(), lang: test.lang };
+    (Caller { number: test.caller.clone(), dialled: plan.name.text.to_string(), lang: test.lang }, at)
+}
+
+fn chat(plan: &Arc<Plan>, test: &TestCase) -> TestResult {
+    let (caller, at) = begin(plan, test);
+    let mut world = ChatWorld::begin(plan, &caller, at);
+    let mut failure: Option<(Span, Both, Option<Both>)> = None;
+    for (event, span) in &test.events {
+        if let Err(impossible) = world.event(event) {
+            failure = Some(cannot_happen(world.run.state(), &world.trace, span, &impossible));
+            break;
+        }
+    }
+    world.end_of_digits();
+    let failure = failure.or_else(|| compare(&world.trace, test));
+    result(plan, test, true, world.trace, failure)
+}
+
+fn call(plan: &Arc<Plan>, test: &TestCase) -> TestResult {
+    let (caller, at) = begin(plan, test);
     let mut world = World::call(plan, &caller, at);
     let mut failure: Option<(Span, Both, Option<Both>)> = None;
     for (event, span) in &test.events {
         if let Err(impossible) = world.event(event) {
-            failure = Some(cannot_happen(&world, span, &impossible));
+            failure = Some(cannot_happen(&world.core.state, &world.trace, span, &impossible));
             break;
         }
     }
     world.coast();
     let failure = failure.or_else(|| compare(&world.trace, test));
-    let line = plan.source.place(&test.name.span).line;
-    let failure = failure.map(|(span, message, help)| Diagnostic::new(&plan.source, "E020", &span, message, help));
-    TestResult { name: test.name.text.to_string(), line, trace: world.trace, failure }
+    result(plan, test, false, world.trace, failure)
 }
 
-fn cannot_happen(world: &World, span: &Span, impossible: &Impossible) -> (Span, Both, Option<Both>) {
-    let state = &world.core.state;
+fn result(
+    plan: &Plan,
+    test: &TestCase,
+    chat: bool,
+    trace: Vec<String>,
+    failure: Option<(Span, Both, Option<Both>)>,
+) -> TestResult {
+    let line = plan.source.place(&test.name.span).line;
+    let failure = failure.map(|(span, message, help)| Diagnostic::new(&plan.source, "E020", &span, message, help));
+    TestResult { name: test.name.text.to_string(), line, chat, trace, failure }
+}
+
+fn cannot_happen(state: &str, trace: &[String], span: &Span, impossible: &Impossible) -> (Span, Both, Option<Both>) {
     let message = match impossible {
         Impossible::Ended => both!("the call had already ended in `{state}`", "呼叫已在 `{state}` 结束"),
         Impossible::NotHere(what) => {
             both!("there is no {what} here: the caller is in `{state}`", "此处没有这样的事({what}):来电者在 `{state}`")
         }
     };
-    (span.clone(), message, Some(happened(&world.trace)))
+    (span.clone(), message, Some(happened(trace)))
 }
 
 fn happened(trace: &[String]) -> Both {
@@ -156,6 +223,13 @@ impl TestReport {
         for failure in self.results.iter().filter_map(|result| result.failure.as_ref()) {
             let _ = write!(out, "\n{}", failure.render(lang));
         }
+        for one in &self.left_out {
+            let (name, event) = (&one.name, one.event.unwrap_or("chat = false"));
+            let _ = match lang {
+                Lang::En => writeln!(out, "--   {name} (no chat: {event})"),
+                Lang::Zh => writeln!(out, "略过 {name}(不是聊天：{event})"),
+            };
+        }
         let (failed, all) = (self.failed(), self.results.len());
         let _ = match lang {
             Lang::En => writeln!(out, "\n{} of {all} tests passed", all - failed),
@@ -168,8 +242,10 @@ impl TestReport {
     #[must_use]
     pub fn render_junit(&self) -> String {
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        let (all, failed, file) = (self.results.len(), self.failed(), escape(&self.file));
-        let _ = writeln!(out, "<testsuites><testsuite name=\"{file}\" tests=\"{all}\" failures=\"{failed}\">");
+        let (failed, left_out, file) = (self.failed(), self.left_out.len(), escape(&self.file));
+        let all = self.results.len() + left_out;
+        let skipped = if left_out > 0 { format!(" skipped=\"{left_out}\"") } else { String::new() };
+        let _ = writeln!(out, "<testsuites><testsuite name=\"{file}\" tests=\"{all}\" failures=\"{failed}\"{skipped}>");
         for result in &self.results {
             let (name, line) = (escape(&result.name), result.line);
             match &result.failure {
@@ -185,6 +261,13 @@ impl TestReport {
                     );
                 }
             }
+        }
+        for one in &self.left_out {
+            let (name, line) = (escape(&one.name), one.line);
+            let _ = writeln!(
+                out,
+                "  <testcase classname=\"{file}\" name=\"{name}\" line=\"{line}\"><skipped message=\"no chat\"/></testcase>"
+            );
         }
         out.push_str("</testsuite></testsuites>\n");
         out

@@ -102,43 +102,11 @@ impl World {
 
     fn trace_one(&mut self, one: &Do) {
         match one {
-            Do::Entered { state, verb } => {
-                self.trace.push(format!("state:{state}"));
-                let object = self.core.plan.state(state).and_then(|s| s.node.object());
-                match object {
-                    Some(object) => self.trace.push(format!("{verb}:{object}")),
-                    // The end itself is traced once, when it comes.
-                    None if *verb == "hangup" => {}
-                    None => self.trace.push((*verb).to_owned()),
-                }
-            }
-            Do::Play { pieces, .. } => {
-                let mut last: Option<&str> = None;
-                for piece in pieces {
-                    if let Piece::Text { prompt, .. } = piece
-                        && last != Some(prompt)
-                    {
-                        self.trace.push(played(prompt));
-                        last = Some(prompt);
-                    }
-                }
-            }
             Do::Link { ways, .. } => self.link_spoken = ways.first() == Some(&LinkWay::Code),
-            Do::Set { name, value } if &**name == "lang" => self.trace.push(format!("lang:{value}")),
-            Do::Set { name, value } => self.trace.push(format!("set:{name}={value}")),
-            Do::SurveyAsked { .. } => self.trace.push("survey".to_owned()),
-            Do::SurveyAnswered { score, .. } => self.trace.push(format!("scored:{score}")),
-            Do::Gathered { name, value } => self.trace.push(format!("gathered:{name}={value}")),
-            Do::Strike { count, .. } => {
-                self.strikes_heard += 1;
-                self.trace.push(format!("strike:{count}"));
-            }
-            Do::PersonSought { .. } => self.trace.push("person".to_owned()),
-            Do::Hangup { reason: EndReason::Caller } => self.trace.push("caller-hangup".to_owned()),
-            Do::Hangup { reason: EndReason::Fault } => self.trace.extend(["fault".to_owned(), "hangup".to_owned()]),
-            Do::Hangup { .. } => self.trace.push("hangup".to_owned()),
+            Do::Strike { .. } => self.strikes_heard += 1,
             _ => {}
         }
+        self.trace.extend(trace_of(&self.core.plan, one));
     }
 
     pub(crate) fn ended(&self) -> bool {
@@ -166,6 +134,7 @@ impl World {
             TestEvent::Type(text) => {
                 self.hear(&Heard::Said { id: None, text: text.clone(), confidence: Confidence::FULL });
             }
+            TestEvent::Press(_) => return Err(Impossible::NotHere("button in a call")),
             TestEvent::Silence => self.silence(),
             TestEvent::Hangup => {
                 self.hear(&Heard::Hangup);
@@ -345,6 +314,45 @@ impl World {
     /// True when nothing will ever happen again although the call is up.
     pub(crate) fn stuck(&self) -> bool {
         !self.ended() && self.core.deadline().is_none() && self.core.phase() != Phase::Talking
+    }
+}
+
+/// What stands of it in a trace.
+pub(crate) fn trace_of(plan: &Plan, one: &Do) -> Vec<String> {
+    match one {
+        Do::Entered { state, verb } => {
+            let object = plan.state(state).and_then(|s| s.node.object());
+            let entered = format!("state:{state}");
+            match object {
+                Some(object) => vec![entered, format!("{verb}:{object}")],
+                // The end itself is traced once, when it comes.
+                None if *verb == "hangup" => vec![entered],
+                None => vec![entered, (*verb).to_owned()],
+            }
+        }
+        Do::Play { pieces, .. } => {
+            let mut names: Vec<&str> = Vec::new();
+            for piece in pieces {
+                if let Piece::Text { prompt, .. } = piece
+                    && names.last() != Some(&&**prompt)
+                {
+                    names.push(prompt);
+                }
+            }
+            names.into_iter().map(played).collect()
+        }
+        Do::Write { prompts, .. } => prompts.iter().map(|prompt| played(prompt)).collect(),
+        Do::Set { name, value } if &**name == "lang" => vec![format!("lang:{value}")],
+        Do::Set { name, value } => vec![format!("set:{name}={value}")],
+        Do::SurveyAsked { .. } => vec!["survey".to_owned()],
+        Do::SurveyAnswered { score, .. } => vec![format!("scored:{score}")],
+        Do::Gathered { name, value } => vec![format!("gathered:{name}={value}")],
+        Do::Strike { count, .. } => vec![format!("strike:{count}")],
+        Do::PersonSought { .. } => vec!["person".to_owned()],
+        Do::Hangup { reason: EndReason::Caller } => vec!["caller-hangup".to_owned()],
+        Do::Hangup { reason: EndReason::Fault } => vec!["fault".to_owned(), "hangup".to_owned()],
+        Do::Hangup { .. } => vec!["hangup".to_owned()],
+        _ => Vec::new(),
     }
 }
 

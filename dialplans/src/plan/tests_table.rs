@@ -29,12 +29,45 @@ pub struct TestCase {
     pub caller: String,
     /// The language before the plan chooses one.
     pub lang: Option<Lang>,
+    /// True: a chat, and no call; false: a call, and no chat. Without it: a call, and with `ark dialplan test --chat` a chat.
+    pub chat: Option<bool>,
     /// What the caller and the world do, in order, with their places.
     pub events: Vec<(TestEvent, Span)>,
     /// Must appear in the trace in this order.
     pub expect: Vec<Name>,
     /// Must not appear in the trace.
     pub never: Vec<Name>,
+}
+
+impl TestCase {
+    /// Whether it is a call.
+    #[must_use]
+    pub fn is_call(&self) -> bool {
+        self.chat != Some(true) && !self.presses()
+    }
+
+    /// Whether it is a chat; `as_well`: those that are calls, too, as far as their plan says nothing else.
+    #[must_use]
+    pub fn is_chat(&self, as_well: bool) -> bool {
+        self.chat == Some(true) || self.chat.is_none() && (self.presses() || as_well)
+    }
+
+    /// The event of it that means nothing in a chat, as a plan writes it.
+    #[must_use]
+    pub fn unlike_a_chat(&self) -> Option<&'static str> {
+        self.events.iter().find_map(|(event, _)| match event {
+            TestEvent::Silence => Some("silence"),
+            TestEvent::Joined => Some("joined"),
+            TestEvent::NotSent => Some("not-sent"),
+            // What is typed is never misheard.
+            TestEvent::Say { confidence, .. } if *confidence != Confidence::FULL => Some("confidence"),
+            _ => None,
+        })
+    }
+
+    fn presses(&self) -> bool {
+        self.events.iter().any(|(event, _)| matches!(event, TestEvent::Press(_)))
+    }
 }
 
 /// What happens in a test.
@@ -51,6 +84,8 @@ pub enum TestEvent {
     },
     /// The caller types something in a chat.
     Type(String),
+    /// The customer presses the button of these words, in a chat.
+    Press(String),
     /// The caller stays silent until the plan moves on by itself.
     Silence,
     /// A person answers, talks and leaves.
@@ -84,6 +119,11 @@ pub(crate) const FIELDS: &[Field] = &[
     may("closed", Kind::Flag, "true: the call comes in outside the hours of every calendar; default: within them"),
     may("caller", Kind::Text, "the caller's number"),
     may("lang", Kind::Text, "the language before the plan chooses one"),
+    may(
+        "chat",
+        Kind::Flag,
+        "true: a chat, and no call; false: a call, and no chat; default: a call, with --chat a chat",
+    ),
     must(
         "expect",
         Kind::Texts,
@@ -144,6 +184,8 @@ fn one<'a>(reader: &mut Reader, table: &'a DeTable<'a>, span: Span) -> TestCase 
             Some(both!("remove one of the two", "请删除其中一个")),
         );
     }
+    let has_chat = table.keys().any(|key| key.get_ref() == "chat");
+    let chat = has_chat.then(|| block.flag(reader, "chat", false));
     let mut events = Vec::new();
     match table.iter().find(|(key, _)| key.get_ref() == "events").map(|(_, value)| value) {
         None => {}
@@ -171,6 +213,7 @@ fn one<'a>(reader: &mut Reader, table: &'a DeTable<'a>, span: Span) -> TestCase 
         closed,
         caller: block.name(reader, "caller").map_or_else(|| "15000000000".to_owned(), |n| n.text.to_string()),
         lang,
+        chat,
         events,
         expect: block.texts(reader, "expect"),
         never: block.texts(reader, "never"),
@@ -228,8 +271,8 @@ fn unknown_event(reader: &mut Reader, span: &Span, text: &str) {
         both!("did you mean `{near}`?", "是不是 `{near}`?")
     } else {
         both!(
-            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
-            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
+            "events are keys (`\"0\"` to `\"9\"`, `\"star\"`, `\"hash\"`, or several digits), `\"silence\"`, `\"answered\"`, `\"no-answer\"`, `\"recorded\"`, `\"joined\"`, `\"picture\"`, `\"not-sent\"`, `\"hangup\"`, `{{ say = \"...\" }}`, `{{ type = \"...\" }}`, `{{ press = \"...\" }}`, `{{ http = ... }}`, `{{ place = ... }}`",
+            "事件有：按键(`\"0\"` 到 `\"9\"`、`\"star\"`、`\"hash\"` 或多位数字)、`\"silence\"`、`\"answered\"`、`\"no-answer\"`、`\"recorded\"`、`\"joined\"`、`\"picture\"`、`\"not-sent\"`、`\"hangup\"`、`{{ say = \"...\" }}`、`{{ type = \"...\" }}`、`{{ press = \"...\" }}`、`{{ http = ... }}`、`{{ place = ... }}`"
         )
     };
     reader.say("E016", span, both!("`{text}` is not an event", "`{text}` 不是事件"), Some(help));
@@ -248,6 +291,9 @@ fn table_event(reader: &mut Reader, table: &DeTable<'_>, span: &Span) -> Option<
         "type" => {
             reader.string(value, "`type`", "{ type = \"找人工\" }").map(|name| TestEvent::Type(name.text.to_string()))
         }
+        "press" => reader
+            .string(value, "`press`", "{ press = \"转人工\" }")
+            .map(|name| TestEvent::Press(name.text.to_string())),
         "http" => match value.get_ref() {
             DeValue::String(text) if text == "failed" => Some(TestEvent::Http(None)),
             DeValue::Table(values) => {

@@ -95,7 +95,7 @@ pub struct ChatOut {
     pub text: String,
     /// The buttons below it, at most [`limits::CHOICES_MAX`].
     pub choices: Vec<Choice>,
-    /// What happened, for the log: states, variables, entries, strikes.
+    /// What happened, for the log: states, variables, entries, strikes; and what the text was made of, in its place among them.
     pub did: Vec<Do>,
     /// Actions to ask.
     pub asks: Vec<ChatAsk>,
@@ -165,6 +165,7 @@ impl ChatRun {
         if wish && run.core.ended.is_none() && run.core.role() != Role::Person {
             // Who knows what they want need not read what there is.
             out.text.clear();
+            out.did.retain(|one| !matches!(one, Do::Write { .. }));
             out.then(run.hear(now, first));
         }
         run.offer(&mut out);
@@ -226,6 +227,18 @@ impl ChatRun {
     pub fn waits_in(&self) -> Option<(&str, i32)> {
         let waits = matches!(self.core.job, Some(Job::Queue(_)));
         self.queue.as_ref().filter(|_| waits).map(|(name, priority)| (name.as_str(), *priority))
+    }
+
+    /// How many digits are to be typed at most, and the key that ends them on a telephone; none: no entry is asked for now.
+    pub(crate) fn expects_entry(&self) -> Option<(usize, char)> {
+        let asks = self.core.role() == Role::Asking && self.core.scratch.phase != Phase::Confirming;
+        let node = &self.node().filter(|_| asks)?.node;
+        Some((node.entry_max()?, node.finish()))
+    }
+
+    /// Whether the next message is a message that is left.
+    pub(crate) fn takes_message(&self) -> bool {
+        matches!(self.core.job, Some(Job::Record(_)))
     }
 
     /// Why the plan ended, once it has.
@@ -397,9 +410,10 @@ impl ChatRun {
 
     fn one(&mut self, one: Do, next: &mut VecDeque<Heard>, out: &mut ChatOut) {
         match one {
-            Do::Write { id, text } => {
-                out.write(&text);
+            Do::Write { id, ref text, .. } => {
+                out.write(text);
                 next.push_back(Heard::PlayFinished { id });
+                out.did.push(one);
             }
             Do::Queue { name, priority, .. } => self.queue = Some((name.to_string(), priority)),
             Do::Link { id, .. } => {

@@ -541,7 +541,11 @@ impl Core {
         self.apologising = true;
         let (piece, writes) = (crate::plan::sorry(self.lang), self.writes);
         let mut turn = Turn { core: self, now, out };
-        if writes { turn.write(chat::sorry(turn.core.lang).to_owned()) } else { turn.play_pieces(vec![piece], false) }
+        if writes {
+            turn.write(chat::sorry(turn.core.lang).to_owned(), Vec::new());
+        } else {
+            turn.play_pieces(vec![piece], false);
+        }
     }
 }
 

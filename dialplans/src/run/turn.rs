@@ -70,7 +70,8 @@ impl Turn<'_> {
     pub(crate) fn play_with(&mut self, prompts: &[&Name], barge_in: bool) {
         if self.core.writes {
             let texts: Vec<String> = prompts.iter().filter_map(|name| self.text(name)).collect();
-            return self.write(texts.join("\n"));
+            let names = prompts.iter().map(|name| Arc::from(&*name.text)).collect();
+            return self.write(texts.join("\n"), names);
         }
         let mut pieces = Vec::new();
         for name in prompts {
@@ -85,7 +86,15 @@ impl Turn<'_> {
 
     pub(crate) fn play_pieces(&mut self, pieces: Vec<Piece>, barge_in: bool) {
         if self.core.writes {
-            return self.write(super::chat::words(&pieces));
+            let mut names: Vec<Arc<str>> = Vec::new();
+            for piece in &pieces {
+                if let Piece::Text { prompt, .. } = piece
+                    && names.last() != Some(prompt)
+                {
+                    names.push(Arc::clone(prompt));
+                }
+            }
+            return self.write(super::chat::words(&pieces), names);
         }
         self.silence_prompt();
         let id = self.next_id();
@@ -96,11 +105,11 @@ impl Turn<'_> {
     }
 
     /// Writes to the customer. It counts as played until its end is told, which is at once.
-    pub(crate) fn write(&mut self, text: String) {
+    pub(crate) fn write(&mut self, text: String, prompts: Vec<Arc<str>>) {
         self.silence_prompt();
         let id = self.next_id();
         self.core.playing = Some(id);
-        self.out.push(Do::Write { id, text });
+        self.out.push(Do::Write { id, text, prompts });
     }
 
     /// A prompt as it is written.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_dialplans::fuzz::{FuzzReport, fuzz_callers};
-use ark_dialplans::simulate::{HELP, Simulator};
+use ark_dialplans::simulate::{CHAT_HELP, ChatSimulator, HELP, Simulator};
 use ark_dialplans::testing::TestReport;
 use ark_dialplans::{
     Caller, Diagnostic, EstimateOnly, Lang, Plan, PromptSeconds, RecordingTrouble, check_source, decode, graph, limits,
@@ -123,6 +123,9 @@ pub(super) struct TestArgs {
     /// Write the results as JUnit XML, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Run the tests as chats: menus are buttons, keys and words are typed. What cannot be a chat is left out, and named
+    #[arg(long)]
+    chat: bool,
     /// The language of the findings
     #[arg(long, value_enum, default_value_t)]
     lang: Words,
@@ -171,6 +174,9 @@ pub(super) struct SimulateArgs {
     /// When, by the plan's clock, such as 2026-10-01T10:00; without it now
     #[arg(long, value_name = "DATE-TIME")]
     at: Option<DateTime>,
+    /// A chat in the place of a call: what is typed is what the customer writes
+    #[arg(long)]
+    chat: bool,
     /// Print JSON, one object a line for each thing that the caller does
     #[arg(long)]
     json: bool,
@@ -425,7 +431,14 @@ fn test(args: &TestArgs) -> CliResult {
     for text in &texts {
         match text.parse() {
             Ok(plan) => {
-                let report = ark_dialplans::test(&plan);
+                let unfit = if args.chat { ark_dialplans::unfit_for_chat(&plan) } else { Vec::new() };
+                if !unfit.is_empty() {
+                    well = false;
+                    say_findings(text, &unfit, args.json, args.lang)?;
+                    reports.push(unreadable_report(text, unfit));
+                    continue;
+                }
+                let report = if args.chat { ark_dialplans::test_chat(&plan) } else { ark_dialplans::test(&plan) };
                 well &= report.failed() == 0;
                 if args.json {
                     output::json_line(&report)?;
@@ -455,10 +468,11 @@ fn unreadable_report(text: &Text, found: Vec<Diagnostic>) -> TestReport {
     let result = found.into_iter().find(Diagnostic::is_error).map(|first| ark_dialplans::testing::TestResult {
         name: "the file is a plan".to_owned(),
         line: first.line,
+        chat: false,
         trace: Vec::new(),
         failure: Some(first),
     });
-    TestReport { file: text.name.clone(), results: result.into_iter().collect() }
+    TestReport { file: text.name.clone(), results: result.into_iter().collect(), left_out: Vec::new() }
 }
 
 /// The suites of several plans in one document.
@@ -563,18 +577,29 @@ fn simulate(args: &SimulateArgs) -> CliResult {
         Some(at) => plan.zone.to_timestamp(at).map_err(|error| Failure::environment(format!("--at {at}: {error}")))?,
     };
     let caller = Caller { number: args.caller.clone(), dialled: plan.name.text.to_string(), lang: None };
-    let (mut call, first) = Simulator::call(&plan, &caller, at);
+    let (mut walk, first) = if args.chat {
+        let unfit = ark_dialplans::unfit_for_chat(&plan);
+        if !unfit.is_empty() {
+            let found = render_human(&unfit, Lang::En);
+            return Err(Failure::Refused(format!("no plan for a chat\n{}", found.trim_end())));
+        }
+        let (chat, first) = ChatSimulator::begin(&plan, &caller, at);
+        (Walk::Chat(chat), first)
+    } else {
+        let (call, first) = Simulator::call(&plan, &caller, at);
+        (Walk::Call(call), first)
+    };
     let terminal = std::io::stdin().is_terminal() && !args.json;
     if terminal {
-        output::line(format!("{HELP}, quit"))?;
+        output::line(format!("{}, quit", walk.help()))?;
     }
     show(None, &first, args.json)?;
-    while !call.is_over() {
+    while !walk.is_over() {
         if terminal {
             output::text("> ")?;
         }
         let typed = next_line()?;
-        let input = typed.as_deref().unwrap_or("hangup");
+        let input = typed.as_deref().unwrap_or(walk.end());
         match input.trim() {
             "" => continue,
             // The walk ends, not the call: nothing more is told of it.
@@ -584,9 +609,49 @@ fn simulate(args: &SimulateArgs) -> CliResult {
         if !terminal && !args.json {
             output::line(format!("> {}", input.trim()))?;
         }
-        show(Some(input.trim()), &call.line(input), args.json)?;
+        show(Some(input.trim()), &walk.line(input), args.json)?;
+        if typed.is_none() {
+            break;
+        }
     }
     Ok(Outcome::Done)
+}
+
+/// A caller, or a customer who writes.
+enum Walk {
+    Call(Simulator),
+    Chat(ChatSimulator),
+}
+
+impl Walk {
+    const fn help(&self) -> &'static str {
+        match self {
+            Self::Call(_) => HELP,
+            Self::Chat(_) => CHAT_HELP,
+        }
+    }
+
+    /// What they do when there is nothing more to read.
+    const fn end(&self) -> &'static str {
+        match self {
+            Self::Call(_) => "hangup",
+            Self::Chat(_) => "/leave",
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Call(call) => call.is_over(),
+            Self::Chat(chat) => chat.is_over(),
+        }
+    }
+
+    fn line(&mut self, input: &str) -> Vec<String> {
+        match self {
+            Self::Call(call) => call.line(input),
+            Self::Chat(chat) => chat.line(input),
+        }
+    }
 }
 
 /// The next line of standard input; `None` at its end.
