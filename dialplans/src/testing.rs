@@ -95,7 +95,7 @@ pub fn test(plan: &Arc<Plan>) -> TestReport {
 pub fn test_chat(plan: &Arc<Plan>) -> TestReport {
     let (mut results, mut left_out) = (Vec::new(), Vec::new());
     for test in &plan.tests {
-        let event = if test.chat == Some(true) { None } else { test.unlike_a_chat() };
+        let event = if test.chat.is_some() { None } else { test.unlike_a_chat() };
         if test.is_chat(true) && event.is_none() {
             results.push(chat(plan, test));
         } else {
