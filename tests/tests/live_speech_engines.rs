@@ -73,7 +73,10 @@ fn two_hundred_who_speak_at_once_disturb_no_call() {
     let number = |key: &str| many[key].as_u64().unwrap_or(0);
     assert_eq!((number("legs"), number("recorded")), (200, 4), "{many}");
     assert_ne!(many["level"], "all", "{many}");
-    assert!(many["state"].as_str().is_some_and(|state| state.contains("more is said than can be read in time")), "{many}");
+    assert!(
+        many["state"].as_str().is_some_and(|state| state.contains("more is said than can be read in time")),
+        "{many}"
+    );
     assert!(number("left") + number("merged") + number("partials_shed") > 0, "{many}");
     // A packet's time: who listens to the other one hears nothing of it.
     assert!(number("lateness_us_p99_with") <= number("lateness_us_p99_without").max(20_000), "{many}");
