@@ -42,9 +42,14 @@ mod world;
 pub use calendar::{Calendar, Opening};
 pub use check::{EstimateOnly, PromptSeconds, RecordingTrouble, Site, check, check_source};
 pub use diagnostic::{Both, Diagnostic, Severity, render_human, render_json};
-pub use event::{ConsentAnswer, ConsentHow, ConsentMode, Do, EndReason, Failure, Heard, LinkNews, LinkWay, Piece, RecordingAct, Sought, StrikeCause};
+pub use event::{
+    ConsentAnswer, ConsentHow, ConsentMode, Do, EndReason, Failure, Heard, LinkNews, LinkWay, Piece, RecordingAct,
+    Sought, StrikeCause,
+};
 pub use lang::Lang;
-pub use plan::{Action, Consent, NumberList, Plan, Rules, State, Target, TestCase, TestEvent, Utterance, normalise_number};
+pub use plan::{
+    Action, Consent, NumberList, Plan, Rules, State, Target, TestCase, TestEvent, Utterance, normalise_number,
+};
 pub use prompt::{Part, Prompt, Spoken};
 pub use run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice, QueueNeeds, unfit_for_chat};
 pub use run::{Caller, Now, Run};

@@ -278,7 +278,9 @@ fn shown(one: &Do) -> Option<String> {
         Do::Play { pieces, .. } => format!("   \"{}\"", words(pieces)),
         Do::Record { .. } => "   (beep, recording)".to_owned(),
         Do::Recording { act } => format!("   (the call's recording: {})", act.as_str()),
-        Do::Consent { answer, .. } if answer.keeps() => format!("   (from now on the call is kept: {})", answer.as_str()),
+        Do::Consent { answer, .. } if answer.keeps() => {
+            format!("   (from now on the call is kept: {})", answer.as_str())
+        }
         Do::Consent { answer, .. } => format!("   (nothing of the call is kept: {})", answer.as_str()),
         Do::Queue { name, priority, .. } => format!("   (waiting in queue {name}, priority {priority})"),
         Do::LeaveQueue { .. } => "   (left the queue)".to_owned(),

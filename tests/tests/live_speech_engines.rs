@@ -10,7 +10,7 @@ use std::{
 };
 
 use ark_media::fuzz::speech;
-use ark_tests::kit::{Gateway, Phone, SOON, Setup, ark_binary, tone_site};
+use ark_tests::kit::{Gateway, Phone, SOON, Setup, ark_binary, root, tone_site};
 use tungstenite::{Message, WebSocket, accept};
 
 const TEXT: &str = "我要查订单";
@@ -61,6 +61,7 @@ fn is_missing(setup: &Setup) {
 fn two_hundred_who_speak_at_once_disturb_no_call() {
     let mut bench = Command::new(ark_binary());
     bench.args(["bench", "speech", "--json", "--few", "1", "--calls", "200", "--seconds", "4", "--cores", "0.12"]);
+    bench.arg("--model").arg(root().join("tests/speech/ark-demo-zh-en.bin"));
     let output = bench.output().expect("ark runs");
     let told = String::from_utf8_lossy(&output.stderr);
     if told.contains("built without whisper") {
@@ -73,7 +74,10 @@ fn two_hundred_who_speak_at_once_disturb_no_call() {
     let number = |key: &str| many[key].as_u64().unwrap_or(0);
     assert_eq!((number("legs"), number("recorded")), (200, 4), "{many}");
     assert_ne!(many["level"], "all", "{many}");
-    assert!(many["state"].as_str().is_some_and(|state| state.contains("more is said than can be read in time")), "{many}");
+    assert!(
+        many["state"].as_str().is_some_and(|state| state.contains("more is said than can be read in time")),
+        "{many}"
+    );
     assert!(number("left") + number("merged") + number("partials_shed") > 0, "{many}");
     // A packet's time: who listens to the other one hears nothing of it.
     assert!(number("lateness_us_p99_with") <= number("lateness_us_p99_without").max(20_000), "{many}");

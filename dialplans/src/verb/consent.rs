@@ -48,7 +48,11 @@ pub(super) const VERB: Verb = Verb {
 };
 
 const FIELDS: &[Field] = &[
-    must("prompt", Kind::Prompt, "what the caller hears: that the call is recorded and transcribed; or the question, with its keys"),
+    must(
+        "prompt",
+        Kind::Prompt,
+        "what the caller hears: that the call is recorded and transcribed; or the question, with its keys",
+    ),
     may("mode", Kind::Text, "`announce`: says it and goes on; `ask`: waits for yes or no; default \"announce\""),
     may("tone", Kind::Flag, "true: while the call is recorded all hear a short tone again and again; default false"),
     may("yes", Kind::KeyName, "the key that agrees; default \"1\"; callers may also say it"),

@@ -45,15 +45,16 @@ impl<M: MediaPort> Switch<M> {
         let kept = call.keeping == Keeping::Yes;
         ask.secret = !kept || secret_keys || asked.is_some_and(|listen| listen.secret);
         let listened = |leg: &Leg| leg.is_up() && leg.held_since.is_none();
-        let wanted: Vec<(media::LegId, LegNumber, Role)> = if call.listening.off || call.forget_at.is_some() || !(kept || asked.is_some()) {
-            Vec::new()
-        } else {
-            call.legs()
-                .filter(|leg| listened(leg) && !call.is_aside(leg.number))
-                .filter(|leg| kept || leg.number == call.customer.number)
-                .map(|leg| (leg.media, leg.number, role_of(call, leg.number)))
-                .collect()
-        };
+        let wanted: Vec<(media::LegId, LegNumber, Role)> =
+            if call.listening.off || call.forget_at.is_some() || !(kept || asked.is_some()) {
+                Vec::new()
+            } else {
+                call.legs()
+                    .filter(|leg| listened(leg) && !call.is_aside(leg.number))
+                    .filter(|leg| kept || leg.number == call.customer.number)
+                    .map(|leg| (leg.media, leg.number, role_of(call, leg.number)))
+                    .collect()
+            };
         let gone: Vec<media::LegId> =
             call.listening.legs.iter().copied().filter(|leg| !wanted.iter().any(|(media, ..)| media == leg)).collect();
         for leg in gone {

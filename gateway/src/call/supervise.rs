@@ -1,8 +1,8 @@
 //! Supervisors: who listens to a talk, whispers to the agent, joins in, or takes the agent's place.
 
 use ark_conversation::event::{
-    CallSupervised, ConsentBy, ConsentOutcome, ConsentSettled, EndCause, EndedBy, LegBridged, LegMuted, RecordingPaused, RecordingResumed, Role, SupervisionMode,
-    TransferMode,
+    CallSupervised, ConsentBy, ConsentOutcome, ConsentSettled, EndCause, EndedBy, LegBridged, LegMuted,
+    RecordingPaused, RecordingResumed, Role, SupervisionMode, TransferMode,
 };
 use ark_conversation::{Content, ConversationId, LegId as LegNumber, Pii};
 use ark_dialplans::{ConsentAnswer, ConsentHow, Now, RecordingAct};
@@ -382,13 +382,7 @@ impl<M: MediaPort> Switch<M> {
     }
 
     /// The caller was told that the call is kept, or has answered whether it may be.
-    pub(super) fn settle_consent(
-        &mut self,
-        now: Now,
-        call: &mut Call,
-        answer: ConsentAnswer,
-        how: Option<ConsentHow>,
-    ) {
+    pub(super) fn settle_consent(&mut self, now: Now, call: &mut Call, answer: ConsentAnswer, how: Option<ConsentHow>) {
         let outcome = match answer {
             ConsentAnswer::Announced => ConsentOutcome::Announced,
             ConsentAnswer::Given => ConsentOutcome::Agreed,

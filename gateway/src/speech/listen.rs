@@ -23,7 +23,8 @@ use tokio::sync::mpsc;
 use super::engines::{self, Made, Server};
 use super::later::{Later, Left};
 use super::limits::{
-    ANSWERS, CONNECTIONS_MAX, COUNTED_MAX, FEED, LAST_WORDS_MAX, LEGS_MAX, PARTIAL_EVERY, RECORDINGS_MAX, STOP_MAX, TICK,
+    ANSWERS, CONNECTIONS_MAX, COUNTED_MAX, FEED, LAST_WORDS_MAX, LEGS_MAX, PARTIAL_EVERY, RECORDINGS_MAX, STOP_MAX,
+    TICK,
 };
 use super::socket::{self, FromServer, Talk, ToServer};
 use super::status::{Health, Status};

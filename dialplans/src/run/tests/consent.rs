@@ -98,15 +98,26 @@ fn it_is_read_with_care_proved_and_random_callers_come_through() {
         let (_, found) = crate::check_source(text, "t.toml", &crate::EstimateOnly, &site);
         found.iter().filter(|one| one.is_error()).map(|one| one.code).collect()
     };
-    let offers = |plan: &str| plan.replace("number = { zh = \"请输入\"", "number = { zh = \"录音吗，人工请按0\"").replace("number = { zh = \"录音吗，人工请按0\", en = \"Enter\"", "number = { zh = \"录音吗，人工请按0\", en = \"Press 0 for a person\"");
+    let offers = |plan: &str| {
+        plan.replace("number = { zh = \"请输入\"", "number = { zh = \"录音吗，人工请按0\"").replace(
+            "number = { zh = \"录音吗，人工请按0\", en = \"Enter\"",
+            "number = { zh = \"录音吗，人工请按0\", en = \"Press 0 for a person\"",
+        )
+    };
     assert!(!found(&offers(&asking(""))).contains(&"E025"));
     assert!(found(&offers(&asking("yes = \"0\""))).contains(&"E005"));
     assert!(found(&offers(&asking("yes = \"2\""))).contains(&"E012"));
     assert!(found(&offers(&asking("mode = \"whisper\"").replacen("mode = \"ask\"\n", "", 1))).contains(&"E012"));
     assert!(found(&offers(&asking("").replace("refused = \"refused\"\n", ""))).contains(&"E003"));
-    assert!(found(&offers(&asking("").replace("mode = \"ask\"\n", ""))).contains(&"E012"), "`refused` of an announcement");
+    assert!(
+        found(&offers(&asking("").replace("mode = \"ask\"\n", ""))).contains(&"E012"),
+        "`refused` of an announcement"
+    );
     // The common plan without it: every way to a person misses it.
-    let plain = offers(PLAN).replace("welcome = { zh = \"您好\", en = \"Hello\"", "welcome = { zh = \"人工请按0\", en = \"Press 0 for a person\"");
+    let plain = offers(PLAN).replace(
+        "welcome = { zh = \"您好\", en = \"Hello\"",
+        "welcome = { zh = \"人工请按0\", en = \"Press 0 for a person\"",
+    );
     let codes = found(&plain);
     assert!(codes.iter().filter(|code| **code == "E025").count() >= 2, "{codes:?}");
     let plan = Arc::new(Plan::parse(&asking(""), "t.toml").unwrap());

@@ -89,7 +89,8 @@ fn a_plan_that_listens_hears_the_caller_and_one_that_does_not_is_left_alone() {
 
 /// The hotline asks first whether the call may be kept.
 fn asking() -> String {
-    let asks = "[state.may]\ndo = \"consent\"\nmode = \"ask\"\nprompt = \"main\"\nnext = \"main\"\nrefused = \"main\"\n";
+    let asks =
+        "[state.may]\ndo = \"consent\"\nmode = \"ask\"\nprompt = \"main\"\nnext = \"main\"\nrefused = \"main\"\n";
     let speech = "[speech]\n";
     format!("{}\n{speech}{asks}", PLAN.replace("entry = \"main\"", "entry = \"may\""))
 }

@@ -370,7 +370,9 @@ fn of_chat(lang: Lang, event: &Event) -> Option<String> {
         }
         Event::ConsentSettled(e) => match e.kept {
             true => either(lang, "客户已知通话会被录音和转写", "the customer knows that the call is kept").to_owned(),
-            false => either(lang, "客户没有同意，通话不保存", "the customer has not agreed: nothing is kept").to_owned(),
+            false => {
+                either(lang, "客户没有同意，通话不保存", "the customer has not agreed: nothing is kept").to_owned()
+            }
         },
         Event::SurveyAsked(_) => either(lang, "请客户评价", "the customer is asked how it was").to_owned(),
         Event::SurveyAnswered(e) => {
