@@ -111,7 +111,10 @@ fn a_caller_who_was_not_asked_answers_once_on_a_page() {
     assert_eq!(ask("POST", &path, Some(&json!({"score": 1}))).status, 409, "once");
     let timeline = gateway.wait_for_event("survey.answered", SOON);
     let answered = timeline.first("survey.answered");
-    assert_eq!((&answered["way"], &answered["score"], &answered["comment"]), (&json!("link"), &json!(5), &json!("很耐心")));
+    assert_eq!(
+        (&answered["way"], &answered["score"], &answered["comment"]),
+        (&json!("link"), &json!(5), &json!("很耐心"))
+    );
     assert_eq!((timeline.count("survey.asked"), timeline.count("survey.answered")), (1, 1));
     assert!(bodies.recv_timeout(Duration::from_secs(3)).is_err(), "one message, and no more");
 }

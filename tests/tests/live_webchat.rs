@@ -508,16 +508,23 @@ fn a_call_that_finds_no_road_leaves_the_visitor_other_ways() {
     gateway.wait_for_chat("ark.message.in.v1", 1, PATIENCE);
     page.eval(&format!("{ROOT}.querySelector('header button[aria-label=语音通话]').click()"));
     page.wait_for(&format!("{ROOT}.querySelector('.else') !== null"), PATIENCE);
-    let offered = page.eval(&format!("{ROOT}.querySelector('.else').textContent")).as_str().unwrap_or_default().to_owned();
+    let offered =
+        page.eval(&format!("{ROOT}.querySelector('.else').textContent")).as_str().unwrap_or_default().to_owned();
     assert!(offered.contains("语音没有连通") && offered.contains("再试一次"), "{offered}");
     picture(&mut page, "no-road");
-    page.eval(&format!("[...{ROOT}.querySelectorAll('.else button')].find((one) => one.textContent === '继续打字').click()"));
-    page.wait_for(&format!("{ROOT}.querySelector('.else') === null && {ROOT}.activeElement.tagName === 'TEXTAREA'"), PATIENCE);
+    page.eval(&format!(
+        "[...{ROOT}.querySelectorAll('.else button')].find((one) => one.textContent === '继续打字').click()"
+    ));
+    page.wait_for(
+        &format!("{ROOT}.querySelector('.else') === null && {ROOT}.activeElement.tagName === 'TEXTAREA'"),
+        PATIENCE,
+    );
     write(&mut page, "那就写吧");
     gateway.wait_for_chat("ark.message.in.v1", 2, PATIENCE);
 
     let wanted = json!({ "hotline": "95188", "from": "u-77" });
-    let token = gateway.ask("POST", "/api/v1/webrtc/tokens", Some(&wanted)).json()["token"].as_str().unwrap().to_owned();
+    let token =
+        gateway.ask("POST", "/api/v1/webrtc/tokens", Some(&wanted)).json()["token"].as_str().unwrap().to_owned();
     let mut call = browser.open(&format!("http://{}/call#token={token}", gateway.web));
     call.wait_for("window.arkCall && arkCall.state === 'ready'", PATIENCE);
     call.click("#call");

@@ -483,7 +483,8 @@ impl ConversationState {
             Event::PersonLinked(linked) => self.person = Some(linked.person),
             Event::Summary(_) => self.summary = Some(self.last_seq),
             Event::SurveyAsked(asked) if self.survey.is_none() => {
-                self.survey = Some(SurveyState { scale: asked.scale, until: asked.until, link: asked.link, score: None });
+                self.survey =
+                    Some(SurveyState { scale: asked.scale, until: asked.until, link: asked.link, score: None });
             }
             Event::SurveyAnswered(answered) => match &mut self.survey {
                 Some(survey) if survey.score.is_none() => survey.score = Some(answered.score),

@@ -52,7 +52,10 @@ impl Survey {
             return Some(("question", "the question and each answer need words".to_owned()));
         }
         if !self.sms_text.contains("{url}") {
-            return Some(("sms_text", "the short message does not hold the link: write {url} where it belongs".to_owned()));
+            return Some((
+                "sms_text",
+                "the short message does not hold the link: write {url} where it belongs".to_owned(),
+            ));
         }
         None
     }

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use ark_conversation::machine::SurveyLink;
 use ark_conversation::event::{Medium, Role, SurveyAnswered, SurveyAsked, SurveyWay};
+use ark_conversation::machine::SurveyLink;
 use ark_conversation::{
     CloudEvent, Content, ConversationId, ConversationKind, ConversationState, Event, Hash, LegState, NewEvent, Record,
     Tenant, source,
@@ -25,7 +25,8 @@ use crate::companion::{self, Companion, TOKEN_LETTERS};
 use crate::config::{self, Config};
 use crate::sms::Sms;
 use limits::{
-    AGE_MAX, COMMENT_CHARS_MAX, CONVERSATION_LETTERS, LOOK_EVERY, MISSES_PER_ADDRESS, MISSES_TOTAL, PAGE_RECORDS, READER,
+    AGE_MAX, COMMENT_CHARS_MAX, CONVERSATION_LETTERS, LOOK_EVERY, MISSES_PER_ADDRESS, MISSES_TOTAL, PAGE_RECORDS,
+    READER,
 };
 
 /// Why a page cannot be shown, or an answer not be taken.
@@ -83,7 +84,12 @@ impl Survey {
     /// As the site says; none when it has no `[survey]`. Links begin as companion links do. Whoever is to be asked is, for as long as what
     /// this gives is kept.
     #[must_use]
-    pub fn start(config: &Config, tenant: &Tenant, store: &Arc<dyn Store>, companion: &Arc<Companion>) -> Option<Arc<Self>> {
+    pub fn start(
+        config: &Config,
+        tenant: &Tenant,
+        store: &Arc<dyn Store>,
+        companion: &Arc<Companion>,
+    ) -> Option<Arc<Self>> {
         let settings = config.survey.clone()?;
         let asks = settings.sms;
         let (tenant, store, companion) = (tenant.clone(), Arc::clone(store), Arc::clone(companion));
@@ -161,7 +167,13 @@ impl Survey {
     /// Looks through the next page of the log; whether there was one.
     async fn look_at_calls(&self, sms: &Arc<Sms>) -> Result<bool, StoreError> {
         let begun = self.store.reader(&self.tenant, READER).await?;
-        let advance = |to| Advance { tenant: self.tenant.clone(), reader: READER.to_owned(), from: begun, to, deliveries: vec![] };
+        let advance = |to| Advance {
+            tenant: self.tenant.clone(),
+            reader: READER.to_owned(),
+            from: begun,
+            to,
+            deliveries: vec![],
+        };
         let Some(at) = begun else {
             // Whoever called before surveys were switched on is not asked.
             self.store.advance(advance(self.store.feed_end().await?)).await?;
@@ -225,7 +237,10 @@ pub fn by_link(config: &Config) -> Option<SurveyLink> {
     let origin = config.companion.url.as_ref().or(config.web.public_url.as_ref())?;
     // What is wrong with an account is said where it is started.
     let accounts = crate::channel_host::accounts(config, &Tenant::default()).ok()?;
-    let plain = accounts.iter().filter(|account| !account.channel.manifest().capabilities.card.outbound);
+    let has_buttons = |account: &crate::channel_host::AccountConfig| {
+        account.channel.manifest().capabilities.card.as_ref().is_some_and(|card| card.outbound)
+    };
+    let plain = accounts.iter().filter(|account| !has_buttons(account));
     let accounts: std::collections::BTreeSet<_> =
         plain.map(|account| (account.adapter.clone(), account.name.clone())).collect();
     let address = format!("{}/s/", origin.trim_end_matches('/'));

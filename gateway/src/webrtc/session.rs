@@ -169,7 +169,8 @@ pub(super) async fn page(
         return refuse(&mut socket, "unauthorized", why).await;
     };
     // An operator has one session, wherever their page is.
-    let earlier = if let Purpose::Operator { name } = &purpose { hub.table().operators.get(name).cloned() } else { None };
+    let earlier =
+        if let Purpose::Operator { name } = &purpose { hub.table().operators.get(name).cloned() } else { None };
     if let Some((_, earlier)) = earlier {
         match earlier.try_send(Mail::Elsewhere(socket, take)) {
             Ok(()) => return,
@@ -322,7 +323,15 @@ impl Session {
         let (Step::Answered(peer), Some(since)) = (&call.step, call.up) else { return None };
         let About { from, queue, conversation } = call.about.clone();
         let up_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Some(GoesOn { call: name_of(call.key), from, queue, conversation, up_ms, held: call.held, muted: peer.is_muted() })
+        Some(GoesOn {
+            call: name_of(call.key),
+            from,
+            queue,
+            conversation,
+            up_ms,
+            held: call.held,
+            muted: peer.is_muted(),
+        })
     }
 
     fn is_operator(&self) -> bool {
@@ -758,7 +767,8 @@ impl Session {
         if let Some(call) = &self.call
             && (past(call.road_until) || past(call.proof_until))
         {
-            let reason = if call.up.is_some() { "nothing comes from the browser" } else { "no road to the browser was found" };
+            let reason =
+                if call.up.is_some() { "nothing comes from the browser" } else { "no road to the browser was found" };
             self.hang_up(WebEnd::failed(EndCause::Timeout, reason)).await;
         }
         match &mut self.wire {

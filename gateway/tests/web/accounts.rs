@@ -327,7 +327,10 @@ async fn words_are_found_in_what_is_in_sight_and_nowhere_else() {
         let found = json(anna.send(&router, Method::GET, &format!("/api/v1/search?q={words}"), None).await).await;
         assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
         assert_eq!(found["hits"][0]["conversation"], hers.to_string());
-        assert_eq!((&found["hits"][0]["who"], &found["hits"][0]["text"]), (&json!("note"), &json!("客户要退货 REFUND")));
+        assert_eq!(
+            (&found["hits"][0]["who"], &found["hits"][0]["text"]),
+            (&json!("note"), &json!("客户要退货 REFUND"))
+        );
         assert_eq!(found["conversations"].as_array().unwrap().len(), 1);
         assert!(found["next"].is_null(), "a small log is one window");
     }
@@ -350,8 +353,11 @@ async fn quick_replies_are_ones_own_and_those_of_a_group_its_supervisors() {
     let mut anna = anna(&router).await;
     let path = "/api/v1/quick-replies";
     let lists = json(anna.send(&router, Method::GET, path, None).await).await;
-    assert_eq!(lists["lists"], json!([{"version": 0, "replies": [], "editable": true},
-        {"group": "orders", "version": 0, "replies": [], "editable": false}]));
+    assert_eq!(
+        lists["lists"],
+        json!([{"version": 0, "replies": [], "editable": true},
+        {"group": "orders", "version": 0, "replies": [], "editable": false}])
+    );
     let put = |replies: Value, version: u64| json!({"version": version, "replies": replies});
     let own = anna.send(&router, Method::PUT, path, Some(put(json!(["您好", " 请稍等 "]), 0))).await;
     assert_eq!(json(own).await, json!({"version": 1, "replies": ["您好", "请稍等"], "editable": true}));

@@ -285,7 +285,12 @@ async fn an_event_reaches_an_open_socket_soon_after_it_is_durable() {
     waits.sort();
     let of = |share: usize| waits[(waits.len() * share / 100).min(waits.len() - 1)].as_secs_f64() * 1_000.0;
     let rate = waits.len() as f64 / took.as_secs_f64();
-    println!("an event at an open socket after it is durable, at {rate:.0}/s: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms", of(50), of(99), of(100));
+    println!(
+        "an event at an open socket after it is durable, at {rate:.0}/s: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
+        of(50),
+        of(99),
+        of(100)
+    );
     // The figure is of a release build on a machine that does nothing else; here only what is out of all proportion fails.
     assert!(cfg!(debug_assertions) || of(99) < 50.0, "p99 {:.1} ms", of(99));
     std::fs::remove_dir_all(&made.folder).unwrap();

@@ -64,7 +64,10 @@ pub struct SurveyLink {
 
 impl std::fmt::Debug for SurveyLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SurveyLink").field("address", &self.address).field("accounts", &self.accounts).finish_non_exhaustive()
+        f.debug_struct("SurveyLink")
+            .field("address", &self.address)
+            .field("accounts", &self.accounts)
+            .finish_non_exhaustive()
     }
 }
 

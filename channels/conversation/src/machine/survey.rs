@@ -26,7 +26,8 @@ impl Conversation {
         let until = now.saturating_add(survey.window).ok().map(crate::cloud_event::whole_microseconds);
         let source = leg.source.as_deref().and_then(|source| source.parse::<source::ThreadSource>().ok());
         let page = survey.link.as_ref().zip(source);
-        let page = page.filter(|(link, thread)| link.accounts.contains(&(thread.adapter.clone(), thread.account.clone())));
+        let page =
+            page.filter(|(link, thread)| link.accounts.contains(&(thread.adapter.clone(), thread.account.clone())));
         let (way, part, link) = match page {
             Some((link, _)) => {
                 let secret = link.token(self.id);
@@ -233,7 +234,8 @@ mod tests {
     #[test]
     fn a_channel_without_buttons_gets_a_link_and_a_number_will_do_all_the_same() {
         let accounts = [("web".to_owned(), "shop".to_owned())].into();
-        let link = crate::machine::SurveyLink { address: "https://ark.example/s/".to_owned(), secret: [7; 16], accounts };
+        let link =
+            crate::machine::SurveyLink { address: "https://ark.example/s/".to_owned(), secret: [7; 16], accounts };
         let mut chat = Chat::settled_with(Survey { link: Some(link.clone()), ..survey() });
         let events: Vec<_> = chat.asked.iter().flat_map(|commit| &commit.events).map(|one| &one.event.event).collect();
         let [.., Event::MessageOut(message), Event::SurveyAsked(asked), Event::SessionClosed(_)] = &events[..] else {

@@ -99,7 +99,8 @@ async fn who_is_asked_how_it_was_answers_there(store: &impl Store) {
     let until = first.at + hour;
     store.ingest(first).await.expect("ingest");
     let (scale, message_key) = (5, Some("ark:survey:1".to_owned()));
-    let asked = SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: message_key, until: Some(until), link: None };
+    let asked =
+        SurveyAsked { leg: L1, way: SurveyWay::Buttons, scale, message: message_key, until: Some(until), link: None };
     let events = vec![call(a, 1), super::new_event(a, 2, asked.into()), super::new_event(a, 3, ended(L1).into())];
     store.append(events).await.expect("the end");
     for n in 2..4 {

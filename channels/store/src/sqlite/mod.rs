@@ -35,9 +35,9 @@ use crate::limits::{READER_QUEUE_JOBS, READERS, RETAIN_CONVERSATIONS, WRITER_QUE
 use crate::note::{self, Note};
 use crate::pending::{self, Write, Written};
 use crate::plan::{NewPlanVersion, PlanChange, PlanVersion};
+use crate::search::{self, Found};
 use crate::sqlite::fail::Place;
 use crate::sqlite::writer::{Append, Call, Job, Reply, Said, Work, Writer};
-use crate::search::{self, Found};
 use crate::token;
 use crate::waiting::Waiting;
 use crate::{
