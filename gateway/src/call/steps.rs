@@ -135,7 +135,7 @@ impl<M: MediaPort> Switch<M> {
         call: &mut Call,
         request: u64,
         action: &Arc<str>,
-        vars: std::collections::BTreeMap<String, String>,
+        vars: BTreeMap<String, String>,
         timeout: std::time::Duration,
     ) {
         let Some(found) = call.live.plan.actions.get(action) else {
