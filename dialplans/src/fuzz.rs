@@ -296,7 +296,7 @@ impl<'m> OneCaller<'m> {
             (_, Some(Job::Record(id))) => Heard::Recorded { id, seconds: u32::try_from(choice % 3).unwrap_or(0) },
             (_, Some(Job::Http(id))) => self.http(id),
             (_, Some(Job::Link(id))) => self.link(id),
-            (_, Some(Job::Callback(id))) => Heard::Callback { id, taken: choice % 3 > 0 },
+            (_, Some(Job::Callback(id))) => Heard::Callback { id, taken: !choice.is_multiple_of(3) },
             _ if role == Role::Asking && choice < 80 => Heard::Key(self.random.pick(&KEYS).unwrap_or('1')),
             _ => {
                 if let Some(at) = self.world.core.deadline() {

@@ -388,7 +388,7 @@ impl Turn<'_> {
     }
 
     /// The place is the callback's from now on.
-    pub(crate) fn to_be_called(&mut self) {
+    pub(crate) fn promised_a_call(&mut self) {
         (self.core.job, self.core.held) = (None, None);
     }
 

@@ -87,7 +87,7 @@ impl Node for Callback {
         match heard {
             Heard::Callback { taken: true, .. } => {
                 turn.stop(Timer::Job);
-                turn.to_be_called();
+                turn.promised_a_call();
                 turn.phase(Phase::Finishing);
                 turn.play(&[&self.prompt]);
                 Flow::Stay

@@ -121,7 +121,7 @@ fn the_shipped_hotline_is_a_chat_with_buttons_and_reaches_a_person() {
     assert_eq!(out.text, "正在为您转接人工，请稍候。");
     let out = run.step(at(61), &ChatHeard::Place { position: 3, wait: None });
     assert!(out.text.starts_with("您前面还有2位，预计等待"), "{}", out.text);
-    assert_eq!(keys(&out), "1");
+    assert_eq!(keys(&out), "12");
 }
 
 #[test]
@@ -283,13 +283,13 @@ fn a_callback_is_a_button_and_needs_a_number_that_is_for_sure_theirs() {
         (run, out)
     };
     let (mut run, out) = waits("13800138001");
-    assert!(out.choices.iter().any(|choice| choice.label == "请给我回电"), "{out:?}");
-    let out = run.step(at(2), &said("请给我回电"));
+    assert!(out.choices.iter().any(|choice| choice.label == "Call me back"), "{out:?}");
+    let out = run.step(at(2), &said("call me back"));
     assert_eq!(
         out.callback.as_ref().map(|(queue, number)| (&**queue, number.as_str())),
         Some(("general", "13800138001"))
     );
-    assert!(out.text.contains("打电话") && run.ended() == Some(EndReason::Completed), "{out:?}");
+    assert!(out.text.contains("We will call you") && run.ended() == Some(EndReason::Completed), "{out:?}");
     assert!(run.is_for_a_person() && run.last_queue() == Some("general"), "they wait there until they are called");
 
     let (mut run, _) = waits("");
