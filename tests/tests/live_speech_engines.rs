@@ -78,7 +78,7 @@ fn two_hundred_who_speak_at_once_disturb_no_call() {
         many["state"].as_str().is_some_and(|state| state.contains("more is said than can be read in time")),
         "{many}"
     );
-    assert!(number("left") + number("merged") + number("partials_shed") > 0, "{many}");
+    assert!(["left", "merged", "partials_shed", "packets_dropped"].iter().any(|key| number(key) > 0), "{many}");
     // A packet's time: who listens to the other one hears nothing of it.
     assert!(number("lateness_us_p99_with") <= number("lateness_us_p99_without").max(20_000), "{many}");
     assert!(number("deferred") == 0 || number("read_later") > 0, "{many}");
