@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::event::EndReason;
+use crate::event::{Do, EndReason};
 use crate::plan::{Plan, TestEvent};
 use crate::run::Caller;
 use crate::run::chat::{ChatAsk, ChatHeard, ChatOut, ChatRun, Choice};
@@ -74,6 +74,9 @@ impl ChatWorld {
     fn note(&mut self, mut out: ChatOut) {
         for one in &out.did {
             self.trace.extend(trace_of(&self.plan, one));
+            if matches!(one, Do::Callback { .. }) {
+                self.trace.push("taken".to_owned());
+            }
         }
         if !out.text.is_empty() {
             self.choices = std::mem::take(&mut out.choices);

@@ -150,10 +150,7 @@ impl World {
             }
             TestEvent::NoAnswer => self.no_answer()?,
             TestEvent::Overflow => {
-                let id = self.until_job("queue", |job| match job {
-                    Job::Queue(id) => Some(id),
-                    _ => None,
-                })?;
+                let id = self.until_queued()?;
                 self.trace.push("overflow".to_owned());
                 self.hear(&Heard::Overflow { id });
             }
@@ -195,14 +192,18 @@ impl World {
                 }
             }
             TestEvent::Place { position, wait } => {
-                let id = self.until_job("queue", |job| match job {
-                    Job::Queue(id) => Some(id),
-                    _ => None,
-                })?;
+                let id = self.until_queued()?;
                 self.place(id, *position, *wait);
             }
         }
         Ok(())
+    }
+
+    fn until_queued(&mut self) -> Result<u64, Impossible> {
+        self.until_job("queue", |job| match job {
+            Job::Queue(id) => Some(id),
+            _ => None,
+        })
     }
 
     /// The caller begins to speak, and is understood as told.

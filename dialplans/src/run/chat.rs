@@ -476,9 +476,10 @@ impl ChatRun {
                     });
                 }
             }
-            Do::Callback { id, name, number } => {
+            Do::Callback { id, ref name, ref number } => {
                 self.queue = Some((name.to_string(), self.queue.as_ref().map_or(0, |(_, priority)| *priority)));
-                out.callback = Some((name, number));
+                out.callback = Some((name.clone(), number.clone()));
+                out.did.push(one.clone());
                 next.push_back(Heard::Callback { id, taken: true });
             }
             Do::Transfer { id, .. } => next.push_back(Heard::Failed { id, failure: Failure::Unavailable }),
