@@ -216,8 +216,8 @@ impl Gateway {
             speech: speech.as_ref().map(|speech| Arc::clone(speech.status())),
         });
         let (web, token, web_stop, web_task) = start_web(&config, control, &switch, (token, webrtc)).await?;
-        let watcher = tokio::spawn(watch(Arc::clone(&plans), switch.clone()));
         Ok(Self {
+            watcher: tokio::spawn(watch(Arc::clone(&plans), switch.clone())),
             config,
             switch,
             store,
@@ -234,7 +234,6 @@ impl Gateway {
             carrier,
             owner,
             site,
-            watcher,
             webhook_tasks,
             channel_tasks: channels.tasks,
             live_task,

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ark_tests::kit::{
-    Baresip, Browser, Ended, Gateway, Page, Phone, SOON, Setup, TurnServer, conversation_id, dominant_hz, read_wav, tone, tone_site,
+    Baresip, Browser, Ended, Gateway, Page, Phone, SOON, Setup, TurnServer, conversation_id, dominant_hz, read_wav,
+    tone, tone_site,
 };
 use ark_tests::need;
 use serde_json::{Value, json};
@@ -370,7 +371,10 @@ fn a_page_that_may_use_turn_alone_is_heard_by_udp_and_by_tcp() {
         let browser = Browser::start(BROWSER);
         let mut page = call(&gateway, &browser);
         assert_eq!(page.eval(ROAD), format!("relay {transport}"));
-        page.wait_for("document.querySelector('#own').value > 0.3 && document.querySelector('#their').value > 0.3", SOON);
+        page.wait_for(
+            "document.querySelector('#own').value > 0.3 && document.querySelector('#their').value > 0.3",
+            SOON,
+        );
         press(&mut page, '1');
         page.wait_to_hear(1_000.0, SOON);
         page.wait_for("arkCall.state === 'ready'", SOON);

@@ -1,5 +1,6 @@
 //! The whole story at real desks: two agents in browsers, a caller by SIP, a visitor in the chat. Judged by what is heard and read at each end.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -103,7 +104,8 @@ fn talk(gateway: &Gateway, anna: &mut Page) -> Phone {
     anna.click(".offer .take");
     phone.wait_to_hear(ANNA, PATIENCE);
     anna.wait_to_hear(CALLER, PATIENCE);
-    println!("from the click until both hear each other: {} ms", clicked.elapsed().as_millis());
+    let _ =
+        writeln!(std::io::stderr(), "from the click until both hear each other: {} ms", clicked.elapsed().as_millis());
     anna.wait_for("document.querySelector('.call .t') !== null", PATIENCE);
     phone
 }

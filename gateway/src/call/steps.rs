@@ -32,7 +32,6 @@ impl<M: MediaPort> Switch<M> {
             Do::Entered { state, verb } => self.entered(now, call, state, verb),
             Do::Play { id, pieces, lang, barge_in } => self.play(now, call, id, &pieces, lang, barge_in),
             Do::StopPlay { id } => self.tell_media(call.customer.media, Command::StopPlay { id }),
-            // Calls have no recogniser yet: keys are always enough.
             // Who is listened to, and for what, is settled after each step, by what the plan says then.
             Do::Listen(_) | Do::StopListen { .. } => {}
             Do::Record { id, max, silence } => self.record_message(call, id, max, silence),
@@ -87,15 +86,7 @@ impl<M: MediaPort> Switch<M> {
                 let (leg, way) = (call.customer.number, SurveyWay::Keys);
                 self.log(now, call, SurveyAnswered { leg, way, score, scale, comment: None });
             }
-            Do::Strike { count, cause } => {
-                let kind = match cause {
-                    StrikeCause::Silence => StrikeKind::Silence,
-                    StrikeCause::NoMatch | StrikeCause::Repeat => StrikeKind::Invalid,
-                };
-                let event =
-                    IvrStrike { leg: call.customer.number, state: call.state.to_string(), kind, strikes: count };
-                self.log(now, call, event);
-            }
+            Do::Strike { count, cause } => self.strike(now, call, count, cause),
             Do::PersonSought { .. } => self.counters.persons_sought += 1,
             Do::Hangup { reason } => {
                 let cause = if reason == EndReason::Fault { EndCause::Failed } else { EndCause::Hangup };
@@ -127,6 +118,14 @@ impl<M: MediaPort> Switch<M> {
         if let Some(playing) = call.playing.take_if(|p| !p.logged) {
             self.tell_media(call.customer.media, Command::StopPlay { id: playing.id });
         }
+    }
+
+    fn strike(&mut self, now: Now, call: &Call, strikes: u32, cause: StrikeCause) {
+        let kind = match cause {
+            StrikeCause::Silence => StrikeKind::Silence,
+            StrikeCause::NoMatch | StrikeCause::Repeat => StrikeKind::Invalid,
+        };
+        self.log(now, call, IvrStrike { leg: call.customer.number, state: call.state.to_string(), kind, strikes });
     }
 
     fn http(

@@ -316,7 +316,11 @@ impl Checker<'_> {
         let relays = rtc.ice_servers.iter().flat_map(|server| &server.urls).any(|url| url.starts_with("turn"));
         if rtc.relay_only && !relays {
             let help = "name one in `ice_servers`, or leave `relay_only` away";
-            self.error(&[Key("webrtc"), Key("relay_only")], "browsers may use TURN only, and there is no TURN server", help);
+            self.error(
+                &[Key("webrtc"), Key("relay_only")],
+                "browsers may use TURN only, and there is no TURN server",
+                help,
+            );
         }
     }
 

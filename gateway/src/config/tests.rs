@@ -133,7 +133,11 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("[webrtc]\npublic_address = \"0.0.0.0\"\n", "2:18", "nobody can send to"),
         ("[webrtc]\norigins = [\"shop.example\"]\n", "2:12", "is no origin"),
         ("[webrtc]\ncodecs = [\"SILK\"]\n", "2:11", "Ark speaks no `SILK`"),
-        ("[webrtc]\nice_servers = [{ urls = [\"turn:t\"] }]\n", "2:16", "needs a `secret`, or `username` and `credential`"),
+        (
+            "[webrtc]\nice_servers = [{ urls = [\"turn:t\"] }]\n",
+            "2:16",
+            "needs a `secret`, or `username` and `credential`",
+        ),
         (
             "[webrtc]\nice_servers = [{ urls = [\"turn:t\"], username = \"u\", secret = { env = \"PATH\" } }]\n",
             "2:16",

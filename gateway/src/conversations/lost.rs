@@ -422,6 +422,7 @@ mod tests {
                 queue: queue.to_owned(),
                 position: 1,
                 priority: 2,
+                needs: None,
             };
             let ringing = rings(n, 1, "gw1/a", None);
             let at = ringing.at;

@@ -229,7 +229,8 @@ impl Core {
             let deadline = now.saturating_add(what.patience).unwrap_or(now);
             Asking { what, deadline }
         });
-        let call = CallItem { caller, conversation, queue, since, entrance, title, channel, talking, callback: None, asked };
+        let call =
+            CallItem { caller, conversation, queue, since, entrance, title, channel, talking, callback: None, asked };
         self.calls.insert(item, call);
         self.version += 1;
         self.drain(now);

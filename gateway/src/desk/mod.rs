@@ -276,7 +276,7 @@ impl Desk {
             match self.command(id, owner.clone(), Wish::Claim { epoch: None }).await {
                 Ok(done) => return Ok((id, done)),
                 Err(error) => {
-                    tracing::debug!(conversation = %id, %error, "the chat of who is called back is another's")
+                    tracing::debug!(conversation = %id, %error, "the chat of who is called back is another's");
                 }
             }
         }

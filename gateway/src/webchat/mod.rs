@@ -404,9 +404,7 @@ impl Hub {
         phone: Option<String>,
     ) -> Option<Result<String, &'static str>> {
         let state = self.store.summary(&self.tenant, conversation).await.ok().flatten()?;
-        if state.session.is_none() {
-            return None;
-        }
+        state.session.as_ref()?;
         let known = match phone {
             Some(phone) => Some(phone),
             // Nobody is called at a number that they only say is theirs.

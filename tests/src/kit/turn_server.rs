@@ -34,9 +34,29 @@ impl TurnServer {
         let (first, last) = (RELAYS.0.to_string(), RELAYS.1.to_string());
         let port = address.port().to_string();
         let mut command = Command::new("turnserver");
-        command.args(["-n", "-L", "127.0.0.1", "-E", "127.0.0.1", "-p", &port, "--min-port", &first, "--max-port", &last]);
+        command.args([
+            "-n",
+            "-L",
+            "127.0.0.1",
+            "-E",
+            "127.0.0.1",
+            "-p",
+            &port,
+            "--min-port",
+            &first,
+            "--max-port",
+            &last,
+        ]);
         command.args(["--use-auth-secret", "--static-auth-secret", secret, "--realm", "ark.test", "--lt-cred-mech"]);
-        command.args(["--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--log-file", "stdout", "--simple-log"]);
+        command.args([
+            "--allow-loopback-peers",
+            "--no-cli",
+            "--no-tls",
+            "--no-dtls",
+            "--log-file",
+            "stdout",
+            "--simple-log",
+        ]);
         command.args(["--pidfile", &at("pid"), "--userdb", &at("users"), "-v"]).current_dir(folder.path());
         let mut process = Process::start("turnserver", &mut command);
         let deadline = Instant::now() + SOON;

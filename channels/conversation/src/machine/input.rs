@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cloud_event::CloudEvent;
 use crate::digest::Hash;
 use crate::event::{
-    CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, Needed, OfferMode, Part, Participant, PersonLinked,
-    PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
+    CallMode, CallbackPlace, EraseReason, Event, LegEndReason, MessageOut, Needed, OfferMode, Part, Participant,
+    PersonLinked, PersonMerged, PersonUnmerged, SessionCloseReason, Summary, Voice,
 };
 use crate::id::{ConversationId, LegId, OfferId};
 use crate::identity::{Assurance, IdentityKey};

@@ -244,7 +244,7 @@ mod tests {
         let [Part::Text { text }] = &message.parts[..] else { panic!("{message:?}") };
         let token = text.reveal().rsplit('/').next().unwrap();
         assert_eq!((token.len(), asked.way), (52, SurveyWay::Link));
-        assert_eq!(asked.link, Some(Hash::of(token[26..].as_bytes())), "the log has the hash alone");
+        assert_eq!(asked.link, Some(Hash::of(&token.as_bytes()[26..])), "the log has the hash alone");
         assert_eq!(chat.machine.state().unwrap().survey.as_ref().unwrap().link, asked.link);
         assert!(!format!("{link:?}").contains('7'), "secrets are not shown");
         chat.says("4");

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ark_conversation::event::{
     Action, CallMode, CallbackPlace, GatherFinished, GatherOutcome, HttpFinished, IvrEntered, IvrKept, IvrSet,
-    IvrStrike, Medium, Needed, Part, SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay, ThreadState,
+    IvrStrike, Medium, Needed, Part, SessionCloseReason, StrikeKind, SurveyAnswered, SurveyAsked, SurveyWay,
+    ThreadState,
 };
 use ark_conversation::limits::CALLBACK_TTL_MAX;
 use ark_conversation::machine::{Conversation, Input, Policy};
