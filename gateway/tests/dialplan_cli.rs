@@ -99,6 +99,7 @@ fn a_file_that_cannot_be_read_ends_with_2_and_is_named() {
 fn a_plan_by_itself_may_use_any_queue_and_a_plan_of_a_site_only_the_sites() {
     let folder = folder("queues");
     let text = shipped().replace("queue = \"general\"", "queue = \"night\"").replace("queue:general", "queue:night");
+    let text = text.replace("callback:general", "callback:night");
     std::fs::write(folder.join("plan.toml"), text).unwrap();
     assert_eq!(code(&dialplan(&folder, &["check", "plan.toml"], "")), 0);
     let site = "[[hotline]]\nnumber = \"95188\"\ndialplan = \"plan.toml\"\n[[queue]]\nname = \"general\"\n";

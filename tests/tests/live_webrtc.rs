@@ -227,7 +227,8 @@ fn two_pages_and_a_telephone_are_in_one_room_and_a_whisper_is_for_the_agent() {
 
     // The agent's browser dies, and does not come back in time: who talks with both stays with the caller.
     drop(hers);
-    gateway.wait_for_event("leg.unbridged", RETURN + SOON);
+    phone.talk_for(RETURN);
+    gateway.wait_for_event("leg.unbridged", SOON);
     phone.wait_to_hear(SUPERVISOR, SOON);
     sue.click("#hangup");
     let timeline = gateway.wait_for_event("call.supervised", SOON);

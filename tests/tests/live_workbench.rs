@@ -137,7 +137,7 @@ fn the_sound_of_a_call_outlives_its_page_and_goes_to_another_tab() {
     let began = Instant::now();
     anna.reload();
     phone.wait_to_hear(ANNA, PATIENCE);
-    println!("sound after a reload: {} ms", began.elapsed().as_millis());
+    let _ = writeln!(std::io::stderr(), "sound after a reload: {} ms", began.elapsed().as_millis());
     anna.wait_to_hear(CALLER, PATIENCE);
     anna.wait_for("document.querySelector('.call .bars') !== null", PATIENCE);
     let call = &gateway.ask("GET", "/api/v1/calls", None).json()["calls"][0];
@@ -165,9 +165,11 @@ fn the_sound_of_a_call_outlives_its_page_and_goes_to_another_tab() {
     gateway.wait_for_event("call.ended", PATIENCE);
     let calls = gateway.wait_for_ended(1, PATIENCE);
     let timeline = gateway.timeline(&conversation_id(&calls[0]));
-    let counts = ["call.answered", "leg.bridged", "leg.held", "leg.resumed", "leg.unbridged", "call.ended"];
-    let counts = counts.map(|name| timeline.count(name));
-    assert_eq!(counts, [2, 1, 3, 3, 1, 2], "each once: {:?}", timeline.names());
+    let counts = ["call.answered", "leg.bridged", "leg.unbridged", "call.ended"].map(|name| timeline.count(name));
+    assert_eq!(counts, [2, 1, 1, 2], "each once: {:?}", timeline.names());
+    // Music after the reload and after the close; a tab that takes the sound from one that is there may need none.
+    let (held, resumed) = (timeline.count("leg.held"), timeline.count("leg.resumed"));
+    assert!((2..=3).contains(&held) && held == resumed, "{:?}", timeline.names());
 }
 
 #[test]

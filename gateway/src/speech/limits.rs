@@ -14,6 +14,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 1_024;
 pub(crate) const LEGS_MAX: usize = 16_384;
 /// Legs that are not listened to any more and whose count of utterances is remembered.
 pub(crate) const COUNTED_MAX: usize = 4_096;
+/// How long the status says that packets were left out, after the last one was.
+pub(crate) const LEFT_OUT_TOLD: Duration = Duration::from_secs(10);
 /// How often the thread that listens takes what is complete.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 /// Partials of one utterance are shown at most this often.

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use super::engines::{self, Made, Server};
 use super::later::{Later, Left};
 use super::limits::{
-    ANSWERS, CONNECTIONS_MAX, COUNTED_MAX, FEED, LAST_WORDS_MAX, LEGS_MAX, PARTIAL_EVERY, RECORDINGS_MAX, STOP_MAX,
-    TICK,
+    ANSWERS, CONNECTIONS_MAX, COUNTED_MAX, FEED, LAST_WORDS_MAX, LEFT_OUT_TOLD, LEGS_MAX, PARTIAL_EVERY,
+    RECORDINGS_MAX, STOP_MAX, TICK,
 };
 use super::socket::{self, FromServer, Talk, ToServer};
 use super::status::{Health, Status};
@@ -89,6 +89,10 @@ struct Listener {
     recordings: HashMap<ConversationId, Recording>,
     scheduler: Scheduler,
     level: Level,
+    /// Packets that were left out so far, and when some were last: nobody took them in time.
+    left_out: (u64, Option<Instant>),
+    /// Whether it was said that packets are left out.
+    deaf: bool,
     /// Threads that compute; none: a server is fed.
     jobs: Option<Sender<Job>>,
     server: Option<Arc<Server>>,
@@ -202,6 +206,8 @@ impl Listener {
             recordings: HashMap::new(),
             scheduler: Scheduler::new(Instant::now(), budget),
             level: Level::All,
+            left_out: (0, None),
+            deaf: false,
             jobs,
             server,
             said_by_server,
@@ -344,7 +350,7 @@ impl Listener {
             self.serve(id);
         }
         self.scheduler.tick(now);
-        self.settle_level();
+        self.settle_level(now);
         self.spared();
         self.dispatch(now);
         self.forget_closed(now);
@@ -374,16 +380,22 @@ impl Listener {
     }
 
     /// Streams wait longer before they end an utterance while there is more than can be read.
-    fn settle_level(&mut self) {
-        let level = self.scheduler.level();
-        if level == self.level || self.jobs.is_none() {
+    fn settle_level(&mut self, now: Instant) {
+        let (level, dropped) = (self.scheduler.level(), self.status.packets_dropped());
+        if dropped > self.left_out.0 {
+            self.left_out = (dropped, Some(now));
+        }
+        let deaf = self.left_out.1.is_some_and(|last| now.saturating_duration_since(last) < LEFT_OUT_TOLD);
+        if (level == self.level && deaf == self.deaf) || self.jobs.is_none() {
             return;
         }
+        self.deaf = deaf;
         self.level = level;
         self.stream.partials = self.settings.partials && level == Level::All;
         let asks: Vec<(LegId, Ask)> = self.legs.iter().map(|(id, leg)| (*id, leg.ask.clone())).collect();
         asks.into_iter().for_each(|(id, ask)| self.ask(id, ask));
         let why = match level {
+            Level::All if deaf => "more is said than can be heard in time: parts of utterances are left out",
             Level::All => return self.status.set_health(Health::Well),
             Level::Finals => "more is said than can be read in time: partials are left out",
             Level::Merged => "more is said than can be read in time: utterances are read together",

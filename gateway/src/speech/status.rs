@@ -188,6 +188,11 @@ impl Status {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Packets of calls that nobody took in time, so far.
+    pub(super) fn packets_dropped(&self) -> u64 {
+        self.tap.dropped()
+    }
+
     fn changing(&self) -> std::sync::MutexGuard<'_, Changing> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }

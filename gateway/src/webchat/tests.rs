@@ -249,7 +249,7 @@ fn the_last_words_of_a_conversation_are_told_before_the_next_one() {
     world.send("m2", "and another thing");
     let told = world.look();
     let (thanks, new) = ("thank you".to_owned(), "and another thing".to_owned());
-    assert_eq!(texts(&told), [(6, Author::Agent, thanks), (3, Author::You, new)], "{told:?}");
+    assert_eq!(texts(&told), [(6, Author::Agent, thanks), (2, Author::You, new)], "{told:?}");
     assert!(
         told.iter().any(|tell| matches!(tell, Tell::Begin { conversation } if *conversation == world.conversation))
     );
