@@ -13,7 +13,7 @@ use ark_media::prompt::EncodedPrompt;
 use ark_media::record::{Layout, Side};
 
 use super::limits::INFO_KEY;
-use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording};
+use super::state::{AfterBeep, Call, OWN_PLAY, Playing, Recording, Supervisor};
 use super::switch::{Output, Switch};
 use crate::media::{self, Command, Event, MediaPort, PlayEnd, RecordAs, RecordEnd, RecordFormat, RecordOf};
 use crate::prompts::consent_piece;
@@ -92,6 +92,10 @@ impl<M: MediaPort> Switch<M> {
     /// While one side of a bridge is held, the other hears music.
     pub(super) fn music_while_held(&mut self, call: &mut Call, held_is_other: bool, begins: bool) {
         let Some(other) = call.other.as_ref().filter(|o| o.bridged.is_some()) else { return };
+        // Somebody talks with them.
+        if begins && held_is_other && call.supervisors.iter().any(Supervisor::talks_with_both) {
+            return;
+        }
         let listener = if held_is_other { &call.customer } else { &other.leg };
         let (media, codec) = (listener.media, listener.agreed.as_ref().map(|a| a.codec));
         if begins {

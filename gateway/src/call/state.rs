@@ -164,6 +164,13 @@ pub(super) struct Supervisor {
     pub(super) ring_until: Instant,
 }
 
+impl Supervisor {
+    /// Whether customer and agent hear them.
+    pub(super) fn talks_with_both(&self) -> bool {
+        self.mode == SupervisionMode::Barge && self.leg.is_up()
+    }
+}
+
 /// What a play in progress is, for the log.
 pub(super) struct Playing {
     pub(super) id: u64,

@@ -569,6 +569,9 @@ impl<M: MediaPort> Switch<M> {
     fn take_over(&mut self, now: Now, call: &mut Call, at: usize, ending: Ending) {
         let Some(agent) = call.other.take() else { return };
         let request = agent.request;
+        if let Some((media, id)) = call.hold_play.take() {
+            self.tell_media(media, Command::StopPlay { id });
+        }
         let supervisor = call.supervisors.remove(at);
         // First the supervisor speaks, then the agent goes: the customer is never alone.
         self.tell_media(supervisor.leg.media, Command::Join { with: call.customer.media, part: RoomPart::Speaks });
@@ -595,8 +598,7 @@ impl<M: MediaPort> Switch<M> {
     /// The agent is gone, and their leg ended so. A supervisor who talks with both stays with the customer; whether there
     /// was one.
     pub(super) fn supervisor_stays(&mut self, now: Now, call: &mut Call, ending: &Ending) -> bool {
-        let barges = |s: &Supervisor| s.mode == SupervisionMode::Barge && s.leg.is_up();
-        let Some(at) = call.supervisors.iter().position(barges) else { return false };
+        let Some(at) = call.supervisors.iter().position(Supervisor::talks_with_both) else { return false };
         let mode = SupervisionMode::TakeOver;
         self.log(now, call, CallSupervised { leg: call.supervisors[at].leg.number, mode });
         self.take_over(now, call, at, ending.clone());
