@@ -179,6 +179,8 @@ impl Page {
     /// When it is not heard in time.
     pub fn wait_to_hear(&mut self, hz: f64, within: Duration) {
         self.eval(EAR);
+        // What was heard before the question is no answer to it.
+        self.eval("heard = []");
         let near = format!("heard.some((hz) => Math.abs(hz - {hz}) < 15)");
         let deadline = Instant::now() + within;
         while self.eval(&format!("(() => {{ const so = {near}; if (so) heard = []; return so; }})()")) != true {
