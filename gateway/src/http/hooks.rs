@@ -117,10 +117,19 @@ async fn read_body(
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let small = length.is_some_and(|length| length <= REQUEST_BYTES_MAX) || path != MEDIA_PATH;
     let most = if small { REQUEST_BYTES_MAX } else { usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX) };
-    let place = if small { None } else { LARGE.acquire().await.ok() };
+    let place = if small { None } else { Some(large_place(BODY_TIMEOUT).await?) };
     let slow = || ApiError::bad_request("the body did not come in time");
     let read = timeout(within, axum::body::to_bytes(body, most)).await.map_err(|_| slow())?;
     read.map(|bytes| (bytes.to_vec(), place)).map_err(|_| ApiError::too_large(format!("at most {most} bytes are read")))
+}
+
+/// A place for a large body, once one of those that are read is done.
+///
+/// # Errors
+/// 503 when none is in time: whoever sends it tries again.
+async fn large_place(within: Duration) -> Result<SemaphorePermit<'static>, ApiError> {
+    let full = || ApiError::unavailable("too many files are being read; send it again in a minute");
+    timeout(within, LARGE.acquire()).await.map_err(|_| full())?.map_err(|_| full())
 }
 
 fn reply(reply: HttpReply) -> Response {
@@ -167,6 +176,9 @@ mod tests {
         let whole = read_body(&HeaderMap::new(), MEDIA_PATH, Body::from("a file"), BODY_TIMEOUT).await;
         assert!(whole.is_ok_and(|(bytes, place)| bytes == b"a file" && place.is_some()));
         assert_eq!(LARGE.available_permits(), LARGE_BODIES_MAX);
+        let _all = LARGE.acquire_many(u32::try_from(LARGE_BODIES_MAX).unwrap()).await.unwrap();
+        let refused = large_place(SOON).await.expect_err("there is no place");
+        assert_eq!(refused.into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[tokio::test]
