@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::client::{self, Peer};
+use super::linked::{self, keep_private};
 use super::{Web, auth};
 use crate::companion::limits::{PIECE_BYTES_MAX, PIECE_TIMEOUT};
 use crate::companion::{Companion, LinkError, Look};
@@ -45,14 +46,9 @@ pub(super) fn routes() -> axum::Router<Arc<Web>> {
 /// What every answer says beside what all answers say.
 async fn private(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex, nofollow, noarchive"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        HeaderName::from_static("permissions-policy"),
-        HeaderValue::from_static("camera=(self), geolocation=(), microphone=()"),
-    );
+    keep_private(&mut response, POLICY);
+    let may = HeaderValue::from_static("camera=(self), geolocation=(), microphone=()");
+    response.headers_mut().insert(HeaderName::from_static("permissions-policy"), may);
     response
 }
 
@@ -84,15 +80,12 @@ impl axum::response::IntoResponse for Refusal {
             LinkError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             LinkError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
-        let mut body = serde_json::json!({ "error": { "code": code, "message": error.to_string() } });
+        let mut body = linked::refusal(code, &error);
         if let LinkError::Offset(offset) = error {
             body["offset"] = offset.into();
         }
-        let mut response = (status, Json(body)).into_response();
-        if let LinkError::TooMany(wait) = error {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
-        }
-        response
+        let wait = if let LinkError::TooMany(wait) = error { Some(wait) } else { None };
+        linked::refuse(status, body, wait)
     }
 }
 

@@ -28,6 +28,7 @@ mod health;
 mod history;
 mod hooks;
 pub mod limits;
+mod linked;
 pub(crate) mod links;
 pub(crate) mod mask;
 mod oidc;

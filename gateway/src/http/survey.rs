@@ -9,11 +9,12 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::Web;
 use super::client::{self, Peer};
+use super::linked::{self, keep_private};
 use crate::survey::{Survey, SurveyError};
 
 const PAGE: &str = include_str!("assets/s.html");
@@ -32,10 +33,7 @@ pub(super) fn routes() -> axum::Router<Arc<Web>> {
 /// What every answer says beside what all answers say.
 async fn private(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex, nofollow, noarchive"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    keep_private(&mut response, POLICY);
     response
 }
 
@@ -58,12 +56,8 @@ impl axum::response::IntoResponse for Refusal {
             SurveyError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
             SurveyError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
-        let body = serde_json::json!({ "error": { "code": code, "message": error.to_string() } });
-        let mut response = (status, Json(body)).into_response();
-        if let SurveyError::TooMany(wait) = error {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
-        }
-        response
+        let wait = if let SurveyError::TooMany(wait) = error { Some(wait) } else { None };
+        linked::refuse(status, linked::refusal(code, &error), wait)
     }
 }
 
