@@ -17,6 +17,12 @@ export function day(at: string | Date, now = new Date()): string {
   return time.getFullYear() === now.getFullYear() ? `${date} ${short}` : `${time.getFullYear()}-${date}`;
 }
 
+/** `2026-11-27 10:03:11`, of whatever day: what is read long afterwards. */
+export function moment(at: string | Date): string {
+  const time = new Date(at);
+  return `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())} ${clock(time)}`;
+}
+
 /** `02:41`, `1:02:41`. */
 export function span(milliseconds: number): string {
   const seconds = Math.max(0, Math.floor(milliseconds / 1000));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { cardOf, isMine, shortName } from "../../src/lib/cards";
-import { day, initial, span, splitTitle, waitTone } from "../../src/lib/format";
+import { day, moment, initial, span, splitTitle, waitTone } from "../../src/lib/format";
 import type { Conversation } from "../../src/lib/types";
 
 const leg = { leg: 1, role: "customer", direction: "inbound", from: "138****1234", to: "95188", trunk: "t", phase: "active", rang: "" } as const;
@@ -34,5 +34,6 @@ describe("formats", () => {
     expect([initial("陈先生"), initial("138****1"), initial("")]).toEqual(["陈", "#", "?"]);
     expect(shortName("sip:2001@127.0.0.1")).toBe("2001");
     expect(day("2020-05-06T01:02:03", new Date("2026-01-01"))).toBe("2020-05-06");
+    expect(moment("2020-05-06T01:02:03")).toBe("2020-05-06 01:02:03");
   });
 });
