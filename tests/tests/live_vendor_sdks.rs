@@ -240,6 +240,20 @@ async fn an_sdk_for_wechat_answers_a_customer_of_the_played_account() {
     assert_eq!(sees(&mut shown).await, "您好，请问订单号？");
 }
 
+/// The keys with which Ant's SDK signs and verifies, as its script takes them.
+fn ants_keys(folder: &TempDir, channel: &Channel) -> Value {
+    json!({ "app": secret(folder.path(), Provider::Alipay, "private_key"), "alipay": setting(channel, "alipay_public_key") })
+}
+
+/// Ant's SDK answers a customer by that verb of its script, at that address of the played Alipay; what it was told.
+async fn ants_sdk_sends(folder: &TempDir, channel: &Channel, keys: &Value, (verb, road): (&str, &str)) -> Value {
+    let mut send = node(folder, "alipay.mjs");
+    send.arg(verb).arg(keys.to_string()).arg(setting(channel, road)).arg(setting(channel, "app_id"));
+    send.args(["2088000000000001", "退款已受理。"]);
+    let answer = tokio::task::spawn_blocking(move || says(&mut send, "")).await.unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
 /// Ant's SDK verifies the notification that Ark's Alipay signs and refuses a changed one; its signed call is taken, and it verifies the answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ants_own_sdk_and_the_played_alipay_believe_each_other() {
@@ -248,17 +262,11 @@ async fn ants_own_sdk_and_the_played_alipay_believe_each_other() {
     }
     let folder = TempDir::new("vendor");
     let (providers, mut shown, channel) = play(Provider::Alipay, folder.path()).await;
-    let keys = json!({
-        "app": secret(folder.path(), Provider::Alipay, "private_key"), "alipay": setting(&channel, "alipay_public_key"),
-    });
+    let keys = ants_keys(&folder, &channel);
     let posted = String::from_utf8(providers.delivery(Provider::Alipay, "退款 100% & more?").body).unwrap();
     let verified = says(node(&folder, "alipay.mjs").arg("notify").arg(keys.to_string()).arg(&posted), "");
     assert_eq!(serde_json::from_str::<Value>(&verified).unwrap(), json!([true, false]), "{posted}");
-    let mut send = node(&folder, "alipay.mjs");
-    send.arg("send").arg(keys.to_string()).arg(setting(&channel, "gateway")).arg(setting(&channel, "app_id"));
-    send.args(["2088000000000001", "退款已受理。"]);
-    let answer = tokio::task::spawn_blocking(move || says(&mut send, "")).await.unwrap();
-    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let answer = ants_sdk_sends(&folder, &channel, &keys, ("send", "gateway")).await;
     assert_eq!(answer["code"], "10000", "{answer}");
     assert_eq!(sees(&mut shown).await, "退款已受理。");
 }
@@ -272,9 +280,7 @@ async fn ants_own_sdk_and_the_played_alipay_believe_each_other_by_version_3() {
     }
     let folder = TempDir::new("vendor");
     let (providers, mut shown, channel) = play(Provider::Alipay, folder.path()).await;
-    let keys = json!({
-        "app": secret(folder.path(), Provider::Alipay, "private_key"), "alipay": setting(&channel, "alipay_public_key"),
-    });
+    let keys = ants_keys(&folder, &channel);
     let posted = providers.notification_v3("退款 100% & more?");
     let headers: serde_json::Map<String, Value> =
         posted.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
@@ -283,11 +289,7 @@ async fn ants_own_sdk_and_the_played_alipay_believe_each_other_by_version_3() {
     notify.arg("notify3").arg(keys.to_string()).arg(signed.to_string());
     let verified = tokio::task::spawn_blocking(move || says(&mut notify, "")).await.unwrap();
     assert_eq!(serde_json::from_str::<Value>(&verified).unwrap(), json!([true, false]));
-    let mut send = node(&folder, "alipay.mjs");
-    send.arg("send3").arg(keys.to_string()).arg(setting(&channel, "api")).arg(setting(&channel, "app_id"));
-    send.args(["2088000000000001", "退款已受理。"]);
-    let answer = tokio::task::spawn_blocking(move || says(&mut send, "")).await.unwrap();
-    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let answer = ants_sdk_sends(&folder, &channel, &keys, ("send3", "api")).await;
     assert_eq!((&answer["responseHttpStatus"], &answer["data"]["msg_id"]), (&json!(200), &json!("demo")), "{answer}");
     assert_eq!(sees(&mut shown).await, "退款已受理。");
 

@@ -147,11 +147,12 @@ impl<M: MediaPort> Switch<M> {
     /// Rings free operators for those who wait.
     pub(super) fn serve_queues(&mut self, now: Now) {
         while let Some(order) = self.queues.next(now.mono) {
-            if let Order::CallBack(item, operator) = order {
-                self.call_customer_back(now, item, operator);
+            let Some(caller) = order.caller() else {
+                if let Order::CallBack(item, operator) = order {
+                    self.call_customer_back(now, item, operator);
+                }
                 continue;
-            }
-            let caller = order.caller();
+            };
             if !self.calls.contains_key(&caller) {
                 self.queues.leave(now.mono, caller);
                 continue;
@@ -177,8 +178,7 @@ impl<M: MediaPort> Switch<M> {
         let Some((to, place)) = to.and_then(|to| Some((to, self.queues.move_to(now.mono, call.id, to)?))) else {
             return;
         };
-        let waiting = call.waiting.take();
-        let Some(waiting) = waiting else { return };
+        let Some(waiting) = call.waiting.take() else { return };
         self.log_queue_left(now, call, &waiting, QueueOutcome::Overflow, None);
         let queue: Arc<str> = Arc::from(to);
         call.waiting = Some(Waiting { queue: Arc::clone(&queue), told: None, next_position: now.mono, ..waiting });

@@ -614,15 +614,15 @@ pub enum Order {
 }
 
 impl Order {
-    /// For whom; 0: a customer who has no call yet.
-    pub fn caller(&self) -> CallerId {
+    /// For whom; none: a customer who has no call yet.
+    pub fn caller(&self) -> Option<CallerId> {
         match self {
             Self::Ring(caller, _)
             | Self::Stop(caller, _)
             | Self::Decline(caller, _)
             | Self::Overflow(caller, _)
-            | Self::Relaxed(caller, _) => *caller,
-            Self::CallBack(..) => 0,
+            | Self::Relaxed(caller, _) => Some(*caller),
+            Self::CallBack(..) => None,
         }
     }
 }

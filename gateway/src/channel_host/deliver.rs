@@ -238,6 +238,9 @@ async fn settle(store: &dyn Store, delivery: &Delivery, outcome: Settled) {
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     #[test]
@@ -257,5 +260,21 @@ mod tests {
         assert_eq!(until_next(Some(Duration::from_secs(7)), 1), Duration::from_secs(7));
         assert_eq!(until_next(Some(Duration::from_secs(31_536_000)), 1), RETRY_MAX);
         assert!(until_next(None, u32::MAX) <= RETRY_MAX);
+    }
+
+    /// In virtual time, and whatever is drawn: after an hour's outage every message still has tries left, and has one soon.
+    #[test]
+    fn a_provider_that_is_away_for_an_hour_costs_no_message() {
+        let hour = Duration::from_secs(3_600);
+        for seed in 0..2_000 {
+            let mut draws = ChaCha8Rng::seed_from_u64(seed);
+            let (mut at, mut attempts) = (Duration::ZERO, 1);
+            while at <= hour {
+                at += wait(RETRY_FIRST, RETRY_MAX, attempts, draws.random());
+                attempts += 1;
+            }
+            assert!(attempts < ATTEMPTS_MAX, "seed {seed}: given up after {at:?}");
+            assert!(at <= hour + RETRY_MAX, "seed {seed}: tried again after {at:?} only");
+        }
     }
 }
