@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ark_bus::{Bus, Missed};
-use ark_conversation::event::{Direction, Role};
+use ark_conversation::event::Direction;
 use ark_conversation::{
     ConversationId, LegId, Live, LiveCall, LiveCallOver, LiveEvent, LiveGateway, LiveLeg, LiveQueue, LiveState, Tenant,
     mask_number,
@@ -199,7 +199,7 @@ impl LiveBoard {
             answered: view.answered.map(wall),
             plan: Some(format!("{}@{}", view.plan, view.plan_version)),
             plan_state: (!view.state.is_empty()).then(|| view.state.clone()),
-            bridged_to: view.with.as_deref().map(|with| self.operator(with)),
+            bridged_to: view.with.as_deref().map(number),
             recording: view.recording,
             legs: view.legs.iter().map(|leg| self.show_leg(leg)).collect(),
             transfer: view.transfer.as_ref().map(|transfer| transfer::shown(view.conversation, transfer, number)),
@@ -207,18 +207,9 @@ impl LiveBoard {
     }
 
     fn show_leg(&self, leg: &LegView) -> LiveLeg {
-        let who = match leg.role {
-            Role::Customer if self.numbers => leg.who.clone(),
-            Role::Customer => mask_number(&leg.who),
-            _ => self.operator(&leg.who),
-        };
+        let who = if self.numbers { leg.who.clone() } else { mask_number(&leg.who) };
         let remote = leg.remote.map(|remote| remote.to_string());
         LiveLeg { leg: leg.leg, role: leg.role, who, up: leg.up, muted: leg.muted, supervises: leg.supervises, remote }
-    }
-
-    /// An operator's address. One at a browser has the name of their account, which is no number: their own page knows them by it.
-    fn operator(&self, address: &str) -> String {
-        if self.numbers || address.starts_with("web:") { address.to_owned() } else { mask_number(address) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {

@@ -101,7 +101,7 @@ fn a_caller_who_was_not_asked_answers_once_on_a_page() {
         page.click("#answers input");
         page.eval("document.querySelector('#comment').value = '很耐心'");
         picture(&mut page, "page");
-        page.click("#send");
+        page.click("#give");
         page.wait_for("!document.querySelector('#done').hidden", PATIENCE);
         picture(&mut page, "done");
     } else {

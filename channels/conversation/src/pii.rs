@@ -112,9 +112,14 @@ const SHORT_CODE_DIGITS_MAX: usize = 6;
 /// Masks a number for logs: `+86 138****12`, `010****78`, `+1 415****71`; short codes stay; of other names the first
 /// letter stays.
 ///
-/// A SIP or tel URI is read up to its host, which is dropped.
+/// A SIP or tel URI is read up to its host, which is dropped. An agent at a browser (`web:anna`) has no number: that is the name of their
+/// account, and stays.
 #[must_use]
 pub fn mask_number(text: &str) -> String {
+    let account = |name: &&str| name.chars().filter(char::is_ascii_digit).count() <= SHORT_CODE_DIGITS_MAX;
+    if text.strip_prefix("web:").filter(account).is_some() {
+        return text.to_owned();
+    }
     let user = user_part(text);
     let digits = digits_of(user);
     match digits {
@@ -216,6 +221,8 @@ mod tests {
             ("tel:+14155552671", "+1 415****71"),
             ("010 8888 5678", "010****78"),
             ("95188", "95188"),
+            ("web:anna", "web:anna"),
+            ("web:13800001212", "w****"),
             ("1001", "1001"),
             ("anonymous", "a****"),
             ("张三", "张****"),

@@ -21,8 +21,8 @@ function draw() {
   for (const one of document.querySelectorAll("[data-w]")) one.textContent = word(one.dataset.w);
   $("lang").textContent = word("lang");
   $("ask").hidden = !asked || Boolean(done);
-  $("send").textContent = word(sending ? "sending" : trouble ? "again" : "send");
-  $("send").disabled = !score || sending;
+  $("give").textContent = word(sending ? "sending" : trouble ? "again" : "send");
+  $("give").disabled = !score || sending;
   $("done").hidden = !done;
   $("done").textContent = done === "done" && asked && asked.thanks ? asked.thanks : done && word(done);
   $("trouble").hidden = !trouble;
